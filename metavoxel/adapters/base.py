@@ -1,0 +1,82 @@
+"""What an adapter is: how a code enters a backbone, and how a prediction leaves it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from metavoxel.typing import Code, Mask, Time
+
+
+class Streams(NamedTuple):
+    """What enters a backbone: a sum of maps for each grid port, and a row of tokens."""
+
+    grids: dict[str, Float[Tensor, "b w *s"]]
+    tokens: Float[Tensor, "b n w"] | None
+
+
+class Features(NamedTuple):
+    """What leaves a backbone. An adapter sees only its own tokens."""
+
+    grids: dict[str, Float[Tensor, "b w *s"]]
+    bottlenecks: dict[str, Float[Tensor, "b w *s"]]
+    tokens: Float[Tensor, "b n w"] | None
+
+
+class Ports(NamedTuple):
+    """What a backbone offers: widths (channels) of its streams, and the shape of every grid port."""
+
+    grids: dict[str, tuple[int, ...]]
+    grid_width: int
+    bottleneck_width: int
+    token_width: int
+    level_width: int
+
+
+class AdapterContext(NamedTuple):
+    """What an adapter is built from. ``port`` is the variable's own grid port, None for a scalar."""
+
+    code_shape: tuple[int, ...]
+    prediction_channels: int
+    port: str | None
+    ports: Ports
+
+
+class AbstractAdapter(nn.Module, ABC):
+    """The two ends of one variable's path through the backbone."""
+
+    tokens: int
+    """How many tokens ``embed`` gives; ``head`` receives as many."""
+
+    def fit(self, codes: Callable[[], Iterable[Code]]) -> None:
+        """Take statistics of the training rows' codes into buffers, once, before training. Nothing by default."""
+
+    @abstractmethod
+    def embed(self, x: Code, time: Time, observed: Mask) -> Streams:
+        """Contributions of this variable to the ports that it uses. ``observed`` marks cells given clean."""
+
+    @abstractmethod
+    def head(self, features: Features) -> Float[Tensor, "b p *s"]:
+        """What the kernel asked for, from the backbone's features."""
+
+
+class AbstractAdapterSpec(BaseModel, ABC):
+    """Settings of an adapter."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: str
+
+    @abstractmethod
+    def build(self, context: AdapterContext) -> AbstractAdapter:
+        """A fresh adapter for these shapes."""
+
+    def problems(self, *, spatial: bool, grids: bool) -> list[str]:
+        """Why this adapter cannot serve, in words; nothing when it can.
+
+        ``spatial`` says whether the variable has a grid, ``grids`` whether any variable of the schema has one.
+        """
+        return []

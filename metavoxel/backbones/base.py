@@ -1,0 +1,43 @@
+"""What a backbone is: the network that all variables share, and that knows none of them."""
+
+from abc import ABC, abstractmethod
+
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from metavoxel.adapters.base import Features, Ports, Streams
+
+
+class AbstractBackbone(nn.Module, ABC):
+    """Streams in, features out; every port keeps its shape."""
+
+    ports: Ports
+
+    @abstractmethod
+    def forward(self, streams: Streams, level: Float[Tensor, "b w"]) -> Features:
+        """``level`` tells how noisy the variables are: the tagged sum of their time embeddings."""
+
+
+class AbstractBackboneSpec(BaseModel, ABC):
+    """Settings of a backbone."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: str
+
+    def grid_multiple(self) -> int:
+        """Axes of a code grid must be multiples of this."""
+        return 1
+
+    def problems(self, grids: dict[str, tuple[int, ...]]) -> list[str]:
+        """Why this backbone cannot serve such code grids, in words; nothing when it can."""
+        return []
+
+    def default_steps(self) -> int:
+        """Optimiser steps to train for when a schema does not say."""
+        return 2000
+
+    @abstractmethod
+    def build(self, grids: dict[str, tuple[int, ...]]) -> AbstractBackbone:
+        """A fresh backbone with a port for each of these code grids (name to spatial shape)."""

@@ -1,0 +1,56 @@
+"""The built-in types, registered as a third party would."""
+
+from collections.abc import Sequence
+
+from metavoxel.adapters.base import AbstractAdapterSpec
+from metavoxel.adapters.grid import GridAdapterSpec
+from metavoxel.adapters.painted import PaintedAdapterSpec
+from metavoxel.adapters.token import TokenAdapterSpec
+from metavoxel.backbones.base import AbstractBackboneSpec
+from metavoxel.backbones.transformer import TransformerSpec
+from metavoxel.backbones.unet import UNetSpec
+from metavoxel.codecs.base import AbstractCodecSpec
+from metavoxel.codecs.identity import IdentitySpec
+from metavoxel.codecs.kl_vae import KLVAESpec
+from metavoxel.codecs.linear import LinearSpec
+from metavoxel.codecs.onehot import OneHotSpec
+from metavoxel.hookspecs import hookimpl
+from metavoxel.kernels.base import AbstractKernel
+from metavoxel.kernels.d3pm import UniformD3PMKernel
+from metavoxel.kernels.gaussian import GaussianKernel
+from metavoxel.variables.base import AbstractVariableSpec
+from metavoxel.variables.categorical import CategoricalSpec
+from metavoxel.variables.continuous import ContinuousSpec
+from metavoxel.variables.image import ImageSpec
+
+metavoxel_api = 1
+
+
+@hookimpl
+def metavoxel_variables() -> Sequence[type[AbstractVariableSpec]]:
+    """Images, numbers, labels."""
+    return [ImageSpec, ContinuousSpec, CategoricalSpec]
+
+
+@hookimpl
+def metavoxel_codecs() -> Sequence[type[AbstractCodecSpec]]:
+    """Autoencoder, identity, linear map, one-hot."""
+    return [KLVAESpec, IdentitySpec, LinearSpec, OneHotSpec]
+
+
+@hookimpl
+def metavoxel_kernels() -> Sequence[type[AbstractKernel]]:
+    """Gaussian and uniform discrete diffusion."""
+    return [GaussianKernel, UniformD3PMKernel]
+
+
+@hookimpl
+def metavoxel_adapters() -> Sequence[type[AbstractAdapterSpec]]:
+    """Grid, token, painted."""
+    return [GridAdapterSpec, TokenAdapterSpec, PaintedAdapterSpec]
+
+
+@hookimpl
+def metavoxel_backbones() -> Sequence[type[AbstractBackboneSpec]]:
+    """U-Net and transformer."""
+    return [UNetSpec, TransformerSpec]

@@ -1,0 +1,41 @@
+"""The values of one variable in a cohort."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Int64, Shaped
+from torch import Tensor
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Column:
+    """Values of the rows that have one.
+
+    Attributes:
+        present: which rows of the cohort have a value.
+        cells: the text (for an image, the path) that each value came from; None where there is none.
+        values: those of the present rows alone, in order; an array on disk for a lazy variable.
+    """
+
+    present: Bool[Tensor, "n"]
+    cells: list[str | None]
+    values: Shaped[Tensor, "m *d"] | Float32[np.ndarray, "m *d"]
+
+    def read(self, rows: Sequence[int] | Int64[Tensor, "b"]) -> Shaped[Tensor, "b *d"]:
+        """Values of these rows of the cohort, in their order.
+
+        Raises:
+            IndexError: a row that has no value.
+        """
+        wanted = torch.as_tensor(rows, dtype=torch.int64)
+        absent = wanted[~self.present[wanted]]
+        if len(absent):
+            raise IndexError(f"rows {absent.tolist()} have no value of this variable")
+        positions = (self.present.cumsum(0) - 1)[wanted]
+        if isinstance(self.values, Tensor):
+            return self.values[positions]
+        return torch.from_numpy(np.array(self.values[positions.numpy()], np.float32))

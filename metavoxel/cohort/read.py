@@ -1,0 +1,211 @@
+"""Reading a cohort: from a table or BIDS folder to values, with every problem at once."""
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from metavoxel.cohort.bids import SESSION, read_bids
+from metavoxel.cohort.cohort import Cohort
+from metavoxel.cohort.column import Column
+from metavoxel.cohort.split import PARTS, draw_split, read_split
+from metavoxel.cohort.table import Table, read_table
+from metavoxel.cohort.values import Values, located_cells, read_values
+from metavoxel.errors import CohortError, Problem, did_you_mean
+from metavoxel.schema.settings import CohortSettings
+from metavoxel.variables.base import AbstractVariableSpec
+
+
+def read_cohort(
+    variables: Mapping[str, AbstractVariableSpec],
+    settings: CohortSettings,
+    *,
+    folder: Path,
+    multiples: Mapping[str, int] | None = None,
+    cache: Path | None = None,
+    split: bool = True,
+) -> Cohort:
+    """Read every value of a cohort, images included, and divide its subjects.
+
+    Args:
+        variables: settings by name; values already resolved (an image's shape) are kept.
+        settings: where the table or folder is, and what counts as missing.
+        folder: where relative paths in ``settings`` start: the schema's folder.
+        multiples: for each variable, what data axes must be multiples of; 1 by default.
+        cache: folder that keeps preprocessed images between runs; without it they go to a temporary file.
+        split: whether to divide the subjects; not for a table that a model is only asked about. Without it, rows and
+            variables may also be empty.
+
+    Raises:
+        CohortError: all that is wrong with the table, its cells, its images and its split.
+    """
+    if settings.table is not None:
+        table = read_table(folder / settings.table)
+    else:
+        assert settings.bids is not None, "the settings have exactly one of the two"
+        table = read_bids(folder / settings.bids, variables)
+    subjects = _subjects(table, settings)
+    missing = {"", *settings.missing}
+    rows = [
+        {str(column): "" if text in missing else text for column, text in row.items()}
+        for row in table.frame.to_dict("records")
+    ]
+    places = [
+        f"{place} ({subject})" if subject not in place else place
+        for place, subject in zip(table.places, subjects, strict=True)
+    ]
+    table = replace(table, places=places)
+
+    problems: list[Problem] = []
+    values: dict[str, Values] = {}
+    for name, spec in variables.items():
+        try:
+            cells = located_cells(name, spec, rows, table)
+            if spec.lazy:
+                problems += _repeated(name, cells, subjects, places)
+            multiple = (multiples or {}).get(name, 1)
+            values[name] = read_values(name, spec, cells, table, multiple=multiple, cache=cache)
+        except CohortError as error:
+            problems += error.problems
+    if split:
+        problems += [
+            Problem(f"variables.{name}", "no row of the cohort has a value")
+            for name, found in values.items()
+            if not found.column.present.any()
+        ]
+    parts: dict[str, Tensor] = {}
+    usable = torch.stack([found.column.present for found in values.values()] or [torch.zeros(len(rows))]).any(0)
+    if split and values and not usable.any():
+        problems = [Problem(table.source, "no usable rows: every variable is missing in every row"), *problems]
+    elif split and len(values) == len(variables):
+        try:
+            parts = _parts(table, subjects, usable, values, settings)
+            problems += _empty_in_training(values, parts)
+        except CohortError as error:
+            problems += error.problems
+    if problems:
+        raise CohortError(problems)
+    resolved = {name: found.spec for name, found in values.items()}
+    columns = {name: found.column for name, found in values.items()}
+    return Cohort(
+        frame=table.frame,
+        subjects=subjects,
+        row_keys=_row_keys(table, subjects, resolved, columns),
+        places=places,
+        variables=resolved,
+        columns=columns,
+        parts=parts,
+        blanked={name: found.blanked for name, found in values.items()},
+        fingerprint=_fingerprint(subjects, values, parts),
+    )
+
+
+def _subjects(table: Table, settings: CohortSettings) -> list[str]:
+    if settings.subject not in table.frame:
+        known = [str(column) for column in table.frame.columns]
+        what = f"no column {settings.subject!r} to name the subjects; columns: {', '.join(known)}."
+        raise CohortError(Problem(table.source, f"{what}{did_you_mean(settings.subject, known)} Set cohort.subject"))
+    subjects = [str(subject) for subject in table.frame[settings.subject]]
+    problems = [
+        Problem(f"{place}, column {settings.subject}", f"{subject!r}: every row must name its subject")
+        for place, subject in zip(table.places, subjects, strict=True)
+        if subject in {"", *settings.missing}
+    ]
+    if problems:
+        raise CohortError(problems)
+    return subjects
+
+
+def _repeated(name: str, cells: Sequence[str], subjects: Sequence[str], places: Sequence[str]) -> list[Problem]:
+    """Rows of the same subject with the same file."""
+    first: dict[tuple[str, str], str] = {}
+    problems = []
+    for subject, cell, place in zip(subjects, cells, places, strict=True):
+        if cell and first.setdefault((subject, cell), place) != place:
+            earlier = first[subject, cell]
+            problems.append(Problem(f"{place}, variable {name}", f"{cell!r} is also that of {earlier}; remove one"))
+    return problems
+
+
+def _parts(
+    table: Table, subjects: Sequence[str], usable: Tensor, values: Mapping[str, Values], settings: CohortSettings
+) -> dict[str, Tensor]:
+    index = usable.nonzero()[:, 0]
+    who = [subjects[row] for row in index.tolist()]
+    if settings.split.column is not None:
+        if settings.split.column not in table.frame:
+            known = [str(column) for column in table.frame.columns]
+            what = (
+                f"{table.source} has no column {settings.split.column!r}.{did_you_mean(settings.split.column, known)}"
+            )
+            raise CohortError(Problem("cohort.split.column", f"{what} Columns: {', '.join(known)}"))
+        cells = [str(cell) for cell in table.frame[settings.split.column].iloc[index.tolist()]]
+        parts = read_split(who, cells, [table.places[row] for row in index.tolist()], settings.split)
+    else:
+        strata = {name: _stratum(name, values, index) for name in settings.split.stratify}
+        parts = draw_split(who, strata, settings.split)
+    return {part: index[torch.tensor([found == part for found in parts])] for part in PARTS}
+
+
+def _stratum(name: str, values: Mapping[str, Values], index: Tensor) -> list[str | float | None]:
+    """What a table would show of a variable in these rows."""
+    if name not in values or values[name].spec.lazy:
+        known = [other for other, found in values.items() if not found.spec.lazy]
+        what = f"{name!r} is not a variable with labels or numbers; those are {', '.join(known)}."
+        raise CohortError(Problem("cohort.split.stratify", what + did_you_mean(name, known)))
+    column = values[name].column
+    shown: list[str | float | None] = []
+    for row in index.tolist():
+        value = values[name].spec.format(column.read([row])[0]) if column.present[row] else None
+        shown.append(float(value) if isinstance(value, int | float) else None if value is None else str(value))
+    return shown
+
+
+def _empty_in_training(values: Mapping[str, Values], parts: Mapping[str, Tensor]) -> list[Problem]:
+    return [
+        Problem(f"variables.{name}", "no row of the training part has a value; change cohort.split, or leave it out")
+        for name, found in values.items()
+        if found.column.present.any() and not found.column.present[parts["train"]].any()
+    ]
+
+
+def _row_keys(
+    table: Table,
+    subjects: Sequence[str],
+    variables: Mapping[str, AbstractVariableSpec],
+    columns: Mapping[str, Column],
+) -> list[str]:
+    """Subject; where one has several rows also session and images, else a digest of the row's cells."""
+    several = {subject for subject, count in Counter(subjects).items() if count > 1}
+    images = [columns[name].cells for name, spec in variables.items() if spec.lazy]
+    keys = []
+    for row, subject in enumerate(subjects):
+        if subject in several:
+            session = str(table.frame[SESSION].iloc[row]) if SESSION in table.frame else ""
+            names = [Path(cells[row] or "").name for cells in images]
+            details = [text for text in (session, *names) if text]
+            if not details:
+                cells = json.dumps(table.frame.iloc[row].to_dict(), sort_keys=True)
+                details = [hashlib.blake2b(cells.encode(), digest_size=6).hexdigest()]
+            subject = "/".join([subject, *details])
+        keys.append(subject)
+    copies: dict[str, int] = defaultdict(int)
+    for row, key in enumerate(keys):
+        copies[key] += 1
+        if copies[key] > 1:
+            keys[row] = f"{key}#{copies[key]}"
+    return keys
+
+
+def _fingerprint(subjects: Sequence[str], values: Mapping[str, Values], parts: Mapping[str, Tensor]) -> str:
+    content = [
+        list(subjects),
+        {name: found.fingerprint for name, found in values.items()},
+        {part: rows.tolist() for part, rows in parts.items()},
+    ]
+    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()

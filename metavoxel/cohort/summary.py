@@ -1,0 +1,165 @@
+"""What is in a cohort, for a reader: counts, ranges, categories, missing cells by rule, image grids."""
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+from rich.console import Group
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from metavoxel.cohort.cohort import Cohort
+from metavoxel.cohort.column import Column
+from metavoxel.images.files import read_grid
+from metavoxel.variables.base import AbstractVariableSpec
+from metavoxel.variables.image import ImageSpec
+
+_EXAMPLES = 5
+
+
+@final
+@dataclass(frozen=True)
+class Blanked:
+    """Cells that a rule made missing."""
+
+    rule: str
+    count: int
+    examples: tuple[str, ...]
+
+
+@final
+@dataclass(frozen=True)
+class Numbers:
+    """Distribution of a number, in the column's unit; the standard deviation is that of the sample (n - 1)."""
+
+    low: float
+    high: float
+    mean: float
+    sd: float
+
+
+@final
+@dataclass(frozen=True)
+class Labels:
+    """Rows of each label, the commonest first."""
+
+    counts: dict[str, int]
+
+
+@final
+@dataclass(frozen=True)
+class Grids:
+    """Files of each original grid (shape and spacing, in words), and the shape they are all brought to.
+
+    ``spacing`` is that of the model's grid in mm; ``padding`` counts the voxels added along each axis to the smallest
+    and to the largest image.
+    """
+
+    originals: dict[str, int]
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...]
+    padding: tuple[tuple[int, int], ...]
+
+
+@final
+@dataclass(frozen=True)
+class VariableSummary:
+    """One variable: of all rows, how many have a value, how many have none, and how many a rule blanked."""
+
+    name: str
+    type: str
+    unit: str
+    present: int
+    missing: int
+    blanked: tuple[Blanked, ...]
+    values: Numbers | Labels | Grids | None
+
+
+@final
+@dataclass(frozen=True)
+class Summary:
+    """A cohort in figures; ``parts`` has the rows and the subjects of each part."""
+
+    rows: int
+    subjects: int
+    parts: dict[str, tuple[int, int]]
+    variables: tuple[VariableSummary, ...]
+
+
+def describe(cohort: Cohort) -> Summary:
+    """Figures of a cohort. Reads the headers of its images, not their voxels."""
+    parts = {
+        part: (len(rows), len({cohort.subjects[row] for row in rows.tolist()})) for part, rows in cohort.parts.items()
+    }
+    variables = []
+    for name, spec in cohort.variables.items():
+        column = cohort.columns[name]
+        blanked = tuple(
+            Blanked(rule, len(cells), tuple(dict.fromkeys(cells))[:_EXAMPLES])
+            for rule, cells in cohort.blanked.get(name, {}).items()
+        )
+        present = int(column.present.sum())
+        missing = len(cohort) - present - sum(rule.count for rule in blanked)
+        unit = str(spec.model_dump().get("unit") or "")
+        variables.append(VariableSummary(name, spec.type, unit, present, missing, blanked, _values(spec, column)))
+    return Summary(len(cohort), len(set(cohort.subjects)), parts, tuple(variables))
+
+
+def render(summary: Summary) -> Group:
+    """The summary as ``rich`` prints it."""
+    parts = [f"{part} {subjects} subjects ({rows} rows)" for part, (rows, subjects) in summary.parts.items()]
+    head = Text(f"{summary.rows} rows of {summary.subjects} subjects" + (": " if parts else "") + ", ".join(parts))
+    table = Table("variable", "type", "present", "missing", "blanked by a rule", "values")
+    for column in table.columns[2:4]:
+        column.justify = "right"
+    for variable in summary.variables:
+        rules = [f"{rule.count} {rule.rule}: {', '.join(rule.examples)}" for rule in variable.blanked]
+        cells = ["\n".join(rules), _in_words(variable)]
+        counts = [str(variable.present), str(variable.missing)]
+        table.add_row(escape(variable.name), escape(variable.type), *counts, *map(escape, cells))
+    return Group(head, table)
+
+
+def _values(spec: AbstractVariableSpec, column: Column) -> Numbers | Labels | Grids | None:
+    cells = [cell for cell in column.cells if cell is not None]
+    if isinstance(spec, ImageSpec):
+        return _grids(spec, cells) if cells else None
+    if spec.lazy or not cells:
+        return None
+    shown = [spec.format(value) for value in column.read(column.present.nonzero()[:, 0])]
+    numbers = [float(value) for value in shown if isinstance(value, int | float)]
+    if len(numbers) == len(shown):
+        sd = statistics.stdev(numbers) if len(numbers) > 1 else 0.0
+        return Numbers(min(numbers), max(numbers), statistics.fmean(numbers), sd)
+    return Labels(dict(Counter(map(str, shown)).most_common()))
+
+
+def _grids(spec: ImageSpec, cells: Sequence[str]) -> Grids:
+    originals: Counter[str] = Counter()
+    sizes = set()
+    for cell in cells:
+        grid = read_grid(cell)
+        originals[str(grid)] += 1
+        sizes.add(grid.shape if spec.spacing is None else grid.resampled(spec.spacing).shape)
+    shape = spec.data_shape[1:]
+    padding = tuple(
+        (size - min(axis), size - max(axis)) for size, axis in zip(shape, zip(*sizes, strict=True), strict=True)
+    )
+    return Grids(dict(originals.most_common()), shape, spec.grid(cells[0]).spacing, padding)
+
+
+def _in_words(variable: VariableSummary) -> str:
+    match variable.values:
+        case Numbers(low, high, mean, sd):
+            return f"{low:g} to {high:g} {variable.unit}".rstrip() + f", mean {mean:.4g}, sd {sd:.3g}"
+        case Labels(counts):
+            return ", ".join(f"{label} {count}" for label, count in counts.items())
+        case Grids(originals, shape, spacing, padding):
+            files = "\n".join(f"{count} of {grid}" for grid, count in originals.items())
+            spaced = " x ".join(f"{step:.4g}" for step in dict.fromkeys(spacing))
+            added = ", ".join(f"{most}" if most == least else f"{least} to {most}" for most, least in padding)
+            return f"{files}\nto {'x'.join(map(str, shape))} at {spaced}; padding {added}"
+    return ""

@@ -1,0 +1,107 @@
+"""Preprocessed images of a cohort: read once, in parallel, and kept in a memory-mapped file."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from jaxtyping import Float32
+from numpy.lib.format import write_array_header_1_0
+from torch import Tensor
+
+from metavoxel.variables.base import Blank
+
+_READERS = 4
+_AHEAD = 16
+"""Images read before the first of them is written: what parsing may hold in memory."""
+
+
+class UnreadableCells(Exception):
+    """Cells that could not be parsed, by their position, with the reasons. Raised for all of them together."""
+
+    def __init__(self, reasons: dict[int, str]) -> None:
+        self.reasons = reasons
+        super().__init__(f"{len(reasons)} unreadable cells")
+
+
+def load_volumes(
+    parse: Callable[[str], Tensor | Blank], cells: Sequence[str], shape: tuple[int, ...], *, path: Path | None
+) -> Float32[np.ndarray, "n *d"]:
+    """``parse`` of every cell, read-only on disk: at ``path``, or in a nameless temporary file that goes with it.
+
+    A file that is at ``path`` already is taken as it is, so its name must say all that its contents depend on. It
+    appears there complete or not at all, whatever interrupts the reading.
+
+    Raises:
+        UnreadableCells: ``parse`` raised ValueError for these, or blanked them; all cells are tried.
+    """
+    whole_shape = (len(cells), *shape)
+    if not cells:
+        return np.zeros(whole_shape, np.float32)
+    if path is None:
+        with tempfile.TemporaryFile() as file:
+            start = _write(file, _parsed(parse, cells), whole_shape)
+            return np.memmap(file, np.float32, mode="r", offset=start, shape=whole_shape)
+    known = _open(path, whole_shape)
+    if known is not None:
+        return known
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".partial")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            _write(file, _parsed(parse, cells), whole_shape)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(partial)
+    volumes = _open(path, whole_shape)
+    if volumes is None:
+        raise OSError(f"{path} was replaced by something else while it was being written")
+    return volumes
+
+
+def _open(path: Path, shape: tuple[int, ...]) -> Float32[np.ndarray, "n *d"] | None:
+    """The array at ``path``; None when there is none, or something else."""
+    try:
+        volumes = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (FileNotFoundError, ValueError, EOFError):
+        return None
+    return volumes if volumes.shape == shape and volumes.dtype == np.float32 else None
+
+
+def _write(file: BinaryIO, volumes: Iterator[Tensor], shape: tuple[int, ...]) -> int:
+    """An .npy file, written from front to end; a full disk is then an error, where a memory map would crash."""
+    write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    start = file.tell()
+    for volume in volumes:
+        file.write(np.ascontiguousarray(volume.numpy(), "<f4").tobytes())
+    file.flush()
+    return start
+
+
+def _parsed(parse: Callable[[str], Tensor | Blank], cells: Sequence[str]) -> Iterator[Tensor]:
+    """Values in order. From the first unreadable cell on, cells are only tried, and the end of them raises."""
+
+    def attempt(cell: str) -> Tensor | str:
+        try:
+            value = parse(cell)
+            return f"is {value.rule}; leave the cell empty" if isinstance(value, Blank) else value
+        except ValueError as error:
+            return str(error)
+
+    reasons = {}
+    with ThreadPoolExecutor(_READERS) as pool:
+        for start in range(0, len(cells), _AHEAD):
+            for index, value in enumerate(pool.map(attempt, cells[start : start + _AHEAD]), start):
+                if isinstance(value, str):
+                    reasons[index] = value
+                elif not reasons:
+                    yield value
+    if reasons:
+        raise UnreadableCells(reasons)

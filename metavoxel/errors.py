@@ -1,0 +1,64 @@
+"""Errors of the user's making: each says where, what, what exists and how to fix it, all at once."""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from typing import NamedTuple
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong.
+
+    ``where`` locates it (``variables.age.range``, ``participants.tsv row 12 (sub-03), column Age``);
+    ``what`` says what is wrong, what exists and how to mend it.
+    """
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}" if self.where else self.what
+
+
+class MetavoxelError(Exception):
+    """Something that the user can put right. The command line prints it without a traceback and exits with 2.
+
+    Abstract by convention: raise one of the subclasses, which say which part of the work refused.
+    """
+
+    def __init__(self, problems: str | Problem | Iterable[Problem]) -> None:
+        if isinstance(problems, str):
+            problems = Problem("", problems)
+        if isinstance(problems, Problem):
+            problems = (problems,)
+        self.problems: tuple[Problem, ...] = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class SchemaError(MetavoxelError):
+    """A schema that cannot be read, or whose parts do not fit together."""
+
+
+class CohortError(MetavoxelError):
+    """A table, a folder or an image that the schema's rules refuse."""
+
+
+class EvidenceError(MetavoxelError):
+    """A question that the model cannot be asked."""
+
+
+class RunError(MetavoxelError):
+    """A run folder that cannot be written, resumed or loaded."""
+
+
+class PluginError(MetavoxelError):
+    """A plugin that cannot be loaded, or that breaks its contract."""
+
+
+class NumericalError(MetavoxelError):
+    """A computation that left the finite numbers."""
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """`` Did you mean 'weight'?``, or nothing when no known word is near."""
+    near = get_close_matches(word, known, n=1, cutoff=0.6)
+    return f" Did you mean {near[0]!r}?" if near else ""

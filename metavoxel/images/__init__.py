@@ -1,0 +1,1 @@
+"""Images in space: grids, canonical orientation, resampling, and the files that hold them. Knows no variable."""

@@ -1,0 +1,1 @@
+"""Kernels: how a variable's code is noised, and the reverse."""

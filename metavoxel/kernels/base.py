@@ -1,0 +1,99 @@
+"""What a kernel is: how one variable's code is lost to noise, and won back."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple
+
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from metavoxel.rng import Rng
+from metavoxel.typing import Code, Time
+
+
+class Noised(NamedTuple):
+    """A noised code, and what the network is to predict from it."""
+
+    state: Code
+    target: Float[Tensor, "b p *s"]
+
+
+class AbstractTransition(ABC):
+    """The distribution of the state at an earlier time s, given the state at t and a belief about the data."""
+
+    @property
+    @abstractmethod
+    def mean(self) -> Code:
+        """Expected state."""
+
+    @abstractmethod
+    def sample(self, rng: Rng) -> Code:
+        """A draw for every row."""
+
+    @abstractmethod
+    def log_prob(self, x: Code) -> Float[Tensor, "b"]:
+        """Log-density (or log-probability) of each row of ``x``, summed over the code."""
+
+
+def along(t: Time, x: Code) -> Float[Tensor, "b 1 *#s"]:
+    """Times shaped to broadcast against a code: (b,) becomes (b, 1, ...)."""
+    if t.ndim == 1:
+        t = t.reshape(-1, *[1] * (x.ndim - 1))
+    return t.to(x.device)
+
+
+class AbstractKernel(BaseModel, ABC):
+    """Frozen settings and pure mathematics of one variable's diffusion: no state, no integer steps.
+
+    Times are continuous, 0 for data and 1 for the prior, one a row or one a cell of the code grid. A kernel never sees
+    masks or weights: its loss is unreduced and finite for every t in [0, 1].
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: str
+    support: ClassVar[str]
+    """Which codes it can noise: the word that a codec must give too ("real", "one_hot", or a plugin's own)."""
+    extrapolates: ClassVar[bool] = False
+    """Whether beliefs about the data may be extrapolated linearly, as multistep solvers do."""
+
+    def prediction_channels(self, code_channels: int) -> int:
+        """Channels that the network gives for a code of so many."""
+        return code_channels
+
+    def problems(self) -> list[str]:
+        """What is wrong with the settings together, in words; nothing when they fit."""
+        return []
+
+    @abstractmethod
+    def log_snr(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+        """log(alpha_bar / (1 - alpha_bar)) in float64: plus infinity at t = 0; minus infinity where no signal is left."""
+
+    @abstractmethod
+    def prior(self, shape: tuple[int, ...], *, rng: Rng, like: Tensor) -> Code:
+        """A state at t = 1 of which the data say nothing, on the device and in the precision of ``like``."""
+
+    @abstractmethod
+    def noise(self, x0: Code, t: Time, *, rng: Rng) -> Noised:
+        """A draw of q(x_t | x_0), and the network's target; the state is x_0 itself where t = 0."""
+
+    @abstractmethod
+    def renoise(self, xs: Code, s: Time, t: Time, *, rng: Rng) -> Code:
+        """A draw of q(x_t | x_s) for s <= t."""
+
+    @abstractmethod
+    def loss(
+        self, prediction: Float[Tensor, "b p *s"], target: Float[Tensor, "b p *s"], t: Time
+    ) -> Float[Tensor, "b 1 *s"]:
+        """Training loss of every cell, averaged over channels."""
+
+    @abstractmethod
+    def denoise(self, prediction: Float[Tensor, "b p *s"], xt: Code, t: Time) -> Code:
+        """E[x_0 | x_t, everything else the network saw]: class probabilities for a one-hot code."""
+
+    @abstractmethod
+    def transition(self, x0_hat: Code, xt: Code, t: Time, s: Time, *, eta: float) -> AbstractTransition:
+        """The step from t to s <= t, of any stride; the identity where s = t.
+
+        ``eta`` scales the step's own noise from 0 (none, where the kernel allows it) to 1 (ancestral).
+        """

@@ -1,0 +1,101 @@
+"""Noise schedules: how much of the data's variance, ``alpha_bar``, is left at time t in [0, 1]."""
+
+import math
+from abc import ABC, abstractmethod
+from typing import Annotated, Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+
+class AbstractSchedule(BaseModel, ABC):
+    """``alpha_bar`` as a function of continuous time; 1 at t = 0 and falling."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @abstractmethod
+    def log_alpha_bar(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+        """Logarithm of ``alpha_bar`` in float64, exactly 0 at t = 0; minus infinity where no signal is left."""
+
+    @property
+    def ends_at_zero_signal(self) -> bool:
+        """Whether nothing of the data is left at t = 1."""
+        return bool(torch.isneginf(self.log_alpha_bar(torch.ones(1, dtype=torch.float64))).item())
+
+    def time_of(self, log_snr: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+        """The time at which log(alpha_bar / (1 - alpha_bar)) has this value, by bisection in float64."""
+        log_snr = log_snr.double()
+        low, high = torch.zeros_like(log_snr), torch.ones_like(log_snr)
+        for _ in range(60):
+            middle = (low + high) / 2
+            log_alpha_bar = self.log_alpha_bar(middle)
+            earlier = log_alpha_bar - torch.log(-torch.expm1(log_alpha_bar)) > log_snr
+            low, high = torch.where(earlier, middle, low), torch.where(earlier, high, middle)
+        return (low + high) / 2
+
+
+class CosineSchedule(AbstractSchedule):
+    """alpha_bar = cos(pi/2 (t + s)/(1 + s))^power, scaled to 1 at t = 0, with s = 0.008.
+
+    Power 2 is Nichol and Dhariwal (2021), eq. 17; power 1 is what the published D3PM code computes.
+    Both end at zero signal.
+    """
+
+    type: Literal["cosine"] = "cosine"
+    power: Literal[1, 2] = Field(2, description="exponent of the cosine: 2 as published for images, 1 as in D3PM's code")
+
+    def log_alpha_bar(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+        offset = 0.008
+        t = t.double()
+        angle = (t + offset) / (1 + offset) * (math.pi / 2)
+        start = math.log(math.cos(offset / (1 + offset) * math.pi / 2))
+        value = self.power * (torch.log(torch.cos(angle).clamp_min(0)) - start)
+        value = torch.where(t >= 1, torch.full_like(t, -math.inf), value.clamp_max(0))
+        return torch.where(t <= 0, torch.zeros_like(t), value)
+
+
+class _TableSchedule(AbstractSchedule, ABC):
+    """Continuous time through the usual table: alphas_cumprod[k - 1] at t = k / steps, log-linear in between."""
+
+    beta_start: float = Field(gt=0, lt=1, description="noise variance of the first step")
+    beta_end: float = Field(gt=0, lt=1, description="noise variance of the last step")
+    steps: int = Field(1000, ge=1, description="length of the table that this schedule continues")
+
+    @abstractmethod
+    def betas(self) -> Float[Tensor, "steps"]:
+        """Noise variance of every step, in float64."""
+
+    def log_alpha_bar(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+        table = torch.cumsum(torch.log1p(-self.betas()), 0)
+        table = torch.cat([torch.zeros(1, dtype=torch.float64), table]).to(t.device)
+        position = t.double().clamp(0, 1) * self.steps
+        below = position.floor().clamp_max(self.steps - 1).long()
+        return torch.lerp(table[below], table[below + 1], position - below)
+
+
+class LinearSchedule(_TableSchedule):
+    """Betas rise linearly (Ho et al. 2020)."""
+
+    type: Literal["linear"] = "linear"
+    beta_start: float = Field(1e-4, gt=0, lt=1, description="noise variance of the first step")
+    beta_end: float = Field(0.02, gt=0, lt=1, description="noise variance of the last step")
+
+    def betas(self) -> Float[Tensor, "steps"]:
+        return torch.linspace(self.beta_start, self.beta_end, self.steps, dtype=torch.float64)
+
+
+class ScaledLinearSchedule(_TableSchedule):
+    """Square roots of betas rise linearly (Rombach et al. 2022)."""
+
+    type: Literal["scaled_linear"] = "scaled_linear"
+    beta_start: float = Field(0.0015, gt=0, lt=1, description="noise variance of the first step")
+    beta_end: float = Field(0.0195, gt=0, lt=1, description="noise variance of the last step")
+
+    def betas(self) -> Float[Tensor, "steps"]:
+        return torch.linspace(self.beta_start**0.5, self.beta_end**0.5, self.steps, dtype=torch.float64) ** 2
+
+
+Schedule = Annotated[CosineSchedule | LinearSchedule | ScaledLinearSchedule, Field(discriminator="type")]
+"""Any schedule, told apart by ``type`` when settings are read."""

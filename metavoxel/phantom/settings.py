@@ -1,0 +1,59 @@
+"""What a phantom cohort is made of."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MissingSettings(_Settings):
+    """A known rule by which cells are missing. Final."""
+
+    rule: Literal["mcar", "mar_by_age"] = Field(
+        "mcar",
+        description="'mcar': every cell is missing with probability 'fraction'; 'mar_by_age': with probability "
+        "2 * fraction * (age - 20) / 70: the old lack more, and the mean is 'fraction' (age itself is never missing)",
+    )
+    fraction: float = Field(0.1, ge=0, lt=1, description="mean share of the cells of each column that are missing")
+    columns: tuple[Literal["age", "sex", "T1w", "T2w"], ...] = Field(
+        ("sex", "T1w"), description="columns, or images by suffix, in which cells are missing"
+    )
+
+    @model_validator(mode="after")
+    def _rule_is_possible(self) -> Self:
+        if self.rule == "mar_by_age" and "age" in self.columns:
+            raise ValueError("rule 'mar_by_age' needs age observed: take 'age' out of 'columns', or use rule 'mcar'")
+        if self.rule == "mar_by_age" and self.fraction > 0.5:
+            raise ValueError("rule 'mar_by_age' takes a fraction of at most 0.5, for twice it is the probability at 90")
+        return self
+
+
+class PhantomSettings(_Settings):
+    """A phantom cohort. Two cohorts that differ in ``subjects`` alone begin with the same subjects. Final."""
+
+    subjects: PositiveInt = Field(200, description="number of subjects")
+    seed: int = Field(0, description="seed of everything; a subject depends on (seed, its number) alone")
+    spacing: float = Field(4.0, ge=1, le=10, description="size of the cubic voxels in mm")
+    noise: float = Field(0.03, ge=0, le=0.5, description="sd of the noise, as a share of white matter's intensity")
+    disease: bool = Field(
+        False,
+        description="add a diagnosis (control, patient) whose prevalence rises with age, with atrophy of both medial "
+        "temporal lobes",
+    )
+    second_contrast: bool = Field(False, description="add a T2w-like image of the same anatomy")
+    site: bool = Field(False, description="add a site (A, B, drawn by coin); B has flatter contrast and more noise")
+    missing: MissingSettings | None = Field(None, description="which cells are missing; none by default")
+
+    @model_validator(mode="after")
+    def _missing_columns_exist(self) -> Self:
+        if self.missing and "T2w" in self.missing.columns and not self.second_contrast:
+            raise ValueError("'missing' names T2w, but there is none: set 'second_contrast'")
+        return self
+
+    @property
+    def contrasts(self) -> tuple[Literal["T1w", "T2w"], ...]:
+        """BIDS suffixes of the images of a subject."""
+        return ("T1w", "T2w") if self.second_contrast else ("T1w",)

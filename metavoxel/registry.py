@@ -1,0 +1,148 @@
+"""What is installed: every type by name, with the distribution and version that gave it."""
+
+import importlib.metadata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple, final
+
+import pluggy
+from pydantic import BaseModel
+
+from metavoxel import builtin, hookspecs
+from metavoxel.errors import PluginError, Problem, did_you_mean
+from metavoxel.hookspecs import API_VERSION
+
+KINDS = ("variables", "codecs", "kernels", "adapters", "backbones")
+
+KNOWN_PLUGINS = MappingProxyType(
+    {
+        ("variables", "ordinal"): "metavoxel-ordinal",
+        ("variables", "circular"): "metavoxel-circular",
+        ("variables", "count"): "metavoxel-count",
+        ("variables", "vector"): "metavoxel-vector",
+        ("kernels", "absorbing"): "metavoxel-absorbing",
+        ("kernels", "rectified_flow"): "metavoxel-rectified-flow",
+    }
+)
+"""Types of plugins that this project keeps, so that a schema that names one can say how to install it."""
+
+
+class Origin(NamedTuple):
+    """Where a type comes from."""
+
+    distribution: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version}"
+
+
+class Failure(NamedTuple):
+    """A plugin, or one type of it, that cannot be used, and why."""
+
+    origin: Origin
+    reason: str
+
+
+@final
+@dataclass(frozen=True)
+class Registry:
+    """Installed types. ``entries[kind][name]`` is a settings class and its origin; ``failures`` could not be used."""
+
+    entries: Mapping[str, Mapping[str, tuple[type[BaseModel], Origin]]]
+    contested: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    failures: tuple[Failure, ...] = ()
+
+    def names(self, kind: str) -> list[str]:
+        """Installed names of a kind, sorted."""
+        return sorted(self.entries[kind])
+
+    def origin(self, kind: str, name: str) -> Origin:
+        """Distribution and version of a type."""
+        return self.entries[kind][name][1]
+
+    def resolve(self, kind: str, name: object, where: str) -> type[BaseModel]:
+        """The settings class of a name.
+
+        Raises:
+            PluginError: no such type, or two plugins give it; the message lists what is installed.
+        """
+        if not isinstance(name, str):
+            raise PluginError(Problem(where, f"must be the name of a type, not {name!r}"))
+        if (kind, name) in self.contested:
+            raise PluginError(Problem(where, self.contested[kind, name]))
+        if name in self.entries[kind]:
+            return self.entries[kind][name][0]
+        what = f"unknown type {name!r}.{did_you_mean(name, self.names(kind))} Installed: {', '.join(self.names(kind))}"
+        if (kind, name) in KNOWN_PLUGINS:
+            what = f"type {name!r} comes with a plugin that is not installed: pip install {KNOWN_PLUGINS[kind, name]}"
+        if self.failures:
+            what += "".join(f". Not usable: plugin {failure.origin} ({failure.reason})" for failure in self.failures)
+        raise PluginError(Problem(where, what))
+
+
+def load_registry(plugins: Iterable[object] = (), *, entry_points: bool = True) -> Registry:
+    """Collect the built-in types, those of ``plugins`` (modules or objects with hooks) and of installed distributions.
+
+    A plugin that fails to import, asks for another API version or breaks a hook's signature is recorded, not raised: it
+    stops only the schemas that use it.
+    """
+    manager = pluggy.PluginManager("metavoxel")
+    manager.add_hookspecs(hookspecs)
+    entries: dict[str, dict[str, tuple[type[BaseModel], Origin]]] = {kind: {} for kind in KINDS}
+    contested: dict[tuple[str, str], str] = {}
+    failures: list[Failure] = []
+
+    def add(plugin: object, origin: Origin) -> None:
+        wanted = getattr(plugin, "metavoxel_api", API_VERSION)
+        if wanted != API_VERSION:
+            newer = "metavoxel" if wanted > API_VERSION else origin.distribution
+            reason = f"it is written for plugin API {wanted}, and this metavoxel has {API_VERSION}: upgrade {newer}"
+            failures.append(Failure(origin, reason))
+            return
+        try:
+            manager.register(plugin, name=str(origin))
+            manager.check_pending()
+            found = {kind: _collect(manager, plugin, kind) for kind in KINDS}
+        except Exception as error:
+            failures.append(Failure(origin, f"{type(error).__name__}: {error}"))
+            if manager.is_registered(plugin):
+                manager.unregister(plugin)
+            return
+        for kind, classes in found.items():
+            for name, settings in classes.items():
+                if name in entries[kind]:
+                    both = f"{entries[kind][name][1]} and {origin}"
+                    contested[kind, name] = f"two plugins give the type {name!r}: {both}. Uninstall one of them"
+                    failures.append(Failure(origin, contested[kind, name]))
+                else:
+                    entries[kind][name] = (settings, origin)
+
+    add(builtin, Origin("metavoxel", importlib.metadata.version("metavoxel")))
+    for plugin in plugins:
+        add(plugin, Origin(str(getattr(plugin, "__name__", type(plugin).__name__)), "0"))
+    if entry_points:
+        for point in sorted(importlib.metadata.entry_points(group="metavoxel"), key=lambda point: point.name):
+            origin = Origin(point.dist.name, point.dist.version) if point.dist else Origin(point.name, "0")
+            try:
+                plugin = point.load()
+            except Exception as error:
+                failures.append(Failure(origin, f"importing it failed: {type(error).__name__}: {error}"))
+                continue
+            add(plugin, origin)
+    frozen = {kind: MappingProxyType(found) for kind, found in entries.items()}
+    return Registry(MappingProxyType(frozen), MappingProxyType(contested), tuple(failures))
+
+
+def _collect(manager: pluggy.PluginManager, plugin: object, kind: str) -> dict[str, type[BaseModel]]:
+    """What one plugin gives for one kind, by name."""
+    others = [other for other in manager.get_plugins() if other is not plugin]
+    given = manager.subset_hook_caller(f"metavoxel_{kind}", others)()
+    classes: dict[str, type[BaseModel]] = {}
+    for settings in (settings for batch in given for settings in batch):
+        name = settings.model_fields["type"].default
+        if not isinstance(name, str):
+            raise TypeError(f"{settings.__name__}.type has no default: write type: Literal['name'] = 'name'")
+        classes[name] = settings
+    return classes

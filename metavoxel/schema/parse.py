@@ -1,0 +1,217 @@
+"""Reading a schema in two passes: names to installed types, then each type's own settings; every problem at once."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from metavoxel.backbones.base import AbstractBackboneSpec
+from metavoxel.errors import PluginError, Problem, SchemaError, did_you_mean
+from metavoxel.registry import Registry, load_registry
+from metavoxel.schema.schema import Schema, Variable
+from metavoxel.schema.settings import CohortSettings, DiffusionSettings, TrainingSettings
+from metavoxel.variables.base import AbstractVariableSpec, Parts
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+SECTIONS = {"cohort": CohortSettings, "diffusion": DiffusionSettings, "training": TrainingSettings}
+PARTS = {"codec": "codecs", "kernel": "kernels", "adapter": "adapters"}
+
+
+def load_schema(path: Path | str, registry: Registry | None = None) -> Schema:
+    """Read and check a YAML file. Tags are refused, nothing in it is executed.
+
+    Raises:
+        SchemaError: all that is wrong with it.
+    """
+    path = Path(path)
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+    except FileNotFoundError:
+        raise SchemaError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise SchemaError(f"{path}: is a folder; give the schema's YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SchemaError(f"{path}: not valid YAML: {error}") from None
+    return parse_schema(raw, folder=path.parent, registry=registry)
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """A safe loader that refuses a key given twice, of which YAML would keep the last in silence. Final."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def parse_schema(raw: object, *, folder: Path, registry: Registry | None = None) -> Schema:
+    """Check a schema that is already plain data; relative paths start at ``folder``.
+
+    Raises:
+        SchemaError: all that is wrong with it, each problem located (``variables.sex.wieght: ...``).
+    """
+    registry = registry or load_registry()
+    reader = _Reader(registry, folder)
+    schema = reader.schema(raw)
+    if reader.problems or schema is None:
+        raise SchemaError(reader.problems)
+    return schema
+
+
+class _Reader:
+    """Collects problems while it reads. Final."""
+
+    def __init__(self, registry: Registry, folder: Path) -> None:
+        self._registry, self._folder = registry, folder
+        self.problems: list[Problem] = []
+
+    def _refuse(self, where: str, what: str) -> None:
+        self.problems.append(Problem(where, what))
+
+    def _mapping(self, raw: object, where: str) -> dict[str, Any] | None:
+        if isinstance(raw, Mapping) and all(isinstance(key, str) for key in raw):
+            return dict(raw)
+        self._refuse(where, f"must be a mapping of names to settings, not {raw!r}")
+        return None
+
+    def _validate(self, settings: type[Settings], raw: dict[str, Any], where: str) -> Settings | None:
+        try:
+            return settings.model_validate(raw, context={"folder": self._folder})
+        except ValidationError as error:
+            for detail in error.errors():
+                place = ".".join([where, *(str(step) for step in detail["loc"])])
+                self._refuse(place, _explain(settings, detail))
+            return None
+
+    def _typed(self, kind: str, raw: dict[str, Any], where: str) -> Any:
+        if "type" not in raw:
+            self._refuse(f"{where}.type", f"is missing. Installed: {', '.join(self._registry.names(kind))}")
+            return None
+        try:
+            settings = self._registry.resolve(kind, raw["type"], f"{where}.type")
+        except PluginError as error:
+            self.problems.extend(error.problems)
+            return None
+        return self._validate(settings, raw, where)
+
+    def schema(self, raw: object) -> Schema | None:
+        """The schema, or None with the reasons among the problems."""
+        sections = self._mapping(raw, "schema")
+        if sections is None:
+            return None
+        known = [*SECTIONS, "variables", "backbone"]
+        for name in sections:
+            if name not in known:
+                self._refuse(name, f"not a section of a schema.{did_you_mean(name, known)} Sections: {', '.join(known)}")
+        for name in ("cohort", "variables"):
+            if name not in sections:
+                self._refuse(name, "this section is missing")
+        read: dict[str, Any] = {}
+        for name, settings in SECTIONS.items():
+            given = self._mapping(sections.get(name, {}), name)
+            if given is not None and (name != "cohort" or "cohort" in sections):
+                read[name] = self._validate(settings, given, name)
+        variables = self._variables(sections.get("variables", {}))
+        spatial = any(variable.spec.spatial for variable in variables.values())
+        backbone = self._backbone(sections.get("backbone"), spatial)
+        if self.problems or backbone is None:
+            return None
+        self._cross_check(variables, backbone, read["cohort"])
+        return Schema(variables=variables, backbone=backbone, folder=self._folder, **read)
+
+    def _variables(self, raw: object) -> dict[str, Variable]:
+        given = self._mapping(raw, "variables") or {}
+        if not given:
+            self._refuse("variables", "name at least one variable")
+        read = {name: self._variable(name, settings) for name, settings in given.items()}
+        return {name: variable for name, variable in read.items() if variable is not None}
+
+    def _variable(self, name: str, raw: object) -> Variable | None:
+        where = f"variables.{name}"
+        if not name.replace("_", "").isalnum():
+            self._refuse(where, "a variable's name is made of letters, digits and _ (use 'column' for the table's name)")
+        settings = self._mapping(raw, where)
+        if settings is None:
+            return None
+        overrides = {part: settings.pop(part) for part in PARTS if part in settings}
+        spec: AbstractVariableSpec | None = self._typed("variables", settings, where)
+        if spec is None:
+            return None
+        parts = spec.parts()
+        for part, override in overrides.items():
+            chosen = self._part(part, override, getattr(parts, part), f"{where}.{part}")
+            if chosen is None:
+                return None
+            parts = parts._replace(**{part: chosen})
+        self._check_parts(name, parts)
+        return Variable(spec, parts)
+
+    def _part(self, part: str, raw: object, default: BaseModel, where: str) -> Any:
+        """A part chosen by name; settings that are not given are those that the variable's type chose, if of one type."""
+        if isinstance(raw, str):
+            raw = {"type": raw}
+        given = self._mapping(raw, where)
+        if given is None:
+            return None
+        chosen = default.model_dump()
+        if given.get("type", chosen["type"]) == chosen["type"]:
+            given = {**default.model_dump(exclude_unset=True), "type": chosen["type"], **given}
+        return self._typed(PARTS[part], given, where)
+
+    def _check_parts(self, name: str, parts: Parts) -> None:
+        where = f"variables.{name}"
+        for part in ("codec", "kernel"):
+            for problem in getattr(parts, part).problems():
+                self._refuse(f"{where}.{part}", problem)
+        if parts.codec.support != parts.kernel.support:
+            self._refuse(
+                f"{where}.kernel",
+                f"kernel {parts.kernel.type!r} needs {parts.kernel.support} code, but codec {parts.codec.type!r} of "
+                f"variable {name!r} gives {parts.codec.support} code",
+            )
+
+    def _backbone(self, raw: object, spatial: bool) -> AbstractBackboneSpec | None:
+        given = {} if raw is None else self._mapping(raw, "backbone")
+        if given is None:
+            return None
+        backbone: AbstractBackboneSpec | None = self._typed(
+            "backbones", {"type": "unet" if spatial else "transformer", **given}, "backbone"
+        )
+        return backbone
+
+    def _cross_check(
+        self, variables: Mapping[str, Variable], backbone: AbstractBackboneSpec, cohort: CohortSettings
+    ) -> None:
+        grids = {name: () for name, variable in variables.items() if variable.spec.spatial}
+        for problem in backbone.problems(grids):
+            self._refuse("backbone", problem)
+        for name, variable in variables.items():
+            for problem in variable.parts.adapter.problems(spatial=variable.spec.spatial, grids=bool(grids)):
+                self._refuse(f"variables.{name}.adapter", problem)
+        for name in cohort.split.stratify:
+            if name not in variables:
+                self._refuse(
+                    "cohort.split.stratify",
+                    f"no variable {name!r}.{did_you_mean(name, list(variables))} Variables: {', '.join(variables)}",
+                )
+
+
+def _explain(settings: type[BaseModel], detail: Any) -> str:
+    if detail["type"] == "extra_forbidden":
+        known = [name for name in settings.model_fields if name != "type"]
+        word = str(detail["loc"][-1])
+        default = settings.model_fields["type"].default if "type" in settings.model_fields else None
+        owner = f"type {default!r}" if default else "this section"
+        nested = "" if len(detail["loc"]) == 1 else " here"
+        return f"not a setting of {owner}{nested}.{did_you_mean(word, known)} Settings: {', '.join(known)}"
+    if detail["type"] == "missing":
+        return "is missing"
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{message} (given: {detail['input']!r})" if detail["type"] != "value_error" else message

@@ -1,0 +1,70 @@
+"""The sections of a schema that are not variables: where the cohort is, how diffusion and training run."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SplitSettings(_Section):
+    """How subjects are divided; several rows of one subject never straddle two parts."""
+
+    train: float = Field(0.8, gt=0, lt=1, description="share of subjects to train on")
+    validation: float = Field(0.1, gt=0, lt=1, description="share of subjects to choose the best step on")
+    test: float = Field(0.1, ge=0, lt=1, description="share of subjects that training never touches")
+    seed: int = Field(0, description="seed of the draw")
+    stratify: list[str] = Field([], description="variables whose distribution is kept alike between the parts")
+    column: str | None = Field(
+        None, description="column of the table that says 'train', 'validation' or 'test' for every row, instead of a draw"
+    )
+
+    @model_validator(mode="after")
+    def _shares_sum_to_one(self) -> Self:
+        total = self.train + self.validation + self.test
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"train + validation + test must be 1, not {total:g}")
+        return self
+
+
+class CohortSettings(_Section):
+    """Where the subjects are. Exactly one of ``table`` and ``bids``."""
+
+    table: Path | None = Field(None, description="CSV or TSV file, one row a scan; relative to the schema's folder")
+    bids: Path | None = Field(None, description="BIDS folder; relative to the schema's folder")
+    subject: str = Field("participant_id", description="column that names the subject")
+    missing: list[str] = Field(["", "n/a", "NA", "NaN", "nan"], description="cells with these texts are missing")
+    split: SplitSettings = Field(default_factory=SplitSettings, description="train, validation and test subjects")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.table is None) == (self.bids is None):
+            raise ValueError("give exactly one of 'table' (a CSV or TSV file) and 'bids' (a folder)")
+        return self
+
+
+class DiffusionSettings(_Section):
+    """How times are drawn in training."""
+
+    times: Literal["evidence", "shared"] = Field(
+        "evidence",
+        description="'evidence': every variable has its own time, with clean and absent corners, so that any subset can "
+        "be given; 'shared': one time for all variables, as in the paper (rows with missing cells are dropped)",
+    )
+
+
+class TrainingSettings(_Section):
+    """How the joint model is trained."""
+
+    steps: PositiveInt | None = Field(None, description="optimiser steps; by default chosen from the backbone")
+    batch_size: PositiveInt = Field(32, description="rows a step, over all devices")
+    learning_rate: PositiveFloat = Field(1e-3, description="peak learning rate of AdamW")
+    weight_decay: float = Field(0.05, ge=0, description="decoupled weight decay of AdamW")
+    warm_up: int = Field(100, ge=0, description="steps over which the learning rate rises; it then falls as a cosine")
+    clip: PositiveFloat = Field(1.0, description="largest norm of the gradient")
+    ema: float = Field(0.995, ge=0, lt=1, description="decay of the moving average of the weights, warmed up")
+    seed: int = Field(0, description="seed of initial weights, noise and batches")
+    validate_every: PositiveInt = Field(100, description="steps between validations")

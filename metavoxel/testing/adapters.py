@@ -1,0 +1,189 @@
+"""Checks of adapters."""
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from metavoxel.adapters.base import AbstractAdapter, AdapterContext, Features, Streams
+from metavoxel.rng import Rng
+from metavoxel.testing.checks import Check, bound
+from metavoxel.testing.modules import (
+    ROWS,
+    assert_all_close,
+    assert_gradient_everywhere,
+    assert_some_differ,
+    at_generic_weights,
+    random_like,
+)
+from metavoxel.testing.statistics import assert_equal, assert_finite, assert_shape
+
+Codes = Float[Tensor, "_ _ *_"]
+
+
+def adapter_checks(adapter: AbstractAdapter, context: AdapterContext) -> Iterator[Check]:
+    """All checks of an adapter, which stays as it is: they work on copies.
+
+    Args:
+        adapter: built from the context.
+        context: shapes of the code and of the backbone's ports.
+    """
+    yield from (bound(type(adapter).__name__, check, adapter, context) for check in CHECKS)
+
+
+def _inputs(context: AdapterContext, *, cells: bool) -> tuple[Codes, Tensor, Tensor]:
+    """A code, times and observed cells: of whole rows, or cell by cell."""
+    grid = context.code_shape[1:]
+    x = random_like("code", *context.code_shape)
+    uniform = Rng.for_rows(ROWS, "times").uniform((ROWS, 1, *grid))
+    if cells:
+        observed = uniform < 0.4
+        return x, torch.where(observed, 0.0, uniform).double(), observed
+    time = torch.tensor([0.3, 0.0, 1.0], dtype=torch.float64)
+    return x, time, (time == 0).reshape(-1, *[1] * (x.ndim - 1)).expand(ROWS, 1, *grid)
+
+
+def _features(adapter: AbstractAdapter, context: AdapterContext, name: str = "features") -> Features:
+    ports = context.ports
+    tokens = random_like(f"{name} tokens", adapter.tokens, ports.token_width) if adapter.tokens else None
+    return Features(
+        {port: random_like(f"{name} {port}", ports.grid_width, *shape) for port, shape in ports.grids.items()},
+        {
+            port: random_like(f"{name} bottleneck {port}", ports.bottleneck_width, *(max(1, side // 4) for side in shape))
+            for port, shape in ports.grids.items()
+        },
+        tokens,
+    )
+
+
+def _parts(streams: Streams | Features) -> list[Tensor]:
+    tensors = [grid for _, grid in sorted(streams.grids.items())]
+    return tensors if streams.tokens is None else [*tensors, streams.tokens]
+
+
+def check_stream_shapes(adapter: AbstractAdapter, context: AdapterContext) -> None:
+    """``embed`` gives maps for ports that exist, as wide as they are, and as many tokens as stated."""
+    ports = context.ports
+    for cells in (False, True):
+        streams = adapter.embed(*_inputs(context, cells=cells))
+        for port, grid in streams.grids.items():
+            assert port in ports.grids, f"embed gives a map for port {port!r}; there is {', '.join(ports.grids) or 'none'}"
+            assert_shape(grid, (ROWS, ports.grid_width, *ports.grids[port]), f"embed(...).grids[{port!r}]")
+        if adapter.tokens == 0:
+            assert streams.tokens is None or streams.tokens.shape[1] == 0, "embed gives tokens, but 'tokens' is 0"
+        else:
+            assert streams.tokens is not None, f"embed gives no tokens, but 'tokens' is {adapter.tokens}"
+            assert_shape(streams.tokens, (ROWS, adapter.tokens, ports.token_width), "embed(...).tokens")
+        assert _parts(streams), "embed gives nothing: the backbone never sees this variable"
+        for tensor in _parts(streams):
+            assert_finite(tensor, "embed")
+
+
+def check_prediction_shape(adapter: AbstractAdapter, context: AdapterContext) -> None:
+    """``head`` gives the kernel's channels on the code's grid."""
+    prediction = adapter.head(_features(adapter, context))
+    assert_shape(prediction, (ROWS, context.prediction_channels, *context.code_shape[1:]), "head")
+    assert_finite(prediction, "head")
+
+
+def check_gradient_everywhere(adapter: AbstractAdapter, context: AdapterContext) -> None:
+    """Every weight learns, from ``embed`` or from ``head``."""
+    generic = at_generic_weights(adapter)
+    outputs = [generic.head(_features(generic, context))]
+    for cells in (False, True):
+        outputs += _parts(generic.embed(*_inputs(context, cells=cells)))
+    assert_gradient_everywhere(generic, outputs)
+
+
+def check_embed_sees(adapter: AbstractAdapter, context: AdapterContext) -> None:
+    """What ``embed`` gives changes with the code, with the time and with what is observed."""
+    generic = at_generic_weights(adapter)
+    x, time, _ = _inputs(context, cells=False)
+    nothing = torch.zeros(ROWS, 1, *context.code_shape[1:], dtype=torch.bool)
+    time = torch.full_like(time, 0.5)
+    before = _parts(generic.embed(x, time, nothing))
+    for what, after in {
+        "the code": generic.embed(-x, time, nothing),
+        "the time": generic.embed(x, time / 2, nothing),
+        "which cells are observed": generic.embed(x, time, ~nothing),
+    }.items():
+        assert_some_differ(before, _parts(after), f"what embed gives does not change with {what}")
+
+
+def check_head_sees(adapter: AbstractAdapter, context: AdapterContext) -> None:
+    """The prediction changes with the features."""
+    generic = at_generic_weights(adapter)
+    before, after = (generic.head(_features(generic, context, name)) for name in ("some", "other"))
+    assert_some_differ([before], [after], "the prediction does not change with the features")
+
+
+def check_rows_independent(adapter: AbstractAdapter, context: AdapterContext) -> None:
+    """What a row gives does not depend on its company."""
+    generic = at_generic_weights(adapter)
+    for cells in (False, True):
+        inputs = _inputs(context, cells=cells)
+        together = _parts(generic.embed(*inputs))
+        for row in range(ROWS):
+            one = slice(row, row + 1)
+            alone = _parts(generic.embed(*(tensor[one] for tensor in inputs)))
+            assert_all_close(alone, [tensor[one] for tensor in together], f"embed: row {row} alone")
+    features = _features(generic, context)
+    together = [generic.head(features)]
+    for row in range(ROWS):
+        one = slice(row, row + 1)
+        part = Features(
+            {port: grid[one] for port, grid in features.grids.items()},
+            {port: grid[one] for port, grid in features.bottlenecks.items()},
+            None if features.tokens is None else features.tokens[one],
+        )
+        assert_all_close([generic.head(part)], [together[0][one]], f"head: row {row} alone")
+
+
+def check_row_times_are_cell_times(adapter: AbstractAdapter, context: AdapterContext) -> None:
+    """One time a row means that time in every cell."""
+    generic = at_generic_weights(adapter)
+    x, time, observed = _inputs(context, cells=False)
+    spread = time.reshape(-1, *[1] * (x.ndim - 1)).expand(ROWS, 1, *x.shape[2:]).contiguous()
+    by_row, by_cell = (_parts(generic.embed(x, t, observed)) for t in (time, spread))
+    assert_all_close(by_cell, by_row, "embed with times of cells and of rows")
+
+
+def check_inputs_unchanged(adapter: AbstractAdapter, context: AdapterContext) -> None:
+    """Nothing that an adapter is given is written to."""
+    given = tuple(tensor.clone() for tensor in _inputs(context, cells=True))
+    features = _features(adapter, context)
+    adapter.embed(*given)
+    adapter.head(features)
+    for name, tensor, before in zip(("x", "time", "observed"), given, _inputs(context, cells=True), strict=True):
+        assert_equal(tensor, before, f"{name} after embed")
+    assert_all_close(_parts(features), _parts(_features(adapter, context)), "features after head")
+
+
+def check_fit_in_state(adapter: AbstractAdapter, context: AdapterContext) -> None:
+    """What ``fit`` takes from the codes is finite, and is in ``state_dict``."""
+    source, other = deepcopy(adapter).eval(), deepcopy(adapter).eval()
+    codes: Callable[[], list[Tensor]] = partial(list, [random_like("fit", *context.code_shape)])
+    source.fit(codes)
+    other.load_state_dict(source.state_dict())
+    inputs, features = _inputs(context, cells=False), _features(adapter, context)
+    first, second = ([*_parts(each.embed(*inputs)), each.head(features)] for each in (source, other))
+    for tensor in first:
+        assert_finite(tensor, "an output after fit")
+    assert_all_close(second, first, "outputs after loading the state")
+
+
+CHECKS = (
+    check_stream_shapes,
+    check_prediction_shape,
+    check_gradient_everywhere,
+    check_embed_sees,
+    check_head_sees,
+    check_rows_independent,
+    check_row_times_are_cell_times,
+    check_inputs_unchanged,
+    check_fit_in_state,
+)
+"""Checks of any adapter."""

@@ -1,0 +1,140 @@
+"""Whether a kernel, given the exact posterior of the data as its belief, samples the right distribution.
+
+The laws of a kernel's draws cannot see this: they hold x_0 fixed, and a reverse step that treats a belief wrongly still
+treats certainty rightly.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from metavoxel.kernels.base import AbstractKernel
+from metavoxel.rng import Rng
+from metavoxel.testing.kernel_laws import at
+from metavoxel.testing.statistics import assert_same_mean
+
+PROBABILITIES = ((0.9, 0.1), (0.97, 0.02, 0.01))
+TOTAL_VARIATION = 0.01
+
+
+def check_one_hot_oracle(
+    kernel: AbstractKernel,
+    *,
+    probabilities: Sequence[Sequence[float]] = PROBABILITIES,
+    steps: Sequence[int] = (1, 2, 10, 50),
+) -> None:
+    """One categorical variable is sampled with its own probabilities, in few steps and in many."""
+    for weights in probabilities:
+        for count in steps:
+            sampled = one_hot_marginal(kernel, weights, steps=count)
+            distance = float((sampled - torch.tensor(weights)).abs().sum() / 2)
+            assert distance < TOTAL_VARIATION, (
+                f"probabilities {tuple(weights)} are sampled as {tuple(round(float(p), 3) for p in sampled)} in {count} "
+                f"steps from exact posteriors: total variation {distance:.3f}, allowed {TOTAL_VARIATION}"
+            )
+
+
+def one_hot_marginal(
+    kernel: AbstractKernel, probabilities: Sequence[float], *, steps: int, rows: int = 20_000, eta: float = 1.0
+) -> Float[Tensor, "k"]:
+    """Shares of the categories among draws of a kernel for one-hot codes, given the exact posterior at every step."""
+    weights = torch.tensor(probabilities)
+    rng = Rng.for_rows(rows, "one-hot oracle", steps)
+    state = kernel.prior((rows, len(weights)), rng=rng, like=weights)
+    times = torch.linspace(1, 0, steps + 1, dtype=torch.float64).tolist()
+    for t, s in zip(times[:-1], times[1:], strict=True):
+        posterior = weights[:, None] * one_hot_likelihood(kernel, len(weights), t).to(weights.dtype)
+        belief = (posterior / posterior.sum(0)).T[state.argmax(1)]
+        state = kernel.transition(belief, state, at(t, rows), at(s, rows), eta=eta).sample(rng)
+    return state.mean(0)
+
+
+def one_hot_likelihood(kernel: AbstractKernel, categories: int, t: float) -> Float[Tensor, "k k"]:
+    """q(x_t = j | x_0 = k) in row k and column j, from what the kernel offers to all.
+
+    It is the ancestral step from t = 1 to t with x_0 known, averaged over q(x_1 | x_0): over 200 draws, which differ
+    only by what signal is left at t = 1.
+    """
+    draws = 200
+    identity = torch.eye(categories, dtype=torch.float64)
+    x0 = identity.repeat_interleave(draws, 0)
+    rows = len(x0)
+    last = kernel.noise(x0, at(1, rows), rng=Rng.for_rows(rows, "likelihood")).state
+    step = kernel.transition(x0, last, at(1, rows), at(t, rows), eta=1.0)
+    columns = [step.log_prob(identity[j].expand(rows, -1).contiguous()).exp() for j in range(categories)]
+    return torch.stack(columns, 1).reshape(categories, draws, categories).mean(1)
+
+
+class NormalMixture(NamedTuple):
+    """One number: normal components side by side."""
+
+    weights: Float[Tensor, "m"]
+    means: Float[Tensor, "m"]
+    sds: Float[Tensor, "m"]
+
+    def posterior_mean(self, x: Float[Tensor, "b 1"], signal: float, noise: float) -> Float[Tensor, "b 1"]:
+        """E[x_0 | signal x_0 + noise e = x]."""
+        variance = (signal * self.sds).square() + noise**2
+        error = x - signal * self.means
+        weight = torch.softmax(self.weights.log() - 0.5 * variance.log() - 0.5 * error.square() / variance, 1)
+        return (weight * (self.means + signal * self.sds.square() / variance * error)).sum(1, keepdim=True)
+
+    def below(self, x: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+        """Distribution function."""
+        return (self.weights * torch.special.ndtr((x[:, None] - self.means) / self.sds)).sum(1)
+
+
+MIXTURE = NormalMixture(
+    torch.tensor([0.6, 0.4], dtype=torch.float64),
+    torch.tensor([-0.8, 1.0], dtype=torch.float64),
+    torch.tensor([0.5, 0.7], dtype=torch.float64),
+)
+
+
+def _scales(kernel: AbstractKernel, t: float) -> tuple[float, float]:
+    """Signal and noise: the difference that x_0 makes under the same random numbers, and the stated ratio of the two."""
+    ends = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+    same = Rng.of([1, 1])
+    state = kernel.noise(ends, at(t, 2), rng=same).state
+    signal = float(state[1] - state[0])
+    log_snr = float(kernel.log_snr(at(t, 1)))
+    return signal, (signal * math.exp(-log_snr / 2) if math.isfinite(log_snr) else float(t > 0))
+
+
+def check_signal_to_noise(kernel: AbstractKernel) -> None:
+    """The stated signal-to-noise ratio of a real code is that of its draws."""
+    rows = 40_000
+    for t in (0.01, 0.3, 0.7):
+        signal, noise = _scales(kernel, t)
+        zero = torch.zeros(rows, 1, dtype=torch.float64)
+        state = kernel.noise(zero, at(t, rows), rng=Rng.for_rows(rows, "noise")).state
+        expected = torch.full_like(state, noise**2)
+        assert_same_mean(state.square() / expected, torch.ones_like(state), f"variance of noise(0, {t}) over the stated one")
+
+
+def check_mixture_oracle(
+    kernel: AbstractKernel, *, steps: int = 100, rows: int = 20_000, total_variation: float = 4 * TOTAL_VARIATION
+) -> None:
+    """One number with two modes is sampled rightly in many steps, deterministic or not.
+
+    Total variation is that of the shares in ten bins of equal probability. With so many steps of equal length, half of
+    what is allowed is the error of the steps.
+    """
+    for eta in (0.0, 1.0):
+        rng = Rng.for_rows(rows, "mixture oracle")
+        like = torch.zeros((), dtype=torch.float64)
+        state = kernel.prior((rows, 1), rng=rng, like=like)
+        times = torch.linspace(1, 0, steps + 1, dtype=torch.float64).tolist()
+        for t, s in zip(times[:-1], times[1:], strict=True):
+            belief = MIXTURE.posterior_mean(state, *_scales(kernel, t))
+            state = kernel.transition(belief, state, at(t, rows), at(s, rows), eta=eta).sample(rng)
+        share = torch.histc(MIXTURE.below(state[:, 0]), bins=10, min=0, max=1) / rows
+        distance = float((share - 0.1).abs().sum() / 2)
+        assert distance < total_variation, (
+            f"a mixture of two normals is sampled {distance:.3f} from the truth (total variation over ten bins, allowed "
+            f"{total_variation}) in {steps} steps at eta = {eta} from exact posteriors"
+        )

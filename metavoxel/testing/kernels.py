@@ -1,0 +1,247 @@
+"""Checks of kernels; laws of their draws and their exactness under a true belief have modules of their own."""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from metavoxel.kernels.base import AbstractKernel
+from metavoxel.rng import Rng
+from metavoxel.testing.checks import Check, bound
+from metavoxel.testing.kernel_laws import LAWS, Examples, at
+from metavoxel.testing.kernel_oracles import check_mixture_oracle, check_one_hot_oracle, check_signal_to_noise
+from metavoxel.testing.settings import SETTINGS_CHECKS
+from metavoxel.testing.statistics import assert_differs, assert_equal, assert_finite, assert_shape
+from metavoxel.typing import Code, Time
+
+
+def kernel_checks(kernel: AbstractKernel, codes: Examples | None = None) -> Iterator[Check]:
+    """All checks of a kernel.
+
+    Args:
+        kernel: settings to check; every combination that a plugin offers deserves its own.
+        codes: batches of data to noise, each (b, c, *s) with b of at least 3; by default scalars and small grids for the
+            supports "real" and "one_hot". A kernel of another support has to bring its own.
+
+    Raises:
+        ValueError: no codes for a support that is not built in.
+    """
+    if codes is None:
+        codes = example_codes(kernel.support)
+    subject = " ".join(_words(kernel.model_dump()))
+    for check in SETTINGS_CHECKS:
+        yield bound(subject, check, kernel)
+    for contract in CONTRACTS:
+        yield bound(subject, contract, kernel, codes)
+    for law in LAWS:
+        yield bound(subject, law, kernel, codes)
+    if kernel.support == "one_hot":
+        yield bound(subject, check_one_hot_oracle, kernel)
+    if kernel.support == "real":
+        yield bound(subject, check_signal_to_noise, kernel)
+        yield bound(subject, check_mixture_oracle, kernel)
+
+
+def _words(settings: Mapping[str, object]) -> Iterator[str]:
+    for value in settings.values():
+        if isinstance(value, Mapping):
+            yield from _words(value)
+        elif isinstance(value, str):
+            yield value
+
+
+def example_codes(support: str) -> Examples:
+    """Batches of codes of a built-in support: scalars and grids, small and extreme.
+
+    Raises:
+        ValueError: the support is not built in.
+    """
+    if support == "real":
+        wide = Rng.for_rows(3, "example codes").normal((3, 2, 2, 3))
+        return [torch.tensor([[0.7], [-4.0], [0.0]]), wide]
+    if support == "one_hot":
+        binary = torch.eye(2)[[1, 0, 1]]
+        five = torch.eye(5)[[3, 0, 4]]
+        grid = torch.eye(3)[torch.tensor([[0, 1], [2, 2], [1, 0]])].movedim(-1, 1).contiguous()
+        return [binary, five, grid]
+    raise ValueError(f"support {support!r} is not built in: give kernel_checks the codes to check it with")
+
+
+def _rows(code: Code, *parts: str) -> Rng:
+    return Rng.for_rows(len(code), *parts)
+
+
+def perfect_prediction(kernel: AbstractKernel, target: Tensor, t: Time) -> Tensor:
+    """The prediction of least loss: the target itself, or logits that are sure of it."""
+    candidates = (target, 100.0 * target)
+    return min(candidates, key=lambda candidate: float(kernel.loss(candidate, target, t).double().mean()))
+
+
+def check_problems_none(kernel: AbstractKernel, codes: Examples) -> None:
+    """The settings fit together, by the kernel's own word."""
+    assert isinstance(kernel.support, str) and kernel.support, "support has to be a word"
+    assert not kernel.problems(), f"the kernel reports: {'; '.join(kernel.problems())}"
+
+
+def check_log_snr(kernel: AbstractKernel, codes: Examples) -> None:
+    """The log signal-to-noise ratio is float64, infinite at t = 0, and falls with time."""
+    times = torch.cat([torch.tensor([0.0, 1e-8, 1e-4]), torch.linspace(0.01, 1, 100)]).double()
+    value = kernel.log_snr(times)
+    assert value.dtype == torch.float64, f"log_snr is {value.dtype}, expected torch.float64"
+    assert_shape(value, (len(times),), "log_snr")
+    assert value[0] == float("inf"), f"log_snr(0) is {float(value[0])}, expected infinity: t = 0 is data"
+    assert bool((value[1:] < value[:-1]).all()), "log_snr does not fall everywhere"
+    assert_finite(value[1:-1], "log_snr between the ends")
+
+
+def check_shapes(kernel: AbstractKernel, codes: Examples) -> None:
+    """States keep the code's shape, targets have the stated channels, and the loss has one number a cell, unreduced."""
+    for x0 in codes:
+        t = at(0.5, len(x0))
+        rows, channels, *grid = x0.shape
+        state, target = kernel.noise(x0, t, rng=_rows(x0, "noise"))
+        assert_shape(state, tuple(x0.shape), "noise(...).state")
+        assert_shape(target, (rows, kernel.prediction_channels(channels), *grid), "noise(...).target")
+        assert_shape(kernel.prior(tuple(x0.shape), rng=_rows(x0, "prior"), like=x0), tuple(x0.shape), "prior")
+        assert_shape(kernel.renoise(state, t, at(0.6, rows), rng=_rows(x0)), tuple(x0.shape), "renoise")
+        prediction = perfect_prediction(kernel, target, t)
+        assert_shape(kernel.loss(prediction, target, t), (rows, 1, *grid), "loss (unreduced, averaged over channels)")
+        assert_shape(kernel.denoise(prediction, state, t), tuple(x0.shape), "denoise")
+        step = kernel.transition(x0, state, t, at(0.2, rows), eta=0.5)
+        assert_shape(step.mean, tuple(x0.shape), "transition(...).mean")
+        sample = step.sample(_rows(x0, "step"))
+        assert_shape(sample, tuple(x0.shape), "transition(...).sample")
+        assert_shape(step.log_prob(sample), (rows,), "transition(...).log_prob")
+
+
+def check_precision_kept(kernel: AbstractKernel, codes: Examples) -> None:
+    """Everything stays on the code's device and in its precision."""
+    for x0 in codes:
+        for dtype in (torch.float32, torch.float64):
+            code, t = x0.to(dtype), at(0.5, len(x0))
+            state, target = kernel.noise(code, t, rng=_rows(x0, "noise"))
+            prediction = perfect_prediction(kernel, target, t)
+            step = kernel.transition(code, state, t, at(0.2, len(x0)), eta=1.0)
+            results = {
+                "noise(...).state": state,
+                "prior": kernel.prior(tuple(code.shape), rng=_rows(x0, "prior"), like=code),
+                "renoise": kernel.renoise(state, t, at(0.6, len(x0)), rng=_rows(x0, "again")),
+                "denoise": kernel.denoise(prediction, state, t),
+                "transition(...).mean": step.mean,
+                "transition(...).sample": step.sample(_rows(x0, "step")),
+            }
+            for what, tensor in results.items():
+                assert tensor.dtype == dtype, f"{what} is {tensor.dtype} for a code in {dtype}"
+                assert tensor.device == code.device, f"{what} is on {tensor.device} for a code on {code.device}"
+
+
+def check_loss_finite(kernel: AbstractKernel, codes: Examples) -> None:
+    """The loss and its gradient are finite from t = 0 to t = 1, for predictions good and bad."""
+    for x0 in codes:
+        for time in (0.0, 1e-8, 0.5, 1.0):
+            t = at(time, len(x0))
+            target = kernel.noise(x0, t, rng=_rows(x0, "noise")).target
+            noise = _rows(x0, "prediction").normal(tuple(target.shape), dtype=x0.dtype).to(x0.device)
+            for prediction in (noise, 30 * noise, perfect_prediction(kernel, target, t)):
+                prediction = prediction.clone().requires_grad_()
+                loss = kernel.loss(prediction, target, t)
+                assert_finite(loss, f"loss at t = {time}")
+                (gradient,) = torch.autograd.grad(loss.sum(), prediction)
+                assert_finite(gradient, f"gradient of the loss at t = {time}")
+
+
+def check_perfect_prediction(kernel: AbstractKernel, codes: Examples) -> None:
+    """A perfect prediction denoises to the data, wherever signal is left."""
+    for x0 in codes:
+        for time in (0.0, 1e-8, 0.01, 0.5, 0.95):
+            t = at(time, len(x0))
+            signal = float(torch.sigmoid(kernel.log_snr(t[:1])).sqrt())
+            state, target = kernel.noise(x0, t, rng=_rows(x0, "noise"))
+            recovered = kernel.denoise(perfect_prediction(kernel, target, t), state, t)
+            assert_equal(recovered, x0, f"denoise of a perfect prediction at t = {time}", tolerance=2e-5 / signal)
+
+
+def _answers(kernel: AbstractKernel, x0: Code, t: Time, s: Time, rng: Rng) -> Iterator[tuple[str, Tensor]]:
+    """All that a kernel says of some rows."""
+    state, target = kernel.noise(x0, t, rng=rng.fork("noise"))
+    yield "noise(...).state", state
+    yield "noise(...).target", target
+    yield "renoise", kernel.renoise(state, s, t, rng=rng.fork("renoise"))
+    yield "loss", kernel.loss(0.7 * target, target, t)
+    yield "denoise", kernel.denoise(0.7 * target, state, t)
+    for eta in (0.0, 1.0):
+        step = kernel.transition(x0, state, t, s, eta=eta)
+        yield f"transition(..., eta={eta}).mean", step.mean
+        yield f"transition(..., eta={eta}).sample", step.sample(rng.fork("step"))
+        if eta == 1:
+            yield "transition(...).log_prob", step.log_prob(step.sample(rng.fork("step")))
+
+
+def check_rows_independent(kernel: AbstractKernel, codes: Examples) -> None:
+    """Rows with different times are the same rows alone, random numbers included."""
+    for x0 in codes:
+        t = torch.tensor([0.5, 1.0, 0.3], dtype=torch.float64).repeat(len(x0))[: len(x0)]
+        s = torch.tensor([0.2, 0.4, 0.0], dtype=torch.float64).repeat(len(x0))[: len(x0)]
+        rng = _rows(x0, "rows")
+        together = dict(_answers(kernel, x0, t, s, rng))
+        for row in range(len(x0)):
+            one = slice(row, row + 1)
+            for what, alone in _answers(kernel, x0[one], t[one], s[one], rng[one]):
+                assert_equal(together[what][one], alone, f"{what}: row {row} in company and alone", tolerance=1e-5)
+
+
+def check_cells_independent(kernel: AbstractKernel, codes: Examples) -> None:
+    """Cells with different times are as they would be if their time were that of the whole row."""
+    for x0 in codes:
+        cells = (len(x0), 1, *x0.shape[2:])
+        choice = (_rows(x0, "times").uniform(cells) * 3).long()
+        t_of, s_of = (torch.tensor(times, dtype=torch.float64) for times in ((0.5, 1.0, 0.3), (0.2, 0.4, 0.0)))
+        rng = _rows(x0, "cells")
+        mixed = dict(_answers(kernel, x0, t_of[choice], s_of[choice], rng))
+        for index in range(3):
+            here = choice == index
+            for what, whole in _answers(kernel, x0, at(float(t_of[index]), len(x0)), at(float(s_of[index]), len(x0)), rng):
+                if whole.ndim == x0.ndim:
+                    expected, actual = (torch.where(here, tensor, 0) for tensor in (whole, mixed[what]))
+                    time = float(t_of[index])
+                    assert_equal(actual, expected, f"{what}: cells at t = {time} among others", tolerance=1e-5)
+
+
+def check_determined_by_keys(kernel: AbstractKernel, codes: Examples) -> None:
+    """The same keys give the same draws, and other keys others."""
+    for x0 in codes:
+        many = x0.repeat(20, *[1] * (x0.ndim - 1))
+        t, s = at(0.8, len(many)), at(0.4, len(many))
+        first = dict(_answers(kernel, many, t, s, _rows(many, "keys")))
+        again = dict(_answers(kernel, many, t, s, _rows(many, "keys")))
+        other = dict(_answers(kernel, many, t, s, _rows(many, "other keys")))
+        for what in first:
+            assert_equal(again[what], first[what], f"{what} with the same keys")
+        for what in ("noise(...).state", "renoise", "transition(..., eta=1.0).sample"):
+            assert_differs(first[what], other[what], f"{what} is the same with other keys")
+
+
+def check_inputs_unchanged(kernel: AbstractKernel, codes: Examples) -> None:
+    """Nothing that a kernel is given is written to."""
+    for x0 in codes:
+        t, s = at(0.8, len(x0)), at(0.4, len(x0))
+        given = (x0.clone(), t.clone(), s.clone())
+        for _ in _answers(kernel, *given, _rows(x0, "inputs")):
+            pass
+        for tensor, before, name in zip(given, (x0, t, s), ("x0", "t", "s"), strict=True):
+            assert_equal(tensor, before, f"{name} after use")
+
+
+CONTRACTS = (
+    check_problems_none,
+    check_log_snr,
+    check_shapes,
+    check_precision_kept,
+    check_loss_finite,
+    check_perfect_prediction,
+    check_rows_independent,
+    check_cells_independent,
+    check_determined_by_keys,
+    check_inputs_unchanged,
+)
+"""Checks for kernels of any support, apart from the laws of their draws."""

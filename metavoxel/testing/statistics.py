@@ -1,0 +1,80 @@
+"""Comparisons of samples and of tensors that say what differs, and by how much."""
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+Z_LIMIT = 5.0
+"""Standard errors by which two means may differ: chance alone does so once in 1.7 million comparisons."""
+
+
+def assert_same_distribution(
+    first: Shaped[Tensor, "n *d"], second: Shaped[Tensor, "m *d"], what: str, *, slack: float = 0.0
+) -> None:
+    """Compare two samples by the first four moments of every cell.
+
+    ``slack`` is added to what the k-th moment may differ by, k times.
+    """
+    for power in range(1, 5):
+        assert_same_mean(
+            first.double() ** power, second.double() ** power, f"{what}: moment {power}", slack=power * slack
+        )
+
+
+def assert_same_pairs(
+    first: tuple[Shaped[Tensor, "n *d"], Shaped[Tensor, "n *d"]],
+    second: tuple[Shaped[Tensor, "m *d"], Shaped[Tensor, "m *d"]],
+    what: str,
+) -> None:
+    """Compare two samples of pairs by the moments of each half and all products between the halves."""
+    for half in range(2):
+        assert_same_distribution(first[half], second[half], f"{what}, element {half} of the pair")
+    assert_same_mean(_products(*first), _products(*second), f"{what}: product of the pair's elements")
+
+
+def _products(a: Tensor, b: Tensor) -> Float[Tensor, "n d d"]:
+    return a.double().flatten(1)[:, :, None] * b.double().flatten(1)[:, None, :]
+
+
+def assert_same_mean(
+    first: Shaped[Tensor, "n *d"], second: Shaped[Tensor, "m *d"], what: str, *, slack: float = 0.0
+) -> None:
+    """Fail where means differ by more than ``Z_LIMIT`` standard errors, rounding of single precision and ``slack``."""
+    first, second = first.double().flatten(1), second.double().flatten(1)
+    assert bool(first.isfinite().all() and second.isfinite().all()), f"{what}: not all finite"
+    mean_first, mean_second = first.mean(0), second.mean(0)
+    error = torch.sqrt(first.var(0) / len(first) + second.var(0) / len(second))
+    rounding = 1e-5 * (1 + mean_second.abs())
+    excess = (mean_first - mean_second).abs() - Z_LIMIT * error - rounding - slack
+    worst = int(excess.argmax())
+    assert excess[worst] <= 0, (
+        f"{what}: {float(mean_first[worst]):.5g} where {float(mean_second[worst]):.5g} is expected "
+        f"(standard error {float(error[worst]):.2g}, cell {worst})"
+    )
+
+
+def assert_equal(actual: Tensor, expected: Tensor, what: str, *, tolerance: float = 0.0) -> None:
+    """Fail where two tensors differ by more than ``tolerance`` (absolute), or in shape."""
+    assert actual.shape == expected.shape, f"{what}: shape {tuple(actual.shape)}, expected {tuple(expected.shape)}"
+    if actual.numel() == 0:
+        return
+    same = actual == expected  # also where both are the same infinity
+    difference = torch.where(same, 0.0, (actual.double() - expected.double()).abs())
+    worst = float(difference.nan_to_num(nan=float("inf")).max())
+    assert worst <= tolerance, f"{what}: differs by up to {worst:.3g} (allowed {tolerance:.3g})"
+
+
+def assert_shape(tensor: Tensor, shape: tuple[int, ...], what: str) -> None:
+    """Fail unless a tensor has this shape."""
+    assert tuple(tensor.shape) == shape, f"{what}: shape {tuple(tensor.shape)}, expected {shape}"
+
+
+def assert_finite(tensor: Tensor, what: str) -> None:
+    """Fail on NaN and infinities."""
+    bad = int((~tensor.isfinite()).sum())
+    assert bad == 0, f"{what}: {bad} of {tensor.numel()} numbers are not finite"
+
+
+def assert_differs(first: Tensor, second: Tensor, what: str) -> None:
+    """Fail when two tensors are the same."""
+    assert not torch.equal(first, second), what

@@ -1,0 +1,96 @@
+"""What a variable type is: how its cells are read and written, and which parts model it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
+from torch import Tensor
+
+from metavoxel.adapters.base import AbstractAdapterSpec
+from metavoxel.codecs.base import AbstractCodecSpec
+from metavoxel.kernels.base import AbstractKernel
+from metavoxel.rng import Rng
+
+
+class Parts(NamedTuple):
+    """The three parts that model a variable."""
+
+    codec: AbstractCodecSpec
+    kernel: AbstractKernel
+    adapter: AbstractAdapterSpec
+
+
+class Blank(NamedTuple):
+    """A cell that a rule of the schema made missing; ``rule`` says which, in the user's words."""
+
+    rule: str
+
+
+class AbstractVariableSpec(BaseModel, ABC):
+    """Settings of one variable of a schema. Frozen; holds no tensors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    lazy: ClassVar[bool] = False
+    """Whether values are too large to hold for a whole cohort; then they are read row by row, and cached on disk."""
+
+    spatial: ClassVar[bool] = False
+    """Whether a value is a channel axis and a grid of voxels, rather than a number or a vector."""
+
+    type: str
+    column: str | None = Field(None, description="column of the table; by default the variable's own name")
+    weight: PositiveFloat = Field(1.0, description="factor of this variable's term in the training loss (no unit)")
+
+    @property
+    @abstractmethod
+    def data_shape(self) -> tuple[int, ...]:
+        """Shape of one value: () for a number or a category's index, (1, x, y, z) for a volume."""
+
+    @abstractmethod
+    def parts(self) -> Parts:
+        """Codec, kernel and adapter that suit this type; a schema may override each by name."""
+
+    def locate(self, name: str, row: Mapping[str, str], folder: Path) -> str:
+        """The cell of one row of the table: here the column's own text. ``folder`` is where relative paths start.
+
+        Raises:
+            KeyError: the name of a column that the table lacks.
+        """
+        return row[self.column or name]
+
+    @abstractmethod
+    def parse(self, cell: str) -> Tensor | Blank:
+        """One cell to a value of ``data_shape``, or why it counts as missing.
+
+        Raises:
+            ValueError: the cell cannot be read; the message says what is wrong with it and what is expected.
+        """
+
+    def resolve(self, cells: Sequence[str], *, multiple: int) -> Self:
+        """The same settings with all that only the cohort can tell filled in (the grid of its images, say).
+
+        ``cells`` are the located, not-missing cells of all rows; ``multiple`` is what the codec and the backbone need
+        data axes to be multiples of.
+
+        Raises:
+            CohortError: the cells do not fit together.
+        """
+        return self
+
+    @abstractmethod
+    def format(self, value: Tensor) -> object:
+        """One value as a table shows it: a number in the variable's unit, a label, a path's contents in words."""
+
+    def vary(self, values: Tensor, rng: Rng) -> Tensor:
+        """Values (b, *D) that a training row might as well have had: small shifts of an image, say. None by default."""
+        return values
+
+    def write(self, name: str, value: Tensor, *, folder: Path, stem: str, like: str | None = None) -> dict[str, object]:
+        """Save one value; the cells (column to text or number) that a table should hold for it.
+
+        ``folder`` and ``stem`` say where a value that needs a file of its own goes; ``like`` is a cell of the cohort
+        whose place in space it shares.
+        """
+        return {name: self.format(value)}

@@ -1,0 +1,86 @@
+"""Labels without order: sex, site, diagnosis."""
+
+from typing import Literal, Self
+
+import torch
+from pydantic import Field, field_validator, model_validator
+from torch import Tensor
+
+from metavoxel.adapters.token import TokenAdapterSpec
+from metavoxel.codecs.onehot import OneHotSpec
+from metavoxel.kernels.d3pm import UniformD3PMKernel
+from metavoxel.variables.base import AbstractVariableSpec, Blank, Parts
+
+
+def _same(cell: str, code: str) -> bool:
+    """Codes match as numbers where both are: 1 and 1.0 are one code."""
+    if cell == code:
+        return True
+    try:
+        return float(cell) == float(code)
+    except ValueError:
+        return False
+
+
+class CategoricalSpec(AbstractVariableSpec):
+    """One of K labels. Its code is one-hot, its kernel discrete diffusion."""
+
+    type: Literal["categorical"] = "categorical"
+    categories: dict[str, str] = Field(
+        description="labels, as a list [F, M], or with the table's codes {male: 1, female: 2}", min_length=2
+    )
+    valid: tuple[float, float] | None = Field(
+        None, description="numeric codes outside [low, high] count as missing, without being unknown"
+    )
+
+    @field_validator("categories", mode="before")
+    @classmethod
+    def _as_codes(cls, categories: object) -> object:
+        if isinstance(categories, list | tuple):
+            if len(set(map(str, categories))) < len(categories):
+                raise ValueError(f"labels must differ, got {list(categories)}")
+            return {str(label): str(label) for label in categories}
+        if isinstance(categories, dict):
+            return {str(label): str(code) for label, code in categories.items()}
+        return categories
+
+    @model_validator(mode="after")
+    def _codes_differ(self) -> Self:
+        codes = list(self.categories.values())
+        for index, code in enumerate(codes):
+            if any(_same(code, other) for other in codes[:index]):
+                raise ValueError(f"two labels have the code {code}")
+        return self
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels in the order of the code's channels."""
+        return tuple(self.categories)
+
+    @property
+    def data_shape(self) -> tuple[int, ...]:
+        return ()
+
+    def parts(self) -> Parts:
+        return Parts(OneHotSpec(categories=len(self.categories)), UniformD3PMKernel(), TokenAdapterSpec())
+
+    def parse(self, cell: str) -> Tensor | Blank:
+        """A code of the table, or a label itself, to the label's index."""
+        for index, (label, code) in enumerate(self.categories.items()):
+            if cell == label or _same(cell, code):
+                return torch.tensor(index)
+        if self.valid is not None:
+            try:
+                value = float(cell)
+            except ValueError:
+                pass
+            else:
+                if not self.valid[0] <= value <= self.valid[1]:
+                    return Blank(f"outside valid [{self.valid[0]:g}, {self.valid[1]:g}]")
+        known = ", ".join(
+            label if label == code else f"{label} ({code})" for label, code in self.categories.items()
+        )
+        return Blank(f"unknown category (known: {known})")
+
+    def format(self, value: Tensor) -> str:
+        return self.labels[int(value)]

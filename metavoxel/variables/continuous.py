@@ -1,0 +1,69 @@
+"""Numbers with a unit: ages, volumes, scores."""
+
+import math
+from typing import Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from metavoxel.adapters.token import TokenAdapterSpec
+from metavoxel.codecs.linear import LinearSpec
+from metavoxel.kernels.gaussian import GaussianKernel
+from metavoxel.variables.base import AbstractVariableSpec, Blank, Parts
+
+
+class ContinuousSpec(AbstractVariableSpec):
+    """A number. Its code is linear (after an optional logarithm), its kernel Gaussian."""
+
+    type: Literal["continuous"] = "continuous"
+    range: tuple[float, float] | None = Field(None, description="usual values [low, high]; scales, does not forbid")
+    valid: tuple[float, float] | None = Field(
+        None,
+        description="values outside [low, high] count as missing; by default the range widened by half its width on each "
+        "side (in the logarithm under 'transform: log')",
+    )
+    transform: Literal["log"] | None = Field(None, description="'log' for skewed values above 0: ages, volumes, scores")
+    unit: str | None = Field(None, description="unit of the column, for tables and figures")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        for name in ("range", "valid"):
+            ends = getattr(self, name)
+            if ends is not None and not ends[0] < ends[1]:
+                raise ValueError(f"{name} must rise: [low, high], not {list(ends)}")
+            if name == "range" and ends is not None and self.transform == "log" and ends[0] <= 0:
+                raise ValueError(f"'transform: log' needs a range above 0, not {list(ends)}")
+        return self
+
+    @property
+    def data_shape(self) -> tuple[int, ...]:
+        return ()
+
+    def parts(self) -> Parts:
+        codec = LinearSpec(range=self.range, transform=self.transform)
+        return Parts(codec, GaussianKernel(), TokenAdapterSpec())
+
+    def limits(self) -> tuple[float, float]:
+        """Values outside count as missing."""
+        if self.valid is not None:
+            return self.valid
+        if self.range is None:
+            return (0.0 if self.transform == "log" else -math.inf), math.inf
+        low, high = (math.log(end) if self.transform == "log" else end for end in self.range)
+        low, high = low - (high - low) / 2, high + (high - low) / 2
+        return (math.exp(low), math.exp(high)) if self.transform == "log" else (low, high)
+
+    def parse(self, cell: str) -> Tensor | Blank:
+        try:
+            value = float(cell)
+        except ValueError:
+            raise ValueError(f"{cell!r} is not a number. Add it to cohort.missing if it means missing") from None
+        low, high = self.limits()
+        if not math.isfinite(value) or not low <= value <= high or (self.transform == "log" and value <= 0):
+            return Blank(f"outside valid [{low:g}, {high:g}]")
+        return torch.tensor(value, dtype=torch.float32)
+
+    def format(self, value: Tensor) -> float:
+        """Six digits: more than single precision carries would be noise in a table."""
+        return float(f"{float(value):.6g}")

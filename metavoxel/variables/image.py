@@ -1,0 +1,260 @@
+"""Images: volumes of three axes and pictures of two, from NIfTI, PNG or JPEG files."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from torch import Tensor
+
+from metavoxel.adapters.grid import GridAdapterSpec
+from metavoxel.codecs.kl_vae import KLVAESpec
+from metavoxel.errors import CohortError, Problem
+from metavoxel.images.files import is_nifti, read_grid, read_image, write_nifti, write_png
+from metavoxel.images.grid import Grid
+from metavoxel.images.image import Image
+from metavoxel.kernels.gaussian import GaussianKernel
+from metavoxel.variables.base import AbstractVariableSpec, Parts
+
+_PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
+_READERS = 4
+
+
+class ImageSpec(AbstractVariableSpec):
+    """An image. Its code is a latent grid, its kernel Gaussian.
+
+    Every image is brought to RAS+ axes, to ``spacing``, to intensities in [0, 1], and padded with zeros to one shape.
+    Shape, affine and file type are filled in from the cohort.
+    """
+
+    lazy: ClassVar[bool] = True
+    spatial: ClassVar[bool] = True
+
+    type: Literal["image"] = "image"
+    path: str | None = Field(
+        None, description="file of every row, with the table's columns in braces; relative to the table's folder"
+    )
+    entities: dict[str, str] = Field({}, description="BIDS entities of the file; by default {suffix: T1w}")
+    spacing: PositiveFloat | None = Field(
+        None, description="resample to this isotropic spacing in mm; by default files keep their own, and must agree"
+    )
+    percentiles: tuple[float, float] = Field(
+        (0.5, 99.5), description="percentiles of an image's intensities that become 0 and 1; beyond is clipped"
+    )
+    shape: tuple[PositiveInt, ...] | None = Field(
+        None, description="voxels along each axis after padding; by default the largest image's, as the model needs"
+    )
+    affine: list[list[float]] | None = Field(
+        None, description="voxel indices to mm for images without a place of their own; by default the first image's"
+    )
+    extension: Literal[".nii.gz", ".png"] | None = Field(
+        None, description="type of the files written; by default as those read"
+    )
+
+    @field_validator("entities", mode="before")
+    @classmethod
+    def _as_text(cls, entities: object) -> object:
+        if isinstance(entities, dict):
+            return {str(name): str(value) for name, value in entities.items()}
+        return entities
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = [word for word in ("path", "column", "entities") if getattr(self, word)]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} each say where the file is: give one of them")
+        low, high = self.percentiles
+        if not 0 <= low < high <= 100:
+            raise ValueError(f"percentiles must rise within [0, 100], not {list(self.percentiles)}")
+        if self.shape is not None and len(self.shape) not in (2, 3):
+            raise ValueError(f"shape has 2 or 3 axes, not {len(self.shape)}")
+        if self.affine is not None and [len(row) for row in self.affine] != [4] * 4:
+            raise ValueError("affine has 4 rows of 4 numbers")
+        return self
+
+    @property
+    def data_shape(self) -> tuple[int, ...]:
+        return (1, *self._resolved_shape())
+
+    def parts(self) -> Parts:
+        return Parts(KLVAESpec(), GaussianKernel(), GridAdapterSpec())
+
+    def locate(self, name: str, row: Mapping[str, str], folder: Path) -> str:
+        """The file's path; nothing ("") when the column, or one that the pattern needs, is empty.
+
+        Raises:
+            KeyError: the name of a column that the table lacks.
+        """
+        if self.path is None:
+            text = row[self.column or name]
+        else:
+            values = {column: row[column] for column in _PLACEHOLDER.findall(self.path)}
+            filled = all(value != "" for value in values.values())
+            text = _PLACEHOLDER.sub(lambda match: values[match[1]], self.path) if filled else ""
+        return str(folder / text) if text else ""
+
+    def parse(self, cell: str) -> Float[Tensor, "1 *s"]:
+        """The image of a file: resampled, scaled to [0, 1], padded with zeros.
+
+        Raises:
+            ValueError: not a readable, finite image with contrast, or too large for ``shape``.
+        """
+        shape = self._resolved_shape()
+        image = read_image(cell)
+        if self.spacing is not None:
+            image = image.resampled(self.spacing)
+        self._check_fit(cell, image.grid)
+        try:
+            image = image.scaled(self.percentiles)
+        except ValueError as error:
+            raise ValueError(f"{cell}: {error}") from error
+        return torch.from_numpy(image.padded(shape).data)[None]
+
+    def parse_mask(self, cell: str) -> Bool[Tensor, "1 *s"]:
+        """A mask file on the same grid as its image: True where it is above one half of 1, False on padding.
+
+        Raises:
+            ValueError: not a readable image, or too large for ``shape``.
+        """
+        image = read_image(cell, constant=True)
+        if self.spacing is not None:
+            image = image.resampled(self.spacing)
+        self._check_fit(cell, image.grid)
+        return torch.from_numpy(image.padded(self._resolved_shape()).data > 0.5)[None]
+
+    def grid(self, cell: str) -> Grid:
+        """The padded grid that a file's image lies on after ``parse``.
+
+        Raises:
+            ValueError: not a readable header, or too large for ``shape``.
+        """
+        grid = self._unpadded(cell)
+        self._check_fit(cell, grid)
+        return grid.padded(self._resolved_shape())
+
+    def inside(self, cell: str) -> Bool[Tensor, "1 *s"]:
+        """True on the voxels that the file covers, False on padding.
+
+        Raises:
+            ValueError: not a readable header, or too large for ``shape``.
+        """
+        grid = self._unpadded(cell)
+        self._check_fit(cell, grid)
+        covered = np.ones(grid.shape, dtype=bool)
+        return torch.from_numpy(np.pad(covered, grid.margins(self._resolved_shape())))[None]
+
+    def resolve(self, cells: Sequence[str], *, multiple: int) -> Self:
+        """Shape (the largest image's, rounded up to ``multiple``), affine and extension. Reads headers only.
+
+        What is already given is kept: a model asked about new images keeps the shape it was trained on.
+
+        Raises:
+            CohortError: files that cannot be read or do not fit together, one problem a file, ``where`` its cell.
+        """
+        if self.shape is not None and any(size % multiple for size in self.shape):
+            raise CohortError(
+                f"shape {list(self.shape)} must be multiples of {multiple}, which the codec and the backbone need"
+            )
+        if not cells:
+            if self.shape is None:
+                raise CohortError("no row has an image, so there is no grid to model")
+            return self
+        grids, problems = self._grids(cells)
+        problems += self._misfits(grids)
+        if problems:
+            raise CohortError(problems)
+        largest = np.max([grid.shape for grid in grids.values()], axis=0)
+        shape = self.shape or tuple(math.ceil(int(size) / multiple) * multiple for size in largest)
+        picture = len(shape) == 2 and not is_nifti(cells[0])
+        return self.model_copy(
+            update={
+                "shape": shape,
+                "affine": self.affine or grids[cells[0]].padded(shape).affine.tolist(),
+                "extension": self.extension or (".png" if picture else ".nii.gz"),
+            }
+        )
+
+    def format(self, value: Tensor) -> str:
+        return "image of " + "x".join(map(str, value.shape[1:])) + " voxels"
+
+    def write(self, name: str, value: Tensor, *, folder: Path, stem: str, like: str | None = None) -> dict[str, object]:
+        """Save as ``{stem}_{name}.nii.gz`` (or .png); the cell is the path relative to ``folder``."""
+        if like is not None:
+            grid = self.grid(like)
+        elif self.affine is not None:
+            grid = Grid(self._resolved_shape(), np.asarray(self.affine, np.float64))
+        else:
+            raise ValueError("an image that is like no other needs 'affine', which resolve() takes from the cohort")
+        as_picture = self.extension == ".png" if like is None else len(grid.shape) == 2 and not is_nifti(like)
+        image = Image(value.detach().to("cpu", torch.float32)[0].numpy(), grid)
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"{stem}_{name}{'.png' if as_picture else '.nii.gz'}"
+        (write_png if as_picture else write_nifti)(file, image)
+        return {name: file.name}
+
+    def _resolved_shape(self) -> tuple[int, ...]:
+        if self.shape is None:
+            raise ValueError("the shape of this image is not known before resolve() has seen the cohort's files")
+        return self.shape
+
+    def _unpadded(self, cell: str) -> Grid:
+        grid = read_grid(cell)
+        return grid if self.spacing is None else grid.resampled(self.spacing)
+
+    def _check_fit(self, cell: str, grid: Grid) -> None:
+        reason = self._misfit(grid)
+        if reason:
+            raise ValueError(f"{cell}: {reason}")
+
+    def _misfit(self, grid: Grid) -> str:
+        """Why an image on this grid does not fit the resolved settings; nothing when it does."""
+        shape = self._resolved_shape()
+        if len(grid.shape) != len(shape):
+            return f"has {len(grid.shape)} axes where {len(shape)} are expected"
+        if any(new > size for new, size in zip(grid.shape, shape, strict=True)):
+            return f"is {grid}, larger than the shape {list(shape)} that it must fit; crop it first"
+        if self.spacing is None and self.affine is not None:
+            reference = Grid(shape, np.asarray(self.affine, np.float64))
+            if not grid.padded(shape).agrees(reference):
+                return f"is {grid}, while the others are at {reference.spacing}; set 'spacing' to resample them all"
+        return ""
+
+    def _grids(self, cells: Sequence[str]) -> tuple[dict[str, Grid], list[Problem]]:
+        def attempt(cell: str) -> Grid | Problem:
+            try:
+                return self._unpadded(cell)
+            except ValueError as error:
+                return Problem(cell, str(error))
+
+        distinct = list(dict.fromkeys(cells))
+        with ThreadPoolExecutor(_READERS) as pool:
+            found = dict(zip(distinct, pool.map(attempt, distinct), strict=True))
+        grids = {cell: grid for cell, grid in found.items() if isinstance(grid, Grid)}
+        return grids, [problem for problem in found.values() if isinstance(problem, Problem)]
+
+    def _misfits(self, grids: Mapping[str, Grid]) -> list[Problem]:
+        if self.shape is not None:
+            reasons = {cell: self._misfit(grid) for cell, grid in grids.items()}
+            return [Problem(cell, reason) for cell, reason in reasons.items() if reason]
+        if not grids:
+            return []
+        usual_axes = Counter(len(grid.shape) for grid in grids.values()).most_common(1)[0][0]
+        alike = [grid for grid in grids.values() if len(grid.shape) == usual_axes]
+        usual = next(grid for grid in alike if str(grid) == Counter(map(str, alike)).most_common(1)[0][0])
+        problems = []
+        for cell, grid in grids.items():
+            if len(grid.shape) != usual_axes:
+                what = f"has {len(grid.shape)} axes where most images of this variable have {usual_axes}"
+            elif self.spacing is None and not grid.agrees(usual):
+                what = f"is {grid}, while most images are {usual}; set 'spacing' to resample them all to one grid"
+            else:
+                continue
+            problems.append(Problem(cell, what))
+        return problems

@@ -1,0 +1,25 @@
+"""Every test runs single-threaded, from fixed seeds, with the package's shapes and types checked at run time."""
+
+import random
+import sys
+from pathlib import Path
+
+import jaxtyping
+import numpy
+import pytest
+import torch
+
+# The hook names its type checker by an import path, and has to be there before the package is.
+sys.path.insert(0, str(Path(__file__).parent))
+assert "metavoxel.typing" not in sys.modules, "metavoxel was imported before its type checks were installed"
+jaxtyping.install_import_hook("metavoxel", "typechecking.checked")
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def fixed_seeds() -> None:
+    """For code of others that draws from global generators; metavoxel's own draws have keys."""
+    random.seed(0)
+    numpy.random.seed(0)
+    torch.manual_seed(0)
