@@ -63,8 +63,22 @@ class AbstractCodec(nn.Module, ABC):
         return self.encode(x), known.flatten(1).all(1)[:, None]
 
 
+class CodecTraining(NamedTuple):
+    """How long and how fast a codec learns."""
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+
+
 class AbstractLearnedCodec(AbstractCodec, ABC):
-    """A codec with weights that a gradient fits before the joint model is trained; ``fit`` comes after that."""
+    """A codec with weights that a gradient fits before the joint model is trained; ``fit`` comes after that.
+
+    Attributes:
+        training_plan: how it is trained; None where its weights came ready.
+    """
+
+    training_plan: CodecTraining | None
 
     @abstractmethod
     def losses(self, x: Float[Tensor, "b *d"], *, rng: Rng) -> dict[str, Float[Tensor, ""]]:

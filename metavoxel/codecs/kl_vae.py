@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
-from metavoxel.codecs.base import AbstractCodecSpec, AbstractLearnedCodec, Encoded
+from metavoxel.codecs.base import AbstractCodecSpec, AbstractLearnedCodec, CodecTraining, Encoded
 from metavoxel.errors import RunError
 from metavoxel.rng import Rng
 from metavoxel.typing import Code, Mask
@@ -32,6 +32,8 @@ class KLVAECodec(AbstractLearnedCodec):
     def __init__(self, spec: "KLVAESpec", data_shape: tuple[int, ...]) -> None:
         super().__init__()
         self._spec = spec
+        plan = CodecTraining(spec.steps, spec.batch_size, spec.learning_rate)
+        self.training_plan = None if spec.weights else plan
         grid = tuple(size // spec.downsampling for size in data_shape[1:])
         self.code_shape = (spec.latent_channels, *grid)
         levels = len(spec.channels)

@@ -154,7 +154,7 @@ def _grids(spec: ImageSpec, cells: Sequence[str]) -> Grids:
 def _in_words(variable: VariableSummary) -> str:
     match variable.values:
         case Numbers(low, high, mean, sd):
-            return f"{low:g} to {high:g} {variable.unit}".rstrip() + f", mean {mean:.4g}, sd {sd:.3g}"
+            return f"{low:g} to {high:g} {variable.unit}".rstrip() + f", mean {mean:.4g}, sd {sd:.4g}"
         case Labels(counts):
             return ", ".join(f"{label} {count}" for label, count in counts.items())
         case Grids(originals, shape, spacing, padding):

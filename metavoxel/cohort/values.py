@@ -16,6 +16,7 @@ from metavoxel.cohort.table import Table
 from metavoxel.cohort.volumes import UnreadableCells, load_volumes
 from metavoxel.errors import CohortError, Problem, did_you_mean
 from metavoxel.variables.base import AbstractVariableSpec, Blank
+from metavoxel.variables.image import ImageSpec
 
 _EXAMPLES = 5
 _NOT_IN_VALUES = {"weight", "column", "path", "entities"}
@@ -42,6 +43,8 @@ def located_cells(name: str, spec: AbstractVariableSpec, rows: Sequence[Mapping[
     except KeyError as error:
         column, known = str(error.args[0]), [str(column) for column in table.frame.columns]
         what = f"{table.source} has no column {column!r}.{did_you_mean(column, known)} Columns: {', '.join(known)}"
+        if isinstance(spec, ImageSpec):
+            what += ". Name the files by 'column' or 'path'; 'entities' are for cohort.bids"
         raise CohortError(Problem(f"variables.{name}", what)) from error
 
 

@@ -67,7 +67,7 @@ class AbstractKernel(BaseModel, ABC):
 
     @abstractmethod
     def log_snr(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
-        """log(alpha_bar / (1 - alpha_bar)) in float64: plus infinity at t = 0; minus infinity where no signal is left."""
+        """log(alpha_bar / (1 - alpha_bar)) in float64: infinity at t = 0; minus infinity where no signal is left."""
 
     @abstractmethod
     def prior(self, shape: tuple[int, ...], *, rng: Rng, like: Tensor) -> Code:

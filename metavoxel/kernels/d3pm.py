@@ -50,7 +50,9 @@ class UniformD3PMKernel(AbstractKernel):
     support: ClassVar[str] = "one_hot"
 
     type: Literal["d3pm_uniform"] = "d3pm_uniform"
-    schedule: Schedule = Field(default_factory=CosineSchedule, description="how the chance of being kept fades with time")
+    schedule: Schedule = Field(
+        default_factory=CosineSchedule, description="how the chance of being kept fades with time"
+    )
     reverse: Literal["mixture", "printed"] = Field(
         "mixture", description="reverse step: 'mixture' (exact) or 'printed' (the published formula, biased)"
     )
@@ -102,8 +104,7 @@ class UniformD3PMKernel(AbstractKernel):
             log_p = log_step + torch.logaddexp(log_kept_s + log_weight, log_uniform_s + spread)
         else:
             # At s = 0 the published sampler returns the head itself.
-            log_p = torch.where(
-                along(s, xt) > 0, log_step + torch.logaddexp(log_kept_s + log_x0, log_uniform_s.expand_as(log_x0)), log_x0
-            )
+            log_p = log_step + torch.logaddexp(log_kept_s + log_x0, log_uniform_s.expand_as(log_x0))
+            log_p = torch.where(along(s, xt) > 0, log_p, log_x0)
         log_p = torch.where(along(t, xt) == along(s, xt), torch.log(xt), log_p)
         return CategoricalTransition(torch.log_softmax(log_p, 1))

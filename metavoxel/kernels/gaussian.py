@@ -28,7 +28,7 @@ class GaussianTransition(AbstractTransition):
         if not self._sd.any():
             rng.skip()  # or what a row draws next would depend on whether another row of its batch has noise here
             return self._mean
-        return self._mean + self._sd * rng.normal(tuple(self._mean.shape), like=self._mean)
+        return self._mean + self._sd * rng.normal(tuple(self._mean.shape), like=self._mean, dtype=self._mean.dtype)
 
     def log_prob(self, x: Code) -> Float[Tensor, "b"]:
         sd = self._sd.expand_as(x)

@@ -44,7 +44,9 @@ class CosineSchedule(AbstractSchedule):
     """
 
     type: Literal["cosine"] = "cosine"
-    power: Literal[1, 2] = Field(2, description="exponent of the cosine: 2 as published for images, 1 as in D3PM's code")
+    power: Literal[1, 2] = Field(
+        2, description="exponent of the cosine: 2 as published for images, 1 as in D3PM's code"
+    )
 
     def log_alpha_bar(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
         offset = 0.008

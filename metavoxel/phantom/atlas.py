@@ -54,33 +54,38 @@ class Atlas(NamedTuple):
 
 def load_atlas(spacing: float) -> Atlas:
     """The atlas for phantoms of cubic voxels of ``spacing`` mm. Reads what nilearn ships; downloads nothing."""
-    source = 1 if spacing < 2 else 2
-    images = [
-        load(resolution=source)
-        for load in (
-            datasets.load_mni152_gm_template,
-            datasets.load_mni152_wm_template,
-            datasets.load_mni152_brain_mask,
-            datasets.load_mni152_template,
-        )
-    ]
+    loaders = (
+        datasets.load_mni152_gm_template,
+        datasets.load_mni152_wm_template,
+        datasets.load_mni152_brain_mask,
+        datasets.load_mni152_template,
+    )
+    images = [load(resolution=1) for load in loaders]
     grey, white, brain, template = (np.asarray(image.dataobj, dtype=np.float32) for image in images)
-    origin = images[0].affine[:3, 3]
     brain = (brain > 0.5).astype(np.float32)
     grey, white = np.clip(grey, 0, 1) * brain, np.clip(white, 0, 1) * brain
     excess = np.maximum(grey + white, 1)
     grey, white = grey / excess, white / excess
-    fluid = brain - grey - white
-    inside = brain > 0
-    tissues = np.stack([grey[inside], white[inside], fluid[inside]], axis=1)
-    levels = np.linalg.lstsq(tissues, template[inside], rcond=None)[0]
-    texture = np.zeros_like(template)
-    texture[inside] = (template[inside] - tissues @ levels) / levels[1]
+    source = 1 if spacing < 2 else 2
+    maps = _pool(np.stack([grey, white, brain - grey - white, brain, template]), source)
+    tissues, brain, template = maps[:3], maps[3], maps[4]
+    inside = brain > 0.5
+    levels = np.linalg.lstsq(tissues[:, inside].T, template[inside], rcond=None)[0]
+    texture = (template - np.tensordot(levels, tissues, 1)) / levels[1]
     # Voxels larger than the atlas's would alias.
     blur = 0.35 * np.sqrt(max(spacing**2 - source**2, 0)) / source
-    maps = np.stack([ndimage.gaussian_filter(channel, blur) for channel in (grey, white, fluid, texture)])
+    maps = np.stack([ndimage.gaussian_filter(channel, blur) for channel in (*tissues, texture)])
+    first = images[0].affine[:3, 3]
     affine, points = _grid(spacing)
-    return Atlas(Volume(maps, origin, float(source)), _fields(fluid, origin, source), affine, points)
+    fields = _fields(_pool(tissues[2:], 4 // source)[0], first + 1.5)
+    return Atlas(Volume(maps, first + (source - 1) / 2, float(source)), fields, affine, points)
+
+
+def _pool(maps: Float32[np.ndarray, "maps x y z"], size: int) -> Float32[np.ndarray, "maps _ _ _"]:
+    """Means of cubes of ``size`` voxels; what is left over at the end is background."""
+    kept = maps[:, *(slice(n // size * size) for n in maps.shape[1:])]
+    x, y, z = (n // size for n in kept.shape[1:])
+    return kept.reshape(-1, x, size, y, size, z, size).mean((2, 4, 6))
 
 
 def _grid(spacing: float) -> tuple[Float64[np.ndarray, "4 4"], Float32[np.ndarray, "3 x y z"]]:
@@ -92,14 +97,13 @@ def _grid(spacing: float) -> tuple[Float64[np.ndarray, "4 4"], Float32[np.ndarra
     return affine, np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)
 
 
-def _fields(fluid: Float32[np.ndarray, "x y z"], origin: Float64[np.ndarray, "3"], source: int) -> Volume:
-    step = 4 // source
-    coarse = ndimage.uniform_filter(fluid, step)[::step, ::step, ::step]
-    axes = [start + 4.0 * np.arange(n) for start, n in zip(origin, coarse.shape, strict=True)]
+def _fields(fluid: Float32[np.ndarray, "x y z"], origin: Float64[np.ndarray, "3"]) -> Volume:
+    """The smooth fields, from cerebrospinal fluid in voxels of 4 mm."""
+    axes = [start + 4.0 * np.arange(n) for start, n in zip(origin, fluid.shape, strict=True)]
     x, y, z = np.meshgrid(*axes, indexing="ij")
     # The box holds the lateral ventricles; behind y = -34 the fluid at the midline is the quadrigeminal cistern.
     box = (np.abs(x) < 34) & (y > -46) & (y < 32) & (z > 0) & (z < 32) & ((np.abs(x) > 10) | (y > -34))
-    ventricles = np.where(box & (coarse > 0.3), coarse, 0)
+    ventricles = np.where(box & (fluid > 0.3), fluid, 0)
     smooth = ndimage.gaussian_filter(ventricles, 6.0 / 4.0)
     away = -np.stack(np.gradient(smooth))
     away /= np.sqrt((away**2).sum(0)).max()

@@ -173,17 +173,16 @@ def _auc(scores: Float64[np.ndarray, "nodes 3"]) -> float:
     return float((patients * below).sum() / (patients.sum() * controls.sum()))
 
 
-def bounds(model: FactorModel, *, cells: int | None = None, step: float | None = None) -> Bounds:
+def bounds(model: FactorModel, *, cells: int = 70, step: float | None = None) -> Bounds:
     """Bayes errors in the population, by quadrature: deterministic, no sampling.
 
     Args:
         model: the distribution of the factors.
-        cells: equal cells of age in the midpoint rule; by default 140, or 70 with a disease.
+        cells: equal cells of age in the midpoint rule; one a year by default.
         step: distance of the lattice's nodes, in standard deviations of the whitened factors; by default 0.5, or 0.75
             with a disease, whose lattice has one more dimension (accuracies are then good to 1e-3).
     """
     step = step or (0.75 if model.disease else 0.5)
-    cells = cells or (70 if model.disease else 140)
     ages = _ages(cells)
     means, prior = _states(model, ages)
     prior /= prior.sum()

@@ -22,7 +22,7 @@ AGE_SD = (OLDEST - YOUNGEST) / 12**0.5
 
 
 class Factor(NamedTuple):
-    """``level + age * z + age_squared * (z^2 - 1) + male * (+-1) + patient * (0 or 1) + sd * noise``; z: standardised age."""
+    """Mean ``level + age * z + age_squared * (z^2 - 1) + male * (+-1) + patient * (0 or 1)``; z: standardised age."""
 
     name: str
     description: str
@@ -58,7 +58,7 @@ _CORRELATIONS = (
 
 def prevalence(age: Float64[np.ndarray, "*n"]) -> Float64[np.ndarray, "*n"]:
     """Probability of being a patient at this age in years: logistic, half at 80, with a scale of 10 years."""
-    return 1 / (1 + np.exp(-(age - 80) / 10))
+    return np.asarray(1 / (1 + np.exp(-(age - 80) / 10)))
 
 
 @final

@@ -1,0 +1,35 @@
+"""Conformance checks, oracles and hypothesis strategies, for the built-in parts and for those of plugins.
+
+A plugin's own tests need no more than this::
+
+    from metavoxel.testing import kernel_checks, parametrize_checks
+
+    @parametrize_checks(kernel_checks(MyKernel()))
+    def test_my_kernel(check):
+        check.run()
+
+Strategies are in ``metavoxel.testing.strategies``, which needs hypothesis: ``pip install metavoxel[testing]``.
+"""
+
+from metavoxel.testing.adapters import adapter_checks
+from metavoxel.testing.backbones import backbone_checks
+from metavoxel.testing.checks import Check, CheckResult, parametrize_checks, run_checks
+from metavoxel.testing.codecs import codec_checks
+from metavoxel.testing.kernels import kernel_checks
+from metavoxel.testing.oracle import MixtureOracle
+from metavoxel.testing.posterior import MixturePosterior
+from metavoxel.testing.variables import variable_checks
+
+__all__ = [
+    "Check",
+    "CheckResult",
+    "MixtureOracle",
+    "MixturePosterior",
+    "adapter_checks",
+    "backbone_checks",
+    "codec_checks",
+    "kernel_checks",
+    "parametrize_checks",
+    "run_checks",
+    "variable_checks",
+]

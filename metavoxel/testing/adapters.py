@@ -1,8 +1,8 @@
 """Checks of adapters."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from copy import deepcopy
-from functools import partial
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -21,7 +21,7 @@ from metavoxel.testing.modules import (
 )
 from metavoxel.testing.statistics import assert_equal, assert_finite, assert_shape
 
-Codes = Float[Tensor, "_ _ *_"]
+Codes: TypeAlias = Float[Tensor, "_ _ *_"]
 
 
 def adapter_checks(adapter: AbstractAdapter, context: AdapterContext) -> Iterator[Check]:
@@ -52,7 +52,9 @@ def _features(adapter: AbstractAdapter, context: AdapterContext, name: str = "fe
     return Features(
         {port: random_like(f"{name} {port}", ports.grid_width, *shape) for port, shape in ports.grids.items()},
         {
-            port: random_like(f"{name} bottleneck {port}", ports.bottleneck_width, *(max(1, side // 4) for side in shape))
+            port: random_like(
+                f"{name} bottleneck {port}", ports.bottleneck_width, *(max(1, side // 4) for side in shape)
+            )
             for port, shape in ports.grids.items()
         },
         tokens,
@@ -70,7 +72,9 @@ def check_stream_shapes(adapter: AbstractAdapter, context: AdapterContext) -> No
     for cells in (False, True):
         streams = adapter.embed(*_inputs(context, cells=cells))
         for port, grid in streams.grids.items():
-            assert port in ports.grids, f"embed gives a map for port {port!r}; there is {', '.join(ports.grids) or 'none'}"
+            assert port in ports.grids, (
+                f"embed gives a map for port {port!r}; there is {', '.join(ports.grids) or 'none'}"
+            )
             assert_shape(grid, (ROWS, ports.grid_width, *ports.grids[port]), f"embed(...).grids[{port!r}]")
         if adapter.tokens == 0:
             assert streams.tokens is None or streams.tokens.shape[1] == 0, "embed gives tokens, but 'tokens' is 0"
@@ -98,19 +102,29 @@ def check_gradient_everywhere(adapter: AbstractAdapter, context: AdapterContext)
     assert_gradient_everywhere(generic, outputs)
 
 
-def check_embed_sees(adapter: AbstractAdapter, context: AdapterContext) -> None:
-    """What ``embed`` gives changes with the code, with the time and with what is observed."""
+def _assert_embed_sees(adapter: AbstractAdapter, context: AdapterContext, what: str) -> None:
     generic = at_generic_weights(adapter)
     x, time, _ = _inputs(context, cells=False)
     nothing = torch.zeros(ROWS, 1, *context.code_shape[1:], dtype=torch.bool)
     time = torch.full_like(time, 0.5)
-    before = _parts(generic.embed(x, time, nothing))
-    for what, after in {
-        "the code": generic.embed(-x, time, nothing),
-        "the time": generic.embed(x, time / 2, nothing),
-        "which cells are observed": generic.embed(x, time, ~nothing),
-    }.items():
-        assert_some_differ(before, _parts(after), f"what embed gives does not change with {what}")
+    changed = {"code": (-x, time, nothing), "time": (x, time / 2, nothing), "observed cells": (x, time, ~nothing)}
+    before, after = _parts(generic.embed(x, time, nothing)), _parts(generic.embed(*changed[what]))
+    assert_some_differ(before, after, f"what embed gives does not change with the {what}")
+
+
+def check_embed_sees_code(adapter: AbstractAdapter, context: AdapterContext) -> None:
+    """What ``embed`` gives changes with the code."""
+    _assert_embed_sees(adapter, context, "code")
+
+
+def check_embed_sees_time(adapter: AbstractAdapter, context: AdapterContext) -> None:
+    """What ``embed`` gives changes with the variable's own time: the backbone's level is a sum over variables."""
+    _assert_embed_sees(adapter, context, "time")
+
+
+def check_embed_sees_observed(adapter: AbstractAdapter, context: AdapterContext) -> None:
+    """What ``embed`` gives changes with which cells are given clean."""
+    _assert_embed_sees(adapter, context, "observed cells")
 
 
 def check_head_sees(adapter: AbstractAdapter, context: AdapterContext) -> None:
@@ -165,8 +179,8 @@ def check_inputs_unchanged(adapter: AbstractAdapter, context: AdapterContext) ->
 def check_fit_in_state(adapter: AbstractAdapter, context: AdapterContext) -> None:
     """What ``fit`` takes from the codes is finite, and is in ``state_dict``."""
     source, other = deepcopy(adapter).eval(), deepcopy(adapter).eval()
-    codes: Callable[[], list[Tensor]] = partial(list, [random_like("fit", *context.code_shape)])
-    source.fit(codes)
+    codes = random_like("fit", *context.code_shape)
+    source.fit(lambda: [codes])
     other.load_state_dict(source.state_dict())
     inputs, features = _inputs(context, cells=False), _features(adapter, context)
     first, second = ([*_parts(each.embed(*inputs)), each.head(features)] for each in (source, other))
@@ -179,7 +193,9 @@ CHECKS = (
     check_stream_shapes,
     check_prediction_shape,
     check_gradient_everywhere,
-    check_embed_sees,
+    check_embed_sees_code,
+    check_embed_sees_time,
+    check_embed_sees_observed,
     check_head_sees,
     check_rows_independent,
     check_row_times_are_cell_times,

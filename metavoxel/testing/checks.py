@@ -1,8 +1,10 @@
-"""What a check is: a name, a subject, and a call that raises ``AssertionError`` when the subject breaks its contract."""
+"""What a check is: a name, a subject, and a call that raises ``AssertionError`` where the subject breaks its contract."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+Outcome: TypeAlias = Literal["passed", "failed", "failed as expected", "passed unexpectedly"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class CheckResult(NamedTuple):
 
     name: str
     subject: str
-    outcome: Literal["passed", "failed", "failed as expected", "passed unexpectedly"]
+    outcome: Outcome
     message: str
 
     @property
@@ -61,7 +63,7 @@ def _result(check: Check, reason: str | None) -> CheckResult:
     try:
         check.run()
     except AssertionError as error:
-        outcome = "failed" if reason is None else "failed as expected"
+        outcome: Outcome = "failed" if reason is None else "failed as expected"
         return CheckResult(check.name, check.subject, outcome, reason or str(error))
     except Exception as error:  # a plugin may raise anything, and the other checks are still worth running
         return CheckResult(check.name, check.subject, "failed", f"{type(error).__name__}: {error}")
@@ -94,7 +96,9 @@ def parametrize_checks(checks: Iterable[Check], *, expected_failures: Mapping[st
             return ()
         return (pytest.mark.xfail(reason=reasons[check.name], raises=AssertionError, strict=True),)
 
-    return pytest.mark.parametrize("check", [pytest.param(check, id=str(check), marks=marks(check)) for check in checks])
+    return pytest.mark.parametrize(
+        "check", [pytest.param(check, id=str(check), marks=marks(check)) for check in checks]
+    )
 
 
 def _known_reasons(checks: list[Check], reasons: Mapping[str, str] | None) -> Mapping[str, str]:

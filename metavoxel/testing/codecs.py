@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import cache
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -13,7 +14,7 @@ from metavoxel.rng import Rng
 from metavoxel.testing.checks import Check
 from metavoxel.testing.statistics import assert_differs, assert_equal, assert_finite, assert_shape
 
-Data = Shaped[Tensor, "b *d"]
+Data: TypeAlias = Shaped[Tensor, "b *d"]
 
 
 def codec_checks(codec: AbstractCodec, samples: Data) -> Iterator[Check]:

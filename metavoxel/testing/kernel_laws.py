@@ -90,7 +90,9 @@ def check_ancestral_law(kernel: AbstractKernel, codes: Examples) -> None:
             xs = kernel.transition(x0, xt, at(t, ROWS), at(s, ROWS), eta=1.0).sample(_rng("step", s, t))
             forward_s = kernel.noise(x0, at(s, ROWS), rng=_rng("forward", s, t)).state
             forward_t = kernel.renoise(forward_s, at(s, ROWS), at(t, ROWS), rng=_rng("on", s, t))
-            assert_same_pairs((xs, xt), (forward_s, forward_t), f"{where}: pair at t = {s} and {t}, backward and forward")
+            assert_same_pairs(
+                (xs, xt), (forward_s, forward_t), f"{where}: pair at t = {s} and {t}, backward and forward"
+            )
 
 
 def check_no_step(kernel: AbstractKernel, codes: Examples) -> None:

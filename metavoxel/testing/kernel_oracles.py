@@ -6,6 +6,7 @@ treats certainty rightly.
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -33,8 +34,8 @@ def check_one_hot_oracle(
             sampled = one_hot_marginal(kernel, weights, steps=count)
             distance = float((sampled - torch.tensor(weights)).abs().sum() / 2)
             assert distance < TOTAL_VARIATION, (
-                f"probabilities {tuple(weights)} are sampled as {tuple(round(float(p), 3) for p in sampled)} in {count} "
-                f"steps from exact posteriors: total variation {distance:.3f}, allowed {TOTAL_VARIATION}"
+                f"probabilities {tuple(weights)} are sampled as {tuple(round(float(p), 3) for p in sampled)} in "
+                f"{count} steps from exact posteriors: total variation {distance:.3f}, allowed {TOTAL_VARIATION}"
             )
 
 
@@ -46,7 +47,7 @@ def one_hot_marginal(
     rng = Rng.for_rows(rows, "one-hot oracle", steps)
     state = kernel.prior((rows, len(weights)), rng=rng, like=weights)
     times = torch.linspace(1, 0, steps + 1, dtype=torch.float64).tolist()
-    for t, s in zip(times[:-1], times[1:], strict=True):
+    for t, s in pairwise(times):
         posterior = weights[:, None] * one_hot_likelihood(kernel, len(weights), t).to(weights.dtype)
         belief = (posterior / posterior.sum(0)).T[state.argmax(1)]
         state = kernel.transition(belief, state, at(t, rows), at(s, rows), eta=eta).sample(rng)
@@ -96,7 +97,7 @@ MIXTURE = NormalMixture(
 
 
 def _scales(kernel: AbstractKernel, t: float) -> tuple[float, float]:
-    """Signal and noise: the difference that x_0 makes under the same random numbers, and the stated ratio of the two."""
+    """Signal and noise: what x_0 changes under the same random numbers, and the stated ratio of the two."""
     ends = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
     same = Rng.of([1, 1])
     state = kernel.noise(ends, at(t, 2), rng=same).state
@@ -109,11 +110,13 @@ def check_signal_to_noise(kernel: AbstractKernel) -> None:
     """The stated signal-to-noise ratio of a real code is that of its draws."""
     rows = 40_000
     for t in (0.01, 0.3, 0.7):
-        signal, noise = _scales(kernel, t)
+        noise = _scales(kernel, t)[1]
         zero = torch.zeros(rows, 1, dtype=torch.float64)
         state = kernel.noise(zero, at(t, rows), rng=Rng.for_rows(rows, "noise")).state
         expected = torch.full_like(state, noise**2)
-        assert_same_mean(state.square() / expected, torch.ones_like(state), f"variance of noise(0, {t}) over the stated one")
+        assert_same_mean(
+            state.square() / expected, torch.ones_like(state), f"variance of noise(0, {t}) over the stated"
+        )
 
 
 def check_mixture_oracle(
@@ -129,12 +132,12 @@ def check_mixture_oracle(
         like = torch.zeros((), dtype=torch.float64)
         state = kernel.prior((rows, 1), rng=rng, like=like)
         times = torch.linspace(1, 0, steps + 1, dtype=torch.float64).tolist()
-        for t, s in zip(times[:-1], times[1:], strict=True):
+        for t, s in pairwise(times):
             belief = MIXTURE.posterior_mean(state, *_scales(kernel, t))
             state = kernel.transition(belief, state, at(t, rows), at(s, rows), eta=eta).sample(rng)
         share = torch.histc(MIXTURE.below(state[:, 0]), bins=10, min=0, max=1) / rows
         distance = float((share - 0.1).abs().sum() / 2)
         assert distance < total_variation, (
-            f"a mixture of two normals is sampled {distance:.3f} from the truth (total variation over ten bins, allowed "
-            f"{total_variation}) in {steps} steps at eta = {eta} from exact posteriors"
+            f"a mixture of two normals is sampled {distance:.3f} from the truth (total variation over ten bins, "
+            f"allowed {total_variation}) in {steps} steps at eta = {eta} from exact posteriors"
         )

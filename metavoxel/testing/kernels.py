@@ -20,8 +20,8 @@ def kernel_checks(kernel: AbstractKernel, codes: Examples | None = None) -> Iter
 
     Args:
         kernel: settings to check; every combination that a plugin offers deserves its own.
-        codes: batches of data to noise, each (b, c, *s) with b of at least 3; by default scalars and small grids for the
-            supports "real" and "one_hot". A kernel of another support has to bring its own.
+        codes: batches of data to noise, each (b, c, *s) with b of at least 3; by default scalars and small grids for
+            the supports "real" and "one_hot". A kernel of another support has to bring its own.
 
     Raises:
         ValueError: no codes for a support that is not built in.
@@ -199,12 +199,11 @@ def check_cells_independent(kernel: AbstractKernel, codes: Examples) -> None:
         rng = _rows(x0, "cells")
         mixed = dict(_answers(kernel, x0, t_of[choice], s_of[choice], rng))
         for index in range(3):
-            here = choice == index
-            for what, whole in _answers(kernel, x0, at(float(t_of[index]), len(x0)), at(float(s_of[index]), len(x0)), rng):
+            here, t, s = choice == index, t_of[index].expand(len(x0)), s_of[index].expand(len(x0))
+            for what, whole in _answers(kernel, x0, t, s, rng):
                 if whole.ndim == x0.ndim:
                     expected, actual = (torch.where(here, tensor, 0) for tensor in (whole, mixed[what]))
-                    time = float(t_of[index])
-                    assert_equal(actual, expected, f"{what}: cells at t = {time} among others", tolerance=1e-5)
+                    assert_equal(actual, expected, f"{what}: cells at t = {t[0]} among others", tolerance=1e-5)
 
 
 def check_determined_by_keys(kernel: AbstractKernel, codes: Examples) -> None:

@@ -49,8 +49,9 @@ def assert_gradient_everywhere(module: nn.Module, outputs: Iterable[Tensor]) -> 
     ]
     assert not without, f"no gradient reaches {', '.join(without)}"
     infinite = [
-        name for name, parameter in module.named_parameters() if parameter.grad is not None
-        and not bool(parameter.grad.isfinite().all())
+        name
+        for name, parameter in module.named_parameters()
+        if parameter.grad is not None and not bool(parameter.grad.isfinite().all())
     ]
     assert not infinite, f"the gradient of {', '.join(infinite)} is not finite"
 

@@ -36,7 +36,9 @@ def check_unknown_setting_rejected(settings: BaseModel) -> None:
         wrong = {problem["loc"][-1] for problem in error.errors() if problem["loc"]}
         assert "not_a_setting" in wrong, f"settings are refused for another reason: {error}"
         return
-    raise AssertionError(f"{type(settings).__name__} accepts a setting that it does not have (extra='forbid' is missing)")
+    raise AssertionError(
+        f"{type(settings).__name__} accepts a setting that it does not have (extra='forbid' is missing)"
+    )
 
 
 def check_settings_frozen(settings: BaseModel) -> None:

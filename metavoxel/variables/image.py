@@ -21,6 +21,7 @@ from metavoxel.images.files import is_nifti, read_grid, read_image, write_nifti,
 from metavoxel.images.grid import Grid
 from metavoxel.images.image import Image
 from metavoxel.kernels.gaussian import GaussianKernel
+from metavoxel.rng import Rng
 from metavoxel.variables.base import AbstractVariableSpec, Parts
 
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
@@ -54,6 +55,11 @@ class ImageSpec(AbstractVariableSpec):
     affine: list[list[float]] | None = Field(
         None, description="voxel indices to mm for images without a place of their own; by default the first image's"
     )
+    shifts: int = Field(1, ge=0, description="training rows may be shifted by up to this many voxels along each axis")
+    jitter: float = Field(
+        0.05, ge=0, lt=1, description="training rows may have contrast and gamma changed by this share"
+    )
+    flip: bool = Field(False, description="training rows may be mirrored left to right (the first axis)")
     extension: Literal[".nii.gz", ".png"] | None = Field(
         None, description="type of the files written; by default as those read"
     )
@@ -116,6 +122,19 @@ class ImageSpec(AbstractVariableSpec):
         except ValueError as error:
             raise ValueError(f"{cell}: {error}") from error
         return torch.from_numpy(image.padded(shape).data)[None]
+
+    def vary(self, values: Float[Tensor, "b 1 *s"], rng: Rng) -> Float[Tensor, "b 1 *s"]:
+        """The same images a little shifted, with a little more or less contrast, and perhaps mirrored."""
+        rows, axes = len(values), values.ndim - 2
+        chance = rng.uniform((rows, axes + 3))
+        varied = []
+        for image, row in zip(values, chance.tolist(), strict=True):
+            moves = [math.floor(row[axis] * (2 * self.shifts + 1)) - self.shifts for axis in range(axes)]
+            image = torch.roll(image, moves, tuple(range(1, 1 + axes)))
+            gain, gamma = (1 + self.jitter * (2 * row[axes + index] - 1) for index in range(2))
+            image = (image.clamp(0, 1) ** gamma * gain).clamp(0, 1)
+            varied.append(image.flip(1) if self.flip and row[axes + 2] < 0.5 else image)
+        return torch.stack(varied)
 
     def parse_mask(self, cell: str) -> Bool[Tensor, "1 *s"]:
         """A mask file on the same grid as its image: True where it is above one half of 1, False on padding.

@@ -70,6 +70,13 @@ def test_classes_are_abstract_or_final(package):
     assert not wrong, "\n".join(wrong)
 
 
+def _safe_loaders(tree: ast.AST) -> set[str]:
+    """Names of YAML loaders that make plain data only: the library's own, and what a module derives from them."""
+    safe = {"SafeLoader", "CSafeLoader", "yaml.SafeLoader", "yaml.CSafeLoader"}
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    return safe | {node.name for node in classes if node.bases and {ast.unparse(base) for base in node.bases} <= safe}
+
+
 def _unsafe(tree: ast.AST) -> Iterator[tuple[ast.AST, str]]:
     """Places where a file that someone else wrote could run code."""
     for node in ast.walk(tree):
@@ -82,7 +89,7 @@ def _unsafe(tree: ast.AST) -> Iterator[tuple[ast.AST, str]]:
             yield call, name
         elif name in ("torch.load", "torch.hub.load", "torch.jit.load") and _keyword(call, "weights_only") != "True":
             yield call, f"{name} without weights_only=True"
-        elif name in ("yaml.load", "yaml.load_all") and not (_keyword(call, "Loader") or "").endswith("SafeLoader"):
+        elif name in ("yaml.load", "yaml.load_all") and _keyword(call, "Loader") not in _safe_loaders(tree):
             yield call, f"{name} without a SafeLoader"
         elif _keyword(call, "allow_pickle") not in (None, "False"):
             yield call, f"{name} with allow_pickle"
@@ -104,6 +111,7 @@ def test_nothing_is_unpickled_or_executed(shipped):
         "torch.load(path, weights_only=False)",
         "yaml.load(text)",
         "yaml.load(text, Loader=yaml.Loader)",
+        "class MySafeLoader(yaml.Loader): ...\nyaml.load(text, Loader=MySafeLoader)",
         "np.load(path, allow_pickle=True)",
         "pd.read_pickle(path)",
         "eval(text)",
@@ -128,7 +136,8 @@ def test_unwelcome_text_would_be_found(pattern, text):
 
 
 def test_safe_code_is_let_through():
-    code = "torch.load(p, weights_only=True)\nyaml.safe_load(t)\nyaml.load(t, Loader=yaml.SafeLoader)\nmodel.eval()"
+    code = "torch.load(p, weights_only=True)\nyaml.safe_load(t)\nyaml.load(t, Loader=yaml.SafeLoader)\nmodel.eval()\n"
+    code += "class Strict(yaml.SafeLoader): ...\nyaml.load(t, Loader=Strict)"
     assert not list(_unsafe(ast.parse(code)))
 
 

@@ -189,7 +189,9 @@ def test_nifti_comes_back(tmp_path, shape):
 def test_png_comes_back_to_8_bits(tmp_path):
     image = Image(np.random.default_rng(0).uniform(-0.2, 1.2, (7, 5)).astype(np.float32), Grid((7, 5), np.eye(4)))
     write_png(tmp_path / "a.png", image)
-    np.testing.assert_allclose(read_image(tmp_path / "a.png").data / 255, np.clip(image.data, 0, 1), atol=0.5 / 255 + 1e-6)
+    np.testing.assert_allclose(
+        read_image(tmp_path / "a.png").data / 255, np.clip(image.data, 0, 1), atol=0.5 / 255 + 1e-6
+    )
 
 
 def test_png_holds_no_volume(tmp_path):

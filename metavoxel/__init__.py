@@ -1,0 +1,1 @@
+"""Joint diffusion over images and clinical metadata."""

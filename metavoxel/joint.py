@@ -1,0 +1,105 @@
+"""The joint model: one network that predicts every variable from all of them, each at its own time."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from metavoxel.adapters.base import AbstractAdapter, AdapterContext, Features, Streams
+from metavoxel.adapters.embedding import TIME_FEATURES, row_time, time_features
+from metavoxel.backbones.base import AbstractBackbone, AbstractBackboneSpec
+from metavoxel.kernels.base import AbstractKernel
+from metavoxel.schema.schema import Variable
+from metavoxel.typing import Code, Mask, Time
+
+
+def port_name(code_shape: tuple[int, ...]) -> str | None:
+    """The grid port of a code: codes on one grid share it. None for a scalar."""
+    return "grid_" + "x".join(map(str, code_shape[1:])) if len(code_shape) > 1 else None
+
+
+class JointModel(nn.Module):
+    """f_theta(z_t, t) of the paper (MetaVoxel 3.1): all noisy codes in, a prediction for each out. Final.
+
+    Every use of the network enters through ``forward``, so that wrappers for many devices see it.
+    """
+
+    def __init__(
+        self,
+        variables: Mapping[str, Variable],
+        code_shapes: Mapping[str, tuple[int, ...]],
+        backbone: AbstractBackboneSpec,
+        *,
+        shared_time: bool,
+    ) -> None:
+        super().__init__()
+        self.kernels: dict[str, AbstractKernel] = {name: variable.parts.kernel for name, variable in variables.items()}
+        self.code_shapes = dict(code_shapes)
+        ports = {name: port_name(shape) for name, shape in code_shapes.items()}
+        grids = {port: tuple(code_shapes[name][1:]) for name, port in ports.items() if port is not None}
+        self.backbone: AbstractBackbone = backbone.build(grids)
+        self.adapters = nn.ModuleDict()
+        for name, variable in variables.items():
+            shape = code_shapes[name]
+            channels = self.kernels[name].prediction_channels(shape[0])
+            context = AdapterContext(shape, channels, ports[name], self.backbone.ports)
+            self.adapters[name] = variable.parts.adapter.build(context)
+        width = self.backbone.ports.level_width
+        self._shared_time = shared_time
+        clocks = 1 if shared_time else len(self.kernels)
+        self.time_in = nn.Linear(TIME_FEATURES, width)
+        self.time_tags = nn.Parameter(torch.randn(clocks, width) * 0.5)
+        self.time_out = nn.Linear(width, width)
+
+    def adapter(self, name: str) -> AbstractAdapter:
+        """The two ends of one variable."""
+        adapter = self.adapters[name]
+        assert isinstance(adapter, AbstractAdapter)
+        return adapter
+
+    def _level(self, times: Mapping[str, Time]) -> Tensor:
+        """Tagged sum of the variables' time embeddings; one embedding where all share one time."""
+        names = list(self.kernels)[:1] if self._shared_time else list(self.kernels)
+        clocks = torch.stack([row_time(times[name]) for name in names], 1).to(self.time_tags.device)
+        hidden = nn.functional.silu(self.time_in(time_features(clocks)) + self.time_tags)
+        level: Tensor = self.time_out(hidden.sum(1) / len(names) ** 0.5)
+        return level
+
+    def forward(
+        self, states: Mapping[str, Code], times: Mapping[str, Time], observed: Mapping[str, Mask]
+    ) -> dict[str, Tensor]:
+        """Predictions of every variable, as its kernel asked for them.
+
+        Args:
+            states: noisy code of each variable; clean where observed, a prior draw where absent.
+            times: for each variable, its time: (b,), or (b, 1, *s) where cells differ.
+            observed: for each variable, which cells are given clean: (b, 1), or (b, 1, *s) for a grid.
+        """
+        inlets = {
+            name: self.adapter(name).embed(states[name], times[name], observed[name]) for name in self.kernels
+        }
+        grids: dict[str, Tensor] = {}
+        for streams in inlets.values():
+            for port, grid in streams.grids.items():
+                grids[port] = grids[port] + grid if port in grids else grid
+        tokens = [streams.tokens for streams in inlets.values() if streams.tokens is not None]
+        joined = Streams(grids, torch.cat(tokens, 1) if tokens else None)
+        features = self.backbone(joined, self._level(times))
+        predictions, start = {}, 0
+        for name in self.kernels:
+            adapter = self.adapter(name)
+            own = None
+            if features.tokens is not None and inlets[name].tokens is not None:
+                own = features.tokens[:, start : start + adapter.tokens]
+                start += adapter.tokens
+            predictions[name] = adapter.head(Features(features.grids, features.bottlenecks, own)).float()
+        return predictions
+
+    def denoise(
+        self, states: Mapping[str, Code], times: Mapping[str, Time], observed: Mapping[str, Mask]
+    ) -> dict[str, Code]:
+        """E[x_0 | all states] of every variable: class probabilities for a category."""
+        predictions = self(states, times, observed)
+        return {
+            name: kernel.denoise(predictions[name], states[name], times[name]) for name, kernel in self.kernels.items()
+        }

@@ -1,0 +1,103 @@
+"""Exact answers about a mixture of normals and categories, row by row."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from metavoxel.rng import Rng
+
+Tables: TypeAlias = Mapping[str, Float[Tensor, "_ _ _"]]
+
+
+class MixturePosterior:
+    """The joint of all variables for each of ``b`` rows, in float64. Final.
+
+    What the evidence held exactly is in it too, without spread.
+    """
+
+    def __init__(
+        self,
+        *,
+        scalars: Sequence[str],
+        log_weights: Float[Tensor, "b m"],
+        means: Float[Tensor, "b m d"],
+        covariances: Float[Tensor, "b m d d"],
+        tables: Tables,
+    ) -> None:
+        """Log-probabilities of ``m`` components, and in each the scalars' normal and every category's probabilities."""
+        self._scalars = tuple(scalars)
+        self._log_weights, self._means, self._covariances, self._tables = log_weights, means, covariances, dict(tables)
+
+    def __len__(self) -> int:
+        return len(self._log_weights)
+
+    def _components(self, name: str) -> tuple[Float[Tensor, "b m"], Float[Tensor, "b m"], Float[Tensor, "b m"]]:
+        """Weight, mean and variance of one scalar in each component."""
+        index = self._scalars.index(name)
+        variances = self._covariances[:, :, index, index].clamp_min(0)
+        return self._log_weights.exp(), self._means[:, :, index], variances
+
+    def mean(self, name: str) -> Float[Tensor, "b"]:
+        """Posterior mean of a scalar: the prediction of least squared error."""
+        weights, means, _ = self._components(name)
+        return (weights * means).sum(1)
+
+    def variance(self, name: str) -> Float[Tensor, "b"]:
+        """Posterior variance of a scalar: the squared error that no prediction can be below, on average."""
+        weights, means, variances = self._components(name)
+        return (weights * (variances + (means - self.mean(name)[:, None]).square())).sum(1)
+
+    def quantile(self, name: str, level: float) -> Float[Tensor, "b"]:
+        """The value of a scalar that it is below with probability ``level`` in (0, 1), by bisection."""
+        weights, means, variances = self._components(name)
+        sds = variances.sqrt().clamp_min(1e-300)
+        reach = (sds.amax(1) * 40).clamp_min(1e-12)
+        low, high = means.amin(1) - reach, means.amax(1) + reach
+        for _ in range(100):
+            middle = (low + high) / 2
+            below = (weights * torch.special.ndtr((middle[:, None] - means) / sds)).sum(1) < level
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        return (low + high) / 2
+
+    def probabilities(self, *names: str) -> Float[Tensor, "b *k"]:
+        """Probabilities of a category's classes (b, classes), or of several categories jointly (b, classes, ...)."""
+        joint = self._log_weights.exp()
+        for name in names:
+            table = self._tables[name].reshape(*self._log_weights.shape, *[1] * (joint.ndim - 2), -1)
+            joint = joint[..., None] * table
+        return joint.sum(1)
+
+    def sample(self, rng: Rng) -> dict[str, Shaped[Tensor, "_"]]:
+        """One exact draw of all variables jointly for every row."""
+        component = (self._log_weights + rng.gumbel(tuple(self._log_weights.shape))).argmax(1)
+        rows = torch.arange(len(self))
+        # An eigendecomposition, for what is known exactly has no variance; rounding may leave it a little below 0.
+        values, vectors = torch.linalg.eigh(self._covariances[rows, component])
+        noise = rng.normal((len(self), len(self._scalars)), dtype=torch.float64)
+        drawn = self._means[rows, component] + (vectors @ (values.clamp_min(0).sqrt() * noise)[..., None])[..., 0]
+        sample = {name: drawn[:, index] for index, name in enumerate(self._scalars)}
+        for name, table in self._tables.items():
+            chosen = table[rows, component]
+            sample[name] = (chosen.log() + rng.gumbel(tuple(chosen.shape))).argmax(1)
+        return sample
+
+    def log_prob(self, values: Mapping[str, Shaped[Tensor, "_"]]) -> Float[Tensor, "b"]:
+        """Log-density of values of some variables, the others marginalised; not of a scalar that is known exactly."""
+        log_prob = self._log_weights
+        indices = [index for index, name in enumerate(self._scalars) if name in values]
+        if indices:
+            error = torch.stack([values[self._scalars[index]].double() for index in indices], 1)[:, None]
+            error = error - self._means[:, :, indices]
+            root = torch.linalg.cholesky(self._covariances[:, :, indices][..., indices])
+            white = torch.linalg.solve_triangular(root, error[..., None], upper=False)[..., 0]
+            scale = root.diagonal(dim1=-2, dim2=-1).log().sum(-1) + 0.5 * len(indices) * math.log(2 * math.pi)
+            log_prob = log_prob - 0.5 * white.square().sum(-1) - scale
+        for name, table in self._tables.items():
+            if name in values:
+                index = values[name].long()[:, None, None].expand(-1, table.shape[1], 1)
+                log_prob = log_prob + table.gather(2, index)[..., 0].log()
+        return torch.logsumexp(log_prob, 1)

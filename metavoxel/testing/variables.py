@@ -1,0 +1,156 @@
+"""Checks of variable types."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from metavoxel.codecs.base import AbstractCodec
+from metavoxel.testing.checks import Check, bound
+from metavoxel.testing.settings import SETTINGS_CHECKS
+from metavoxel.testing.statistics import assert_equal, assert_finite, assert_shape
+from metavoxel.variables.base import AbstractVariableSpec, Blank
+
+EXTREME_CELLS = (
+    "", " ", "nan", "NaN", "inf", "-inf", "1e400", "-1e308", "1e308", "1e-320", "0", "-0", "-1", "0x10", "1,5", "1_000",
+    "true", "n/a", "no such thing", "\u0663", "\x00", "/", "..", "x" * 10_000,
+)  # fmt: skip
+"""Cells that tables do hold, one day."""
+
+
+def variable_checks(spec: AbstractVariableSpec, cells: Sequence[str]) -> Iterator[Check]:
+    """All checks of a variable type.
+
+    Args:
+        spec: settings as a schema gives them; what only a cohort can tell is filled in from the cells.
+        cells: at least two cells that can be read, not all alike: numbers, labels, paths of files.
+    """
+    subject = spec.type
+    for check in SETTINGS_CHECKS:
+        yield bound(subject, check, spec)
+    for cell_check in CHECKS:
+        yield bound(subject, cell_check, spec, cells)
+
+
+def _resolved(spec: AbstractVariableSpec, cells: Sequence[str]) -> AbstractVariableSpec:
+    return spec.resolve(cells, multiple=spec.parts().codec.grid_multiple())
+
+
+def _value(spec: AbstractVariableSpec, cell: str) -> Tensor:
+    value = spec.parse(cell)
+    assert not isinstance(value, Blank), f"cell {cell!r}, given as one that can be read, is blank: {value.rule}"
+    return value
+
+
+def _fitted(spec: AbstractVariableSpec, values: Tensor) -> AbstractCodec:
+    codec = spec.parts().codec.build(spec.data_shape).eval()
+    codec.fit(lambda: [values])
+    return codec
+
+
+def check_parts_agree(spec: AbstractVariableSpec, cells: Sequence[str]) -> None:
+    """Codec and kernel have one support, and the adapter suits the code's shape."""
+    spec = _resolved(spec, cells)
+    codec_spec, kernel, adapter = spec.parts()
+    codec = codec_spec.build(spec.data_shape)
+    assert codec.support == kernel.support, (
+        f"codec {codec_spec.type!r} gives {codec.support} code, and kernel {kernel.type!r} needs {kernel.support} code"
+    )
+    spatial = len(codec.code_shape) > 1
+    problems = [*kernel.problems(), *adapter.problems(spatial=spatial, grids=spatial)]
+    assert not problems, f"the parts report: {'; '.join(problems)}"
+
+
+def check_resolve_keeps(spec: AbstractVariableSpec, cells: Sequence[str]) -> None:
+    """Filling in what the cohort tells leaves a valid spec of the same type, and doing it again changes nothing."""
+    multiple = spec.parts().codec.grid_multiple()
+    once = spec.resolve(cells, multiple=multiple)
+    assert type(once) is type(spec), f"resolve gives a {type(once).__name__}"
+    read = type(once).model_validate_json(once.model_dump_json())
+    assert read == once, "the resolved settings are not read back as they were written"
+    assert once.resolve(cells, multiple=multiple) == once, "resolving a second time changes the settings"
+
+
+def check_cells_parse(spec: AbstractVariableSpec, cells: Sequence[str]) -> None:
+    """Readable cells become finite values of the stated shape, the same ones every time."""
+    spec = _resolved(spec, cells)
+    for cell in cells:
+        value = _value(spec, cell)
+        assert_shape(value, spec.data_shape, f"value of cell {cell!r}")
+        assert_finite(value, f"value of cell {cell!r}")
+        assert_equal(_value(spec, cell), value, f"value of cell {cell!r} a second time")
+
+
+def check_values_encode(spec: AbstractVariableSpec, cells: Sequence[str]) -> None:
+    """The type's own codec takes its values, and gives values of the same shape back."""
+    spec = _resolved(spec, cells)
+    values = torch.stack([_value(spec, cell) for cell in cells])
+    codec = _fitted(spec, values)
+    with torch.no_grad():
+        codes = codec.encode(values).mean
+        decoded = codec.decode(codes)
+    assert_shape(codes, (len(cells), *codec.code_shape), "the code")
+    assert_finite(codes, "the code")
+    assert_shape(decoded, tuple(values.shape), "the decoded values")
+    if codec.tolerance < float("inf"):
+        assert_equal(decoded, values, "decoded values", tolerance=codec.tolerance)
+
+
+def check_format_parses(spec: AbstractVariableSpec, cells: Sequence[str]) -> None:
+    """What a table shows of a value is read back as that value, to the digits shown. Lazy types show words instead."""
+    spec = _resolved(spec, cells)
+    for cell in cells:
+        value = _value(spec, cell)
+        shown = spec.format(value)
+        assert str(shown), f"cell {cell!r} is shown as nothing"
+        if not spec.lazy:
+            again = _value(spec, str(shown))
+            close = 1e-5 * float(value.double().abs().max()) if value.is_floating_point() else 0.0
+            assert_equal(again, value, f"cell {cell!r}, shown as {shown!r}, read back", tolerance=close)
+
+
+def check_extreme_cells(spec: AbstractVariableSpec, cells: Sequence[str]) -> None:
+    """Any text is a finite value, a blank with its rule, or a ``ValueError`` that says what is wrong: nothing else."""
+    spec = _resolved(spec, cells)
+    for cell in EXTREME_CELLS:
+        shown = repr(cell if len(cell) < 30 else f"{cell[:10]}... ({len(cell)} characters)")
+        value = _attempt(spec.parse, cell, shown)
+        if isinstance(value, Blank):
+            assert value.rule, f"cell {shown} is blank without a rule"
+        elif value is not None:
+            assert_shape(value, spec.data_shape, f"value of cell {shown}")
+            assert_finite(value, f"value of cell {shown}")
+
+
+def _attempt(parse: Callable[[str], Tensor | Blank], cell: str, shown: str) -> Tensor | Blank | None:
+    try:
+        return parse(cell)
+    except ValueError as error:
+        assert str(error), f"cell {shown} is refused without a word"
+        return None
+    except Exception as error:
+        raise AssertionError(
+            f"cell {shown}: {type(error).__name__} ({error}) where a ValueError is expected"
+        ) from error
+
+
+def check_locates_column(spec: AbstractVariableSpec, cells: Sequence[str]) -> None:
+    """A column that the table lacks is a ``KeyError`` of its name."""
+    spec = _resolved(spec, cells)
+    try:
+        spec.locate("a variable", {"another column": "1"}, Path("."))
+    except KeyError as error:
+        assert error.args and isinstance(error.args[0], str), "the KeyError does not name the column"
+
+
+CHECKS = (
+    check_parts_agree,
+    check_resolve_keeps,
+    check_cells_parse,
+    check_values_encode,
+    check_format_parses,
+    check_extreme_cells,
+    check_locates_column,
+)
+"""Checks of any variable type, apart from those of its settings."""

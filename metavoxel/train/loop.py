@@ -1,0 +1,94 @@
+"""The optimisation loop that codecs and joint models share."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from metavoxel.errors import NumericalError
+from metavoxel.train.checkpoint import load_training_state, save_training_state
+
+
+class Optimisation(NamedTuple):
+    """Settings of AdamW with a warm-up and a cosine down to a hundredth."""
+
+    steps: int
+    learning_rate: float
+    weight_decay: float
+    warm_up: int
+    clip: float
+    ema: float = 0.0
+
+
+class Step(NamedTuple):
+    """One finished step, counted from 1. ``losses`` are the weighted terms whose sum was minimised."""
+
+    number: int
+    losses: dict[str, float]
+
+
+def learning_rate(settings: Optimisation, step: int) -> float:
+    """Rate of a step counted from 0."""
+    rise = min(1.0, (step + 1) / max(settings.warm_up, 1))
+    progress = step / max(settings.steps, 1)
+    return settings.learning_rate * rise * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+class Optimiser:
+    """A module, its optimiser and the moving average of its weights, all of which a checkpoint holds. Final."""
+
+    def __init__(self, fabric: Fabric, module: nn.Module, settings: Optimisation) -> None:
+        self.fabric, self.module, self.settings = fabric, module, settings
+        decayed = [weight for weight in module.parameters() if weight.ndim > 1]
+        others = [weight for weight in module.parameters() if weight.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        raw = torch.optim.AdamW(groups, settings.learning_rate, betas=(0.9, 0.99))
+        self._raw = raw
+        self.wrapped, self._optimizer = fabric.setup(module, raw)
+        self.average = {name: weight.detach().clone() for name, weight in module.named_parameters()}
+        self.step = 0
+
+    def run(self, loss: Callable[[int], Mapping[str, Tensor]]) -> Iterator[Step]:
+        """Take the remaining steps; ``loss(step)`` gives the terms of a step counted from 0.
+
+        Raises:
+            NumericalError: a loss that is not finite.
+        """
+        self.wrapped.train()
+        while self.step < self.settings.steps:
+            for group in self._raw.param_groups:
+                group["lr"] = learning_rate(self.settings, self.step)
+            terms = loss(self.step)
+            total = torch.stack(list(terms.values())).sum()
+            if not torch.isfinite(total):
+                bad = [name for name, term in terms.items() if not torch.isfinite(term)]
+                raise NumericalError(f"training step {self.step + 1}: the loss of {', '.join(bad)} is not finite")
+            self.fabric.backward(total)
+            self.fabric.clip_gradients(self.wrapped, self._optimizer, max_norm=self.settings.clip)
+            self._optimizer.step()
+            self._optimizer.zero_grad()
+            self.step += 1
+            self._follow()
+            yield Step(self.step, {name: float(term.detach()) for name, term in terms.items()})
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the average towards the weights; early steps count for more, so that a short run is not held back."""
+        decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))
+        for name, weight in self.module.named_parameters():
+            self.average[name].lerp_(weight.detach(), 1 - decay)
+
+    def save(self, path: Path, extra: Mapping[str, float] = {}) -> None:
+        """Write all that the next step depends on."""
+        if self.fabric.is_global_zero:
+            save_training_state(path, self.module, self._raw, self.average, {"step": self.step, **extra})
+
+    def load(self, path: Path) -> dict[str, float]:
+        """Continue from what ``save`` wrote; the ``extra`` numbers come back."""
+        numbers = load_training_state(path, self.module, self._raw, self.average)
+        self.step = int(numbers.pop("step"))
+        return numbers

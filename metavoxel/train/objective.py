@@ -1,0 +1,81 @@
+"""The training loss: what each variable's prediction costs, and where that counts (MetaVoxel eq. 5)."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from metavoxel.joint import JointModel
+from metavoxel.rng import Rng
+from metavoxel.train.codes import CodeBank
+from metavoxel.train.times import RowTimes
+from metavoxel.typing import Code, Mask, Time
+
+PARTIAL_SHARE = 0.25
+
+
+class Corrupted(NamedTuple):
+    """A batch as the network sees it. ``counts`` marks the cells whose loss counts: present, and not observed."""
+
+    states: dict[str, Code]
+    times: dict[str, Time]
+    observed: dict[str, Mask]
+    targets: dict[str, Tensor]
+    counts: dict[str, Mask]
+
+
+def corrupt(
+    model: JointModel,
+    banks: Mapping[str, CodeBank],
+    rows: Int64[Tensor, "b"],
+    row_times: RowTimes,
+    rng: Rng,
+    *,
+    device: torch.device,
+    vary: bool = True,
+    partial: bool = True,
+) -> Corrupted:
+    """Noise the codes of these rows. An absent datum enters as a draw of the prior, and counts for nothing."""
+    corrupted = Corrupted({}, {}, {}, {}, {})
+    for index, (name, kernel) in enumerate(model.kernels.items()):
+        stream = rng.fork(name)
+        code, hidden, trusted = banks[name].draw(rows, stream, vary=vary)
+        code, present = code.to(device), banks[name].present[rows].to(device)
+        cells = (-1, *[1] * (code.ndim - 1))
+        t, seen = row_times.t[:, index], row_times.observed[:, index].to(device).reshape(cells)
+        known = seen.expand(len(rows), 1, *code.shape[2:])
+        clean = code
+        if partial and hidden is not None and trusted is not None:
+            is_partial = (stream.uniform((len(rows),)) < PARTIAL_SHARE).to(device).reshape(cells) & ~seen
+            is_partial = is_partial & present.reshape(cells)
+            known = known | (is_partial & trusted.to(device))
+            clean = torch.where(is_partial, hidden.to(device), code)
+            t = torch.where(known.cpu(), 0.0, t.reshape(cells))
+        noised = kernel.noise(code, t, rng=stream)
+        prior = kernel.prior(tuple(code.shape), rng=stream, like=code)
+        state = torch.where(known, clean, noised.state)
+        corrupted.states[name] = torch.where(present.reshape(cells), state, prior)
+        corrupted.times[name] = t
+        corrupted.observed[name] = known
+        corrupted.targets[name] = noised.target
+        corrupted.counts[name] = present.reshape(cells) & ~known
+    return corrupted
+
+
+def loss_sums(
+    model: JointModel, predictions: Mapping[str, Tensor], corrupted: Corrupted
+) -> dict[str, tuple[Float[Tensor, ""], Float[Tensor, ""]]]:
+    """For each variable, the sum of its loss over the cells that count, and how many they are."""
+    sums = {}
+    for name, kernel in model.kernels.items():
+        loss = kernel.loss(predictions[name], corrupted.targets[name], corrupted.times[name])
+        counts: Bool[Tensor, "b 1 *s"] = corrupted.counts[name].expand(loss.shape)
+        sums[name] = (torch.where(counts, loss, 0.0).sum(), counts.sum())
+    return sums
+
+
+def ratio(total: Tensor, count: Tensor) -> Float[Tensor, ""]:
+    """Mean over what counts; 0 where nothing does."""
+    return total / count.clamp_min(1)

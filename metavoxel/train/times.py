@@ -1,0 +1,57 @@
+"""Which times a training row has: the law that decides what the model can be asked later."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float64
+from torch import Tensor
+
+from metavoxel.rng import Rng
+
+
+class RowTimes(NamedTuple):
+    """Times of the variables of each row, and which of them are evidence (clean, t = 0)."""
+
+    t: Float64[Tensor, "b v"]
+    observed: Bool[Tensor, "b v"]
+
+
+READ_OUT_SHARE = 0.3
+SINGLE_TARGET_SHARE = 0.3
+NO_EVIDENCE_SHARE = 0.1
+MARGINAL_SHARE = 0.5
+SHARED_SHARE = 0.5
+
+
+def shared_times(rows: int, variables: int, rng: Rng) -> RowTimes:
+    """The paper's: one uniform time for all variables of a row, nothing observed."""
+    t = rng.uniform((rows, 1), dtype=torch.float64).expand(rows, variables)
+    return RowTimes(t, torch.zeros(rows, variables, dtype=torch.bool))
+
+
+def evidence_times(present: Bool[Tensor, "b v"], rng: Rng) -> RowTimes:
+    """Clean, absent and noisy variables in every combination, with the corners that users ask for made frequent.
+
+    Per row: an evidence set among the present variables (all but one with chance .3, none with chance .1, else of
+    uniform size); with chance .3 every unknown is at t = 1, which is the one-evaluation read-out; else, with chance .5,
+    a random part of the unknowns is at t = 1 and the rest have a time between, one for all or one each. A variable that
+    is absent is at t = 1.
+    """
+    rows, variables = present.shape
+    chance = rng.uniform((rows, 5), dtype=torch.float64)
+    order = torch.where(present, rng.uniform((rows, variables), dtype=torch.float64), 2.0)
+    rank = order.argsort(1).argsort(1)
+    count = present.sum(1)
+    size = (chance[:, 0] * count).floor().long()
+    size = torch.where(chance[:, 1] < SINGLE_TARGET_SHARE, count - 1, size)
+    size = torch.where(chance[:, 1] > 1 - NO_EVIDENCE_SHARE, 0, size).clamp_min(0)
+    observed = present & (rank < size[:, None])
+    unknown = (count - size).clamp_min(1)
+    marginal_size = (rng.uniform((rows,), dtype=torch.float64) * unknown).floor().long()
+    marginal_size = torch.where(chance[:, 2] < MARGINAL_SHARE, marginal_size, 0)
+    marginal = rank < (size + marginal_size)[:, None]
+    marginal = marginal | (chance[:, 3] < READ_OUT_SHARE)[:, None] | ~present
+    own = rng.uniform((rows, variables), dtype=torch.float64)
+    noisy = torch.where((chance[:, 4] < SHARED_SHARE)[:, None], own[:, :1], own)
+    t = torch.where(marginal, torch.ones_like(noisy), noisy)
+    return RowTimes(torch.where(observed, torch.zeros_like(t), t), observed)

@@ -1,0 +1,68 @@
+import pytest
+
+from metavoxel.cohort.table import read_table
+from metavoxel.errors import CohortError
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", "id,Age\n s1 , 3 \ns2,n/a\n"),
+        ("a.tsv", "id\tAge\ns1\t3\ns2\tn/a\n"),
+        ("a.csv", "id;Age\ns1;3\ns2;n/a\n"),
+        ("a.txt", "id,Age\ns1,3\ns2,n/a\n"),
+        ("a.csv", "\ufeffid,Age\r\ns1,3\r\n\r\n,\r\ns2,n/a"),
+        ("a.CSV", '"id","Age"\n"s1","3"\n"s2","n/a"\n'),
+    ],
+)
+def test_cells_are_stripped_text(tmp_path, name, text):
+    (tmp_path / name).write_text(text, newline="")
+    table = read_table(tmp_path / name)
+    assert table.frame.to_dict("records") == [{"id": "s1", "Age": "3"}, {"id": "s2", "Age": "n/a"}]
+    assert table.folder == tmp_path
+    assert table.source == name
+
+
+def test_rows_are_numbered_as_in_a_spreadsheet(tmp_path):
+    (tmp_path / "a.csv").write_text('id,note\ns1,"two\nlines"\n\ns2,x\n')
+    assert read_table(tmp_path / "a.csv").places == ["a.csv row 2", "a.csv row 4"]
+
+
+def test_a_delimiter_inside_quotes_is_text(tmp_path):
+    (tmp_path / "a.csv").write_text('id,note\ns1,"a,b;c"\n')
+    assert read_table(tmp_path / "a.csv").frame["note"].tolist() == ["a,b;c"]
+
+
+def test_every_broken_row_and_column_is_named(tmp_path):
+    (tmp_path / "a.csv").write_text("id,,Age,Age\ns1,1,2\ns2,1,2,3\ns3,1,2,3,4\n")
+    with pytest.raises(CohortError) as caught:
+        read_table(tmp_path / "a.csv")
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 4
+    assert "row 1: column 2 has no name" in lines[0]
+    assert "row 1: 2 columns are named 'Age'" in lines[1]
+    assert "row 2: 3 cells where the header has 4" in lines[2]
+    assert "row 4: 5 cells" in lines[3]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty"),
+        (b"\n\n", "empty"),
+        (b"id,Age\n", "no usable rows"),
+        (b"id,Age\n\xff\xfe\n", "not text in UTF-8"),
+        (b"PK\x03\x04\x00\x00\xff", "not text|not a CSV"),
+        (b'id,Age\ns1,"3\n', "not a CSV"),
+    ],
+)
+def test_what_is_no_table_is_refused(tmp_path, content, reason):
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(CohortError, match=reason):
+        read_table(tmp_path / "a.csv")
+
+
+def test_a_missing_table_names_those_that_exist(tmp_path):
+    (tmp_path / "people.csv").write_text("a\n")
+    with pytest.raises(CohortError, match=r"no such table; its folder has people\.csv"):
+        read_table(tmp_path / "poeple.csv")
