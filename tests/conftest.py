@@ -8,6 +8,7 @@ import jaxtyping
 import numpy
 import pytest
 import torch
+from hypothesis import settings
 
 # The hook names its type checker by an import path, and has to be there before the package is.
 sys.path.insert(0, str(Path(__file__).parent))
@@ -15,6 +16,10 @@ assert "metavoxel.typing" not in sys.modules, "metavoxel was imported before its
 jaxtyping.install_import_hook("metavoxel", "typechecking.checked")
 
 torch.set_num_threads(1)
+
+# The same examples on every run, however slow the machine.
+settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
+settings.load_profile("fixed")
 
 
 @pytest.fixture(autouse=True)

@@ -49,6 +49,23 @@ def read_cohort(
     else:
         assert settings.bids is not None, "the settings have exactly one of the two"
         table = read_bids(folder / settings.bids, variables)
+    return build_cohort(table, variables, settings, multiples=multiples, cache=cache, split=split)
+
+
+def build_cohort(
+    table: Table,
+    variables: Mapping[str, AbstractVariableSpec],
+    settings: CohortSettings,
+    *,
+    multiples: Mapping[str, int] | None = None,
+    cache: Path | None = None,
+    split: bool = True,
+) -> Cohort:
+    """The cohort of a table that has been read; see :func:`read_cohort`.
+
+    Raises:
+        CohortError: all that is wrong with the table's cells, its images and its split.
+    """
     subjects = _subjects(table, settings)
     missing = {"", *settings.missing}
     rows = [

@@ -96,11 +96,11 @@ def enter(
     times: dict[str, Time] = {}
     observed: dict[str, Mask] = {}
     for name, state in states.items():
+        time = torch.ones_like(t) if name in question.marginal else t
         if name in question.given:
             kernel, entry = question.kernels[name], question.given[name]
-            entered[name], times[name], observed[name] = conditioning.enter(kernel, state, entry, t, rngs[name])
+            entered[name], times[name], observed[name] = conditioning.enter(kernel, state, entry, time, rngs[name])
         else:
-            time = torch.ones_like(t) if name in question.marginal else t
             entered[name], times[name] = state, time.expand(len(state))
             observed[name] = torch.zeros(len(state), 1, *state.shape[2:], dtype=torch.bool, device=state.device)
     return entered, times, observed

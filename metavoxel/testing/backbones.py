@@ -23,7 +23,7 @@ def backbone_checks(backbone: AbstractBackbone, *, tokens: int = 3) -> Iterator[
 
     Args:
         backbone: built for the code grids that it is to be checked with.
-        tokens: how many tokens enter it; 0 for a backbone that takes none.
+        tokens: how many tokens enter it; 0 to check it without any (weights that serve only them then do not learn).
     """
     yield from (bound(type(backbone).__name__, check, backbone, tokens) for check in CHECKS)
 

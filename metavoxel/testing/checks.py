@@ -1,4 +1,4 @@
-"""What a check is: a name, a subject, and a call that raises ``AssertionError`` where the subject breaks its contract."""
+"""What a check is: a name, a subject, and a call that raises ``AssertionError`` where the contract is broken."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass

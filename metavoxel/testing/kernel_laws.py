@@ -18,7 +18,7 @@ from metavoxel.testing.statistics import assert_equal, assert_same_distribution,
 Examples: TypeAlias = Sequence[Float[Tensor, "_ _ *_"]]
 """Batches of codes, each of a shape of its own."""
 
-ROWS = 10_000
+ROWS = 8_000
 STEPS = ((1.0, 0.0), (1.0, 1e-8), (1.0, 0.5), (1.0, 0.9999), (0.7, 0.3), (0.3, 0.29), (0.05, 0.0), (0.01, 1e-8))
 """Pairs of times t > s: long, short, and at either end."""
 

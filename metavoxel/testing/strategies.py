@@ -19,15 +19,17 @@ EXTREME_TIMES = (0.0, 1e-300, 1e-8, 1e-3, 0.5, 0.999, 1 - 1e-8, 1.0)
 
 
 def code_shapes(*, channels: st.SearchStrategy[int] | None = None) -> st.SearchStrategy[tuple[int, ...]]:
-    """Shapes (b, c, \\*s) of few rows and channels, with grids of up to three axes, a single row and no grid included."""
+    """Shapes (b, c, \\*s) of few rows and channels; a single row, and no grid, included."""
+    if channels is None:
+        channels = st.integers(1, 4)
     sides = st.lists(st.integers(1, 3), max_size=3)
-    return st.tuples(st.integers(1, 4), channels or st.integers(1, 4), sides).map(lambda parts: (*parts[:2], *parts[2]))
+    return st.tuples(st.integers(1, 4), channels, sides).map(lambda parts: (*parts[:2], *parts[2]))
 
 
 @st.composite
 def real_codes(draw: st.DrawFn, shapes: st.SearchStrategy[tuple[int, ...]] | None = None) -> AnyCode:
     """Codes of support "real": standardised data with their outliers, all zero, all alike."""
-    shape = draw(shapes or code_shapes())
+    shape = draw(code_shapes() if shapes is None else shapes)
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
     scale = draw(st.sampled_from((0.0, 1e-6, 1.0, 1.0, 10.0)))
     shift = draw(st.sampled_from((0.0, 0.0, -4.0)))
@@ -37,7 +39,9 @@ def real_codes(draw: st.DrawFn, shapes: st.SearchStrategy[tuple[int, ...]] | Non
 @st.composite
 def one_hot_codes(draw: st.DrawFn, shapes: st.SearchStrategy[tuple[int, ...]] | None = None) -> AnyCode:
     """Codes of support "one_hot", of two categories and more."""
-    rows, categories, *grid = draw(shapes or code_shapes(channels=st.sampled_from((2, 2, 3, 5, 50))))
+    if shapes is None:
+        shapes = code_shapes(channels=st.sampled_from((2, 2, 3, 5, 50)))
+    rows, categories, *grid = draw(shapes)
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
     index = torch.randint(categories, (rows, *grid), generator=generator)
     return torch.nn.functional.one_hot(index, categories).movedim(-1, 1).float().contiguous()

@@ -28,6 +28,7 @@ class Step(NamedTuple):
     """One finished step, counted from 1. ``losses`` are the weighted terms whose sum was minimised."""
 
     number: int
+    total: int
     losses: dict[str, float]
 
 
@@ -73,7 +74,7 @@ class Optimiser:
             self._optimizer.zero_grad()
             self.step += 1
             self._follow()
-            yield Step(self.step, {name: float(term.detach()) for name, term in terms.items()})
+            yield Step(self.step, self.settings.steps, {name: float(term.detach()) for name, term in terms.items()})
 
     @torch.no_grad()
     def _follow(self) -> None:

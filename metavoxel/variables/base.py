@@ -60,6 +60,10 @@ class AbstractVariableSpec(BaseModel, ABC):
         """
         return row[self.column or name]
 
+    def needs(self, name: str) -> set[str]:
+        """Columns of the table that ``locate`` reads."""
+        return {self.column or name}
+
     @abstractmethod
     def parse(self, cell: str) -> Tensor | Blank:
         """One cell to a value of ``data_shape``, or why it counts as missing.

@@ -106,6 +106,10 @@ class ImageSpec(AbstractVariableSpec):
             text = _PLACEHOLDER.sub(lambda match: values[match[1]], self.path) if filled else ""
         return str(folder / text) if text else ""
 
+    def needs(self, name: str) -> set[str]:
+        """The path's column, or those in its pattern."""
+        return {self.column or name} if self.path is None else set(_PLACEHOLDER.findall(self.path))
+
     def parse(self, cell: str) -> Float[Tensor, "1 *s"]:
         """The image of a file: resampled, scaled to [0, 1], padded with zeros.
 

@@ -1,0 +1,67 @@
+"""How well a model answers on the validation subjects: the figure that the best step is chosen by."""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from metavoxel.joint import JointModel
+from metavoxel.rng import Rng
+from metavoxel.sampling.ask import Sampling, posterior_means, row_streams, sample_codes
+from metavoxel.sampling.evidence import Given
+from metavoxel.train.codes import CodeBank
+
+EVALUATIONS = 2
+QUICK_REPLACE = Sampling(steps=10, solver="ddim", grid="uniform", conditioning="replace")
+
+
+def relative_errors(
+    model: JointModel,
+    banks: Mapping[str, CodeBank],
+    rows: Int64[Tensor, "n"],
+    training_rows: Int64[Tensor, "m"],
+    *,
+    shared: bool,
+    seed: int,
+) -> dict[str, float]:
+    """For each variable, the error of its prediction from all others, relative to knowing only the training rows.
+
+    Squared error of the code for real codes, cross-entropy for categories; 1 is no better than the training rows' mean
+    or frequencies. Variables that no validation row has are left out.
+    """
+    device = model.time_tags.device
+    errors: dict[str, float] = {}
+    for name in model.kernels:
+        bank = banks[name]
+        asked = rows[bank.present[rows]]
+        if not len(asked):
+            continue
+        truth = bank.mean[asked, 0]
+        seen = training_rows[bank.present[training_rows]]
+        prior = bank.mean[seen, 0].mean(0, keepdim=True)
+        given = {other: _given(banks[other], asked, device) for other in model.kernels if other != name}
+        rng = row_streams(seed, [f"validation {int(row)}" for row in asked], 0)
+        belief = _belief(model, given, rng, shared)[name].cpu()
+        if model.kernels[name].support == "one_hot":
+            # A single draw is no probability: half a count for every category keeps its logarithm finite.
+            belief = 0.98 * belief + 0.02 / belief.shape[1]
+            prior = 0.98 * prior + 0.02 / prior.shape[1]
+            error, reference = -(truth * belief.log()).sum(1).mean(), -(truth * prior.log()).sum(1).mean()
+        else:
+            error, reference = (truth - belief).square().mean(), (truth - prior).square().mean()
+        errors[name] = float(error / reference.clamp_min(1e-12))
+    return errors
+
+
+def _given(bank: CodeBank, rows: Int64[Tensor, "n"], device: torch.device) -> Given:
+    code = bank.mean[rows, 0].to(device)
+    known = bank.present[rows].reshape(-1, *[1] * (code.ndim - 1)).expand(len(rows), 1, *code.shape[2:])
+    return Given(code, known.to(device))
+
+
+def _belief(model: JointModel, given: Mapping[str, Given], rng: Rng, shared: bool) -> dict[str, Tensor]:
+    if not shared:
+        return posterior_means(model, given, rng, evaluations=EVALUATIONS)
+    draws = [sample_codes(model, given, rng.fork(f"draw {draw}"), QUICK_REPLACE) for draw in range(3)]
+    return {name: torch.stack([codes[name] for codes in draws]).mean(0) for name in model.kernels}
