@@ -1,12 +1,20 @@
 """What a backbone is: the network that all variables share, and that knows none of them."""
 
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from metavoxel.adapters.base import Features, Ports, Streams
+
+
+class TrainingPlan(NamedTuple):
+    """Optimiser steps, and rows a step."""
+
+    steps: int
+    batch_size: int
 
 
 class AbstractBackbone(nn.Module, ABC):
@@ -34,9 +42,9 @@ class AbstractBackboneSpec(BaseModel, ABC):
         """Why this backbone cannot serve such code grids, in words; nothing when it can."""
         return []
 
-    def default_steps(self) -> int:
-        """Optimiser steps to train for when a schema does not say."""
-        return 2000
+    def default_plan(self) -> TrainingPlan:
+        """How long to train, and on how many rows a step, when a schema does not say."""
+        return TrainingPlan(steps=2000, batch_size=32)
 
     @abstractmethod
     def build(self, grids: dict[str, tuple[int, ...]]) -> AbstractBackbone:

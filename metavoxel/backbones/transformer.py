@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from metavoxel.adapters.base import Features, Ports, Streams
-from metavoxel.backbones.base import AbstractBackbone, AbstractBackboneSpec
+from metavoxel.backbones.base import AbstractBackbone, AbstractBackboneSpec, TrainingPlan
 
 
 class TokenBlock(nn.Module):
@@ -81,8 +81,8 @@ class TransformerSpec(AbstractBackboneSpec):
             return [f"width {self.width} must be a multiple of heads {self.heads}"]
         return []
 
-    def default_steps(self) -> int:
-        return 4000
+    def default_plan(self) -> TrainingPlan:
+        return TrainingPlan(steps=3000, batch_size=128)
 
     def build(self, grids: dict[str, tuple[int, ...]]) -> Transformer:
         return Transformer(self)

@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from metavoxel.adapters.base import Features, Ports, Streams
-from metavoxel.backbones.base import AbstractBackbone, AbstractBackboneSpec
+from metavoxel.backbones.base import AbstractBackbone, AbstractBackboneSpec, TrainingPlan
 from metavoxel.backbones.transformer import TokenBlock
 
 
@@ -157,6 +157,9 @@ class UNetSpec(AbstractBackboneSpec):
         if not grids:
             return ["backbone 'unet' needs an image in the schema. Use backbone 'transformer'"]
         return []
+
+    def default_plan(self) -> TrainingPlan:
+        return TrainingPlan(steps=1500, batch_size=16)
 
     def build(self, grids: dict[str, tuple[int, ...]]) -> UNet:
         return UNet(self, grids)

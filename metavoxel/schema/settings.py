@@ -60,7 +60,9 @@ class TrainingSettings(_Section):
     """How the joint model is trained."""
 
     steps: PositiveInt | None = Field(None, description="optimiser steps; by default chosen from the backbone")
-    batch_size: PositiveInt = Field(32, description="rows a step, over all devices")
+    batch_size: PositiveInt | None = Field(
+        None, description="rows a step, over all devices; by default chosen from the backbone"
+    )
     learning_rate: PositiveFloat = Field(1e-3, description="peak learning rate of AdamW")
     weight_decay: float = Field(0.05, ge=0, description="decoupled weight decay of AdamW")
     warm_up: int = Field(100, ge=0, description="steps over which the learning rate rises; it then falls as a cosine")

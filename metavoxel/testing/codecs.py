@@ -175,11 +175,12 @@ def check_partial_conservative(codec: AbstractCodec, samples: Data) -> None:
     complete = _encode(codec, samples)
     cells = (len(samples), 1, *codec.code_shape[1:])
     less = torch.zeros(cells, dtype=torch.bool)
+    nothing = [torch.full_like(samples, torch.nan)] if samples.is_floating_point() else []
     for share in (0.0, 0.5, 1.0):
         known = _known(samples, share)
         hidden = ~known
         codes = []
-        for other in (samples, samples.flip(0), 1 - samples):
+        for other in (samples, samples.flip(0), *nothing):
             with torch.no_grad():
                 encoded, trusted = codec.encode_partial(torch.where(hidden, other, samples), known)
             assert_shape(encoded.mean, tuple(complete.shape), "encode_partial(...)[0].mean")

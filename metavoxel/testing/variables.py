@@ -111,8 +111,12 @@ def check_format_parses(spec: AbstractVariableSpec, cells: Sequence[str]) -> Non
 
 
 def check_extreme_cells(spec: AbstractVariableSpec, cells: Sequence[str]) -> None:
-    """Any text is a finite value, a blank with its rule, or a ``ValueError`` that says what is wrong: nothing else."""
+    """Any text is a finite value, a blank with its rule, or a ``ValueError`` that says what is wrong: nothing else.
+
+    The values have finite codes too.
+    """
     spec = _resolved(spec, cells)
+    codec = _fitted(spec, torch.stack([_value(spec, cell) for cell in cells]))
     for cell in EXTREME_CELLS:
         shown = repr(cell if len(cell) < 30 else f"{cell[:10]}... ({len(cell)} characters)")
         value = _attempt(spec.parse, cell, shown)
@@ -121,6 +125,8 @@ def check_extreme_cells(spec: AbstractVariableSpec, cells: Sequence[str]) -> Non
         elif value is not None:
             assert_shape(value, spec.data_shape, f"value of cell {shown}")
             assert_finite(value, f"value of cell {shown}")
+            with torch.no_grad():
+                assert_finite(codec.encode(value[None]).mean, f"code of cell {shown}")
 
 
 def _attempt(parse: Callable[[str], Tensor | Blank], cell: str, shown: str) -> Tensor | Blank | None:

@@ -59,7 +59,8 @@ def _learn(
         rng = Rng.for_rows(plan.batch_size, seed, name, fabric.global_rank, step)
         chosen = rows[(rng.uniform((plan.batch_size,), dtype=torch.float64) * len(rows)).long()]
         values = spec.vary(column.read(chosen), rng.fork("vary")).to(fabric.device)
-        terms: dict[str, Tensor] = optimiser.wrapped.losses(values, rng=rng)
+        with fabric.autocast():  # Fabric casts inside forward alone
+            terms: dict[str, Tensor] = optimiser.wrapped.losses(values, rng=rng)
         return terms
 
     try:

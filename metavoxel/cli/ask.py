@@ -1,0 +1,159 @@
+"""``metavoxel sample`` and ``metavoxel predict``: asking a trained model."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas
+import torch
+import typer
+from torch import Tensor
+
+from metavoxel.cohort.bids import read_bids
+from metavoxel.cohort.table import Table, read_table
+from metavoxel.errors import EvidenceError, Problem, RunError
+from metavoxel.model import Model
+from metavoxel.train.run import RunFolder, load
+from metavoxel.variables.image import ImageSpec
+
+RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
+Seed = Annotated[int, typer.Option(help="Seed; the same seed gives the same answers.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Network evaluations a draw (50).")]
+Solver = Annotated[str | None, typer.Option(help="dpmpp_2m or ddim.")]
+Eta = Annotated[float | None, typer.Option(min=0, max=1, help="Noise of ddim's own: 0 none, 1 ancestral.")]
+Conditioning = Annotated[str | None, typer.Option(help="clean, replace (the paper's) or repaint.")]
+
+CHOICES = {"solver": ("dpmpp_2m", "ddim"), "conditioning": ("clean", "replace", "repaint")}
+
+
+def _sampling(**settings: Any) -> dict[str, Any]:
+    for name, choices in CHOICES.items():
+        if settings.get(name) is not None and settings[name] not in choices:
+            raise EvidenceError(Problem(f"--{name}", f"{settings[name]!r} is not one of {', '.join(choices)}"))
+    return settings
+
+
+def _pairs(option: str, texts: list[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts]
+    problems = [Problem(option, f"{text!r} must be NAME=VALUE") for text, pair in zip(texts, pairs, strict=True) if not pair[1]]
+    names = [name.strip() for name, _, _ in pairs]
+    problems += [Problem(option, f"{name!r} is given twice") for name in sorted({n for n in names if names.count(n) > 1})]
+    if problems:
+        raise EvidenceError(problems)
+    return {name: value.strip() for name, (_, _, value) in zip(names, pairs, strict=True)}
+
+
+def _masks(model: Model, texts: dict[str, str]) -> dict[str, Tensor]:
+    masks = {}
+    for name, path in texts.items():
+        if name not in model.schema.variables:
+            raise EvidenceError(Problem("--mask", f"no variable {name!r}. Variables: {', '.join(model.names)}"))
+        spec = model.schema.variables[name].spec
+        if not isinstance(spec, ImageSpec):
+            raise EvidenceError(Problem("--mask", f"{name!r} is not an image"))
+        try:
+            masks[name] = spec.parse_mask(path)
+        except (ValueError, OSError) as error:
+            raise EvidenceError(Problem(f"--mask {name}", str(error))) from None
+    return masks
+
+
+def sample(
+    run: RunArgument,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many draws.")] = 8,
+    given: Annotated[list[str], typer.Option(help="NAME=VALUE of a known variable: age=30, sex=F, T1w=scan.nii.gz.")] = [],  # noqa: B006
+    mask: Annotated[list[str], typer.Option(help="NAME=FILE: 1 where a given image is known, 0 where to fill in.")] = [],  # noqa: B006
+    output: Annotated[Path | None, typer.Option(help="Folder; by default RUN/samples.")] = None,
+    seed: Seed = 0,
+    steps: Steps = None,
+    solver: Solver = None,
+    eta: Eta = None,
+    conditioning: Conditioning = None,
+) -> None:
+    """Draw subjects from p(all variables | what is given): samples.tsv, and a file for every image."""
+    model = load(run)
+    known = _pairs("--given", given)
+    settings = _sampling(steps=steps, solver=solver, eta=eta, conditioning=conditioning)
+    drawn = model.sample(n, known, _masks(model, _pairs("--mask", mask)), seed=seed, **settings)
+    folder = output or run / "samples"
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for index in range(n):
+        row: dict[str, object] = {"sample": index + 1}
+        for name, values in drawn.items():
+            spec = model.schema.variables[name].spec
+            like = known.get(name) if isinstance(spec, ImageSpec) else None
+            row.update(spec.write(name, values[index], folder=folder, stem=f"sample-{index + 1:03d}", like=like))
+        rows.append(row)
+    table = folder / "samples.tsv"
+    pandas.DataFrame(rows).to_csv(table, sep="\t", index=False)
+    typer.echo(f"{n} samples: {table}")
+
+
+def predict(
+    run: RunArgument,
+    table: Annotated[
+        Path | None, typer.Argument(help="CSV or TSV table or BIDS folder; by default the run's own cohort.")
+    ] = None,
+    target: Annotated[str, typer.Option(help="Variables to predict, separated by commas.")] = "",
+    given: Annotated[
+        str | None, typer.Option(help="Variables to predict from, separated by commas; by default all others.")
+    ] = None,
+    draws: Annotated[int, typer.Option(min=0, help="0: posterior mean; more: samples, with sd and quantiles.")] = 0,
+    evaluations: Annotated[int, typer.Option(min=1, help="Network evaluations of the posterior mean.")] = 4,
+    part: Annotated[
+        str | None, typer.Option(help="Of the run's own cohort, only train, validation or test.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Table to write.")] = Path("predictions.tsv"),
+    seed: Seed = 0,
+    steps: Steps = None,
+    solver: Solver = None,
+    eta: Eta = None,
+    conditioning: Conditioning = None,
+) -> None:
+    """Predict variables of every row of a table from the others: one row each, in order."""
+    model = load(run)
+    rows = _rows(model, RunFolder(run), table, part)
+    frame = model.predict(
+        rows,
+        [name.strip() for name in target.split(",") if name.strip()],
+        None if given is None else [name.strip() for name in given.split(",") if name.strip()],
+        draws=draws,
+        evaluations=evaluations,
+        seed=seed,
+        **_sampling(steps=steps, solver=solver, eta=eta, conditioning=conditioning),
+    )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    frame.to_csv(output, sep="\t", index=False)
+    typer.echo(f"{len(frame)} rows: {output}")
+
+
+def _rows(model: Model, folder: RunFolder, path: Path | None, part: str | None) -> Table:
+    source = path
+    if source is None:
+        settings = model.schema.cohort
+        source = model.schema.folder / (settings.table or settings.bids or "")
+    elif part is not None:
+        raise EvidenceError(Problem("--part", "is of the run's own cohort: leave the table out"))
+    table = read_bids(source, model.schema.specs) if source.is_dir() else read_table(source)
+    if part is None:
+        return table
+    split = folder.read_record()["split"]
+    if part not in split:
+        raise EvidenceError(Problem("--part", f"{part!r} is not one of {', '.join(split)}"))
+    chosen = part_rows(model, table, split[part])
+    frame = table.frame.iloc[chosen.tolist()].reset_index(drop=True)
+    return replace(table, frame=frame, places=[table.places[row] for row in chosen.tolist()])
+
+
+def part_rows(model: Model, table: Table, keys: list[str]) -> Tensor:
+    """Rows of a run's own table that are in a part of its split.
+
+    Raises:
+        RunError: the table no longer holds them all.
+    """
+    known = model.read(table, [name for name, spec in model.schema.specs.items() if spec.lazy]).row_keys
+    missing = sorted(set(keys) - set(known))
+    if missing:
+        raise RunError(f"{table.source}: has no row {missing[0]!r}, which the run's split names; it has changed")
+    return torch.tensor([row for row, key in enumerate(known) if key in set(keys)])

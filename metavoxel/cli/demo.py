@@ -1,0 +1,8 @@
+"""``metavoxel demo``."""
+
+import typer
+
+
+def demo() -> None:
+    """Placeholder until the demo below."""
+    raise typer.Exit(1)

@@ -1,0 +1,64 @@
+"""``metavoxel train``."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from metavoxel.schema import load_schema
+from metavoxel.train.run import RunFolder
+from metavoxel.train.train import Progress, training
+
+
+def train(
+    schema: Annotated[Path, typer.Argument(help="The schema's YAML file.")],
+    output: Annotated[Path | None, typer.Option(help="Run folder; by default runs/ and the schema's name.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder.")] = False,
+    devices: Annotated[int, typer.Option(min=1, help="Processes or GPUs.")] = 1,
+    precision: Annotated[
+        str, typer.Option(help="auto, 32-true, bf16-mixed, 16-mixed: auto is bf16 where the hardware has it.")
+    ] = "auto",
+    accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+) -> None:
+    """Fit codecs, cache codes and train the joint model."""
+    folder = output or Path("runs") / schema.stem
+    show(
+        training(
+            load_schema(schema), folder, resume=resume, devices=devices, precision=precision, accelerator=accelerator
+        )
+    )
+    record = RunFolder(folder).read_record()
+    Console().print(
+        f"Trained: {folder} (best step {record['best_step']:.0f}; error relative to the training mean "
+        f"{record['best_score']:.3f}). Ask it: metavoxel predict {folder} TABLE --target VARIABLE",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def show(progress: Iterable[Progress]) -> None:
+    """A bar for each stage, with its losses and the time left."""
+    console = Console(stderr=True)
+    bars = Bars(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[metrics]}"),
+        console=console,
+        refresh_per_second=2,
+    )
+    with bars:
+        tasks: dict[str, object] = {}
+        for event in progress:
+            if event.stage not in tasks:
+                tasks[event.stage] = bars.add_task(event.stage, total=event.total, metrics="")
+            metrics = "  ".join(f"{name} {value:.3g}" for name, value in event.metrics.items())
+            bars.update(tasks[event.stage], completed=event.done, metrics=metrics)  # type: ignore[arg-type]
+            if not console.is_terminal and (event.done == event.total or event.done % max(event.total // 10, 1) == 0):
+                console.print(f"{event.stage} {event.done}/{event.total} {metrics}", soft_wrap=True, markup=False)

@@ -1,0 +1,118 @@
+"""The suite has teeth: each way to break a kernel is found by the check that is there to find it."""
+
+import pytest
+import torch
+
+from metavoxel.kernels.base import along
+from metavoxel.kernels.d3pm import UniformD3PMKernel
+from metavoxel.kernels.gaussian import GaussianKernel, GaussianTransition
+from metavoxel.rng import Rng
+from metavoxel.testing import kernel_checks, run_checks
+
+
+class IgnoresState(GaussianKernel):
+    """Meets the transition law and nothing more: draws x_s from q(x_s | x_0)."""
+
+    def transition(self, x0_hat, xt, t, s, *, eta):
+        signal, noise = self._scales(s, xt)
+        step = GaussianTransition(signal.to(xt.dtype) * x0_hat, noise.to(xt.dtype))
+        still = along(t, xt) == along(s, xt)
+        return GaussianTransition(torch.where(still, xt, step.mean), torch.where(still, 0, step._sd))
+
+
+class TooLittleNoise(GaussianKernel):
+    """Forgets the noise of an ancestral step, but not its mean."""
+
+    def transition(self, x0_hat, xt, t, s, *, eta):
+        step = super().transition(x0_hat, xt, t, s, eta=eta)
+        return GaussianTransition(step.mean, 0.9 * step._sd)
+
+
+class SingleDrawForAll(GaussianKernel):
+    """Noise that depends on the batch."""
+
+    def noise(self, x0, t, *, rng):
+        return super().noise(x0, t, rng=Rng(rng.keys + len(rng)))
+
+
+class WrongTarget(GaussianKernel):
+    """A target that does not lead back to the data."""
+
+    def noise(self, x0, t, *, rng):
+        noised = super().noise(x0, t, rng=rng)
+        return noised._replace(target=1.01 * noised.target)
+
+
+class ReducesLoss(GaussianKernel):
+    def loss(self, prediction, target, t):
+        return (prediction - target).square().flatten(1).mean(1)
+
+
+class DividesBySignal(GaussianKernel):
+    """A loss weight that is infinite at t = 1."""
+
+    def loss(self, prediction, target, t):
+        return super().loss(prediction, target, t) / torch.sigmoid(self.log_snr(along(t, prediction))).float()
+
+
+class WritesToInput(GaussianKernel):
+    def noise(self, x0, t, *, rng):
+        noised = super().noise(x0, t, rng=rng)
+        x0.mul_(2)
+        return noised
+
+
+class LosesPrecision(GaussianKernel):
+    def denoise(self, prediction, xt, t):
+        return super().denoise(prediction, xt, t).float()
+
+
+class MisstatesSignal(GaussianKernel):
+    def log_snr(self, t):
+        return super().log_snr(t) + 0.2
+
+
+class NeverEnds(GaussianKernel):
+    """Noises as if time ran to 0.9 only."""
+
+    def noise(self, x0, t, *, rng):
+        return super().noise(x0, 0.9 * t, rng=rng)
+
+
+class RowTimesOnly(UniformD3PMKernel):
+    """Takes the time of the first cell for all."""
+
+    def noise(self, x0, t, *, rng):
+        return super().noise(x0, t if t.ndim == 1 else t.flatten(1)[:, 0], rng=rng)
+
+
+class TakesTheLikeliest(UniformD3PMKernel):
+    """A last step that takes the likeliest category instead of drawing one."""
+
+    def transition(self, x0_hat, xt, t, s, *, eta):
+        if not s.any() and t.all():
+            x0_hat = torch.nn.functional.one_hot(x0_hat.argmax(1), x0_hat.shape[1]).movedim(-1, 1).to(x0_hat)
+        return super().transition(x0_hat, xt, t, s, eta=eta)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "found"),
+    [
+        (IgnoresState, {"check_ancestral_law"}),
+        (TooLittleNoise, {"check_ancestral_law", "check_transition_law"}),
+        (SingleDrawForAll, {"check_rows_independent"}),
+        (WrongTarget, {"check_perfect_prediction"}),
+        (ReducesLoss, {"check_shapes"}),
+        (DividesBySignal, {"check_loss_finite"}),
+        (WritesToInput, {"check_inputs_unchanged"}),
+        (LosesPrecision, {"check_precision_kept"}),
+        (MisstatesSignal, {"check_signal_to_noise"}),
+        (NeverEnds, {"check_prior_at_end", "check_semigroup"}),
+        (RowTimesOnly, {"check_cells_independent"}),
+        (TakesTheLikeliest, {"check_one_hot_oracle"}),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else "",
+)
+def test_a_broken_kernel_is_found(kernel, found):
+    results = run_checks(check for check in kernel_checks(kernel()) if check.name in found)
+    assert {result.name: result.outcome for result in results} == dict.fromkeys(found, "failed")
