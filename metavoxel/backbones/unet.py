@@ -132,7 +132,7 @@ class UNetSpec(AbstractBackboneSpec):
     """For schemas with images. The defaults suit a small latent on a laptop; the paper's scale is 256, 512, 768."""
 
     type: Literal["unet"] = "unet"
-    channels: tuple[PositiveInt, ...] = Field((48, 96), min_length=1, description="widths of the levels, top first")
+    channels: tuple[PositiveInt, ...] = Field((32, 64), min_length=1, description="widths of the levels, top first")
     residual_blocks: PositiveInt = Field(1, description="residual blocks a level")
     attention_levels: tuple[NonNegativeInt, ...] = Field(
         (1,), description="levels (0 is the top) that attend to the tokens; the middle always does"
@@ -159,7 +159,7 @@ class UNetSpec(AbstractBackboneSpec):
         return []
 
     def default_plan(self) -> TrainingPlan:
-        return TrainingPlan(steps=1500, batch_size=16)
+        return TrainingPlan(steps=1200, batch_size=16)
 
     def build(self, grids: dict[str, tuple[int, ...]]) -> UNet:
         return UNet(self, grids)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pandas
-import torch
 import typer
 from torch import Tensor
 
@@ -129,31 +128,38 @@ def predict(
 
 
 def _rows(model: Model, folder: RunFolder, path: Path | None, part: str | None) -> Table:
-    source = path
-    if source is None:
-        settings = model.schema.cohort
-        source = model.schema.folder / (settings.table or settings.bids or "")
-    elif part is not None:
-        raise EvidenceError(Problem("--part", "is of the run's own cohort: leave the table out"))
-    table = read_bids(source, model.schema.specs) if source.is_dir() else read_table(source)
-    if part is None:
-        return table
+    if part is not None:
+        if path is not None:
+            raise EvidenceError(Problem("--part", "is of the run's own cohort: leave the table out"))
+        return part_table(model, folder, part)
+    return _read(model, path) if path is not None else _own_table(model)
+
+
+def _read(model: Model, source: Path) -> Table:
+    return read_bids(source, model.schema.specs) if source.is_dir() else read_table(source)
+
+
+def _own_table(model: Model) -> Table:
+    settings = model.schema.cohort
+    return _read(model, model.schema.folder / (settings.table or settings.bids or ""))
+
+
+def part_table(model: Model, folder: RunFolder, part: str) -> Table:
+    """Rows of a run's own cohort that are in a part of its split.
+
+    Raises:
+        EvidenceError: no such part.
+        RunError: the cohort no longer holds them all.
+    """
     split = folder.read_record()["split"]
     if part not in split:
         raise EvidenceError(Problem("--part", f"{part!r} is not one of {', '.join(split)}"))
-    chosen = part_rows(model, table, split[part])
-    frame = table.frame.iloc[chosen.tolist()].reset_index(drop=True)
-    return replace(table, frame=frame, places=[table.places[row] for row in chosen.tolist()])
-
-
-def part_rows(model: Model, table: Table, keys: list[str]) -> Tensor:
-    """Rows of a run's own table that are in a part of its split.
-
-    Raises:
-        RunError: the table no longer holds them all.
-    """
+    table = _own_table(model)
+    wanted = set(split[part])
     known = model.read(table, [name for name, spec in model.schema.specs.items() if spec.lazy]).row_keys
-    missing = sorted(set(keys) - set(known))
+    missing = sorted(wanted - set(known))
     if missing:
         raise RunError(f"{table.source}: has no row {missing[0]!r}, which the run's split names; it has changed")
-    return torch.tensor([row for row, key in enumerate(known) if key in set(keys)])
+    chosen = [row for row, key in enumerate(known) if key in wanted]
+    frame = table.frame.iloc[chosen].reset_index(drop=True)
+    return replace(table, frame=frame, places=[table.places[row] for row in chosen])

@@ -1,11 +1,11 @@
 """Entry point: commands, and how errors reach the user."""
 
+import functools
 import os
 import signal
-import sys
+from collections.abc import Callable
 from types import FrameType
 
-import click
 import typer
 from rich.console import Console
 
@@ -19,17 +19,53 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.command("train")(train.train)
-app.command("sample")(ask.sample)
-app.command("predict")(ask.predict)
-app.command("validate")(cohort.validate)
-app.command("plugins")(cohort.plugins)
-app.command("schema")(cohort.schema)
-app.command("demo")(demo.demo)
+
+
+def _told(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, with what stops it told in words: a user's mistake exits with 2, an interrupt with 130."""
+
+    @functools.wraps(command)
+    def run(*args: object, **options: object) -> None:
+        console = Console(stderr=True, soft_wrap=True, highlight=False)
+        debug = "METAVOXEL_DEBUG" in os.environ
+        try:
+            command(*args, **options)
+        except KeyboardInterrupt:
+            console.print("Stopped. What was finished is kept; 'metavoxel train ... --resume' continues a training.")
+            raise typer.Exit(130) from None
+        except MetavoxelError as error:
+            if debug:
+                raise
+            for problem in error.problems:
+                console.print(str(problem), style="red", markup=False)
+            if len(error.problems) > 1:
+                console.print(f"{len(error.problems)} problems.", style="bold")
+            raise typer.Exit(2) from None
+        except OSError as error:
+            if debug or error.filename is None:
+                raise
+            console.print(f"{error.filename}: {error.strerror}", style="red", markup=False)
+            raise typer.Exit(2) from None
+
+    return run
+
+
+for _name, _command in {
+    "train": train.train,
+    "sample": ask.sample,
+    "predict": ask.predict,
+    "validate": cohort.validate,
+    "plugins": cohort.plugins,
+    "schema": cohort.schema,
+    "demo": demo.demo,
+}.items():
+    app.command(_name)(_told(_command))
 
 
 @app.callback()
-def options(debug: bool = typer.Option(False, "--debug", help="Show a traceback for errors of the user's making too.")) -> None:
+def options(
+    debug: bool = typer.Option(False, "--debug", help="Show a traceback for errors of the user's making too."),
+) -> None:
     """Options of every command."""
     if debug:
         os.environ["METAVOXEL_DEBUG"] = "1"
@@ -37,25 +73,8 @@ def options(debug: bool = typer.Option(False, "--debug", help="Show a traceback 
 
 def main() -> None:
     """Run a command. A user's mistake prints its problems and exits with 2; an interrupt exits with 130."""
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
     signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        code = app(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        console.print("Stopped. What was finished is kept; 'metavoxel train ... --resume' continues a training.")
-        sys.exit(130)
-    except MetavoxelError as error:
-        if os.environ.get("METAVOXEL_DEBUG"):
-            raise
-        for problem in error.problems:
-            console.print(str(problem), style="red", markup=False)
-        if len(error.problems) > 1:
-            console.print(f"{len(error.problems)} problems.", style="bold")
-        sys.exit(2)
-    sys.exit(code or 0)
+    app()
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

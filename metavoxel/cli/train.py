@@ -1,6 +1,7 @@
 """``metavoxel train``."""
 
-from collections.abc import Iterable
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -40,7 +41,7 @@ def train(
     )
 
 
-def show(progress: Iterable[Progress]) -> None:
+def show(progress: Generator[Progress, None, None]) -> None:
     """A bar for each stage, with its losses and the time left."""
     console = Console(stderr=True)
     bars = Bars(
@@ -53,7 +54,7 @@ def show(progress: Iterable[Progress]) -> None:
         console=console,
         refresh_per_second=2,
     )
-    with bars:
+    with bars, closing(progress):  # closing it is what saves a training that is stopped while a line is printed
         tasks: dict[str, object] = {}
         for event in progress:
             if event.stage not in tasks:

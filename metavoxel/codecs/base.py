@@ -60,7 +60,7 @@ class AbstractCodec(nn.Module, ABC):
         """
         if len(self.code_shape) > 1:
             raise NotImplementedError(f"{type(self).__name__} does not encode partly known data")
-        return self.encode(x), known.flatten(1).all(1)[:, None]
+        return self.encode(x), known.reshape(len(known), -1).all(1, keepdim=True)
 
 
 class CodecTraining(NamedTuple):

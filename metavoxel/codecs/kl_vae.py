@@ -139,7 +139,7 @@ class KLVAESpec(AbstractCodecSpec):
     )
     residual_blocks: PositiveInt = Field(1, description="residual blocks a level")
     kl_weight: float = Field(1e-3, ge=0, description="weight of the KL term, which is a mean over latent cells")
-    steps: PositiveInt = Field(2000, description="optimiser steps")
+    steps: PositiveInt = Field(1000, description="optimiser steps")
     batch_size: PositiveInt = Field(2, description="images a step")
     learning_rate: PositiveFloat = Field(1e-3, description="peak learning rate of AdamW")
     weights: Path | None = Field(

@@ -1,0 +1,1 @@
+"""Judging a trained model: errors beside references, and pictures."""

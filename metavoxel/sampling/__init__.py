@@ -1,0 +1,1 @@
+"""Sampling: the walk from the prior to data, for every subset of what is known."""

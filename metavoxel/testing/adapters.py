@@ -76,7 +76,9 @@ def check_stream_shapes(adapter: AbstractAdapter, context: AdapterContext) -> No
                 f"embed gives a map for port {port!r}; there is {', '.join(ports.grids) or 'none'}"
             )
             # A map that is the same everywhere may have sides of 1: it joins the others by a sum.
-            spread = [full if side == 1 else side for side, full in zip(grid.shape[2:], ports.grids[port], strict=False)]
+            spread = [
+                full if side == 1 else side for side, full in zip(grid.shape[2:], ports.grids[port], strict=False)
+            ]
             assert_shape(grid, (ROWS, ports.grid_width, *grid.shape[2:]), f"embed(...).grids[{port!r}]")
             assert tuple(spread) == ports.grids[port], (
                 f"embed(...).grids[{port!r}]: grid {tuple(grid.shape[2:])}, expected {ports.grids[port]}, or sides of 1"

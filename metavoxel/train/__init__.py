@@ -1,0 +1,1 @@
+"""Training: from a schema and a cohort to a run folder."""

@@ -46,7 +46,7 @@ def _learn(
     plan = codec.training_plan
     assert plan is not None
     codec.prepare(batches(cohort, name, cohort.parts["train"], fabric.device))
-    settings = Optimisation(plan.steps, plan.learning_rate, weight_decay=0.0, warm_up=50, clip=1.0)
+    settings = Optimisation(plan.steps, plan.learning_rate, weight_decay=0.0, warm_up=50, clip=1.0, seed=seed)
     optimiser = Optimiser(fabric, codec, settings)
     optimiser.wrapped.mark_forward_method("losses")
     if checkpoint.exists():

@@ -55,8 +55,8 @@ def encode_column(
 ) -> Iterator[tuple[int, int, dict[str, Tensor]]]:
     """Encode one variable of the whole cohort: progress (rows done, rows), and at the end the bank's tensors.
 
-    ``versions`` of every row are made; all but the first differ from the datum only for the rows in ``varied``
-    (training rows), and partly known codes are made for those alone.
+    The first version is the datum itself; the further ones are made for the rows in ``varied`` (training rows) alone, as
+    are partly known codes.
     """
     column, spec = cohort.columns[name], cohort.variables[name]
     rows = column.present.nonzero()[:, 0]
@@ -67,13 +67,18 @@ def encode_column(
         batch = rows[start : start + ENCODE_BATCH]
         data = column.read(batch)
         for version in range(shape[1]):
+            if version == 1:
+                kept = [index for index, row in enumerate(batch.tolist()) if row in chosen]
+                batch, data = batch[kept], data[kept]
+            if not len(batch):
+                break
             rng = Rng.of([_key(cohort, int(row), name, version, seed) for row in batch])
             values = data if version == 0 else spec.vary(data, rng.fork("vary"))
             encoded = codec.encode(values.to(device))
             tensors["mean"][batch, version] = encoded.mean.cpu()
             if encoded.sd is not None:
                 tensors.setdefault("sd", torch.zeros(shape))[batch, version] = encoded.sd.cpu()
-            if spec.spatial and chosen:
+            if spec.spatial:
                 known = random_known(tuple(values.shape), rng.fork("mask"))
                 partial, trusted = codec.encode_partial(values.to(device), known.to(device))
                 tensors.setdefault("partial", torch.zeros(shape))[batch, version] = partial.mean.cpu()

@@ -1,8 +1,12 @@
 """The optimisation loop that codecs and joint models share."""
 
 import math
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple
 
 import torch
@@ -10,6 +14,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from metavoxel.errors import NumericalError
+from metavoxel.rng import stream_key
 from metavoxel.train.checkpoint import load_training_state, save_training_state
 
 
@@ -22,6 +27,7 @@ class Optimisation(NamedTuple):
     warm_up: int
     clip: float
     ema: float = 0.0
+    seed: int = 0
 
 
 class Step(NamedTuple):
@@ -63,6 +69,8 @@ class Optimiser:
         while self.step < self.settings.steps:
             for group in self._raw.param_groups:
                 group["lr"] = learning_rate(self.settings, self.step)
+            # Dropout draws from the global generator: seeded anew, a step draws the same in a run that was resumed.
+            torch.manual_seed(stream_key(self.settings.seed, "dropout", self.fabric.global_rank, self.step))
             terms = loss(self.step)
             total = torch.stack(list(terms.values())).sum()
             if not torch.isfinite(total):
@@ -70,10 +78,11 @@ class Optimiser:
                 raise NumericalError(f"training step {self.step + 1}: the loss of {', '.join(bad)} is not finite")
             self.fabric.backward(total)
             self.fabric.clip_gradients(self.wrapped, self._optimizer, max_norm=self.settings.clip)
-            self._optimizer.step()
-            self._optimizer.zero_grad()
-            self.step += 1
-            self._follow()
+            with whole():
+                self._optimizer.step()
+                self._optimizer.zero_grad()
+                self.step += 1
+                self._follow()
             yield Step(self.step, self.settings.steps, {name: float(term.detach()) for name, term in terms.items()})
 
     @torch.no_grad()
@@ -93,3 +102,24 @@ class Optimiser:
         numbers = load_training_state(path, self.module, self._raw, self.average)
         self.step = int(numbers.pop("step"))
         return numbers
+
+
+@contextmanager
+def whole() -> Iterator[None]:
+    """Let an interrupt wait, so that what is saved after it is the state of a whole step."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        waiting.append(number)
+
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+    for number in waiting:
+        signal.raise_signal(number)

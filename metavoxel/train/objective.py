@@ -59,7 +59,8 @@ def corrupt(
         corrupted.states[name] = torch.where(present.reshape(cells), state, prior)
         corrupted.times[name] = t
         corrupted.observed[name] = known
-        corrupted.targets[name] = noised.target
+        # Not only the loss of an absent datum has to be left out, but its gradient, and 0 x NaN is no 0.
+        corrupted.targets[name] = torch.where(present.reshape(cells), noised.target, 0.0)
         corrupted.counts[name] = present.reshape(cells) & ~known
     return corrupted
 
@@ -78,4 +79,4 @@ def loss_sums(
 
 def ratio(total: Tensor, count: Tensor) -> Float[Tensor, ""]:
     """Mean over what counts; 0 where nothing does."""
-    return total / count.clamp_min(1)
+    return torch.where(count > 0, total / count.clamp_min(1e-6), 0.0)

@@ -45,6 +45,25 @@ class RunFolder:
         """Cached codes; ``key`` changes with the codec's weights and the cohort."""
         return self.cache / f"{name}-codes-{key}.safetensors"
 
+    def claim(self, *, resume: bool) -> None:
+        """Make the folder, or make sure that it holds what ``resume`` needs.
+
+        Raises:
+            RunError: it holds another run or a file that would be overwritten, has none to resume, or cannot be made.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise RunError(f"{self.path}: is a file; choose another --output")
+        if self.record.exists() and not resume:
+            raise RunError(f"{self.path}: holds a run already. Continue it with --resume, or choose another --output")
+        if resume and not self.record.exists():
+            raise RunError(f"{self.path}: no run to resume; leave --resume out to start one")
+        if self.schema.exists() and not resume:
+            raise RunError(f"{self.schema}: would be overwritten, and is not a run's; choose another --output")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot be made ({error.strerror}); choose another --output") from error
+
     def read_record(self) -> dict[str, Any]:
         """What ``run.json`` says.
 
@@ -53,10 +72,12 @@ class RunFolder:
         """
         try:
             record: dict[str, Any] = json.loads(self.record.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise RunError(f"{self.path}: not a run folder (it has no run.json)") from None
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise RunError(f"{self.record}: not valid JSON: {error}") from None
+        if not isinstance(record, dict):
+            raise RunError(f"{self.record}: not the record of a run")
         return record
 
     def write_record(self, record: Mapping[str, Any]) -> None:

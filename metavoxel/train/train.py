@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
@@ -16,7 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 from metavoxel.codecs.base import AbstractCodec
 from metavoxel.cohort.cohort import Cohort
 from metavoxel.cohort.read import read_cohort
-from metavoxel.errors import RunError
+from metavoxel.errors import Problem, RunError
 from metavoxel.joint import JointModel
 from metavoxel.registry import Registry, load_registry
 from metavoxel.rng import Rng, stream_key
@@ -24,7 +25,7 @@ from metavoxel.schema import Schema
 from metavoxel.train.checkpoint import load_module, load_weights, save_weights
 from metavoxel.train.codecs import fit_codec
 from metavoxel.train.codes import CodeBank, bank, encode_column, load_bank, save_bank
-from metavoxel.train.loop import Optimisation, Optimiser
+from metavoxel.train.loop import Optimisation, Optimiser, whole
 from metavoxel.train.objective import corrupt, loss_sums, ratio
 from metavoxel.train.precision import resolve_precision
 from metavoxel.train.run import RunFolder, build_codecs, build_joint, versions
@@ -53,7 +54,7 @@ def training(
     precision: str = "auto",
     accelerator: str = "auto",
     registry: Registry | None = None,
-) -> Iterator[Progress]:
+) -> Generator[Progress, None, None]:
     """Train, yielding progress; what is in ``output`` afterwards can be loaded. Stopping early loses nothing.
 
     Raises:
@@ -63,10 +64,11 @@ def training(
     registry = registry or load_registry()
     # Backward passes through flat background meet denormal numbers, which are up to ten times slower on many CPUs.
     torch.set_flush_denormal(True)
-    fabric = Fabric(accelerator=accelerator, devices=devices, precision=resolve_precision(precision))  # type: ignore[arg-type]
+    fabric = _fabric(accelerator, devices, precision)
     fabric.launch()
     folder = RunFolder(output)
-    _claim(folder, resume)
+    folder.claim(resume=resume)
+    fabric.barrier()  # no process may take what another has just begun for a run of old
     cohort = read_cohort(
         schema.specs, schema.cohort, folder=schema.folder, multiples=schema.multiples(), cache=folder.cache
     )
@@ -74,11 +76,11 @@ def training(
     if schema.diffusion.times == "shared":
         cohort, dropped = _without_incomplete(cohort)
     schema = schema.with_specs(cohort.variables)
-    record = _begin(folder, schema, cohort, registry, fabric, dropped)
-    yield Progress("cohort", 1, 1, {"rows": len(cohort), "dropped": dropped})
-    writer = _Writer(folder, fabric)
     torch.manual_seed(schema.training.seed)
     codecs = build_codecs(schema)
+    record = _begin(folder, schema, cohort, registry, fabric, dropped, resume)
+    yield Progress("cohort", 1, 1, {"rows": len(cohort), "dropped": dropped})
+    writer = _Writer(folder, fabric)
     for name, codec in codecs.items():
         yield from _codec(name, codec, cohort, folder, fabric, writer, schema.training.seed)
     banks: dict[str, CodeBank] = {}
@@ -95,31 +97,38 @@ def training(
     fabric.barrier()
 
 
-def _claim(folder: RunFolder, resume: bool) -> None:
-    if folder.path.exists() and not folder.path.is_dir():
-        raise RunError(f"{folder.path}: is a file; choose another --output")
-    if folder.record.exists() and not resume:
-        raise RunError(f"{folder.path}: holds a run already. Continue it with --resume, or choose another --output")
-    if resume and not folder.record.exists():
-        raise RunError(f"{folder.path}: no run to resume; leave --resume out to start one")
-    folder.path.mkdir(parents=True, exist_ok=True)
+def _fabric(accelerator: str, devices: int, precision: str) -> Fabric:
+    try:
+        return Fabric(accelerator=accelerator, devices=devices, precision=resolve_precision(precision))  # type: ignore[arg-type]
+    except (ValueError, RuntimeError, MisconfigurationException) as error:
+        where = f"accelerator {accelerator}, devices {devices}, precision {precision}"
+        raise RunError(Problem(where, str(error))) from error
 
 
 def _without_incomplete(cohort: Cohort) -> tuple[Cohort, int]:
     """Rows that miss a variable leave the parts: one shared time has no way to say that a datum is absent."""
     complete = torch.stack([column.present for column in cohort.columns.values()]).all(0)
     parts = {part: rows[complete[rows]] for part, rows in cohort.parts.items()}
-    if not len(parts["train"]):
-        raise RunError("diffusion.times 'shared' needs complete rows, and no training row is. Use 'evidence'")
+    empty = [part for part, rows in parts.items() if len(cohort.parts[part]) and not len(rows)]
+    if empty:
+        raise RunError(
+            f"diffusion.times 'shared' needs complete rows, and no row of {' and '.join(empty)} is. Use 'evidence'"
+        )
     dropped = sum(len(cohort.parts[part]) - len(rows) for part, rows in parts.items())
     return replace(cohort, parts=parts), dropped
 
 
 def _begin(
-    folder: RunFolder, schema: Schema, cohort: Cohort, registry: Registry, fabric: Fabric, dropped: int
+    folder: RunFolder,
+    schema: Schema,
+    cohort: Cohort,
+    registry: Registry,
+    fabric: Fabric,
+    dropped: int,
+    resume: bool,
 ) -> dict[str, Any]:
     text = schema.to_yaml(folder.path.resolve())
-    if folder.record.exists():
+    if resume:
         record = folder.read_record()
         if folder.schema.read_text(encoding="utf-8") != text:
             raise RunError(f"{folder.path}: was started with another schema; resume with that, or choose another --output")
@@ -163,7 +172,9 @@ def _codec(
     name: str, codec: AbstractCodec, cohort: Cohort, folder: RunFolder, fabric: Fabric, writer: _Writer, seed: int
 ) -> Iterator[Progress]:
     path, stage = folder.codec(name), f"codec {name}"
-    if path.exists():
+    fitted = path.exists()
+    fabric.barrier()  # no process may see the file that another has just written
+    if fitted:
         load_module(codec, path)
         codec.to(fabric.device).eval()
         return
@@ -227,12 +238,13 @@ def _joint(
     default = schema.backbone.default_plan()
     steps = settings.steps or default.steps
     plan = Optimisation(
-        steps, settings.learning_rate, settings.weight_decay, settings.warm_up, settings.clip, settings.ema
+        steps, settings.learning_rate, settings.weight_decay, settings.warm_up, settings.clip, settings.ema,
+        settings.seed,
     )
     optimiser = Optimiser(fabric, joint, plan)
-    best: dict[str, float] = {"best_score": float("inf"), "best_step": 0}
+    best: dict[str, float] = {"best_score": float("inf"), "best_step": 0, "validated_step": 0}
     if folder.state.exists():
-        best = optimiser.load(folder.state)
+        best |= optimiser.load(folder.state)
     per_device = max(1, (settings.batch_size or default.batch_size) // fabric.world_size)
     weights = {name: variable.spec.weight for name, variable in schema.variables.items()}
     present = torch.stack([banks[name].present for name in joint.kernels], 1)
@@ -253,26 +265,41 @@ def _joint(
         return terms
 
     running: dict[str, float] = {}
+
+    def validated(step: int) -> dict[str, float]:
+        """Judge the averaged weights, keep them if they are the best so far, and leave a checkpoint."""
+        errors = _validate(joint, optimiser, banks, cohort, shared, settings.seed)
+        score = sum(errors.values()) / max(len(errors), 1)
+        found = {**best, "validated_step": step}
+        with whole():
+            if score < best["best_score"]:
+                found |= {"best_score": score, "best_step": step}
+                if fabric.is_global_zero:
+                    save_weights(folder.best, {**joint.state_dict(), **optimiser.average}, found)
+            named = {f"validation/{name}": value for name, value in errors.items()}
+            writer.write("joint", step, {**running, **named, "score": score})
+            optimiser.save(folder.state, found)
+        return found
+
     try:
+        if optimiser.step and _is_due(optimiser.step, settings.validate_every, steps, best):
+            best = validated(optimiser.step)  # the program was stopped before it came to this
         for step in optimiser.run(losses):
             for name, value in step.losses.items():
                 running[name] = running.get(name, value) * 0.98 + value * 0.02
-            if step.number % settings.validate_every == 0 or step.number == steps:
-                errors = _validate(joint, optimiser, banks, cohort, shared, settings.seed)
-                score = sum(errors.values()) / max(len(errors), 1)
-                if score < best["best_score"]:
-                    best = {"best_score": score, "best_step": step.number}
-                    if fabric.is_global_zero:
-                        save_weights(folder.best, {**joint.state_dict(), **optimiser.average}, best)
-                named = {f"validation/{name}": value for name, value in errors.items()}
-                writer.write("joint", step.number, {**running, **named, "score": score})
-                optimiser.save(folder.state, best)
+            if _is_due(step.number, settings.validate_every, steps, best):
+                best = validated(step.number)
             yield Progress("joint", step.number, steps, running)
     finally:
         # Also when the user stops the program: the next run continues here.
-        if optimiser.step < steps:
+        if best["validated_step"] < steps:
             optimiser.save(folder.state, best)
-    return best
+    return {name: best[name] for name in ("best_score", "best_step")}
+
+
+def _is_due(step: int, every: int, last: int, best: Mapping[str, float]) -> bool:
+    """Whether a step is one to validate at, and has not been."""
+    return (step % every == 0 or step == last) and best["validated_step"] < step
 
 
 def _shuffled(rows: Tensor, first: int, count: int, seed: int) -> Tensor:
@@ -301,13 +328,15 @@ def _validate(
 ) -> dict[str, float]:
     """Errors of the averaged weights, which are put in for as long as it takes."""
     current = {name: weight.detach().clone() for name, weight in joint.named_parameters()}
-    _put(joint, optimiser.average)
-    errors = relative_errors(
-        joint, banks, cohort.parts["validation"], cohort.parts["train"], shared=shared, seed=seed
-    )
-    _put(joint, current)
-    joint.train()
-    return errors
+    try:
+        _put(joint, optimiser.average)
+        return relative_errors(
+            joint, banks, cohort.parts["validation"], cohort.parts["train"], shared=shared, seed=seed
+        )
+    finally:
+        # Also when the user stops the program here: what is saved then has to be the weights.
+        _put(joint, current)
+        joint.train()
 
 
 @torch.no_grad()

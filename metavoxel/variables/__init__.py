@@ -1,0 +1,1 @@
+"""Variable types: how cells are read and written, and which parts model them."""

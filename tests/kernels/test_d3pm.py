@@ -118,7 +118,7 @@ def test_loss_is_finite_and_states_are_one_hot(data):
 @pytest.mark.parametrize("categories", [2, 5, 50])
 @pytest.mark.parametrize("alpha_bar", [1e-2, 1e-5, 1e-8])
 def test_hardly_any_signal_is_still_signal(categories, alpha_bar):
-    """Single precision near the prior: what is left of the data decides the step to t = 0 exactly as the belief says."""
+    """Single precision near the prior: what is left of the data decides the step to t = 0 as the belief says."""
     kernel = UniformD3PMKernel()
     log_snr = torch.full((categories,), math.log(alpha_bar / (1 - alpha_bar)))
     t = kernel.schedule.time_of(log_snr)

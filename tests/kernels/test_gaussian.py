@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -91,7 +92,7 @@ def test_steps_are_those_of_diffusers(prediction, eta, spacing, schedule):
     steps = [*reference.timesteps.tolist(), reference.timesteps[-1].item() - 20]
     mixing = Rng.for_rows(6, "mixing").normal((6, 6), dtype=torch.float64)
     theirs = ours = Rng.for_rows(4, "start").normal((4, 6), dtype=torch.float64)
-    for step, after in zip(steps[:-1], steps[1:], strict=True):
+    for step, after in pairwise(steps):
         t, s = (torch.full((4,), max(index + 1, 0) / 1000, dtype=torch.float64) for index in (step, after))
         rng = Rng.for_rows(4, "step", step)
         noise = Rng(rng.keys).normal((4, 6), dtype=torch.float64)

@@ -19,7 +19,14 @@ from metavoxel.codecs.kl_vae import KLVAESpec
 from metavoxel.codecs.linear import LinearSpec
 from metavoxel.codecs.onehot import OneHotSpec
 from metavoxel.rng import Rng
-from metavoxel.testing import adapter_checks, backbone_checks, codec_checks, parametrize_checks, run_checks, variable_checks
+from metavoxel.testing import (
+    adapter_checks,
+    backbone_checks,
+    codec_checks,
+    parametrize_checks,
+    run_checks,
+    variable_checks,
+)
 from metavoxel.testing.settings import SETTINGS_CHECKS
 from metavoxel.variables.categorical import CategoricalSpec
 from metavoxel.variables.continuous import ContinuousSpec
@@ -69,7 +76,9 @@ def test_backbones(check):
 
 @parametrize_checks(
     backbone_checks(UNetSpec(channels=(8, 16), head_channels=8, token_width=16).build({"T1w": (4, 4)}), tokens=0),
-    expected_failures={"check_gradient_everywhere": "without tokens, cross-attention has one key: nothing to choose from"},
+    expected_failures={
+        "check_gradient_everywhere": "without tokens, cross-attention has one key: nothing to choose from"
+    },
 )
 def test_unet_without_tokens(check):
     check.run()
@@ -123,7 +132,9 @@ def test_image_variable(tmp_path, shape):
     for index in range(2):
         voxels = Rng.for_rows(1, "image", index).uniform((1, *shape))[0].numpy().astype(np.float32)
         cells.append(str(tmp_path / f"{index}.nii.gz"))
-        nibabel.Nifti1Image(voxels.reshape(*shape, *[1] * (3 - len(shape))), np.diag([2.0, 2, 2, 1])).to_filename(cells[-1])
+        nibabel.Nifti1Image(voxels.reshape(*shape, *[1] * (3 - len(shape))), np.diag([2.0, 2, 2, 1])).to_filename(
+            cells[-1]
+        )
     results = run_checks(variable_checks(ImageSpec(path="{image}"), cells))
     assert not [result for result in results if not result.ok]
 

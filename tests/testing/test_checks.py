@@ -82,24 +82,34 @@ from metavoxel.testing import Check, parametrize_checks
 def passes(): pass
 def fails(): raise AssertionError("too large")
 
-@parametrize_checks([Check("check_small", "it", passes), Check("check_large", "it", fails)], expected_failures={EXPECTED})
-def test_it(check):
+CHECKS = [Check("check_small", "it", passes), Check("check_large", "it", fails)]
+
+@parametrize_checks(CHECKS)
+def test_plain(check):
+    check.run()
+
+@parametrize_checks(CHECKS, expected_failures={"check_large": "known"})
+def test_known(check):
+    check.run()
+
+@parametrize_checks(CHECKS, expected_failures={"check_small": "odd"})
+def test_odd(check):
     check.run()
 """
 
 
-@pytest.mark.parametrize(
-    ("expected", "outcomes"),
-    [
-        ({}, {"it-check_small": "PASSED", "it-check_large": "FAILED"}),
-        ({"check_large": "known"}, {"it-check_small": "PASSED", "it-check_large": "XFAIL"}),
-        ({"check_small": "odd"}, {"it-check_small": "FAILED", "it-check_large": "FAILED"}),
-    ],
-)
-def test_pytest_runs_one_test_a_check(tmp_path, expected, outcomes):
+def test_pytest_runs_one_test_a_check(tmp_path):
     file = tmp_path / "test_plugin.py"
-    file.write_text(TESTS.replace("EXPECTED", repr(expected)[1:-1]))
+    file.write_text(TESTS)
     command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(file)]
     printed = subprocess.run(command, capture_output=True, text=True).stdout
+    outcomes = {
+        "test_plain[it-check_small]": "PASSED",
+        "test_plain[it-check_large]": "FAILED",
+        "test_known[it-check_small]": "PASSED",
+        "test_known[it-check_large]": "XFAIL",
+        "test_odd[it-check_small]": "FAILED",
+        "test_odd[it-check_large]": "FAILED",
+    }
     for name, outcome in outcomes.items():
-        assert f"test_it[{name}] {outcome}" in printed
+        assert f"{name} {outcome}" in printed

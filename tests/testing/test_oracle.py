@@ -82,7 +82,9 @@ def test_log_density(draws, names):
     np.testing.assert_allclose(ORACLE.log_density(values).numpy(), expected, rtol=1e-10)
 
 
-@pytest.mark.parametrize("evidence", [(), ("s1",), ("five",), ("s1", "s3", "binary"), ("s1", "s2", "s4", "five", "binary")])
+@pytest.mark.parametrize(
+    "evidence", [(), ("s1",), ("five",), ("s1", "s3", "binary"), ("s1", "s2", "s4", "five", "binary")]
+)
 def test_posterior_of_a_scalar_is_the_ratio_of_densities(draws, evidence):
     given = {name: draws[name][:4] for name in evidence}
     posterior = ORACLE.given(given, rows=4)
@@ -100,7 +102,9 @@ def test_posterior_of_a_scalar_is_the_ratio_of_densities(draws, evidence):
             def integrand(x):
                 return x**power * density({**known, "s3": x}) / whole
 
-            return integrate.quad(integrand, low, high, epsabs=1e-9, limit=200, points=(-1, 0, 1) if high > 1 else None)[0]
+            return integrate.quad(
+                integrand, low, high, epsabs=1e-9, limit=200, points=(-1, 0, 1) if high > 1 else None
+            )[0]
 
         assert moment(0) == pytest.approx(1, abs=1e-6)
         mean = moment(1)

@@ -1,0 +1,146 @@
+"""T1w + age + sex of ds000228, by split seed: the joint model beside ridge regression and the population mean.
+
+python benchmarks/ds000228.py --seeds 0 1 2 [--paper] [--output runs/benchmark-ds000228]
+
+Every seed draws another split of the subjects, fits everything on its training part alone, and is judged on its test
+part; errors are pooled over seeds, and intervals are bootstrapped over subjects.
+"""
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas
+import torch
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegressionCV, RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import metavoxel as mv
+from metavoxel.cli.ask import part_table
+from metavoxel.cli.train import show
+from metavoxel.evaluate.errors import bootstrap_mean
+from metavoxel.schema import Schema
+from metavoxel.train.run import RunFolder
+
+COMPONENTS = 60
+TABLE = Path("../shared/data/ds000228/participants.tsv")
+EXAMPLE = Path("examples/ds000228")
+
+
+def with_split(schema: Schema, seed: int, table: Path, weights: Path | None) -> Schema:
+    """The example's schema on this table, with another split; its codec taken from another run of the same split."""
+    split = schema.cohort.split.model_copy(update={"seed": seed})
+    cohort = schema.cohort.model_copy(update={"split": split, "table": table.resolve()})
+    variables = dict(schema.variables)
+    if weights is not None:
+        image = variables["T1w"]
+        codec = image.parts.codec.model_copy(update={"weights": weights.resolve()})
+        variables["T1w"] = image._replace(parts=image.parts._replace(codec=codec))
+    return replace(schema, cohort=cohort, variables=variables)
+
+
+def images(model: mv.Model, folder: RunFolder, part: str) -> tuple[np.ndarray, pandas.DataFrame, torch.Tensor]:
+    """Flat images (n, voxels), their table, and which voxels are no padding."""
+    table = part_table(model, folder, part)
+    cohort = model.read(table, ["T1w"])
+    data = cohort.columns["T1w"].read(range(len(cohort))).flatten(1).numpy()
+    inside = model.schema.variables["T1w"].spec.inside(str(cohort.columns["T1w"].cells[0]))
+    return data, table.frame, inside.flatten()
+
+
+def psnr(rebuilt: np.ndarray, data: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Peak signal-to-noise ratio of each image (dB), over unpadded voxels, with intensities in [0, 1]."""
+    return -10 * np.log10(((rebuilt.clip(0, 1) - data)[:, inside] ** 2).mean(1))
+
+
+def judge(run: Path) -> tuple[pandas.DataFrame, dict[str, float]]:
+    """One row a test subject: true values and every method's answer; and figures of the codec."""
+    model, folder = mv.load(run), RunFolder(run)
+    train, train_frame, inside = images(model, folder, "train")
+    test, frame, _ = images(model, folder, "test")
+    inside = inside.numpy()
+    age, train_age = frame["Age"].astype(float).to_numpy(), train_frame["Age"].astype(float).to_numpy()
+    sex, train_sex = (frame["Gender"] == "M").to_numpy(), (train_frame["Gender"] == "M").to_numpy()
+    components = PCA(COMPONENTS, random_state=0).fit(train[:, inside])
+    scores, train_scores = (components.transform(data[:, inside]) for data in (test, train))
+    ridge = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-1, 4, 21))).fit(train_scores, np.log(train_age))
+    with_age, train_with_age = (
+        np.column_stack([s, np.log(a)]) for s, a in ((scores, age), (train_scores, train_age))
+    )
+    logistic = make_pipeline(
+        StandardScaler(),
+        LogisticRegressionCV(Cs=np.logspace(-4, 1, 11), max_iter=2000, scoring="neg_log_loss",
+                             l1_ratios=(0.0,), use_legacy_attributes=False),
+    ).fit(train_with_age, train_sex)  # fmt: skip
+    table, asked = part_table(model, folder, "test"), {"draws": 0}
+    if model.schema.diffusion.times == "shared":
+        asked = {"draws": 3, "steps": 50}
+    start = time.perf_counter()
+    ages = model.predict(table, "age", ["T1w", "sex"], **asked)["age"].to_numpy(float)
+    seconds = (time.perf_counter() - start) / len(age)
+    sexes = model.predict(table, "sex", ["T1w", "age"], **asked)["sex"].to_numpy() == "M"
+    answers = pandas.DataFrame(
+        {
+            "subject": frame["participant_id"], "age": age,
+            "joint": np.abs(ages - age), "ridge": np.abs(np.exp(ridge.predict(scores)) - age),
+            "mean": np.abs(train_age.mean() - age),
+            "joint_sex": sexes == sex, "logistic_sex": logistic.predict(with_age) == sex,
+            "majority_sex": sex == (train_sex.mean() > 0.5),
+        }
+    )  # fmt: skip
+    with torch.inference_mode():
+        codec, shape = model.codecs["T1w"], model.schema.variables["T1w"].spec.data_shape
+        rebuilt = torch.cat(
+            [codec.decode(codec.encode(torch.from_numpy(x).reshape(1, *shape)).mean) for x in test]
+        ).flatten(1).numpy()  # fmt: skip
+    wide = PCA(min(64, len(train) - 1), random_state=0).fit(train)
+    figures = {
+        "codec": psnr(rebuilt, test, inside).mean(),
+        "components": psnr(wide.inverse_transform(wide.transform(test)), test, inside).mean(),
+        "mean image": psnr(np.broadcast_to(train.mean(0), test.shape), test, inside).mean(),
+        "seconds a row": seconds,
+    }
+    return answers, figures
+
+
+def main() -> None:
+    """Train what is not trained yet, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--table", type=Path, default=TABLE)
+    parser.add_argument("--output", type=Path, default=Path("runs/benchmark-ds000228"))
+    parser.add_argument("--paper", action="store_true", help="the paper's mode too, on the same codecs")
+    arguments = parser.parse_args()
+    for mode in ["evidence", *(["paper"] if arguments.paper else [])]:
+        answers, figures = [], []
+        for seed in arguments.seeds:
+            run = arguments.output / f"{mode}-{seed}"
+            weights = arguments.output / f"evidence-{seed}" / "codecs" / "T1w.safetensors" if mode == "paper" else None
+            schema = mv.load_schema(EXAMPLE / ("schema.yaml" if mode == "evidence" else "schema_paper.yaml"))
+            start = time.perf_counter()
+            if not RunFolder(run).weights.exists():
+                schema = with_split(schema, seed, arguments.table, weights)
+                show(mv.training(schema, run, resume=RunFolder(run).record.exists()))
+                print(f"{run}: trained in {(time.perf_counter() - start) / 60:.1f} minutes")
+            rows, found = judge(run)
+            answers.append(rows)
+            figures.append(found)
+            print(f"{run}: " + "  ".join(f"{name} {value:.2f}" for name, value in found.items()))
+        pooled = pandas.concat(answers)
+        print(f"\n{mode}: {len(pooled)} test subjects over {len(arguments.seeds)} splits")
+        for name in ("joint", "ridge", "mean"):
+            print(f"  age error (years)  {name:9} {bootstrap_mean(pooled[name].to_numpy())}")
+        print(f"  joint less ridge, paired      {bootstrap_mean((pooled['joint'] - pooled['ridge']).to_numpy())}")
+        for name in ("joint_sex", "logistic_sex", "majority_sex"):
+            print(f"  sex accuracy       {name:13} {bootstrap_mean(pooled[name].to_numpy(float))}")
+        for name in figures[0]:
+            values = [found[name] for found in figures]
+            print(f"  {name:14} {np.mean(values):.2f} ({min(values):.2f} to {max(values):.2f})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,241 @@
+"""The suites for codecs, adapters, backbones and variable types have teeth: each break is found by the check for it."""
+
+from typing import Literal
+
+import pytest
+import torch
+from torch import nn
+
+from metavoxel.adapters.base import AdapterContext, Features, Ports, Streams
+from metavoxel.adapters.token import TokenAdapter
+from metavoxel.backbones.transformer import Transformer, TransformerSpec
+from metavoxel.codecs.base import Encoded
+from metavoxel.codecs.identity import IdentityCodec
+from metavoxel.codecs.linear import LinearCodec
+from metavoxel.codecs.onehot import OneHotSpec
+from metavoxel.rng import Rng
+from metavoxel.testing import adapter_checks, backbone_checks, codec_checks, run_checks, variable_checks
+from metavoxel.variables.base import Blank, Parts
+from metavoxel.variables.continuous import ContinuousSpec
+
+
+def outcome(checks, name):
+    (result,) = run_checks(check for check in checks if check.name == name)
+    return result.outcome
+
+
+class CentersBatch(IdentityCodec):
+    """Encodes a row relative to its company."""
+
+    def encode(self, x):
+        return Encoded(x - x.mean(0, keepdim=True))
+
+
+class ForgetsWhatItLearned(IdentityCodec):
+    """Keeps its statistics where no checkpoint looks."""
+
+    def fit(self, batches):
+        self.shift = torch.cat(list(batches())).mean()
+
+    def encode(self, x):
+        return Encoded(x - self.shift)
+
+    def decode(self, z):
+        return z + self.shift
+
+
+class Coarse(IdentityCodec):
+    """Loses detail, and does not say so."""
+
+    def encode(self, x):
+        return Encoded((x * 10).round() / 10)
+
+
+class InDouble(IdentityCodec):
+    def encode(self, x):
+        return Encoded(x.double())
+
+
+class TrustsAll(IdentityCodec):
+    """Takes the hole's contents for known."""
+
+    def encode_partial(self, x, known):
+        return self.encode(x), torch.ones_like(known)
+
+
+class WritesToData(IdentityCodec):
+    def encode(self, x):
+        return Encoded(x.sub_(self.center))
+
+
+@pytest.mark.parametrize(
+    ("codec", "found"),
+    [
+        (CentersBatch, "check_rows_independent"),
+        (ForgetsWhatItLearned, "check_state_round_trip"),
+        (Coarse, "check_round_trip"),
+        (InDouble, "check_code_precision"),
+        (TrustsAll, "check_partial_conservative"),
+        (WritesToData, "check_inputs_unchanged"),
+    ],
+)
+def test_a_broken_codec_is_found(codec, found):
+    samples = 3 + Rng.for_rows(6, "samples").normal((6, 1, 4, 4))
+    assert outcome(codec_checks(codec((1, 4, 4)), samples), found) == "failed"
+
+
+def test_a_codec_is_checked_on_a_copy():
+    codec = LinearCodec(logarithm=False, center=0.0, scale=1.0, fitted=False)
+    run_checks(codec_checks(codec, torch.tensor([20.0, 30.0, 50.0, 70.0])))
+    assert float(codec.center) == 0
+
+
+CONTEXT = AdapterContext((2,), 2, None, Ports({}, 8, 8, 8, 8))
+
+
+class IgnoresTime(TokenAdapter):
+    def embed(self, x, time, observed):
+        return super().embed(x, torch.zeros_like(time), observed)
+
+
+class IgnoresObserved(TokenAdapter):
+    def embed(self, x, time, observed):
+        return super().embed(x, time, torch.zeros_like(observed))
+
+
+class HasIdleWeights(TokenAdapter):
+    def __init__(self, context, dropout):
+        super().__init__(context, dropout)
+        self.idle = nn.Linear(2, 2)
+
+
+class MixesRows(TokenAdapter):
+    def head(self, features):
+        prediction = super().head(features)
+        return prediction - prediction.mean(0)
+
+
+class PredictsTooMuch(TokenAdapter):
+    def head(self, features):
+        return super().head(features).repeat(1, 2)
+
+
+class InventsPort(TokenAdapter):
+    def embed(self, x, time, observed):
+        return Streams({"nowhere": torch.zeros(len(x), 8, 4)}, super().embed(x, time, observed).tokens)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "found"),
+    [
+        (IgnoresTime, "check_embed_sees_time"),
+        (IgnoresObserved, "check_embed_sees_observed"),
+        (HasIdleWeights, "check_gradient_everywhere"),
+        (MixesRows, "check_rows_independent"),
+        (PredictsTooMuch, "check_prediction_shape"),
+        (InventsPort, "check_stream_shapes"),
+    ],
+)
+def test_a_broken_adapter_is_found(adapter, found):
+    assert outcome(adapter_checks(adapter(CONTEXT, 0.0), CONTEXT), found) == "failed"
+
+
+class KeepsTokensApart(Transformer):
+    """Each token passes through on its own."""
+
+    def forward(self, streams, level):
+        alone = [
+            super(KeepsTokensApart, self).forward(Streams({}, token[:, None]), level)
+            for token in streams.tokens.unbind(1)
+        ]
+        return Features({}, {}, torch.cat([features.tokens for features in alone], 1))
+
+
+class IgnoresLevel(Transformer):
+    def forward(self, streams, level):
+        return super().forward(streams, torch.zeros_like(level))
+
+
+class DropsToken(Transformer):
+    def forward(self, streams, level):
+        features = super().forward(streams, level)
+        return features._replace(tokens=features.tokens[:, 1:])
+
+
+@pytest.mark.parametrize(
+    ("backbone", "found"),
+    [
+        (KeepsTokensApart, "check_everything_meets"),
+        (IgnoresLevel, "check_everything_meets"),
+        (DropsToken, "check_feature_shapes"),
+    ],
+)
+def test_a_broken_backbone_is_found(backbone, found):
+    spec = TransformerSpec(width=8, heads=2, depth=1)
+    assert outcome(backbone_checks(backbone(spec)), found) == "failed"
+
+
+class HasUndescribedSetting(ContinuousSpec):
+    type: Literal["undescribed"] = "undescribed"
+    extra: int = 0
+
+
+class TakesAnySetting(ContinuousSpec, extra="ignore"):
+    type: Literal["any"] = "any"
+
+
+class GivesInfinity(ContinuousSpec):
+    type: Literal["infinity"] = "infinity"
+
+    def parse(self, cell):
+        return torch.tensor(float(cell))
+
+
+class CrashesOnWords(ContinuousSpec):
+    type: Literal["crashes"] = "crashes"
+
+    def parse(self, cell):
+        return super().parse({"30": "30", "40": "40", "50": "50"}[cell])
+
+
+class ShowsTooFewDigits(ContinuousSpec):
+    type: Literal["digits"] = "digits"
+
+    def format(self, value):
+        return round(float(value), -1)
+
+
+class HasPartsThatDisagree(ContinuousSpec):
+    type: Literal["disagree"] = "disagree"
+
+    def parts(self):
+        parts = super().parts()
+        return Parts(OneHotSpec(), parts.kernel, parts.adapter)
+
+
+class BlanksWithoutWord(ContinuousSpec):
+    type: Literal["blanks"] = "blanks"
+
+    def parse(self, cell):
+        try:
+            value = super().parse(cell)
+        except ValueError:
+            return Blank("")
+        return Blank("") if isinstance(value, Blank) or not value.isfinite() else value
+
+
+@pytest.mark.parametrize(
+    ("spec", "found"),
+    [
+        (HasUndescribedSetting, "check_settings_described"),
+        (TakesAnySetting, "check_unknown_setting_rejected"),
+        (GivesInfinity, "check_extreme_cells"),
+        (CrashesOnWords, "check_extreme_cells"),
+        (BlanksWithoutWord, "check_extreme_cells"),
+        (ShowsTooFewDigits, "check_format_parses"),
+        (HasPartsThatDisagree, "check_parts_agree"),
+    ],
+)
+def test_a_broken_variable_type_is_found(spec, found):
+    cells = ["30", "41.5"] if spec is not CrashesOnWords else ["30", "40"]
+    assert outcome(variable_checks(spec(), cells), found) == "failed"
