@@ -68,9 +68,7 @@ def judge(run: Path) -> tuple[pandas.DataFrame, dict[str, float]]:
     components = PCA(COMPONENTS, random_state=0).fit(train[:, inside])
     scores, train_scores = (components.transform(data[:, inside]) for data in (test, train))
     ridge = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-1, 4, 21))).fit(train_scores, np.log(train_age))
-    with_age, train_with_age = (
-        np.column_stack([s, np.log(a)]) for s, a in ((scores, age), (train_scores, train_age))
-    )
+    with_age, train_with_age = (np.column_stack([s, np.log(a)]) for s, a in ((scores, age), (train_scores, train_age)))
     logistic = make_pipeline(
         StandardScaler(),
         LogisticRegressionCV(Cs=np.logspace(-4, 1, 11), max_iter=2000, scoring="neg_log_loss",

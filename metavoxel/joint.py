@@ -10,12 +10,17 @@ from metavoxel.adapters.embedding import TIME_FEATURES, row_time, time_features
 from metavoxel.backbones.base import AbstractBackbone, AbstractBackboneSpec
 from metavoxel.kernels.base import AbstractKernel
 from metavoxel.schema.schema import Variable
-from metavoxel.typing import Code, Mask, Time
+from metavoxel.typing import AnyCode, AnyMask, AnyTime
 
 
 def port_name(code_shape: tuple[int, ...]) -> str | None:
     """The grid port of a code: codes on one grid share it. None for a scalar."""
     return "grid_" + "x".join(map(str, code_shape[1:])) if len(code_shape) > 1 else None
+
+
+def module_name(variable: str) -> str:
+    """Under which name a variable's module is kept: its own, unless ``ModuleDict`` has an attribute of that name."""
+    return f"{variable}-" if variable in dir(nn.ModuleDict()) else variable
 
 
 class JointModel(nn.Module):
@@ -43,7 +48,7 @@ class JointModel(nn.Module):
             shape = code_shapes[name]
             channels = self.kernels[name].prediction_channels(shape[0])
             context = AdapterContext(shape, channels, ports[name], self.backbone.ports)
-            self.adapters[name] = variable.parts.adapter.build(context)
+            self.adapters[module_name(name)] = variable.parts.adapter.build(context)
         width = self.backbone.ports.level_width
         self._shared_time = shared_time
         clocks = 1 if shared_time else len(self.kernels)
@@ -53,11 +58,11 @@ class JointModel(nn.Module):
 
     def adapter(self, name: str) -> AbstractAdapter:
         """The two ends of one variable."""
-        adapter = self.adapters[name]
+        adapter = self.adapters[module_name(name)]
         assert isinstance(adapter, AbstractAdapter)
         return adapter
 
-    def _level(self, times: Mapping[str, Time]) -> Tensor:
+    def _level(self, times: Mapping[str, AnyTime]) -> Tensor:
         """Tagged sum of the variables' time embeddings; one embedding where all share one time."""
         names = list(self.kernels)[:1] if self._shared_time else list(self.kernels)
         clocks = torch.stack([row_time(times[name]) for name in names], 1).to(self.time_tags.device)
@@ -66,7 +71,7 @@ class JointModel(nn.Module):
         return level
 
     def forward(
-        self, states: Mapping[str, Code], times: Mapping[str, Time], observed: Mapping[str, Mask]
+        self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], observed: Mapping[str, AnyMask]
     ) -> dict[str, Tensor]:
         """Predictions of every variable, as its kernel asked for them.
 
@@ -75,9 +80,7 @@ class JointModel(nn.Module):
             times: for each variable, its time: (b,), or (b, 1, *s) where cells differ.
             observed: for each variable, which cells are given clean: (b, 1), or (b, 1, *s) for a grid.
         """
-        inlets = {
-            name: self.adapter(name).embed(states[name], times[name], observed[name]) for name in self.kernels
-        }
+        inlets = {name: self.adapter(name).embed(states[name], times[name], observed[name]) for name in self.kernels}
         grids: dict[str, Tensor] = {}
         for streams in inlets.values():
             for port, grid in streams.grids.items():
@@ -96,8 +99,8 @@ class JointModel(nn.Module):
         return predictions
 
     def denoise(
-        self, states: Mapping[str, Code], times: Mapping[str, Time], observed: Mapping[str, Mask]
-    ) -> dict[str, Code]:
+        self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], observed: Mapping[str, AnyMask]
+    ) -> dict[str, AnyCode]:
         """E[x_0 | all states] of every variable: class probabilities for a category."""
         predictions = self(states, times, observed)
         return {

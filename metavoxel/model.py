@@ -1,6 +1,7 @@
 """A trained model: what it knows, and the questions it answers."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import final
 
@@ -18,7 +19,7 @@ from metavoxel.sampling.ask import Sampling, check_conditioning, posterior_means
 from metavoxel.sampling.evidence import Given
 from metavoxel.sampling.predict import draw_cells, mean_cells
 from metavoxel.schema.schema import Schema
-from metavoxel.typing import Code
+from metavoxel.typing import AnyCode
 from metavoxel.variables.base import Blank
 
 
@@ -48,11 +49,21 @@ class Model:
         """How this model is best sampled, with some settings changed.
 
         Raises:
-            EvidenceError: 'clean' conditioning of a model with one shared time.
+            EvidenceError: unknown settings, or 'clean' conditioning of a model with one shared time.
         """
+        known = [field.name for field in fields(Sampling)]
+        problems = [
+            Problem(name, f"no setting of sampling.{did_you_mean(name, known)} Settings: {', '.join(known)}")
+            for name in changes
+            if name not in known
+        ]
+        if problems:
+            raise EvidenceError(problems)
         shared = self.schema.diffusion.times == "shared"
         base = {"conditioning": "replace", "solver": "ddim", "grid": "uniform"} if shared else {}
         sampling = Sampling(**{**base, **{name: value for name, value in changes.items() if value is not None}})  # type: ignore[arg-type]
+        if sampling.problems():
+            raise EvidenceError(sampling.problems())
         check_conditioning(self.schema.diffusion.times, sampling.conditioning)
         return sampling
 
@@ -79,6 +90,20 @@ class Model:
         if isinstance(value, Blank):
             raise EvidenceError(Problem(f"given {name}={cell}", value.rule))
         return value
+
+    def _values(self, given: Mapping[str, object]) -> dict[str, Tensor]:
+        """What ``value_of`` makes of all of them, or all that is wrong with them."""
+        values, problems = {}, []
+        for name, cell in given.items():
+            try:
+                values[name] = self.value_of(name, cell)
+                if values[name].shape != (shape := self.schema.variables[name].spec.data_shape):
+                    problems.append(Problem(f"given {name}", f"must have shape {shape}, not {tuple(values[name].shape)}"))
+            except EvidenceError as error:
+                problems += error.problems
+        if problems:
+            raise EvidenceError(problems)
+        return values
 
     @torch.inference_mode()
     def _give(self, name: str, values: Tensor, known: Tensor | None = None) -> Given:
@@ -115,12 +140,14 @@ class Model:
         """
         given, masks = dict(given or {}), dict(masks or {})
         problems = self._refuse_unknown([*given], "given") + self._refuse_unknown([*masks], "mask")
-        problems += [Problem("mask", f"{name!r} needs a value to be partly known") for name in masks if name not in given]
+        problems += [
+            Problem("mask", f"{name!r} needs a value to be partly known") for name in masks if name not in given
+        ]
         if not problems and set(self.names) <= set(given) - set(masks):
             problems = [Problem("given", "every variable is given, so nothing is left to sample; leave one out")]
         if problems:
             raise EvidenceError(problems)
-        values = {name: self.value_of(name, cell) for name, cell in given.items()}
+        values = self._values(given)
         for name, mask in masks.items():
             if mask.shape != values[name].shape:
                 shapes = f"{list(mask.shape[1:])}, and the image on the model's grid {list(values[name].shape[1:])}"
@@ -129,7 +156,7 @@ class Model:
         for name, value in values.items():
             known = masks[name].bool() if name in masks else None
             entry = self._give(name, value[None], None if known is None else known[None])
-            evidence[name] = Given(*(part.expand(n, *part.shape[1:]) for part in entry[:2]))
+            evidence[name] = Given(entry.code.expand(n, *entry.code.shape[1:]), entry.known.expand(n, *entry.known.shape[1:]))
         settings = self.default_sampling(**sampling)
         rng = row_streams(seed, [f"draw {index}" for index in range(n)], 0)
         codes = sample_codes(self.joint, evidence, rng, settings)
@@ -185,7 +212,8 @@ class Model:
         """One row for each of the table's, in order: the subject, and what is predicted of each target.
 
         Args:
-            table: rows as text, as a cohort's table; columns of variables that are neither target nor given are ignored.
+            table: rows as text, as a cohort's table; columns of variables that are neither target nor given are
+            ignored.
             target: variables to predict.
             given: variables to predict from; by default all others that the table has.
             draws: 0 for the posterior mean in a few evaluations, else how many samples to summarise.
@@ -230,9 +258,11 @@ class Model:
         if given is None:
             columns = set(map(str, table.columns if isinstance(table, pandas.DataFrame) else table.frame.columns))
             specs = self.schema.specs
-            names = [
-                name for name in self.names if name not in targets and specs[name].needs(name) <= columns
-            ]
+            names = [name for name in self.names if name not in targets and specs[name].needs(name) <= columns]
+            others = {column for name in self.names if name not in targets for column in specs[name].needs(name)}
+            if others and not names and not problems:
+                what = f"the table has nothing to predict from; columns of other variables: {', '.join(sorted(others))}"
+                problems.append(Problem("given", what))
         else:
             names = list(dict.fromkeys(given))
             problems += self._refuse_unknown(names, "given")
@@ -255,10 +285,10 @@ class Model:
         draws: int,
         seed: int,
         sampling: Sampling,
-    ) -> dict[str, list[Code]]:
+    ) -> dict[str, list[AnyCode]]:
         """Draws of the targets; what is neither target nor given is integrated out, where the model can."""
         others = [] if self.schema.diffusion.times == "shared" else [n for n in self.names if n not in targets]
-        found: dict[str, list[Code]] = {name: [] for name in targets}
+        found: dict[str, list[AnyCode]] = {name: [] for name in targets}
         for draw in range(draws):
             codes = sample_codes(self.joint, evidence, row_streams(seed, keys, draw), sampling, marginal=others)
             for name in targets:

@@ -10,10 +10,24 @@ import pluggy
 from pydantic import BaseModel
 
 from metavoxel import builtin, hookspecs
+from metavoxel.adapters.base import AbstractAdapterSpec
+from metavoxel.backbones.base import AbstractBackboneSpec
+from metavoxel.codecs.base import AbstractCodecSpec
 from metavoxel.errors import PluginError, Problem, did_you_mean
 from metavoxel.hookspecs import API_VERSION
+from metavoxel.kernels.base import AbstractKernel
+from metavoxel.variables.base import AbstractVariableSpec
 
-KINDS = ("variables", "codecs", "kernels", "adapters", "backbones")
+BASES: Mapping[str, type[BaseModel]] = MappingProxyType(
+    {
+        "variables": AbstractVariableSpec,
+        "codecs": AbstractCodecSpec,
+        "kernels": AbstractKernel,
+        "adapters": AbstractAdapterSpec,
+        "backbones": AbstractBackboneSpec,
+    }
+)
+KINDS = tuple(BASES)
 
 KNOWN_PLUGINS = MappingProxyType(
     {
@@ -97,12 +111,12 @@ def load_registry(plugins: Iterable[object] = (), *, entry_points: bool = True) 
     def add(plugin: object, origin: Origin) -> None:
         wanted = getattr(plugin, "metavoxel_api", API_VERSION)
         if wanted != API_VERSION:
-            newer = "metavoxel" if wanted > API_VERSION else origin.distribution
+            newer = "metavoxel" if isinstance(wanted, int) and wanted > API_VERSION else origin.distribution
             reason = f"it is written for plugin API {wanted}, and this metavoxel has {API_VERSION}: upgrade {newer}"
             failures.append(Failure(origin, reason))
             return
         try:
-            manager.register(plugin, name=str(origin))
+            manager.register(plugin, name=f"{origin} {len(manager.get_plugins())}")  # one may have several entry points
             manager.check_pending()
             found = {kind: _collect(manager, plugin, kind) for kind in KINDS}
         except Exception as error:
@@ -141,6 +155,10 @@ def _collect(manager: pluggy.PluginManager, plugin: object, kind: str) -> dict[s
     given = manager.subset_hook_caller(f"metavoxel_{kind}", others)()
     classes: dict[str, type[BaseModel]] = {}
     for settings in (settings for batch in given for settings in batch):
+        if not (isinstance(settings, type) and issubclass(settings, BASES[kind])):
+            raise TypeError(
+                f"metavoxel_{kind} gives {settings!r}, which is no class derived from {BASES[kind].__name__}"
+            )
         name = settings.model_fields["type"].default
         if not isinstance(name, str):
             raise TypeError(f"{settings.__name__}.type has no default: write type: Literal['name'] = 'name'")

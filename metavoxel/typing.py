@@ -13,3 +13,12 @@ Time: TypeAlias = Float[Tensor, "b"] | Float[Tensor, "b 1 *s"]
 
 Mask: TypeAlias = Bool[Tensor, "b 1 *s"]
 """One truth value for every cell of the code grid."""
+
+AnyCode: TypeAlias = Float[Tensor, "_ _ ..."]
+"""A code among those of several variables, whose shapes differ: names would tie one's axes to the other's."""
+
+AnyTime: TypeAlias = Float[Tensor, "_ ..."]
+"""A time among those of several variables."""
+
+AnyMask: TypeAlias = Bool[Tensor, "_ 1 ..."]
+"""A mask among those of several variables."""

@@ -41,7 +41,9 @@ class GridAdapter(AbstractAdapter):
             self.directions: Tensor
             self.center: Tensor
             self.inlet = nn.Sequential(
-                nn.Dropout(dropout), nn.Linear(components + TIME_FEATURES, ports.token_width), nn.SiLU(),
+                nn.Dropout(dropout),
+                nn.Linear(components + TIME_FEATURES, ports.token_width),
+                nn.SiLU(),
                 nn.Linear(ports.token_width, ports.token_width),
             )
 
@@ -78,9 +80,9 @@ class GridAdapterSpec(AbstractAdapterSpec):
 
     type: Literal["grid"] = "grid"
     components: NonNegativeInt = Field(
-        48, description="principal components of the training latents that also enter as a token; 0 for none"
+        24, description="principal components of the training latents that also enter as a token; 0 for none"
     )
-    dropout: float = Field(0.1, ge=0, lt=1, description="dropout of the components")
+    dropout: float = Field(0.3, ge=0, lt=1, description="dropout of the components")
 
     def build(self, context: AdapterContext) -> GridAdapter:
         return GridAdapter(context, self.components, self.dropout)

@@ -35,7 +35,8 @@ class _BottleneckHead(nn.Module):
 class PaintedAdapter(AbstractAdapter):
     """The value as a constant map on every grid and as one token; the head pools the bottleneck. Final.
 
-    A binary category enters as one scalar in [-1, 1], others by a linear map of their one-hot code. A map that joins the
+    A binary category enters as one scalar in [-1, 1], others by a linear map of their one-hot code. A map that joins
+    the
     others by a sum is the same as a further input channel of the first convolution.
     """
 

@@ -20,9 +20,7 @@ class TokenAdapter(AbstractAdapter):
     def __init__(self, context: AdapterContext, dropout: float) -> None:
         super().__init__()
         width, channels = context.ports.token_width, context.code_shape[0]
-        self.inlet = nn.Sequential(
-            nn.Linear(channels + TIME_FEATURES + 1, width), nn.SiLU(), nn.Linear(width, width)
-        )
+        self.inlet = nn.Sequential(nn.Linear(channels + TIME_FEATURES + 1, width), nn.SiLU(), nn.Linear(width, width))
         self.outlet = nn.Sequential(
             nn.LayerNorm(width),
             nn.Linear(width, width),

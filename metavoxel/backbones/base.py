@@ -11,10 +11,11 @@ from metavoxel.adapters.base import Features, Ports, Streams
 
 
 class TrainingPlan(NamedTuple):
-    """Optimiser steps, and rows a step."""
+    """Optimiser steps, rows a step and peak learning rate."""
 
     steps: int
     batch_size: int
+    learning_rate: float
 
 
 class AbstractBackbone(nn.Module, ABC):
@@ -43,8 +44,8 @@ class AbstractBackboneSpec(BaseModel, ABC):
         return []
 
     def default_plan(self) -> TrainingPlan:
-        """How long to train, and on how many rows a step, when a schema does not say."""
-        return TrainingPlan(steps=2000, batch_size=32)
+        """How to train when a schema does not say."""
+        return TrainingPlan(steps=2000, batch_size=32, learning_rate=1e-3)
 
     @abstractmethod
     def build(self, grids: dict[str, tuple[int, ...]]) -> AbstractBackbone:

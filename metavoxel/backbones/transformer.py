@@ -13,7 +13,10 @@ from metavoxel.backbones.base import AbstractBackbone, AbstractBackboneSpec, Tra
 
 
 class TokenBlock(nn.Module):
-    """Pre-norm self-attention and a gated feed-forward layer, both modulated by the level (Peebles and Xie 2023). Final."""
+    """Pre-norm self-attention and a gated feed-forward layer, both modulated by the level (Peebles and Xie 2023).
+
+    Final.
+    """
 
     def __init__(self, width: int, heads: int, dropout: float, level_width: int) -> None:
         super().__init__()
@@ -30,9 +33,9 @@ class TokenBlock(nn.Module):
         )
 
     def forward(self, tokens: Float[Tensor, "b n w"], level: Float[Tensor, "b v"]) -> Float[Tensor, "b n w"]:
-        shift_a, scale_a, shift_f, scale_f, gate_a, gate_f = self.modulation(
-            functional.silu(level)
-        )[:, None].chunk(6, -1)
+        shift_a, scale_a, shift_f, scale_f, gate_a, gate_f = self.modulation(functional.silu(level))[:, None].chunk(
+            6, -1
+        )
         normed = self.norms[0](tokens) * (1 + scale_a) + shift_a
         batch, count, width = normed.shape
         query, key, value = (
@@ -52,9 +55,7 @@ class Transformer(AbstractBackbone):
         super().__init__()
         width = spec.width
         self.ports = Ports(grids={}, grid_width=width, bottleneck_width=width, token_width=width, level_width=width)
-        self.blocks = nn.ModuleList(
-            [TokenBlock(width, spec.heads, spec.dropout, width) for _ in range(spec.depth)]
-        )
+        self.blocks = nn.ModuleList([TokenBlock(width, spec.heads, spec.dropout, width) for _ in range(spec.depth)])
 
     def forward(self, streams: Streams, level: Float[Tensor, "b w"]) -> Features:
         assert streams.tokens is not None
@@ -82,7 +83,7 @@ class TransformerSpec(AbstractBackboneSpec):
         return []
 
     def default_plan(self) -> TrainingPlan:
-        return TrainingPlan(steps=3000, batch_size=128)
+        return TrainingPlan(steps=3000, batch_size=128, learning_rate=1e-3)
 
     def build(self, grids: dict[str, tuple[int, ...]]) -> Transformer:
         return Transformer(self)

@@ -1,7 +1,7 @@
 """The paper's U-Net: image latents as channels, scalars painted and by cross-attention, features at the bottleneck."""
 
 import math
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from jaxtyping import Float
@@ -21,11 +21,11 @@ class _Tower(nn.Module):
         super().__init__()
         channels, last = spec.channels, len(spec.channels) - 1
         groups = math.gcd(8, *channels)
-        shared = {
+        shared: dict[str, Any] = {
             "spatial_dims": dimensions, "temb_channels": level_width, "norm_num_groups": groups, "norm_eps": 1e-6,
             "transformer_num_layers": 1, "cross_attention_dim": spec.token_width,
         }  # fmt: skip
-        blocks = {"resblock_updown": False, "with_attn": False}
+        blocks: dict[str, Any] = {"resblock_updown": False, "with_attn": False}
         attention = [index in spec.attention_levels for index in range(len(channels))]
         self.down = nn.ModuleList(
             [
@@ -72,7 +72,7 @@ class _Tower(nn.Module):
 
     def ascend(self, x: Tensor, residuals: list[Tensor], level: Tensor, context: Tensor) -> Tensor:
         for block in self.up:
-            count = len(block.resnets)
+            count = len(block.resnets)  # type: ignore[arg-type]
             residuals, skipped = residuals[:-count], residuals[-count:]
             x = block(hidden_states=x, res_hidden_states_list=skipped, temb=level, context=context)
         return x
@@ -140,7 +140,7 @@ class UNetSpec(AbstractBackboneSpec):
     head_channels: PositiveInt = Field(32, description="channels of an attention head; divides the levels' widths")
     token_width: PositiveInt = Field(96, description="channels of a token")
     token_layers: NonNegativeInt = Field(2, description="attention blocks that fuse tokens and pooled features")
-    dropout: float = Field(0.2, ge=0, lt=1, description="dropout of the fusion's features")
+    dropout: float = Field(0.3, ge=0, lt=1, description="dropout of the fusion's features")
 
     @model_validator(mode="after")
     def _levels_exist(self) -> Self:
@@ -159,7 +159,7 @@ class UNetSpec(AbstractBackboneSpec):
         return []
 
     def default_plan(self) -> TrainingPlan:
-        return TrainingPlan(steps=1200, batch_size=16)
+        return TrainingPlan(steps=700, batch_size=16, learning_rate=5e-4)
 
     def build(self, grids: dict[str, tuple[int, ...]]) -> UNet:
         return UNet(self, grids)

@@ -4,13 +4,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pandas
+import torch
 import typer
 from torch import Tensor
 
 from metavoxel.cohort.bids import read_bids
 from metavoxel.cohort.table import Table, read_table
 from metavoxel.errors import EvidenceError, Problem, RunError
+from metavoxel.images.files import read_grid
 from metavoxel.model import Model
 from metavoxel.train.run import RunFolder, load
 from metavoxel.variables.image import ImageSpec
@@ -34,34 +37,65 @@ def _sampling(**settings: Any) -> dict[str, Any]:
 
 def _pairs(option: str, texts: list[str]) -> dict[str, str]:
     pairs = [text.partition("=") for text in texts]
-    problems = [Problem(option, f"{text!r} must be NAME=VALUE") for text, pair in zip(texts, pairs, strict=True) if not pair[1]]
+    problems = [
+        Problem(option, f"{text!r} must be NAME=VALUE") for text, pair in zip(texts, pairs, strict=True) if not pair[1]
+    ]
     names = [name.strip() for name, _, _ in pairs]
-    problems += [Problem(option, f"{name!r} is given twice") for name in sorted({n for n in names if names.count(n) > 1})]
+    problems += [
+        Problem(option, f"{name!r} is given twice") for name in sorted({n for n in names if names.count(n) > 1})
+    ]
     if problems:
         raise EvidenceError(problems)
     return {name: value.strip() for name, (_, _, value) in zip(names, pairs, strict=True)}
 
 
-def _masks(model: Model, texts: dict[str, str]) -> dict[str, Tensor]:
-    masks = {}
+def _masks(model: Model, texts: dict[str, str], given: dict[str, str]) -> dict[str, Tensor]:
+    masks: dict[str, Tensor] = {}
+    problems = []
     for name, path in texts.items():
-        if name not in model.schema.variables:
-            raise EvidenceError(Problem("--mask", f"no variable {name!r}. Variables: {', '.join(model.names)}"))
-        spec = model.schema.variables[name].spec
+        spec = model.schema.specs.get(name)
         if not isinstance(spec, ImageSpec):
-            raise EvidenceError(Problem("--mask", f"{name!r} is not an image"))
+            images = [other for other, one in model.schema.specs.items() if isinstance(one, ImageSpec)]
+            problems.append(Problem("--mask", f"{name!r} is not an image. Images: {', '.join(images) or 'none'}"))
+            continue
         try:
             masks[name] = spec.parse_mask(path)
+            if name in given:
+                _check_alignment(spec, path, given[name])
         except (ValueError, OSError) as error:
-            raise EvidenceError(Problem(f"--mask {name}", str(error))) from None
+            problems.append(Problem(f"--mask {name}", str(error)))
+    if problems:
+        raise EvidenceError(problems)
     return masks
+
+
+def _check_alignment(spec: ImageSpec, mask: str, image: str) -> None:
+    """Refuse a mask that would mark other voxels than the user sees marked."""
+    same_place = np.allclose(spec.grid(mask).affine, spec.grid(image).affine, atol=0.05)
+    if not same_place or not torch.equal(spec.inside(mask), spec.inside(image)):
+        raise ValueError(
+            f"{mask}: is {read_grid(mask)}, and lies on other voxels than {image}, which is {read_grid(image)}; "
+            "draw the mask on the image itself"
+        )
+
+
+def _claim_folder(folder: Path) -> None:
+    """Make it, before anything is computed for it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be made ({error.strerror}); choose another --output") from None
 
 
 def sample(
     run: RunArgument,
     n: Annotated[int, typer.Option("-n", min=1, help="How many draws.")] = 8,
-    given: Annotated[list[str], typer.Option(help="NAME=VALUE of a known variable: age=30, sex=F, T1w=scan.nii.gz.")] = [],  # noqa: B006
-    mask: Annotated[list[str], typer.Option(help="NAME=FILE: 1 where a given image is known, 0 where to fill in.")] = [],  # noqa: B006
+    given: Annotated[
+        list[str], typer.Option(help="NAME=VALUE of a known variable: age=30, sex=F, T1w=scan.nii.gz.")
+    ] = [],  # noqa: B006
+    mask: Annotated[
+        list[str], typer.Option(help="NAME=FILE: 1 where a given image is known, 0 where to fill in.")
+    ] = [],  # noqa: B006
     output: Annotated[Path | None, typer.Option(help="Folder; by default RUN/samples.")] = None,
     seed: Seed = 0,
     steps: Steps = None,
@@ -73,9 +107,10 @@ def sample(
     model = load(run)
     known = _pairs("--given", given)
     settings = _sampling(steps=steps, solver=solver, eta=eta, conditioning=conditioning)
-    drawn = model.sample(n, known, _masks(model, _pairs("--mask", mask)), seed=seed, **settings)
+    masks = _masks(model, _pairs("--mask", mask), known)
     folder = output or run / "samples"
-    folder.mkdir(parents=True, exist_ok=True)
+    _claim_folder(folder)
+    drawn = model.sample(n, known, masks, seed=seed, **settings)
     rows = []
     for index in range(n):
         row: dict[str, object] = {"sample": index + 1}
@@ -100,9 +135,7 @@ def predict(
     ] = None,
     draws: Annotated[int, typer.Option(min=0, help="0: posterior mean; more: samples, with sd and quantiles.")] = 0,
     evaluations: Annotated[int, typer.Option(min=1, help="Network evaluations of the posterior mean.")] = 4,
-    part: Annotated[
-        str | None, typer.Option(help="Of the run's own cohort, only train, validation or test.")
-    ] = None,
+    part: Annotated[str | None, typer.Option(help="Of the run's own cohort, only train, validation or test.")] = None,
     output: Annotated[Path, typer.Option(help="Table to write.")] = Path("predictions.tsv"),
     seed: Seed = 0,
     steps: Steps = None,
@@ -112,6 +145,9 @@ def predict(
 ) -> None:
     """Predict variables of every row of a table from the others: one row each, in order."""
     model = load(run)
+    if output.is_dir():
+        raise RunError(f"{output}: is a folder; choose another --output")
+    _claim_folder(output.parent)
     rows = _rows(model, RunFolder(run), table, part)
     frame = model.predict(
         rows,
@@ -122,7 +158,6 @@ def predict(
         seed=seed,
         **_sampling(steps=steps, solver=solver, eta=eta, conditioning=conditioning),
     )
-    output.parent.mkdir(parents=True, exist_ok=True)
     frame.to_csv(output, sep="\t", index=False)
     typer.echo(f"{len(frame)} rows: {output}")
 

@@ -83,10 +83,14 @@ def _table(predicted: pandas.DataFrame, known: pandas.DataFrame, truth: Truth, t
         "exact, from the generating factors": (known["sex_p[M]"].to_numpy(float) > 0.5) == male,
         "mean of the training subjects": np.full(len(age), max(male.mean(), 1 - male.mean())),
     }
-    table = Table("", "age: mean absolute error (years)", "sex: accuracy", title=f"{len(age)} held-out phantom subjects")
+    table = Table(
+        "", "age: mean absolute error (years)", "sex: accuracy", title=f"{len(age)} held-out phantom subjects"
+    )
     for name, error in errors.items():
         table.add_row(name, str(bootstrap_mean(error)), str(bootstrap_mean(right[name].astype(float))))
-    table.add_row("exact, expected over the population", f"{truth.bounds.age_mae:.2f}", f"{truth.bounds.sex_accuracy:.2f}")
+    table.add_row(
+        "exact, expected over the population", f"{truth.bounds.age_mae:.2f}", f"{truth.bounds.sex_accuracy:.2f}"
+    )
     ratio = errors["metavoxel, from the image"].mean() / truth.bounds.age_mae
     table.caption = f"Age error is {ratio:.2f} times the least that is possible; brackets are bootstrap 95 % intervals."
     return table
@@ -106,7 +110,8 @@ def _rows(model: Model, rows: object, predicted: pandas.DataFrame, known: pandas
     half = torch.zeros_like(images[0], dtype=torch.bool)
     half[:, : half.shape[1] // 2] = True
     filled = [
-        model.sample(1, {"T1w": image}, {"T1w": half}, seed=row)["T1w"][0] for row, image in zip(shown, images, strict=True)
+        model.sample(1, {"T1w": image}, {"T1w": half}, seed=row)["T1w"][0]
+        for row, image in zip(shown, images, strict=True)
     ]
     drawn = model.sample(SHOWN, seed=0)
     spec = model.schema.variables["sex"].spec
@@ -114,9 +119,7 @@ def _rows(model: Model, rows: object, predicted: pandas.DataFrame, known: pandas
         Picture(drawn["T1w"][k], f"{float(drawn['age'][k]):.0f} {spec.format(drawn['sex'][k])}") for k in range(SHOWN)
     ]
     ages = np.linspace(25, 85, SHOWN).round()
-    sweep = [
-        Picture(model.sample(1, {"age": age, "sex": "F"}, seed=1)["T1w"][0], f"given {age:.0f} F") for age in ages
-    ]
+    sweep = [Picture(model.sample(1, {"age": age, "sex": "F"}, seed=1)["T1w"][0], f"given {age:.0f} F") for age in ages]
     return [
         Row("held out:\ntrue (said)", [Picture(image, text) for image, text in zip(images, captions, strict=True)]),
         Row("reconstructed", [Picture(image, "") for image in rebuilt]),

@@ -3,8 +3,8 @@
 import functools
 import os
 import signal
-from collections.abc import Callable
-from types import FrameType
+from collections.abc import Callable, Mapping
+from types import FrameType, MappingProxyType
 
 import typer
 from rich.console import Console
@@ -50,15 +50,18 @@ def _told(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for _name, _command in {
-    "train": train.train,
-    "sample": ask.sample,
-    "predict": ask.predict,
-    "validate": cohort.validate,
-    "plugins": cohort.plugins,
-    "schema": cohort.schema,
-    "demo": demo.demo,
-}.items():
+COMMANDS: Mapping[str, Callable[..., None]] = MappingProxyType(
+    {
+        "train": train.train,
+        "sample": ask.sample,
+        "predict": ask.predict,
+        "validate": cohort.validate,
+        "plugins": cohort.plugins,
+        "schema": cohort.schema,
+        "demo": demo.demo,
+    }
+)
+for _name, _command in COMMANDS.items():
     app.command(_name)(_told(_command))
 
 

@@ -1,6 +1,7 @@
 """Images to latents by a KL-regularised autoencoder (MetaVoxel 3.1; Rombach et al. 2022, extended to 3-D)."""
 
 import math
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ClassVar, Literal, Self
@@ -8,7 +9,7 @@ from typing import ClassVar, Literal, Self
 import torch
 from jaxtyping import Bool, Float
 from monai.networks.nets import AutoencoderKL
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationInfo, field_validator, model_validator
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
@@ -60,14 +61,14 @@ class KLVAECodec(AbstractLearnedCodec):
 
     def prepare(self, batches: Callable[[], Iterable[Float[Tensor, "b c *s"]]]) -> None:
         """Mean image of the training rows, and the spread around it."""
-        count, total, squares = 0, 0.0, 0.0
+        count, total, squares = 0, torch.zeros(()), torch.zeros(())
         for batch in batches():
             count += len(batch)
             total = total + batch.double().sum(0)
             squares = squares + batch.double().square().sum(0)
-        mean = torch.as_tensor(total) / count
+        mean = total / count
         self.mean_image.copy_(mean)
-        variance = (torch.as_tensor(squares) / count - mean.square()).mean()
+        variance = (squares / count - mean.square()).mean()
         self.contrast.copy_(variance.clamp_min(1e-12).sqrt())
 
     def losses(self, x: Float[Tensor, "b c *s"], *, rng: Rng) -> dict[str, Float[Tensor, ""]]:
@@ -87,14 +88,14 @@ class KLVAECodec(AbstractLearnedCodec):
     def fit(self, batches: Callable[[], Iterable[Float[Tensor, "b c *s"]]]) -> None:
         """Scale the latents over the whole training set, the posterior's own variance included."""
         axes = (0, *range(2, 2 + len(self.code_shape) - 1))
-        count, total, squares = 0, 0.0, 0.0
+        count, total, squares = 0, torch.zeros(()), torch.zeros(())
         for batch in batches():
             mean, sd = self._posterior(batch)
             count += mean.numel() // mean.shape[1]
             total = total + mean.double().sum(axes)
             squares = squares + (mean.double().square() + sd.double().square()).sum(axes)
-        center = torch.as_tensor(total) / count
-        scale = (torch.as_tensor(squares) / count - center.square()).clamp_min(1e-12).sqrt()
+        center = total / count
+        scale = (squares / count - center.square()).clamp_min(1e-12).sqrt()
         self.latent_mean.copy_(center.reshape(self.latent_mean.shape))
         self.latent_scale.copy_(scale.reshape(self.latent_scale.shape))
 
@@ -107,15 +108,16 @@ class KLVAECodec(AbstractLearnedCodec):
         mean, sd = self._posterior(x)
         return Encoded((mean - self.latent_mean) / self.latent_scale, sd / self.latent_scale)
 
-    def decode(self, z: Code) -> Float[Tensor, "b c *s"]:
+    def decode(self, z: Code) -> Float[Tensor, "b 1 *d"]:
         with torch.no_grad():
             image = self.autoencoder.decode(z * self.latent_scale + self.latent_mean).float()
         return image * self.contrast + self.mean_image
 
-    def encode_partial(self, x: Float[Tensor, "b c *s"], known: Bool[Tensor, "b c *s"]) -> tuple[Encoded, Mask]:
+    def encode_partial(self, x: Float[Tensor, "b c *d"], known: Bool[Tensor, "b c *d"]) -> tuple[Encoded, Mask]:
         """The hole is filled from the training mean; a cell is trusted when it and its neighbours are all known.
 
-        The autoencoder's code is not local (its normalisation is global), so the code of the known side shifts with what
+        The autoencoder's code is not local (its normalisation is global), so the code of the known side shifts with
+        what
         fills the hole: training uses this same filling, and what comes out is composited with the known voxels.
         """
         filled = torch.where(known, x, self.mean_image)
@@ -134,8 +136,8 @@ class KLVAESpec(AbstractCodecSpec):
     type: Literal["kl_vae"] = "kl_vae"
     downsampling: Literal[2, 4, 8, 16] = Field(4, description="image voxels a latent cell spans along each axis")
     latent_channels: PositiveInt = Field(8, description="channels of the latent")
-    channels: tuple[PositiveInt, ...] | None = Field(
-        None, description="widths of the levels, log2(downsampling) + 1 of them; by default 16 doubling to at most 64"
+    channels: tuple[PositiveInt, ...] = Field(
+        (), description="widths of the levels, log2(downsampling) + 1 of them; by default 16 doubling to at most 64"
     )
     residual_blocks: PositiveInt = Field(1, description="residual blocks a level")
     kl_weight: float = Field(1e-3, ge=0, description="weight of the KL term, which is a mean over latent cells")
@@ -143,16 +145,27 @@ class KLVAESpec(AbstractCodecSpec):
     batch_size: PositiveInt = Field(2, description="images a step")
     learning_rate: PositiveFloat = Field(1e-3, description="peak learning rate of AdamW")
     weights: Path | None = Field(
-        None, description="safetensors file of a fitted codec (a run's codecs/NAME.safetensors) to use instead of training"
+        None,
+        description="safetensors file of a fitted codec (a run's codecs/NAME.safetensors) to use instead of training",
     )
+
+    @field_validator("weights")
+    @classmethod
+    def _from_the_schema(cls, weights: Path | None, info: ValidationInfo) -> Path | None:
+        """A relative path starts at the schema's folder, where there is one."""
+        if weights is None or not info.context:
+            return weights
+        return Path(os.path.abspath(info.context["folder"] / weights))
 
     @model_validator(mode="after")
     def _one_width_a_level(self) -> Self:
         levels = int(math.log2(self.downsampling)) + 1
-        if self.channels is None:
+        if not self.channels:
             object.__setattr__(self, "channels", tuple(min(16 * 2**level, 64) for level in range(levels)))
         elif len(self.channels) != levels:
-            raise ValueError(f"downsampling {self.downsampling} needs {levels} channel widths, not {len(self.channels)}")
+            raise ValueError(
+                f"downsampling {self.downsampling} needs {levels} channel widths, not {len(self.channels)}"
+            )
         return self
 
     def grid_multiple(self) -> int:

@@ -63,7 +63,9 @@ class LinearSpec(AbstractCodecSpec):
         "standard", description="'standard': mean 0, sd 1 over the training rows; 'range': the range to [-1, 1]"
     )
     range: tuple[float, float] | None = Field(None, description="values that become -1 and 1 (in the variable's unit)")
-    transform: Literal["log"] | None = Field(None, description="'log' takes the natural logarithm first (values above 0)")
+    transform: Literal["log"] | None = Field(
+        None, description="'log' takes the natural logarithm first (values above 0)"
+    )
 
     def build(self, data_shape: tuple[int, ...]) -> LinearCodec:
         logarithm = self.transform == "log"
@@ -74,6 +76,10 @@ class LinearSpec(AbstractCodecSpec):
         return LinearCodec(logarithm=logarithm, center=(low + high) / 2, scale=(high - low) / 2, fitted=True)
 
     def problems(self) -> list[str]:
+        if self.range is not None and not (all(map(math.isfinite, self.range)) and self.range[0] < self.range[1]):
+            return [f"range must be finite and rise: [low, high], not {list(self.range)}"]
+        if self.range is not None and self.transform == "log" and self.range[0] <= 0:
+            return [f"transform 'log' needs a range above 0, not {list(self.range)}"]
         if self.scale == "range" and self.range is None:
             return ["scale 'range' needs the variable's range: [low, high]"]
         return []

@@ -43,6 +43,8 @@ def draw_sheet(rows: Sequence[Row], path: Path) -> None:
             axis.set_title(picture.caption, color="white", fontsize=8, pad=2)
         line[0].text(-0.08, 0.5, row.title, color="white", fontsize=9, ha="right", va="center",
                      transform=line[0].transAxes)  # fmt: skip
-    figure.subplots_adjust(left=1.5 / (1.6 * columns + 1.5), right=0.995, top=0.965, bottom=0.005, wspace=0.02, hspace=0.16)
+    figure.subplots_adjust(
+        left=1.5 / (1.6 * columns + 1.5), right=0.995, top=0.965, bottom=0.005, wspace=0.02, hspace=0.16
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110, facecolor="black")

@@ -6,7 +6,6 @@ import numpy as np
 from jaxtyping import Float64
 
 
-
 class Estimate(NamedTuple):
     """A mean over subjects and its bootstrap 95 % interval."""
 

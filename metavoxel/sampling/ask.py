@@ -1,15 +1,16 @@
 """Asking a model: batches bounded by memory, answers that do not depend on them."""
 
 import math
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Literal, final, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metavoxel.errors import EvidenceError
+from metavoxel.errors import EvidenceError, Problem
 from metavoxel.joint import JointModel
 from metavoxel.rng import Rng, stream_key
 from metavoxel.sampling.conditioning import AbstractConditioning, Clean, Replace
@@ -17,7 +18,7 @@ from metavoxel.sampling.evidence import Given
 from metavoxel.sampling.path import Question, denoising_path, read_out
 from metavoxel.sampling.solvers import DDIM, AbstractSolver, DPMSolver2M
 from metavoxel.sampling.times import GridName, time_grid
-from metavoxel.typing import Code
+from metavoxel.typing import AnyCode
 
 ConditioningName = Literal["clean", "replace", "repaint"]
 SolverName = Literal["dpmpp_2m", "ddim"]
@@ -47,6 +48,25 @@ class Sampling:
     conditioning: ConditioningName = "clean"
     resamplings: int = 10
     jump: int = 1
+
+    def problems(self) -> list[Problem]:
+        """Settings that are not there, or that contradict each other."""
+        choices = {"solver": SolverName, "grid": GridName, "conditioning": ConditioningName}
+        problems = [
+            Problem(name, f"{getattr(self, name)!r} is not one of {', '.join(get_args(names))}")
+            for name, names in choices.items()
+            if getattr(self, name) not in get_args(names)
+        ]
+        problems += [
+            Problem(name, f"must be at least 1, not {getattr(self, name)}")
+            for name in ("steps", "resamplings", "jump")
+            if getattr(self, name) < 1
+        ]
+        if not 0 <= self.eta <= 1:
+            problems.append(Problem("eta", f"must be between 0 and 1, not {self.eta}"))
+        if self.eta and self.solver != "ddim":
+            problems.append(Problem("eta", "is a setting of the solver ddim; choose that, or leave eta out"))
+        return problems
 
     def parts(self) -> tuple[AbstractSolver, AbstractConditioning]:
         """Solver and conditioning of these names."""
@@ -91,21 +111,19 @@ def sample_codes(
     sampling: Sampling,
     *,
     marginal: Collection[str] = (),
-) -> dict[str, Code]:
+) -> dict[str, AnyCode]:
     """One draw a row of every unknown variable that is not ``marginal``, from p(unknown | given)."""
     solver, conditioning = sampling.parts()
     unknown = [kernel for name, kernel in model.kernels.items() if name not in given and name not in marginal]
     grid = time_grid(sampling.grid, sampling.steps, unknown or list(model.kernels.values()))
     model.eval()
-    drawn: dict[str, list[Code]] = {name: [] for name in model.kernels}
+    drawn: dict[str, list[AnyCode]] = {name: [] for name in model.kernels}
     for rows in _chunks(model, len(rng)):
-        states: dict[str, Code] = {}
         question = _question(model, given, marginal, rng, rows)
-        for states in denoising_path(model.denoise, question, grid, solver=solver, conditioning=conditioning):
-            pass
-        for name, state in states.items():
+        path = denoising_path(model.denoise, question, grid, solver=solver, conditioning=conditioning)
+        for name, state in deque(path, maxlen=1).pop().items():
             drawn[name].append(state)
-    return {name: torch.cat(parts) for name, parts in drawn.items()}
+    return {name: _joined(parts, model, name) for name, parts in drawn.items()}
 
 
 @torch.inference_mode()
@@ -114,13 +132,18 @@ def posterior_means(
 ) -> dict[str, Float[Tensor, "b c *s"]]:
     """E[code | given] of every variable's marginal, in ``evaluations`` network evaluations."""
     model.eval()
-    found: dict[str, list[Code]] = {name: [] for name in model.kernels}
+    found: dict[str, list[AnyCode]] = {name: [] for name in model.kernels}
     for rows in _chunks(model, len(rng)):
         question = _question(model, given, (), rng, rows)
         means = read_out(model.denoise, question, conditioning=Clean(), evaluations=evaluations)
         for name, mean in means.items():
             found[name].append(mean)
-    return {name: torch.cat(parts) for name, parts in found.items()}
+    return {name: _joined(parts, model, name) for name, parts in found.items()}
+
+
+def _joined(parts: Sequence[Code], model: JointModel, name: str) -> Code:
+    """One batch of several, or of none."""
+    return torch.cat([torch.zeros(0, *model.code_shapes[name], device=model.time_tags.device), *parts])
 
 
 def check_conditioning(times: str, name: ConditioningName) -> None:

@@ -38,7 +38,8 @@ class Clean(AbstractConditioning):
     """Known cells at their own t = 0: exact, for models trained with a time for each variable. Final.
 
     A value with noise of standard deviation sd is held, unnoised, as the state sqrt(alpha_bar) y of the time where
-    (1 - alpha_bar) / alpha_bar = sd squared: there it is as uncertain as the measurement. Noising it as well would count
+    (1 - alpha_bar) / alpha_bar = sd squared: there it is as uncertain as the measurement. Noising it as well would
+    count
     the noise twice.
     """
 
@@ -65,10 +66,11 @@ def _time_of(kernel: AbstractKernel, log_snr: Float64[Tensor, "b"]) -> Float64[T
 
 
 class Replace(AbstractConditioning):
-    """The paper's (MetaVoxel 3.2): known cells overwritten by their own noised value each step; RePaint with more passes.
+    """The paper's (MetaVoxel 3.2): known cells overwritten by their own noised value; RePaint with more passes.
 
     With one pass it is biased even for a perfect network, at any number of steps. ``resamplings`` passes over each
-    stretch of ``jump`` steps (Lugmayr et al. 2022) lessen the bias and cost as many times more. Kept to compare with the
+    stretch of ``jump`` steps (Lugmayr et al. 2022) lessen the bias and cost as many times more. Kept to compare with
+    the
     paper, and for models that have one shared time, which know no other way. Final.
     """
 

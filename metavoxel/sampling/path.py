@@ -13,9 +13,9 @@ from metavoxel.rng import Rng
 from metavoxel.sampling.conditioning import AbstractConditioning
 from metavoxel.sampling.evidence import Given
 from metavoxel.sampling.solvers import AbstractSolver, Belief
-from metavoxel.typing import Code, Mask, Time
+from metavoxel.typing import AnyCode, AnyMask, AnyTime, Code
 
-Denoiser = Callable[[Mapping[str, Code], Mapping[str, Time], Mapping[str, Mask]], Mapping[str, Code]]
+Denoiser = Callable[[Mapping[str, AnyCode], Mapping[str, AnyTime], Mapping[str, AnyMask]], Mapping[str, AnyCode]]
 """(states, times, observed) to E[x_0 | states] of every variable: a joint model's ``denoise``, or an exact one."""
 
 
@@ -46,7 +46,7 @@ def denoising_path(
     *,
     solver: AbstractSolver,
     conditioning: AbstractConditioning,
-) -> Iterator[dict[str, Code]]:
+) -> Iterator[dict[str, AnyCode]]:
     """States after each move along the grid, the last at t = 0 with what was given put back exactly.
 
     Raises:
@@ -66,16 +66,16 @@ def denoising_path(
         moving = [name for name in kernels if name not in held and name not in question.marginal]
         if stop < start:
             for name in moving:
-                states[name] = kernels[name].renoise(
-                    states[name], t.expand(rows), s.expand(rows), rng=rngs[name]
-                )
+                states[name] = kernels[name].renoise(states[name], t.expand(rows), s.expand(rows), rng=rngs[name])
             beliefs.clear()
             continue
         entered, times, observed = enter(question, states, t, conditioning, rngs)
         x0_hats = denoiser(entered, times, observed)
         for name in moving:
             if not torch.isfinite(x0_hats[name]).all():
-                raise NumericalError(f"variable {name!r}: the network's belief is not finite at step {number + 1} (t = {t:.4g})")
+                raise NumericalError(
+                    f"variable {name!r}: the network's belief is not finite at step {number + 1} (t = {t:.4g})"
+                )
             move = solver.transition(kernels[name], x0_hats[name], entered[name], t, s, beliefs.get(name))
             beliefs[name] = Belief(x0_hats[name], t)
             states[name] = move.sample(rngs[name])
@@ -86,15 +86,15 @@ def denoising_path(
 
 def enter(
     question: Question,
-    states: Mapping[str, Code],
+    states: Mapping[str, AnyCode],
     t: Float64[Tensor, ""],
     conditioning: AbstractConditioning,
     rngs: Mapping[str, Rng],
-) -> tuple[dict[str, Code], dict[str, Time], dict[str, Mask]]:
+) -> tuple[dict[str, AnyCode], dict[str, AnyTime], dict[str, AnyMask]]:
     """What the network sees when the unknown variables are at time t."""
-    entered: dict[str, Code] = {}
-    times: dict[str, Time] = {}
-    observed: dict[str, Mask] = {}
+    entered: dict[str, AnyCode] = {}
+    times: dict[str, AnyTime] = {}
+    observed: dict[str, AnyMask] = {}
     for name, state in states.items():
         time = torch.ones_like(t) if name in question.marginal else t
         if name in question.given:
@@ -117,7 +117,7 @@ def _put_back(state: Code, given: Given | None) -> Code:
 
 def read_out(
     denoiser: Denoiser, question: Question, *, conditioning: AbstractConditioning, evaluations: int
-) -> dict[str, Code]:
+) -> dict[str, AnyCode]:
     """E[x_0 | evidence] of every variable: its marginal, from ``evaluations`` prior states at t = 1 and no walk.
 
     The mean is taken in code space: class probabilities for a category; for a real code the posterior mean, as long as
@@ -125,7 +125,7 @@ def read_out(
     """
     rngs = {name: question.rng.fork(name) for name in question.kernels}
     one = torch.ones((), dtype=torch.float64)
-    total: dict[str, Code] = {}
+    total: dict[str, AnyCode] = {}
     for _ in range(evaluations):
         states = {
             name: kernel.prior((len(question.rng), *question.shapes[name]), rng=rngs[name], like=question.like)

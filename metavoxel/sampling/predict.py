@@ -18,9 +18,7 @@ def category_labels(spec: AbstractVariableSpec, codec: AbstractCodec) -> list[st
     return [str(spec.format(value)) for value in codec.decode(torch.eye(codec.code_shape[0]))]
 
 
-def mean_cells(
-    name: str, spec: AbstractVariableSpec, codec: AbstractCodec, mean: Code
-) -> list[dict[str, object]]:
+def mean_cells(name: str, spec: AbstractVariableSpec, codec: AbstractCodec, mean: Code) -> list[dict[str, object]]:
     """Cells of a posterior mean in code space, one dictionary a row.
 
     A number is the decoded mean of its code (under a logarithm, the geometric mean); its spread stays empty, for one
@@ -60,6 +58,9 @@ def _category_cells(
 ) -> list[dict[str, object]]:
     labels = category_labels(spec, codec)
     return [
-        {name: labels[int(row.argmax())], **{f"{name}_p[{label}]": round(float(p), 6) for label, p in zip(labels, row, strict=True)}}
+        {
+            name: labels[int(row.argmax())],
+            **{f"{name}_p[{label}]": round(float(p), 6) for label, p in zip(labels, row, strict=True)},
+        }
         for row in probabilities.double()
     ]

@@ -29,7 +29,7 @@ def json_schema(registry: Registry) -> dict[str, Any]:
         for part, kind in PARTS.items():
             definition["properties"][part] = {
                 "description": f"{part} of this variable, by name with its settings; by default its type's own",
-                "anyOf": [{"type": "string", "enum": registry.names(kind)}, {"type": "object"}, *branches(kind)],
+                "anyOf": [{"type": "string", "enum": registry.names(kind)}, *branches(kind)],
             }
         definition.setdefault("required", []).append("type")
     return {
@@ -46,7 +46,10 @@ def json_schema(registry: Registry) -> dict[str, Any]:
                 "minProperties": 1,
                 "additionalProperties": {"oneOf": branches("variables")},
             },
-            "backbone": {"description": "the network that all variables share", "oneOf": branches("backbones")},
+            "backbone": {
+                "description": "the network that all variables share",
+                "anyOf": [{"type": "string", "enum": registry.names("backbones")}, *branches("backbones")],
+            },
         },
         "$defs": shared,
     }

@@ -1,6 +1,7 @@
 """Reading a schema in two passes: names to installed types, then each type's own settings; every problem at once."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,8 +17,10 @@ from metavoxel.variables.base import AbstractVariableSpec, Parts
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
-SECTIONS = {"cohort": CohortSettings, "diffusion": DiffusionSettings, "training": TrainingSettings}
+SECTIONS: dict[str, type[BaseModel]] = {"cohort": CohortSettings, "diffusion": DiffusionSettings, "training": TrainingSettings}
 PARTS = {"codec": "codecs", "kernel": "kernels", "adapter": "adapters"}
+
+_BOOLEAN, _MERGE = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:merge"
 
 
 def load_schema(path: Path | str, registry: Registry | None = None) -> Schema:
@@ -33,22 +36,42 @@ def load_schema(path: Path | str, registry: Registry | None = None) -> Schema:
         raise SchemaError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise SchemaError(f"{path}: is a folder; give the schema's YAML file") from None
+    except OSError as error:
+        raise SchemaError(f"{path}: cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SchemaError(f"{path}: not valid YAML: {error}") from None
+    except RecursionError:
+        raise SchemaError(f"{path}: not valid YAML: nested too deeply") from None
     return parse_schema(raw, folder=path.parent, registry=registry)
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """A safe loader that refuses a key given twice, of which YAML would keep the last in silence. Final."""
+    """A safe loader of plain data, but for two traps. Final.
+
+    A key given twice is refused: YAML would keep the last in silence. And the words yes, no, on and off are text, as
+    they are since YAML 1.2: they are labels in many a table.
+    """
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own name and type)
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOLEAN]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[object] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if key_node.tag == _MERGE:
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a word", key_node.start_mark)
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+_UniqueKeyLoader.add_implicit_resolver(_BOOLEAN, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
 def parse_schema(raw: object, *, folder: Path, registry: Registry | None = None) -> Schema:
@@ -109,16 +132,18 @@ class _Reader:
         known = [*SECTIONS, "variables", "backbone"]
         for name in sections:
             if name not in known:
-                self._refuse(name, f"not a section of a schema.{did_you_mean(name, known)} Sections: {', '.join(known)}")
+                self._refuse(
+                    name, f"not a section of a schema.{did_you_mean(name, known)} Sections: {', '.join(known)}"
+                )
         for name in ("cohort", "variables"):
             if name not in sections:
                 self._refuse(name, "this section is missing")
         read: dict[str, Any] = {}
         for name, settings in SECTIONS.items():
-            given = self._mapping(sections.get(name, {}), name)
+            given = self._mapping(sections.get(name) or {}, name)
             if given is not None and (name != "cohort" or "cohort" in sections):
                 read[name] = self._validate(settings, given, name)
-        variables = self._variables(sections.get("variables", {}))
+        variables = self._variables(sections["variables"]) if "variables" in sections else {}
         spatial = any(variable.spec.spatial for variable in variables.values())
         backbone = self._backbone(sections.get("backbone"), spatial)
         if self.problems or backbone is None:
@@ -127,7 +152,9 @@ class _Reader:
         return Schema(variables=variables, backbone=backbone, folder=self._folder, **read)
 
     def _variables(self, raw: object) -> dict[str, Variable]:
-        given = self._mapping(raw, "variables") or {}
+        given = self._mapping({} if raw is None else raw, "variables")
+        if given is None:
+            return {}
         if not given:
             self._refuse("variables", "name at least one variable")
         read = {name: self._variable(name, settings) for name, settings in given.items()}
@@ -136,7 +163,9 @@ class _Reader:
     def _variable(self, name: str, raw: object) -> Variable | None:
         where = f"variables.{name}"
         if not name.replace("_", "").isalnum():
-            self._refuse(where, "a variable's name is made of letters, digits and _ (use 'column' for the table's name)")
+            self._refuse(
+                where, "a variable's name is made of letters, digits and _ (use 'column' for the table's name)"
+            )
         settings = self._mapping(raw, where)
         if settings is None:
             return None
@@ -150,11 +179,11 @@ class _Reader:
             if chosen is None:
                 return None
             parts = parts._replace(**{part: chosen})
-        self._check_parts(name, parts)
+        self._check_parts(name, spec, parts)
         return Variable(spec, parts)
 
     def _part(self, part: str, raw: object, default: BaseModel, where: str) -> Any:
-        """A part chosen by name; settings that are not given are those that the variable's type chose, if of one type."""
+        """A part chosen by name. Of the type that the variable chose, settings not given are as it chose."""
         if isinstance(raw, str):
             raw = {"type": raw}
         given = self._mapping(raw, where)
@@ -165,11 +194,13 @@ class _Reader:
             given = {**default.model_dump(exclude_unset=True), "type": chosen["type"], **given}
         return self._typed(PARTS[part], given, where)
 
-    def _check_parts(self, name: str, parts: Parts) -> None:
+    def _check_parts(self, name: str, spec: AbstractVariableSpec, parts: Parts) -> None:
         where = f"variables.{name}"
         for part in ("codec", "kernel"):
             for problem in getattr(parts, part).problems():
                 self._refuse(f"{where}.{part}", problem)
+        for problem in spec.problems(parts):
+            self._refuse(where, problem)
         if parts.codec.support != parts.kernel.support:
             self._refuse(
                 f"{where}.kernel",
@@ -178,6 +209,7 @@ class _Reader:
             )
 
     def _backbone(self, raw: object, spatial: bool) -> AbstractBackboneSpec | None:
+        raw = {"type": raw} if isinstance(raw, str) else raw
         given = {} if raw is None else self._mapping(raw, "backbone")
         if given is None:
             return None
@@ -189,7 +221,7 @@ class _Reader:
     def _cross_check(
         self, variables: Mapping[str, Variable], backbone: AbstractBackboneSpec, cohort: CohortSettings
     ) -> None:
-        grids = {name: () for name, variable in variables.items() if variable.spec.spatial}
+        grids: dict[str, tuple[int, ...]] = {name: () for name, variable in variables.items() if variable.spec.spatial}
         for problem in backbone.problems(grids):
             self._refuse("backbone", problem)
         for name, variable in variables.items():

@@ -1,13 +1,24 @@
 """The sections of a schema that are not variables: where the cohort is, how diffusion and training run."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+_TOKENS = {"type": "array", "items": {"type": ["string", "number"]}}
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class SplitSettings(_Section):
@@ -19,7 +30,8 @@ class SplitSettings(_Section):
     seed: int = Field(0, description="seed of the draw")
     stratify: list[str] = Field([], description="variables whose distribution is kept alike between the parts")
     column: str | None = Field(
-        None, description="column of the table that says 'train', 'validation' or 'test' for every row, instead of a draw"
+        None,
+        description="column of the table that says 'train', 'validation' or 'test' for every row, instead of a draw",
     )
 
     @model_validator(mode="after")
@@ -36,8 +48,18 @@ class CohortSettings(_Section):
     table: Path | None = Field(None, description="CSV or TSV file, one row a scan; relative to the schema's folder")
     bids: Path | None = Field(None, description="BIDS folder; relative to the schema's folder")
     subject: str = Field("participant_id", description="column that names the subject")
-    missing: list[str] = Field(["", "n/a", "NA", "NaN", "nan"], description="cells with these texts are missing")
+    missing: Annotated[list[str], WithJsonSchema(_TOKENS)] = Field(
+        ["", "n/a", "NA", "NaN", "nan"], description="cells with these texts are missing"
+    )
     split: SplitSettings = Field(default_factory=SplitSettings, description="train, validation and test subjects")
+
+    @field_validator("missing", mode="before")
+    @classmethod
+    def _as_text(cls, missing: object) -> object:
+        """Codes such as -999 may be written as numbers."""
+        if isinstance(missing, list):
+            return [str(token) if type(token) in (int, float) else token for token in missing]
+        return missing
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -51,8 +73,8 @@ class DiffusionSettings(_Section):
 
     times: Literal["evidence", "shared"] = Field(
         "evidence",
-        description="'evidence': every variable has its own time, with clean and absent corners, so that any subset can "
-        "be given; 'shared': one time for all variables, as in the paper (rows with missing cells are dropped)",
+        description="'evidence': every variable has its own time, with clean and absent corners, so that any subset "
+        "can be given; 'shared': one time for all variables, as in the paper (rows with missing cells are dropped)",
     )
 
 
@@ -63,8 +85,10 @@ class TrainingSettings(_Section):
     batch_size: PositiveInt | None = Field(
         None, description="rows a step, over all devices; by default chosen from the backbone"
     )
-    learning_rate: PositiveFloat = Field(1e-3, description="peak learning rate of AdamW")
-    weight_decay: float = Field(0.05, ge=0, description="decoupled weight decay of AdamW")
+    learning_rate: PositiveFloat | None = Field(
+        None, description="peak learning rate of AdamW; by default chosen from the backbone"
+    )
+    weight_decay: float = Field(0.1, ge=0, description="decoupled weight decay of AdamW")
     warm_up: int = Field(100, ge=0, description="steps over which the learning rate rises; it then falls as a cosine")
     clip: PositiveFloat = Field(1.0, description="largest norm of the gradient")
     ema: float = Field(0.995, ge=0, lt=1, description="decay of the moving average of the weights, warmed up")

@@ -28,7 +28,7 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
         RunError: no such file, or not a whole one.
     """
     try:
-        with safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
+        with safe_open(path, "pt") as file:
             numbers = json.loads((file.metadata() or {}).get("numbers", "{}"))
         return load_file(path), numbers
     except FileNotFoundError:

@@ -17,7 +17,9 @@ READ_BATCH = 8
 CHECKPOINT_EVERY = 200
 
 
-def batches(cohort: Cohort, name: str, rows: Int64[Tensor, "n"], device: torch.device) -> Callable[[], Iterable[Tensor]]:
+def batches(
+    cohort: Cohort, name: str, rows: Int64[Tensor, "n"], device: torch.device
+) -> Callable[[], Iterable[Tensor]]:
     """Walk the present values of these rows, a few at a time."""
     present = rows[cohort.columns[name].present[rows]]
     size = READ_BATCH if cohort.variables[name].lazy else len(present)
@@ -29,7 +31,9 @@ def batches(cohort: Cohort, name: str, rows: Int64[Tensor, "n"], device: torch.d
     return walk
 
 
-def fit_codec(name: str, codec: AbstractCodec, cohort: Cohort, fabric: Fabric, *, seed: int, checkpoint: Path) -> Iterator[Step]:
+def fit_codec(
+    name: str, codec: AbstractCodec, cohort: Cohort, fabric: Fabric, *, seed: int, checkpoint: Path
+) -> Iterator[Step]:
     """Fit one codec on the training rows; a learned one yields its steps, and leaves a checkpoint to resume from."""
     walk = batches(cohort, name, cohort.parts["train"], fabric.device)
     codec.to(fabric.device)

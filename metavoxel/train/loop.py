@@ -121,5 +121,5 @@ def whole() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-    for number in waiting:
-        signal.raise_signal(number)
+    for pending in waiting:
+        signal.raise_signal(pending)

@@ -11,7 +11,7 @@ from metavoxel.joint import JointModel
 from metavoxel.rng import Rng
 from metavoxel.train.codes import CodeBank
 from metavoxel.train.times import RowTimes
-from metavoxel.typing import Code, Mask, Time
+from metavoxel.typing import AnyCode, AnyMask, AnyTime
 
 PARTIAL_SHARE = 0.25
 
@@ -19,11 +19,11 @@ PARTIAL_SHARE = 0.25
 class Corrupted(NamedTuple):
     """A batch as the network sees it. ``counts`` marks the cells whose loss counts: present, and not observed."""
 
-    states: dict[str, Code]
-    times: dict[str, Time]
-    observed: dict[str, Mask]
+    states: dict[str, AnyCode]
+    times: dict[str, AnyTime]
+    observed: dict[str, AnyMask]
     targets: dict[str, Tensor]
-    counts: dict[str, Mask]
+    counts: dict[str, AnyMask]
 
 
 def corrupt(

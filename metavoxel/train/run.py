@@ -101,9 +101,7 @@ def versions(schema: Schema, registry: Registry) -> dict[str, str]:
 
 def build_codecs(schema: Schema) -> dict[str, AbstractCodec]:
     """Fresh codecs of all variables."""
-    return {
-        name: variable.parts.codec.build(variable.spec.data_shape) for name, variable in schema.variables.items()
-    }
+    return {name: variable.parts.codec.build(variable.spec.data_shape) for name, variable in schema.variables.items()}
 
 
 def build_joint(schema: Schema, codecs: Mapping[str, AbstractCodec]) -> JointModel:
@@ -123,13 +121,17 @@ def load(path: Path | str, *, registry: Registry | None = None, device: str = "c
     registry = registry or load_registry()
     record = folder.read_record()
     if not folder.weights.exists():
-        raise RunError(f"{path}: its training has not finished; continue it with: metavoxel train SCHEMA --output {path} --resume")
+        raise RunError(
+            f"{path}: its training has not finished; continue it with: metavoxel train SCHEMA --output {path} --resume"
+        )
     _check_plugins(folder, record, registry)
     try:
         schema = load_schema(folder.schema, registry)
         codecs = build_codecs(_without_outside_weights(schema))
     except SchemaError as error:
-        raise RunError([Problem(f"{folder.schema}: {problem.where}", problem.what) for problem in error.problems]) from error
+        raise RunError(
+            [Problem(f"{folder.schema}: {problem.where}", problem.what) for problem in error.problems]
+        ) from error
     joint = build_joint(schema, codecs)
     for name, codec in codecs.items():
         load_module(codec, folder.codec(name))
@@ -164,5 +166,3 @@ def _check_plugins(folder: RunFolder, record: Mapping[str, Any], registry: Regis
             problems.append(Problem(str(folder.path), f"{what}: pip install '{distribution}=={version}'"))
     if problems:
         raise RunError(problems)
-
-

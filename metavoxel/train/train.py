@@ -131,7 +131,9 @@ def _begin(
     if resume:
         record = folder.read_record()
         if folder.schema.read_text(encoding="utf-8") != text:
-            raise RunError(f"{folder.path}: was started with another schema; resume with that, or choose another --output")
+            raise RunError(
+                f"{folder.path}: was started with another schema; resume with that, or choose another --output"
+            )
         if record["cohort"] != cohort.fingerprint:
             raise RunError(f"{folder.path}: the cohort has changed since it was started; start a new run")
         return record
@@ -203,7 +205,7 @@ def _codes(
     path = folder.codes(name, key)
     if not path.exists():
         tensors: dict[str, Tensor] = {}
-        for done, total, tensors in encode_column(
+        for done, total, encoded in encode_column(
             name,
             cohort,
             codec,
@@ -212,6 +214,7 @@ def _codes(
             seed=seed,
             device=str(fabric.device),
         ):
+            tensors = encoded
             yield Progress(f"codes {name}", done, total, {})
         if fabric.is_global_zero:
             save_bank(tensors, path)
@@ -238,7 +241,12 @@ def _joint(
     default = schema.backbone.default_plan()
     steps = settings.steps or default.steps
     plan = Optimisation(
-        steps, settings.learning_rate, settings.weight_decay, settings.warm_up, settings.clip, settings.ema,
+        steps,
+        settings.learning_rate or default.learning_rate,
+        settings.weight_decay,
+        settings.warm_up,
+        settings.clip,
+        settings.ema,
         settings.seed,
     )
     optimiser = Optimiser(fabric, joint, plan)

@@ -41,7 +41,9 @@ class AbstractVariableSpec(BaseModel, ABC):
 
     type: str
     column: str | None = Field(None, description="column of the table; by default the variable's own name")
-    weight: PositiveFloat = Field(1.0, description="factor of this variable's term in the training loss (no unit)")
+    weight: PositiveFloat = Field(
+        1.0, allow_inf_nan=False, description="factor of this variable's term in the training loss (no unit)"
+    )
 
     @property
     @abstractmethod
@@ -51,6 +53,10 @@ class AbstractVariableSpec(BaseModel, ABC):
     @abstractmethod
     def parts(self) -> Parts:
         """Codec, kernel and adapter that suit this type; a schema may override each by name."""
+
+    def problems(self, parts: Parts) -> list[str]:
+        """What is wrong with these parts for this variable, in words; nothing when they fit."""
+        return []
 
     def locate(self, name: str, row: Mapping[str, str], folder: Path) -> str:
         """The cell of one row of the table: here the column's own text. ``folder`` is where relative paths start.

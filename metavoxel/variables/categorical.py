@@ -1,15 +1,24 @@
 """Labels without order: sex, site, diagnosis."""
 
-from typing import Literal, Self
+from datetime import date
+from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, WithJsonSchema, field_validator, model_validator
 from torch import Tensor
 
 from metavoxel.adapters.token import TokenAdapterSpec
 from metavoxel.codecs.onehot import OneHotSpec
 from metavoxel.kernels.d3pm import UniformD3PMKernel
 from metavoxel.variables.base import AbstractVariableSpec, Blank, Parts
+
+_CATEGORIES = {
+    "anyOf": [
+        {"type": "array", "items": {"type": ["string", "number"]}, "minItems": 2},
+        {"type": "object", "additionalProperties": {"type": ["string", "number"]}, "minProperties": 2},
+    ]
+}
+"""What ``categories`` may look like in a schema file."""
 
 
 def _same(cell: str, code: str) -> bool:
@@ -26,7 +35,7 @@ class CategoricalSpec(AbstractVariableSpec):
     """One of K labels. Its code is one-hot, its kernel discrete diffusion."""
 
     type: Literal["categorical"] = "categorical"
-    categories: dict[str, str] = Field(
+    categories: Annotated[dict[str, str], WithJsonSchema(_CATEGORIES)] = Field(
         description="labels, as a list [F, M], or with the table's codes {male: 1, female: 2}", min_length=2
     )
     valid: tuple[float, float] | None = Field(
@@ -36,6 +45,10 @@ class CategoricalSpec(AbstractVariableSpec):
     @field_validator("categories", mode="before")
     @classmethod
     def _as_codes(cls, categories: object) -> object:
+        labels = [*categories, *categories.values()] if isinstance(categories, dict) else categories
+        for label in labels if isinstance(labels, list | tuple) else ():
+            if isinstance(label, bool) or not isinstance(label, str | int | float | date):
+                raise ValueError(f"{label!r} is no text or number; write it in quotation marks, as the table has it")
         if isinstance(categories, list | tuple):
             if len(set(map(str, categories))) < len(categories):
                 raise ValueError(f"labels must differ, got {list(categories)}")
@@ -64,6 +77,11 @@ class CategoricalSpec(AbstractVariableSpec):
     def parts(self) -> Parts:
         return Parts(OneHotSpec(categories=len(self.categories)), UniformD3PMKernel(), TokenAdapterSpec())
 
+    def problems(self, parts: Parts) -> list[str]:
+        if isinstance(parts.codec, OneHotSpec) and parts.codec.categories != len(self.categories):
+            return [f"codec 'onehot' has {parts.codec.categories} categories, and the variable {len(self.categories)}"]
+        return []
+
     def parse(self, cell: str) -> Tensor | Blank:
         """A code of the table, or a label itself, to the label's index."""
         for index, (label, code) in enumerate(self.categories.items()):
@@ -77,9 +95,7 @@ class CategoricalSpec(AbstractVariableSpec):
             else:
                 if not self.valid[0] <= value <= self.valid[1]:
                     return Blank(f"outside valid [{self.valid[0]:g}, {self.valid[1]:g}]")
-        known = ", ".join(
-            label if label == code else f"{label} ({code})" for label, code in self.categories.items()
-        )
+        known = ", ".join(label if label == code else f"{label} ({code})" for label, code in self.categories.items())
         return Blank(f"unknown category (known: {known})")
 
     def format(self, value: Tensor) -> str:

@@ -20,8 +20,8 @@ class ContinuousSpec(AbstractVariableSpec):
     range: tuple[float, float] | None = Field(None, description="usual values [low, high]; scales, does not forbid")
     valid: tuple[float, float] | None = Field(
         None,
-        description="values outside [low, high] count as missing; by default the range widened by half its width on each "
-        "side (in the logarithm under 'transform: log')",
+        description="values outside [low, high] count as missing; by default the range widened by half its width on "
+        "each side (in the logarithm under 'transform: log')",
     )
     transform: Literal["log"] | None = Field(None, description="'log' for skewed values above 0: ages, volumes, scores")
     unit: str | None = Field(None, description="unit of the column, for tables and figures")
@@ -32,6 +32,8 @@ class ContinuousSpec(AbstractVariableSpec):
             ends = getattr(self, name)
             if ends is not None and not ends[0] < ends[1]:
                 raise ValueError(f"{name} must rise: [low, high], not {list(ends)}")
+            if name == "range" and ends is not None and not all(map(math.isfinite, ends)):
+                raise ValueError(f"range must be finite, not {list(ends)}")
             if name == "range" and ends is not None and self.transform == "log" and ends[0] <= 0:
                 raise ValueError(f"'transform: log' needs a range above 0, not {list(ends)}")
         return self
@@ -56,13 +58,15 @@ class ContinuousSpec(AbstractVariableSpec):
 
     def parse(self, cell: str) -> Tensor | Blank:
         try:
-            value = float(cell)
+            written = float(cell)
         except ValueError:
             raise ValueError(f"{cell!r} is not a number. Add it to cohort.missing if it means missing") from None
+        # The limits are those of the number as written, ends included; infinity and zero are what it rounds to.
+        value = torch.tensor(written, dtype=torch.float32)
         low, high = self.limits()
-        if not math.isfinite(value) or not low <= value <= high or (self.transform == "log" and value <= 0):
+        if not torch.isfinite(value) or not low <= written <= high or (self.transform == "log" and value <= 0):
             return Blank(f"outside valid [{low:g}, {high:g}]")
-        return torch.tensor(value, dtype=torch.float32)
+        return value
 
     def format(self, value: Tensor) -> float:
         """Six digits: more than single precision carries would be noise in a table."""

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, WithJsonSchema, field_validator, model_validator
 from torch import Tensor
 
 from metavoxel.adapters.grid import GridAdapterSpec
@@ -26,6 +26,7 @@ from metavoxel.variables.base import AbstractVariableSpec, Parts
 
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 _READERS = 4
+_ENTITIES = {"type": "object", "additionalProperties": {"type": ["string", "number"]}}
 
 
 class ImageSpec(AbstractVariableSpec):
@@ -42,7 +43,7 @@ class ImageSpec(AbstractVariableSpec):
     path: str | None = Field(
         None, description="file of every row, with the table's columns in braces; relative to the table's folder"
     )
-    entities: dict[str, str] = Field({}, description="BIDS entities of the file; by default {suffix: T1w}")
+    entities: Annotated[dict[str, str], WithJsonSchema(_ENTITIES)] = Field({}, description="BIDS entities of the file; by default {suffix: T1w}")
     spacing: PositiveFloat | None = Field(
         None, description="resample to this isotropic spacing in mm; by default files keep their own, and must agree"
     )

@@ -1,0 +1,45 @@
+"""The schema reference has every section and every built-in type, with the settings as they are."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOL = ROOT / "tools" / "schema_tables.py"
+
+
+@pytest.fixture(scope="module")
+def tool():
+    spec = importlib.util.spec_from_file_location("schema_tables", TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_tables_are_up_to_date():
+    done = subprocess.run([sys.executable, str(TOOL), "--check"], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_type_has_a_table(tool):
+    written = tool.names((ROOT / "docs" / "schema.md").read_text(encoding="utf-8"))
+    assert sorted(written) == sorted(tool.tables())
+
+
+def test_a_change_would_be_found(tool):
+    text = "before\n<!-- settings: diffusion -->\n| something old |\n<!-- end -->\nafter\n"
+    current = tool.updated(text)
+    assert current != text
+    assert tool.updated(current) == current
+    assert current.startswith("before\n") and current.endswith("after\n") and "`times`" in current
+
+
+def test_every_setting_is_described(tool):
+    """A default, a kind of value and a meaning: nothing in the tables is empty."""
+    for name, table in tool.tables().items():
+        for row in table.splitlines()[2:]:
+            cells = [cell.strip() for cell in row.strip("|").split(" | ")]
+            assert len(cells) == 4 and all(cells), f"{name}: {row}"
