@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from metavoxel.adapters.base import AbstractAdapterSpec
-from metavoxel.adapters.grid import GridAdapterSpec
+from metavoxel.adapters.grid import GridAdapterSpec, GridSummaryAdapterSpec
 from metavoxel.adapters.painted import PaintedAdapterSpec
 from metavoxel.adapters.token import TokenAdapterSpec
 from metavoxel.backbones.base import AbstractBackboneSpec
@@ -46,8 +46,8 @@ def metavoxel_kernels() -> Sequence[type[AbstractKernel]]:
 
 @hookimpl
 def metavoxel_adapters() -> Sequence[type[AbstractAdapterSpec]]:
-    """Grid, token, painted."""
-    return [GridAdapterSpec, TokenAdapterSpec, PaintedAdapterSpec]
+    """Grid, with and without its summary; token; painted."""
+    return [GridAdapterSpec, GridSummaryAdapterSpec, TokenAdapterSpec, PaintedAdapterSpec]
 
 
 @hookimpl

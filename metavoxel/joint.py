@@ -86,7 +86,8 @@ class JointModel(nn.Module):
             for port, grid in streams.grids.items():
                 grids[port] = grids[port] + grid if port in grids else grid
         tokens = [streams.tokens for streams in inlets.values() if streams.tokens is not None]
-        joined = Streams(grids, torch.cat(tokens, 1) if tokens else None)
+        context = [streams.context for streams in inlets.values() if streams.context is not None]
+        joined = Streams(grids, torch.cat(tokens, 1) if tokens else None, torch.cat(context, 1) if context else None)
         features = self.backbone(joined, self._level(times))
         predictions, start = {}, 0
         for name in self.kernels:

@@ -98,7 +98,9 @@ class Model:
             try:
                 values[name] = self.value_of(name, cell)
                 if values[name].shape != (shape := self.schema.variables[name].spec.data_shape):
-                    problems.append(Problem(f"given {name}", f"must have shape {shape}, not {tuple(values[name].shape)}"))
+                    problems.append(
+                        Problem(f"given {name}", f"must have shape {shape}, not {tuple(values[name].shape)}")
+                    )
             except EvidenceError as error:
                 problems += error.problems
         if problems:
@@ -156,7 +158,9 @@ class Model:
         for name, value in values.items():
             known = masks[name].bool() if name in masks else None
             entry = self._give(name, value[None], None if known is None else known[None])
-            evidence[name] = Given(entry.code.expand(n, *entry.code.shape[1:]), entry.known.expand(n, *entry.known.shape[1:]))
+            evidence[name] = Given(
+                entry.code.expand(n, *entry.code.shape[1:]), entry.known.expand(n, *entry.known.shape[1:])
+            )
         settings = self.default_sampling(**sampling)
         rng = row_streams(seed, [f"draw {index}" for index in range(n)], 0)
         codes = sample_codes(self.joint, evidence, rng, settings)
@@ -232,6 +236,11 @@ class Model:
             raise EvidenceError(
                 "draws 0 needs a model trained with diffusion.times 'evidence'; one with a shared time never saw "
                 "clean evidence beside an unknown. Ask for --draws 3, as the paper does"
+            )
+        asked = [name for name, value in sampling.items() if value is not None]
+        if draws == 0 and asked:
+            raise EvidenceError(
+                Problem(", ".join(asked), "say how samples are drawn; ask for --draws 1 or more, or leave them out")
             )
         cohort = self.read(table, names, folder=folder)
         evidence = self.evidence_of(cohort, names)

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from metavoxel.registry import load_registry
+from metavoxel.schema import load_schema
+
 ROOT = Path(__file__).resolve().parent.parent
 TOOL = ROOT / "tools" / "schema_tables.py"
 
@@ -43,3 +46,8 @@ def test_every_setting_is_described(tool):
         for row in table.splitlines()[2:]:
             cells = [cell.strip() for cell in row.strip("|").split(" | ")]
             assert len(cells) == 4 and all(cells), f"{name}: {row}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*/*.yaml")), ids=lambda path: path.name)
+def test_examples_are_schemas(path):
+    assert load_schema(path, load_registry(entry_points=False)).variables

@@ -1,4 +1,4 @@
-"""Plugins as third parties write them: each hook gives a type that a schema can name, and a broken plugin breaks little."""
+"""Plugins as third parties write them: each hook gives types that a schema can name; a broken plugin breaks little."""
 
 from pathlib import Path
 from typing import Literal
@@ -138,7 +138,11 @@ def test_a_schema_names_parts_of_plugins():
 def test_a_variable_type_brings_its_parts():
     registry = registry_of(*(plugin() for plugin, _ in PLUGINS.values()))
     schema = schema_of(registry, {"type": "score"}, backbone={"type": "narrow", "width": 8, "heads": 2, "depth": 1})
-    assert set(versions(schema, registry)) == {"torch", "metavoxel", *(plugin.__name__ for plugin, _ in PLUGINS.values())}
+    assert set(versions(schema, registry)) == {
+        "torch",
+        "metavoxel",
+        *(plugin.__name__ for plugin, _ in PLUGINS.values()),
+    }
     # What a run folder keeps is read back to the same settings.
     folder = Path()
     again = schema_of(registry, {"type": "score", "kernel": {"type": "softer"}}, backbone=schema.backbone.model_dump())

@@ -97,6 +97,9 @@ def _alternatives(schema: Mapping[str, Any], whole: Mapping[str, Any]) -> Iterat
         yield f"`{{type: {name}}}`" if name else "mapping"
     elif "const" in schema or "enum" in schema:
         yield from (f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
+    elif isinstance(schema.get("type"), list):
+        for kind in schema["type"]:
+            yield from _alternatives({**schema, "type": kind}, whole)
     elif schema.get("type") == "array":
         yield _array(schema, whole)
     elif schema.get("type") == "object":

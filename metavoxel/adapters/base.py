@@ -12,10 +12,14 @@ from metavoxel.typing import Code, Mask, Time
 
 
 class Streams(NamedTuple):
-    """What enters a backbone: a sum of maps for each grid port, and a row of tokens."""
+    """What enters a backbone: a sum of maps for each grid port, and a row of tokens.
+
+    ``context`` are tokens that grids attend to and that do not come back.
+    """
 
     grids: dict[str, Float[Tensor, "b w *s"]]
     tokens: Float[Tensor, "b n w"] | None
+    context: Float[Tensor, "b m w"] | None = None
 
 
 class Features(NamedTuple):
@@ -49,7 +53,7 @@ class AbstractAdapter(nn.Module, ABC):
     """The two ends of one variable's path through the backbone."""
 
     tokens: int
-    """How many tokens ``embed`` gives; ``head`` receives as many."""
+    """How many tokens ``embed`` gives (beside any context); ``head`` receives as many."""
 
     def fit(self, codes: Callable[[], Iterable[Code]]) -> None:
         """Take statistics of the training rows' codes into buffers, once, before training. Nothing by default."""

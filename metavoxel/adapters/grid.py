@@ -1,12 +1,13 @@
 """Image latents as maps on a grid port, with a token that sums them up."""
 
 import math
+from abc import ABC
 from collections.abc import Callable, Iterable
 from typing import Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import Field, NonNegativeInt
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from metavoxel.adapters.base import AbstractAdapter, AbstractAdapterSpec, AdapterContext, Features, Streams
@@ -16,7 +17,7 @@ from metavoxel.typing import Code, Mask, Time
 
 
 class GridAdapter(AbstractAdapter):
-    """(b, c, *s) latents into a stem convolution, and their leading principal components into a token. Final.
+    """(b, c, *s) latents into a stem convolution, and, if asked, their principal components into a token. Final.
 
     The components are those of the training rows' latents. A few dozen of them hold most of what a small cohort can
     teach about a scalar, and a network that sees only the convolutions' pooled features finds it later, if at all.
@@ -75,19 +76,30 @@ class GridAdapter(AbstractAdapter):
         return prediction
 
 
-class GridAdapterSpec(AbstractAdapterSpec):
-    """An image's latent on its own grid."""
+class _GridSpec(AbstractAdapterSpec, ABC):
+    """What both specs share: only a variable with a grid can be carried so."""
+
+    def problems(self, *, spatial: bool, grids: bool) -> list[str]:
+        if not spatial:
+            return [f"adapter {self.type!r} carries images, and this variable is a scalar. Use 'token' or 'painted'"]
+        return []
+
+
+class GridAdapterSpec(_GridSpec):
+    """An image's latent on its own grid and nothing else, as in the paper."""
 
     type: Literal["grid"] = "grid"
-    components: NonNegativeInt = Field(
-        24, description="principal components of the training latents that also enter as a token; 0 for none"
-    )
+
+    def build(self, context: AdapterContext) -> GridAdapter:
+        return GridAdapter(context, components=0, dropout=0.0)
+
+
+class GridSummaryAdapterSpec(_GridSpec):
+    """An image's latent on its own grid, with its leading principal components as a token."""
+
+    type: Literal["grid_summary"] = "grid_summary"
+    components: PositiveInt = Field(24, description="principal components of the training latents in the token")
     dropout: float = Field(0.3, ge=0, lt=1, description="dropout of the components")
 
     def build(self, context: AdapterContext) -> GridAdapter:
         return GridAdapter(context, self.components, self.dropout)
-
-    def problems(self, *, spatial: bool, grids: bool) -> list[str]:
-        if not spatial:
-            return ["adapter 'grid' carries images, and this variable is a scalar. Use adapter 'token' or 'painted'"]
-        return []

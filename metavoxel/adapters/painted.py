@@ -33,14 +33,14 @@ class _BottleneckHead(nn.Module):
 
 
 class PaintedAdapter(AbstractAdapter):
-    """The value as a constant map on every grid and as one token; the head pools the bottleneck. Final.
+    """The value as a constant map on every grid and as cross-attention context; the head pools the bottleneck. Final.
 
     A binary category enters as one scalar in [-1, 1], others by a linear map of their one-hot code. A map that joins
     the
     others by a sum is the same as a further input channel of the first convolution.
     """
 
-    tokens = 1
+    tokens = 0
 
     def __init__(self, context: AdapterContext) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class PaintedAdapter(AbstractAdapter):
         value = x[:, 1:] - x[:, :1] if self._binary else x
         paint = self.paint(value)
         maps = {name: paint.reshape(*paint.shape, *[1] * len(grid)) for name, grid in self._grids.items()}
-        return Streams(maps, self.inlet(value)[:, None])
+        return Streams(maps, None, self.inlet(value)[:, None])
 
     def head(self, features: Features) -> Float[Tensor, "b p"]:
         return torch.stack([head(features.bottlenecks[name]) for name, head in self.heads.items()]).mean(0)

@@ -81,7 +81,7 @@ class _Tower(nn.Module):
 class UNet(AbstractBackbone):
     """A tower a grid port, fused at the bottleneck: pooled features of all towers and all tokens attend to each other.
 
-    Final.
+    Without tokens that come back (every scalar painted) there is no fusion, and it is the paper's U-Net. Final.
     """
 
     def __init__(self, spec: "UNetSpec", grids: dict[str, tuple[int, ...]]) -> None:
@@ -111,21 +111,24 @@ class UNet(AbstractBackbone):
     def forward(self, streams: Streams, level: Float[Tensor, "b w"]) -> Features:
         level_token = self.level_token(level)[:, None]
         tokens = level_token[:, :0] if streams.tokens is None else streams.tokens
-        context = torch.cat([level_token, tokens], 1)
+        held = tokens[:, :0] if streams.context is None else streams.context
+        # Attention needs something to attend to: the level, where no variable is a token.
+        attended = torch.cat([tokens, held], 1) if tokens.shape[1] + held.shape[1] else level_token
         bottoms = {
-            name: tower.descend(streams.grids[name], level, context)  # type: ignore[operator]
+            name: tower.descend(streams.grids[name], level, attended)  # type: ignore[operator]
             for name, tower in self.towers.items()
         }
-        pooled = [self.pooled[name](bottom.flatten(2).mean(2))[:, None] for name, (bottom, _) in bottoms.items()]
-        context = torch.cat([context, *pooled], 1)
-        for block in self.fusion:
-            context = block(context, level)
+        if tokens.shape[1]:
+            pooled = [self.pooled[name](bottom.flatten(2).mean(2))[:, None] for name, (bottom, _) in bottoms.items()]
+            attended = torch.cat([tokens, held, level_token, *pooled], 1)
+            for block in self.fusion:
+                attended = block(attended, level)
         grids = {
-            name: tower.ascend(*bottoms[name], level, context)  # type: ignore[operator]
+            name: tower.ascend(*bottoms[name], level, attended)  # type: ignore[operator]
             for name, tower in self.towers.items()
         }
-        fused = context[:, 1 : 1 + tokens.shape[1]]
-        return Features(grids, {name: bottom for name, (bottom, _) in bottoms.items()}, fused)
+        bottlenecks = {name: bottom for name, (bottom, _) in bottoms.items()}
+        return Features(grids, bottlenecks, attended[:, : tokens.shape[1]])
 
 
 class UNetSpec(AbstractBackboneSpec):

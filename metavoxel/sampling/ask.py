@@ -141,7 +141,7 @@ def posterior_means(
     return {name: _joined(parts, model, name) for name, parts in found.items()}
 
 
-def _joined(parts: Sequence[Code], model: JointModel, name: str) -> Code:
+def _joined(parts: Sequence[AnyCode], model: JointModel, name: str) -> AnyCode:
     """One batch of several, or of none."""
     return torch.cat([torch.zeros(0, *model.code_shapes[name], device=model.time_tags.device), *parts])
 

@@ -17,7 +17,11 @@ from metavoxel.variables.base import AbstractVariableSpec, Parts
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
-SECTIONS: dict[str, type[BaseModel]] = {"cohort": CohortSettings, "diffusion": DiffusionSettings, "training": TrainingSettings}
+SECTIONS: dict[str, type[BaseModel]] = {
+    "cohort": CohortSettings,
+    "diffusion": DiffusionSettings,
+    "training": TrainingSettings,
+}
 PARTS = {"codec": "codecs", "kernel": "kernels", "adapter": "adapters"}
 
 _BOOLEAN, _MERGE = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:merge"

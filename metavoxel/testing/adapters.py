@@ -63,7 +63,8 @@ def _features(adapter: AbstractAdapter, context: AdapterContext, name: str = "fe
 
 def _parts(streams: Streams | Features) -> list[Tensor]:
     tensors = [grid for _, grid in sorted(streams.grids.items())]
-    return tensors if streams.tokens is None else [*tensors, streams.tokens]
+    tokens = [streams.tokens, streams.context] if isinstance(streams, Streams) else [streams.tokens]
+    return [*tensors, *(rows for rows in tokens if rows is not None)]
 
 
 def check_stream_shapes(adapter: AbstractAdapter, context: AdapterContext) -> None:

@@ -55,8 +55,7 @@ def encode_column(
 ) -> Iterator[tuple[int, int, dict[str, Tensor]]]:
     """Encode one variable of the whole cohort: progress (rows done, rows), and at the end the bank's tensors.
 
-    The first version is the datum itself; the further ones are made for the rows in ``varied`` (training rows) alone,
-    are partly known codes.
+    The first version is the datum itself; the further ones are made for the rows in ``varied`` (training rows) alone.
     """
     column, spec = cohort.columns[name], cohort.variables[name]
     rows = column.present.nonzero()[:, 0]

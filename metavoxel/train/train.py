@@ -98,8 +98,11 @@ def training(
 
 
 def _fabric(accelerator: str, devices: int, precision: str) -> Fabric:
+    # A U-Net whose scalars are all painted leaves its fusion unused.
+    strategy = "ddp_find_unused_parameters_true" if devices > 1 else "auto"
+    arithmetic: Any = resolve_precision(precision)
     try:
-        return Fabric(accelerator=accelerator, devices=devices, precision=resolve_precision(precision))  # type: ignore[arg-type]
+        return Fabric(accelerator=accelerator, strategy=strategy, devices=devices, precision=arithmetic)
     except (ValueError, RuntimeError, MisconfigurationException) as error:
         where = f"accelerator {accelerator}, devices {devices}, precision {precision}"
         raise RunError(Problem(where, str(error))) from error

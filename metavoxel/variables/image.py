@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from pydantic import Field, PositiveFloat, PositiveInt, WithJsonSchema, field_validator, model_validator
 from torch import Tensor
 
-from metavoxel.adapters.grid import GridAdapterSpec
+from metavoxel.adapters.grid import GridSummaryAdapterSpec
 from metavoxel.codecs.kl_vae import KLVAESpec
 from metavoxel.errors import CohortError, Problem
 from metavoxel.images.files import is_nifti, read_grid, read_image, write_nifti, write_png
@@ -43,7 +43,9 @@ class ImageSpec(AbstractVariableSpec):
     path: str | None = Field(
         None, description="file of every row, with the table's columns in braces; relative to the table's folder"
     )
-    entities: Annotated[dict[str, str], WithJsonSchema(_ENTITIES)] = Field({}, description="BIDS entities of the file; by default {suffix: T1w}")
+    entities: Annotated[dict[str, str], WithJsonSchema(_ENTITIES)] = Field(
+        {}, description="BIDS entities of the file; by default {suffix: T1w}"
+    )
     spacing: PositiveFloat | None = Field(
         None, description="resample to this isotropic spacing in mm; by default files keep their own, and must agree"
     )
@@ -91,7 +93,7 @@ class ImageSpec(AbstractVariableSpec):
         return (1, *self._resolved_shape())
 
     def parts(self) -> Parts:
-        return Parts(KLVAESpec(), GaussianKernel(), GridAdapterSpec())
+        return Parts(KLVAESpec(), GaussianKernel(), GridSummaryAdapterSpec())
 
     def locate(self, name: str, row: Mapping[str, str], folder: Path) -> str:
         """The file's path; nothing ("") when the column, or one that the pattern needs, is empty.

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from metavoxel.adapters.base import AdapterContext
-from metavoxel.adapters.grid import GridAdapterSpec
+from metavoxel.adapters.grid import GridAdapterSpec, GridSummaryAdapterSpec
 from metavoxel.adapters.painted import PaintedAdapterSpec
 from metavoxel.adapters.token import TokenAdapterSpec
 from metavoxel.backbones.transformer import TransformerSpec
@@ -95,8 +95,8 @@ def checks_of(spec, code_shape, port=None):
 def adapters():
     yield from checks_of(TokenAdapterSpec(), (1,))
     yield from checks_of(TokenAdapterSpec(dropout=0.2), (5,))
-    yield from checks_of(GridAdapterSpec(components=2), (2, 4, 4, 4), "T1w")
-    yield from checks_of(GridAdapterSpec(components=0), (3, 4, 6), "picture")
+    yield from checks_of(GridSummaryAdapterSpec(components=2), (2, 4, 4, 4), "T1w")
+    yield from checks_of(GridAdapterSpec(), (3, 4, 6), "picture")
 
 
 @parametrize_checks(adapters())

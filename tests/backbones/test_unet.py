@@ -1,0 +1,117 @@
+"""The U-Net with one port and with several, and the transformer: shapes, gradients, rows that are strangers."""
+
+import pytest
+import torch
+
+from metavoxel.adapters.base import Streams
+from metavoxel.backbones.transformer import TransformerSpec
+from metavoxel.backbones.unet import UNetSpec
+from metavoxel.rng import Rng
+
+SMALL = {"channels": (8, 16), "head_channels": 8, "token_width": 16}
+GRIDS = {
+    "one-picture": {"grid_4x6": (4, 6)},
+    "one-volume": {"grid_4x4x2": (4, 4, 2)},
+    "both": {"grid_4x6": (4, 6), "grid_4x4x2": (4, 4, 2)},
+}
+
+
+def build(spec, grids):
+    torch.manual_seed(0)
+    return spec.build(grids)
+
+
+def inputs(backbone, rows=3, tokens=2):
+    rng, ports = Rng.for_rows(rows, "backbone"), backbone.ports
+    grids = {name: rng.fork(name).normal((rows, ports.grid_width, *grid)) for name, grid in ports.grids.items()}
+    row = rng.fork("tokens").normal((rows, tokens, ports.token_width)) if tokens else None
+    return Streams(grids, row), rng.fork("level").normal((rows, ports.level_width))
+
+
+@pytest.mark.parametrize("tokens", [0, 1, 3])
+@pytest.mark.parametrize("name", GRIDS)
+def test_every_port_keeps_its_shape(name, tokens):
+    backbone = build(UNetSpec(**SMALL), GRIDS[name])
+    features = backbone(*inputs(backbone, tokens=tokens))
+    assert {port: tuple(grid.shape[2:]) for port, grid in features.grids.items()} == GRIDS[name]
+    for port, grid in GRIDS[name].items():
+        assert features.grids[port].shape[:2] == (3, 8)
+        assert features.bottlenecks[port].shape == (3, 16, *(size // 2 for size in grid))
+    assert features.tokens.shape == (3, tokens, 16)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_gradients_reach_everything(name):
+    backbone = build(UNetSpec(**SMALL), GRIDS[name]).train()
+    features = backbone(*inputs(backbone))
+    terms = [*features.grids.values(), *features.bottlenecks.values(), features.tokens]
+    sum(term.square().mean() for term in terms).backward()
+    missed = [name for name, weight in backbone.named_parameters() if weight.grad is None or not weight.grad.any()]
+    assert not missed
+
+
+@pytest.mark.parametrize(
+    ("spec", "grids"),
+    [(UNetSpec(**SMALL), GRIDS["both"]), (TransformerSpec(width=16, heads=2, depth=2), {})],
+    ids=["unet", "transformer"],
+)
+def test_a_row_does_not_depend_on_its_company(spec, grids):
+    backbone = build(spec, grids).eval()
+    streams, level = inputs(backbone, rows=4)
+    together = backbone(streams, level)
+    order = torch.tensor([2, 0])
+    alone = backbone(
+        Streams({name: grid[order] for name, grid in streams.grids.items()}, streams.tokens[order]), level[order]
+    )
+    for port, grid in together.grids.items():
+        torch.testing.assert_close(alone.grids[port], grid[order], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(alone.tokens, together.tokens[order], atol=1e-5, rtol=1e-5)
+
+
+def test_ports_hear_of_each_other_and_of_the_tokens():
+    """Towers are fused at the bottleneck, so that one image bears on the other."""
+    backbone = build(UNetSpec(**SMALL), GRIDS["both"]).eval()
+    streams, level = inputs(backbone)
+    before = backbone(streams, level)
+    changed = {**streams.grids, "grid_4x6": streams.grids["grid_4x6"] + 1}
+    assert not torch.equal(backbone(Streams(changed, streams.tokens), level).grids["grid_4x4x2"], before.grids["grid_4x4x2"])
+    assert not torch.equal(backbone(Streams(changed, streams.tokens), level).tokens, before.tokens)
+    assert not torch.equal(backbone(Streams(streams.grids, streams.tokens + 1), level).grids["grid_4x6"], before.grids["grid_4x6"])
+    assert not torch.equal(backbone(streams, level + 1).grids["grid_4x6"], before.grids["grid_4x6"])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"channels": (8,), "attention_levels": ()},
+        {"channels": (8,), "attention_levels": (0,)},
+        {"channels": (8, 12, 20), "attention_levels": (0, 2)},
+        {"channels": (10, 15), "head_channels": 5},
+        {"residual_blocks": 2},
+        {"token_layers": 0},
+        {"token_width": 64},
+    ],
+    ids=str,
+)
+def test_other_sizes(settings):
+    spec = UNetSpec(**{**SMALL, **settings})
+    multiple = spec.grid_multiple()
+    grid = (multiple, 2 * multiple, 3 * multiple)
+    backbone = build(spec, {"grid": grid})
+    features = backbone(*inputs(backbone))
+    assert features.grids["grid"].shape == (3, spec.channels[0], *grid)
+    assert all(torch.isfinite(part).all() for part in (*features.grids.values(), features.tokens))
+
+
+def test_a_transformer_gives_every_token_back():
+    backbone = build(TransformerSpec(width=16, heads=2, depth=2), {})
+    features = backbone(*inputs(backbone, tokens=5))
+    assert features.tokens.shape == (3, 5, 16) and not features.grids
+
+
+def test_a_transformer_takes_tokens_in_any_order():
+    backbone = build(TransformerSpec(width=16, heads=2, depth=2), {}).eval()
+    streams, level = inputs(backbone, tokens=4)
+    order = torch.tensor([3, 1, 0, 2])
+    mixed = backbone(Streams({}, streams.tokens[:, order]), level)
+    torch.testing.assert_close(mixed.tokens, backbone(streams, level).tokens[:, order], atol=1e-5, rtol=1e-5)
