@@ -17,7 +17,7 @@ from metavoxel.errors import EvidenceError, Problem, did_you_mean
 from metavoxel.joint import JointModel
 from metavoxel.sampling.ask import Sampling, check_conditioning, posterior_means, row_streams, sample_codes
 from metavoxel.sampling.evidence import Given
-from metavoxel.sampling.predict import draw_cells, mean_cells
+from metavoxel.sampling.predict import Point, draw_cells, mean_cells
 from metavoxel.schema.schema import Schema
 from metavoxel.typing import AnyCode
 from metavoxel.variables.base import Blank
@@ -211,6 +211,8 @@ class Model:
         evaluations: int = 4,
         seed: int = 0,
         folder: Path | None = None,
+        point: Point | None = None,
+        vote: bool = False,
         **sampling: object,
     ) -> pandas.DataFrame:
         """One row for each of the table's, in order: the subject, and what is predicted of each target.
@@ -224,6 +226,8 @@ class Model:
             evaluations: network evaluations of the posterior mean (``draws`` 0).
             seed: a row's answer depends on this and its key alone.
             folder: where relative paths in a data frame start.
+            point: 'mean' (the default) or 'median' of a number's draws.
+            vote: a category's label by majority of the draws, as in the paper, instead of by mean probability.
             sampling: settings of :class:`metavoxel.sampling.ask.Sampling` (``draws`` above 0).
 
         Raises:
@@ -238,6 +242,7 @@ class Model:
                 "clean evidence beside an unknown. Ask for --draws 3, as the paper does"
             )
         asked = [name for name, value in sampling.items() if value is not None]
+        asked += [name for name, changed in {"point": point is not None, "vote": vote}.items() if changed]
         if draws == 0 and asked:
             raise EvidenceError(
                 Problem(", ".join(asked), "say how samples are drawn; ask for --draws 1 or more, or leave them out")
@@ -255,7 +260,11 @@ class Model:
         for name in targets:
             spec, codec = self.schema.variables[name].spec, self.codecs[name]
             codes = [code.cpu() if codec.support == "one_hot" else code for code in answers[name]]
-            cells = draw_cells(name, spec, codec, codes) if draws else mean_cells(name, spec, codec, codes[0])
+            if draws:
+                ballots = self._votes(name, codes, cohort.row_keys, seed) if vote else None
+                cells = draw_cells(name, spec, codec, codes, point=point or "mean", votes=ballots)
+            else:
+                cells = mean_cells(name, spec, codec, codes[0])
             for row, more in zip(rows, cells, strict=True):
                 row.update(more)
         return pandas.DataFrame(rows)
@@ -286,6 +295,18 @@ class Model:
             raise EvidenceError(problems)
         return names
 
+    def _votes(self, name: str, draws: Sequence[Tensor], keys: Sequence[str], seed: int) -> Tensor | None:
+        """One label (k, b) for each draw's class probabilities, None for a number."""
+        if self.codecs[name].support != "one_hot":
+            return None
+        streams = [row_streams(seed, keys, draw).fork(name, "vote") for draw in range(len(draws))]
+        return torch.stack(
+            [
+                (torch.log(code) + stream.gumbel(tuple(code.shape))).argmax(1)
+                for code, stream in zip(draws, streams, strict=True)
+            ]
+        )
+
     def _draw(
         self,
         evidence: Mapping[str, Given],
@@ -295,11 +316,16 @@ class Model:
         seed: int,
         sampling: Sampling,
     ) -> dict[str, list[AnyCode]]:
-        """Draws of the targets; what is neither target nor given is integrated out, where the model can."""
+        """Draws of the targets, a category as its class probabilities.
+
+        What is neither target nor given is integrated out, where the model can.
+        """
         others = [] if self.schema.diffusion.times == "shared" else [n for n in self.names if n not in targets]
         found: dict[str, list[AnyCode]] = {name: [] for name in targets}
         for draw in range(draws):
-            codes = sample_codes(self.joint, evidence, row_streams(seed, keys, draw), sampling, marginal=others)
+            codes = sample_codes(
+                self.joint, evidence, row_streams(seed, keys, draw), sampling, marginal=others, soft_end=True
+            )
             for name in targets:
                 found[name].append(codes[name])
         return found

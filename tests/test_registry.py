@@ -16,7 +16,7 @@ BUILT_IN = {
     "variables": ["categorical", "continuous", "image"],
     "codecs": ["identity", "kl_vae", "linear", "onehot"],
     "kernels": ["d3pm_uniform", "gaussian"],
-    "adapters": ["grid", "painted", "token"],
+    "adapters": ["grid", "grid_summary", "painted", "token"],
     "backbones": ["transformer", "unet"],
 }
 

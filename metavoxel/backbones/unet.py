@@ -162,7 +162,7 @@ class UNetSpec(AbstractBackboneSpec):
         return []
 
     def default_plan(self) -> TrainingPlan:
-        return TrainingPlan(steps=700, batch_size=16, learning_rate=5e-4)
+        return TrainingPlan(steps=1500, batch_size=16, learning_rate=5e-4)
 
     def build(self, grids: dict[str, tuple[int, ...]]) -> UNet:
         return UNet(self, grids)

@@ -25,7 +25,7 @@ Solver = Annotated[str | None, typer.Option(help="dpmpp_2m or ddim.")]
 Eta = Annotated[float | None, typer.Option(min=0, max=1, help="Noise of ddim's own: 0 none, 1 ancestral.")]
 Conditioning = Annotated[str | None, typer.Option(help="clean, replace (the paper's) or repaint.")]
 
-CHOICES = {"solver": ("dpmpp_2m", "ddim"), "conditioning": ("clean", "replace", "repaint")}
+CHOICES = {"solver": ("dpmpp_2m", "ddim"), "conditioning": ("clean", "replace", "repaint"), "point": ("mean", "median")}
 
 
 def _sampling(**settings: Any) -> dict[str, Any]:
@@ -135,6 +135,8 @@ def predict(
     ] = None,
     draws: Annotated[int, typer.Option(min=0, help="0: posterior mean; more: samples, with sd and quantiles.")] = 0,
     evaluations: Annotated[int, typer.Option(min=1, help="Network evaluations of the posterior mean.")] = 4,
+    point: Annotated[str | None, typer.Option(help="mean or median of a number's draws.")] = None,
+    vote: Annotated[bool, typer.Option("--vote", help="Labels by majority of the draws, as in the paper.")] = False,
     part: Annotated[str | None, typer.Option(help="Of the run's own cohort, only train, validation or test.")] = None,
     output: Annotated[Path, typer.Option(help="Table to write.")] = Path("predictions.tsv"),
     seed: Seed = 0,
@@ -156,7 +158,8 @@ def predict(
         draws=draws,
         evaluations=evaluations,
         seed=seed,
-        **_sampling(steps=steps, solver=solver, eta=eta, conditioning=conditioning),
+        vote=vote,
+        **_sampling(steps=steps, solver=solver, eta=eta, conditioning=conditioning, point=point),
     )
     frame.to_csv(output, sep="\t", index=False)
     typer.echo(f"{len(frame)} rows: {output}")

@@ -44,11 +44,12 @@ def demo(
     """Write a phantom cohort, train on it, and show what the model says against the known truth."""
     console = Console()
     settings = PhantomSettings(subjects=subjects, spacing=5.0)
-    console.print(f"Writing {subjects} phantom brains to {output / 'cohort'}")
-    for _ in write_phantom(output / "cohort", settings):
-        pass
-    (output / "schema.yaml").write_text(SCHEMA, encoding="utf-8")
     run = output / "run"
+    if not RunFolder(run).record.exists():  # a run that is to go on must find the files that it began with
+        console.print(f"Writing {subjects} phantom brains to {output / 'cohort'}")
+        for _ in write_phantom(output / "cohort", settings):
+            pass
+        (output / "schema.yaml").write_text(SCHEMA, encoding="utf-8")
     if not RunFolder(run).weights.exists():
         show(training(load_schema(output / "schema.yaml"), run, resume=RunFolder(run).record.exists()))
     model = load(run)

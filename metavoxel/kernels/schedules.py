@@ -19,6 +19,10 @@ class AbstractSchedule(BaseModel, ABC):
     def log_alpha_bar(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
         """Logarithm of ``alpha_bar`` in float64, exactly 0 at t = 0; minus infinity where no signal is left."""
 
+    def __call__(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+        """``alpha_bar`` at these times, in float64."""
+        return torch.exp(self.log_alpha_bar(t))
+
     @property
     def ends_at_zero_signal(self) -> bool:
         """Whether nothing of the data is left at t = 1."""

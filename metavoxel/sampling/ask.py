@@ -111,8 +111,12 @@ def sample_codes(
     sampling: Sampling,
     *,
     marginal: Collection[str] = (),
+    soft_end: bool = False,
 ) -> dict[str, AnyCode]:
-    """One draw a row of every unknown variable that is not ``marginal``, from p(unknown | given)."""
+    """One draw a row of every unknown variable that is not ``marginal``, from p(unknown | given).
+
+    With ``soft_end`` a category is left as the class probabilities that it would be drawn from.
+    """
     solver, conditioning = sampling.parts()
     unknown = [kernel for name, kernel in model.kernels.items() if name not in given and name not in marginal]
     grid = time_grid(sampling.grid, sampling.steps, unknown or list(model.kernels.values()))
@@ -120,7 +124,9 @@ def sample_codes(
     drawn: dict[str, list[AnyCode]] = {name: [] for name in model.kernels}
     for rows in _chunks(model, len(rng)):
         question = _question(model, given, marginal, rng, rows)
-        path = denoising_path(model.denoise, question, grid, solver=solver, conditioning=conditioning)
+        path = denoising_path(
+            model.denoise, question, grid, solver=solver, conditioning=conditioning, soft_end=soft_end
+        )
         for name, state in deque(path, maxlen=1).pop().items():
             drawn[name].append(state)
     return {name: _joined(parts, model, name) for name, parts in drawn.items()}

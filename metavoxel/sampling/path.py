@@ -46,8 +46,12 @@ def denoising_path(
     *,
     solver: AbstractSolver,
     conditioning: AbstractConditioning,
+    soft_end: bool = False,
 ) -> Iterator[dict[str, AnyCode]]:
     """States after each move along the grid, the last at t = 0 with what was given put back exactly.
+
+    With ``soft_end`` the last step gives its mean instead of a draw: class probabilities of a category, given all that
+    was drawn before.
 
     Raises:
         NumericalError: the network or a step left the finite numbers; says which variable, step and time.
@@ -78,7 +82,7 @@ def denoising_path(
                 )
             move = solver.transition(kernels[name], x0_hats[name], entered[name], t, s, beliefs.get(name))
             beliefs[name] = Belief(x0_hats[name], t)
-            states[name] = move.sample(rngs[name])
+            states[name] = move.mean if soft_end and stop == len(grid) - 1 else move.sample(rngs[name])
         if stop == len(grid) - 1:
             states = {name: _put_back(state, given.get(name)) for name, state in states.items()}
         yield dict(states)

@@ -1,16 +1,22 @@
 """From codes to the cells of a table: what is predicted of a variable, and how sure that is."""
 
 from collections.abc import Sequence
+from types import MappingProxyType
+from typing import Literal
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from metavoxel.codecs.base import AbstractCodec
 from metavoxel.typing import Code
 from metavoxel.variables.base import AbstractVariableSpec
 
-QUANTILES = {"p05": 0.05, "p95": 0.95}
+Point = Literal["mean", "median"]
+
+QUANTILES = MappingProxyType({"p05": 0.05, "p95": 0.95})
+DRAWS_FOR_QUANTILES = 20
 
 
 def category_labels(spec: AbstractVariableSpec, codec: AbstractCodec) -> list[str]:
@@ -34,33 +40,55 @@ def mean_cells(name: str, spec: AbstractVariableSpec, codec: AbstractCodec, mean
 
 
 def draw_cells(
-    name: str, spec: AbstractVariableSpec, codec: AbstractCodec, draws: Sequence[Code]
+    name: str,
+    spec: AbstractVariableSpec,
+    codec: AbstractCodec,
+    draws: Sequence[Code],
+    *,
+    point: Point = "mean",
+    votes: Int64[Tensor, "k b"] | None = None,
 ) -> list[dict[str, object]]:
-    """Cells of draws from the posterior: mean, sd (ddof 1) and quantiles of a number; votes for a category."""
+    """Cells of draws from the posterior, one dictionary a row.
+
+    A number has its mean or median, sd (ddof 1, from 2 draws on) and quantiles (Weibull's plotting positions, from 20
+    draws on, below which they are the extremes of the draws and say little). A category has the mean of the class
+    probabilities that each draw ended with, and the likeliest label; with ``votes``, one label a draw, the label that
+    most draws have, the likelier one on a tie (MetaVoxel 4.2).
+    """
     if codec.support == "one_hot":
-        return _category_cells(name, spec, codec, torch.stack(list(draws)).mean(0))
+        return _category_cells(name, spec, codec, torch.stack(list(draws)).mean(0), votes)
     values: Float[Tensor, "k b *d"] = torch.stack([codec.decode(code) for code in draws]).double()
+    center = values.mean(0) if point == "mean" else values.quantile(0.5, 0)
     if spec.data_shape:
-        return [{name: spec.format(value)} for value in values.mean(0)]
-    cells: dict[str, Tensor] = {name: values.mean(0)}
-    if len(draws) > 1:
-        cells[f"{name}_sd"] = values.std(0)
-        cells |= {f"{name}_{suffix}": values.quantile(level, 0) for suffix, level in QUANTILES.items()}
-    empty = {f"{name}_{suffix}": "" for suffix in ("sd", *QUANTILES)} if len(draws) == 1 else {}
+        return [{name: spec.format(value)} for value in center]
+    cells: dict[str, Tensor | None] = {name: center, f"{name}_sd": values.std(0) if len(draws) > 1 else None}
+    for suffix, level in QUANTILES.items():
+        enough = len(draws) >= DRAWS_FOR_QUANTILES
+        quantiles = np.quantile(values.numpy(force=True), level, axis=0, method="weibull") if enough else None
+        cells[f"{name}_{suffix}"] = None if quantiles is None else torch.from_numpy(quantiles)
     return [
-        {**{column: spec.format(value[row]) for column, value in cells.items()}, **empty}
+        {column: "" if value is None else spec.format(value[row]) for column, value in cells.items()}
         for row in range(values.shape[1])
     ]
 
 
 def _category_cells(
-    name: str, spec: AbstractVariableSpec, codec: AbstractCodec, probabilities: Code
+    name: str,
+    spec: AbstractVariableSpec,
+    codec: AbstractCodec,
+    probabilities: Code,
+    votes: Int64[Tensor, "k b"] | None = None,
 ) -> list[dict[str, object]]:
     labels = category_labels(spec, codec)
+    probabilities = probabilities.double()
+    score = probabilities
+    if votes is not None:
+        # A probability is less than one vote, so it only decides between equal counts.
+        score = torch.nn.functional.one_hot(votes, len(labels)).sum(0) + probabilities / 2
     return [
         {
-            name: labels[int(row.argmax())],
+            name: labels[int(best)],
             **{f"{name}_p[{label}]": round(float(p), 6) for label, p in zip(labels, row, strict=True)},
         }
-        for row in probabilities.double()
+        for row, best in zip(probabilities, score.argmax(1), strict=True)
     ]

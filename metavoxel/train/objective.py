@@ -67,7 +67,7 @@ def corrupt(
 
 def loss_sums(
     model: JointModel, predictions: Mapping[str, Tensor], corrupted: Corrupted
-) -> dict[str, tuple[Float[Tensor, ""], Float[Tensor, ""]]]:
+) -> dict[str, tuple[Float[Tensor, ""], Int64[Tensor, ""]]]:
     """For each variable, the sum of its loss over the cells that count, and how many they are."""
     sums = {}
     for name, kernel in model.kernels.items():

@@ -16,7 +16,7 @@ class RowTimes(NamedTuple):
     observed: Bool[Tensor, "b v"]
 
 
-READ_OUT_SHARE = 0.3
+READ_OUT_SHARE = 0.5
 SINGLE_TARGET_SHARE = 0.3
 NO_EVIDENCE_SHARE = 0.1
 MARGINAL_SHARE = 0.5
@@ -33,7 +33,7 @@ def evidence_times(present: Bool[Tensor, "b v"], rng: Rng) -> RowTimes:
     """Clean, absent and noisy variables in every combination, with the corners that users ask for made frequent.
 
     Per row: an evidence set among the present variables (all but one with chance .3, none with chance .1, else of
-    uniform size); with chance .3 every unknown is at t = 1, which is the one-evaluation read-out; else, with chance .5,
+    uniform size); with chance .5 every unknown is at t = 1, which is the one-evaluation read-out; else, with chance .5,
     a random part of the unknowns is at t = 1 and the rest have a time between, one for all or one each. A variable that
     is absent is at t = 1.
     """

@@ -1,7 +1,6 @@
 """Training from a schema to a run folder: fit codecs, cache codes, train the joint model."""
 
 import hashlib
-import json
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,6 @@ from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from safetensors.torch import save
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 
 from metavoxel.codecs.base import AbstractCodec
 from metavoxel.cohort.cohort import Cohort
@@ -26,6 +24,7 @@ from metavoxel.train.checkpoint import load_module, load_weights, save_weights
 from metavoxel.train.codecs import fit_codec
 from metavoxel.train.codes import CodeBank, bank, encode_column, load_bank, save_bank
 from metavoxel.train.loop import Optimisation, Optimiser, whole
+from metavoxel.train.metrics import MetricsWriter
 from metavoxel.train.objective import corrupt, loss_sums, ratio
 from metavoxel.train.precision import resolve_precision
 from metavoxel.train.run import RunFolder, build_codecs, build_joint, versions
@@ -80,7 +79,7 @@ def training(
     codecs = build_codecs(schema)
     record = _begin(folder, schema, cohort, registry, fabric, dropped, resume)
     yield Progress("cohort", 1, 1, {"rows": len(cohort), "dropped": dropped})
-    writer = _Writer(folder, fabric)
+    writer = MetricsWriter(folder, fabric)
     for name, codec in codecs.items():
         yield from _codec(name, codec, cohort, folder, fabric, writer, schema.training.seed)
     banks: dict[str, CodeBank] = {}
@@ -156,25 +155,8 @@ def _begin(
     return record
 
 
-class _Writer:
-    """Metrics as JSON lines and TensorBoard events, from the first process alone."""
-
-    def __init__(self, folder: RunFolder, fabric: Fabric) -> None:
-        self._path = folder.metrics
-        self._events = SummaryWriter(str(folder.events)) if fabric.is_global_zero else None
-
-    def write(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
-        if self._events is None:
-            return
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"stage": stage, "step": step, **metrics}) + "\n")
-        for name, value in metrics.items():
-            self._events.add_scalar(f"{stage}/{name}", value, step)
-        self._events.flush()
-
-
 def _codec(
-    name: str, codec: AbstractCodec, cohort: Cohort, folder: RunFolder, fabric: Fabric, writer: _Writer, seed: int
+    name: str, codec: AbstractCodec, cohort: Cohort, folder: RunFolder, fabric: Fabric, writer: MetricsWriter, seed: int
 ) -> Iterator[Progress]:
     path, stage = folder.codec(name), f"codec {name}"
     fitted = path.exists()
@@ -234,7 +216,7 @@ def _joint(
     banks: Mapping[str, CodeBank],
     folder: RunFolder,
     fabric: Fabric,
-    writer: _Writer,
+    writer: MetricsWriter,
 ) -> Generator[Progress, None, dict[str, float]]:
     settings, shared = schema.training, schema.diffusion.times == "shared"
     train_rows = cohort.parts["train"]

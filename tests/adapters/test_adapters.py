@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from metavoxel.adapters.base import AdapterContext, Features
-from metavoxel.adapters.grid import GridAdapterSpec
+from metavoxel.adapters.grid import GridAdapterSpec, GridSummaryAdapterSpec
 from metavoxel.adapters.painted import PaintedAdapterSpec
 from metavoxel.adapters.token import TokenAdapterSpec
 from metavoxel.backbones.unet import UNetSpec
@@ -35,7 +35,7 @@ def seen(shape, value=False):
 @pytest.mark.parametrize("port", GRIDS)
 def test_an_image_enters_and_leaves_by_its_own_port(port):
     shape = (5, *GRIDS[port])
-    adapter = build(GridAdapterSpec(components=2), shape, port)
+    adapter = build(GridSummaryAdapterSpec(components=2), shape, port)
     streams = adapter.embed(normal(ROWS, *shape), times(), seen(shape[1:]))
     assert list(streams.grids) == [port]
     assert streams.grids[port].shape == (ROWS, PORTS.grid_width, *GRIDS[port])
@@ -45,7 +45,7 @@ def test_an_image_enters_and_leaves_by_its_own_port(port):
 
 
 def test_an_image_without_components_has_no_token():
-    adapter = build(GridAdapterSpec(components=0), (2, 4, 6), "picture")
+    adapter = build(GridAdapterSpec(), (2, 4, 6), "picture")
     assert adapter.tokens == 0
     assert adapter.embed(normal(ROWS, 2, 4, 6), times(), seen((4, 6))).tokens is None
 
@@ -54,7 +54,7 @@ def test_components_are_those_of_the_training_codes_and_white():
     """Every score has mean 0 and variance 1 over the training rows, and they are uncorrelated."""
     shape, rows = (2, 4, 6), 40
     codes = normal(rows, *shape) * torch.linspace(0.1, 3, 6) + 5
-    adapter = build(GridAdapterSpec(components=7), shape, "picture")
+    adapter = build(GridSummaryAdapterSpec(components=7), shape, "picture")
     adapter.fit(lambda: codes.split(13))
     scores = (codes.flatten(1) - adapter.center) @ adapter.directions.T
     torch.testing.assert_close(scores.mean(0), torch.zeros(7), atol=1e-4, rtol=0)
@@ -67,7 +67,7 @@ def test_components_are_those_of_the_training_codes_and_white():
 @pytest.mark.parametrize("rows", [1, 2, 5])
 def test_fewer_training_rows_than_components(rows):
     shape = (2, 4, 6)
-    adapter = build(GridAdapterSpec(components=8), shape, "picture")
+    adapter = build(GridSummaryAdapterSpec(components=8), shape, "picture")
     adapter.fit(lambda: [normal(rows, *shape)])
     assert torch.isfinite(adapter.directions).all()
     assert int(adapter.directions.any(1).sum()) <= rows - 1
@@ -78,18 +78,18 @@ def test_fewer_training_rows_than_components(rows):
 def test_a_painted_value_covers_every_grid_evenly(channels):
     adapter = build(PaintedAdapterSpec(), (channels,))
     streams = adapter.embed(normal(ROWS, channels), times(), seen(()))
-    assert set(streams.grids) == set(GRIDS)
+    assert set(streams.grids) == set(GRIDS) and adapter.tokens == 0 and streams.tokens is None
     for port, grid in GRIDS.items():
         painted = streams.grids[port].expand(ROWS, PORTS.grid_width, *grid).flatten(2)
         assert torch.equal(painted, painted[:, :, :1].expand_as(painted))
-    assert streams.tokens.shape == (ROWS, 1, PORTS.token_width)
+    assert streams.context.shape == (ROWS, 1, PORTS.token_width)
 
 
 def test_a_painted_binary_is_one_scalar_between_minus_1_and_1():
     adapter = build(PaintedAdapterSpec(), (2,))
     assert adapter.paint.in_features == adapter.inlet.in_features == 1
     codes = torch.tensor([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])
-    tokens = adapter.embed(codes, times(), seen(())).tokens[:, 0]
+    tokens = adapter.embed(codes, times(), seen(())).context[:, 0]
     slope, bias = adapter.inlet.weight[:, 0], adapter.inlet.bias
     torch.testing.assert_close(tokens, torch.stack([bias - slope, bias, bias + slope]))
 

@@ -1,0 +1,184 @@
+"""Sampling with a network that knows the truth: what is left is the error of the sampler itself.
+
+Thresholds are in standard errors of the sample, plus the stated bias where a method is known to have one.
+"""
+
+import math
+
+import pytest
+import torch
+
+from metavoxel.kernels.d3pm import UniformD3PMKernel
+from metavoxel.kernels.gaussian import GaussianKernel
+from metavoxel.rng import Rng
+from metavoxel.sampling.conditioning import Clean, Replace
+from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.path import Question, denoising_path, read_out
+from metavoxel.sampling.solvers import DDIM, DPMSolver2M
+from metavoxel.sampling.times import log_snr_grid, uniform_grid
+from metavoxel.testing import MixtureOracle
+
+Z = 5.0
+RHO = 0.9
+GIVEN = 1.5
+MEAN, VARIANCE = RHO * GIVEN, 1 - RHO**2
+
+PAIR = MixtureOracle(
+    weights=(1.0,),
+    scalars=("x", "y"),
+    means=torch.zeros(1, 2),
+    covariances=torch.tensor([[[1.0, RHO], [RHO, 1.0]]]),
+    categories={},
+)
+PAIR_KERNELS = {"x": GaussianKernel(), "y": GaussianKernel()}
+
+
+def oracle_denoiser(oracle, kernels):
+    exact = oracle.denoiser(kernels)
+    return lambda states, times, observed: exact(states, times)
+
+
+def walk(denoiser, kernels, shapes, given, grid, solver, conditioning, rng, marginal=()):
+    like = torch.zeros((), dtype=torch.float64)
+    question = Question(kernels, shapes, given, marginal, like, rng)
+    *_, last = denoising_path(denoiser, question, grid, solver=solver, conditioning=conditioning)
+    return last
+
+
+def sample_pair(rows, conditioning, steps=50, solver=None, grid=None):
+    """x given y = 1.5, whose truth is normal with mean 1.35 and variance .19."""
+    given = {"y": Given(torch.full((rows, 1), GIVEN, dtype=torch.float64), torch.ones(rows, 1, dtype=torch.bool))}
+    grid = log_snr_grid(steps, PAIR_KERNELS["x"]) if grid is None else grid
+    drawn = walk(
+        oracle_denoiser(PAIR, PAIR_KERNELS), PAIR_KERNELS, {"x": (1,), "y": (1,)}, given, grid,
+        solver or DPMSolver2M(), conditioning, Rng.for_rows(rows, "pair", steps),
+    )  # fmt: skip
+    assert torch.equal(drawn["y"], given["y"].code)
+    return drawn["x"][:, 0]
+
+
+def assert_normal(x, mean, variance, slack=0.0):
+    """Mean and variance, to Z standard errors."""
+    assert abs(float(x.mean()) - mean) < Z * math.sqrt(variance / len(x)) + slack
+    assert abs(float(x.var()) - variance) < Z * variance * math.sqrt(2 / len(x)) + slack
+
+
+@pytest.mark.parametrize(
+    ("solver", "grid", "slack"),
+    [
+        (DPMSolver2M(), log_snr_grid(50, PAIR_KERNELS["x"]), 0.002),
+        # Deterministic first-order steps shrink a narrow variable a little; ancestral ones widen it.
+        (DDIM(0.0), log_snr_grid(200, PAIR_KERNELS["x"]), 0.01),
+        (DDIM(1.0), log_snr_grid(200, PAIR_KERNELS["x"]), 0.01),
+    ],
+    ids=["2M", "ddim", "ancestral"],
+)
+def test_a_clean_condition_is_exact(solver, grid, slack):
+    assert_normal(sample_pair(20_000, Clean(), solver=solver, grid=grid), MEAN, VARIANCE, slack)
+
+
+def test_replacing_is_biased_at_any_number_of_steps():
+    """Even with a perfect network; this is why a condition is held clean."""
+    for steps in (50, 200):
+        x = sample_pair(8_000, Replace(), steps, DDIM(1.0), uniform_grid(steps))
+        assert 0.85 < float(x.mean()) < 1.03
+        assert 0.26 < float(x.var()) < 0.36
+
+
+def test_resampling_lessens_the_bias():
+    """RePaint: ten passes bring nine tenths of it, at ten times the cost."""
+    plain = sample_pair(4_000, Replace(), 50, DDIM(1.0), uniform_grid(50))
+    repainted = sample_pair(4_000, Replace(resamplings=10, jump=1), 50, DDIM(1.0), uniform_grid(50))
+    assert float(plain.mean()) + 0.2 < float(repainted.mean()) < MEAN + 0.03
+    assert VARIANCE - 0.02 < float(repainted.var()) < float(plain.var()) - 0.05
+
+
+def test_a_measurement_with_noise_is_a_likelihood():
+    """y = 1.5 with a spread of .5: the truth by Bayes' rule; noising it on the way would count the noise twice."""
+    rows, sd = 20_000, 0.5
+    given = {"y": Given(torch.full((rows, 1), GIVEN, dtype=torch.float64), torch.ones(rows, 1, dtype=torch.bool), sd)}
+    x = walk(
+        oracle_denoiser(PAIR, PAIR_KERNELS), PAIR_KERNELS, {"x": (1,), "y": (1,)}, given,
+        log_snr_grid(50, PAIR_KERNELS["x"]), DPMSolver2M(), Clean(), Rng.for_rows(rows, "noisy"),
+    )["x"][:, 0]  # fmt: skip
+    gain = RHO / (1 + sd**2)
+    assert_normal(x, gain * GIVEN, 1 - gain * RHO, 0.002)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10, 50])
+@pytest.mark.parametrize("truth", [(0.9, 0.1), (0.97, 0.02, 0.01)], ids=str)
+def test_a_category_is_sampled_with_its_own_probabilities(truth, steps):
+    """At any number of steps, the first included."""
+    rows, kernel = 40_000, UniformD3PMKernel()
+    prior = torch.tensor(truth, dtype=torch.float64)
+
+    def denoiser(states, times, observed):
+        alpha_bar = torch.sigmoid(kernel.log_snr(times["k"]))[:, None]
+        weights = prior * (alpha_bar * states["k"] + (1 - alpha_bar) / len(prior))
+        return {"k": weights / weights.sum(1, keepdim=True)}
+
+    drawn = walk(
+        denoiser, {"k": kernel}, {"k": (len(truth),)}, {}, uniform_grid(steps), DDIM(), Clean(),
+        Rng.for_rows(rows, "category", steps, len(truth)),
+    )["k"]  # fmt: skip
+    assert torch.equal(drawn.sum(1), torch.ones(rows).double()) and set(drawn.unique().tolist()) == {0, 1}
+    assert float((drawn.mean(0) - prior).abs().sum() / 2) < 0.01
+
+
+MIXTURE = MixtureOracle.default()
+KERNELS = {name: UniformD3PMKernel() if name in MIXTURE.categories else GaussianKernel() for name in MIXTURE.names}
+SHAPES = {name: (MIXTURE.categories.get(name, 1),) for name in MIXTURE.names}
+
+
+@pytest.mark.parametrize("evidence", [(), ("s1",), ("binary", "s3"), ("s1", "s2", "s4", "five")], ids=str)
+def test_any_subset_of_six_variables(evidence):
+    """Means and variances of the unknown, from states that are normal mixtures with categories among them."""
+    rows = 4_000
+    truth = MIXTURE.sample(Rng.for_rows(1, "truth", *evidence))
+    values = {name: truth[name].expand(rows) for name in evidence}
+    given = {
+        name: Given(code, torch.ones(rows, 1, dtype=torch.bool)) for name, code in MIXTURE.codes(values).items()
+    }
+    drawn = walk(
+        oracle_denoiser(MIXTURE, KERNELS), KERNELS, SHAPES, given, log_snr_grid(40, KERNELS["s1"]), DPMSolver2M(),
+        Clean(), Rng.for_rows(rows, "subset", *evidence),
+    )  # fmt: skip
+    posterior = MIXTURE.given({name: value[:1] for name, value in values.items()}, rows=1)
+    for name in MIXTURE.names:
+        if name in evidence:
+            assert torch.equal(drawn[name], given[name].code)
+        elif name in MIXTURE.categories:
+            expected = posterior.probabilities(name)[0]
+            error = (expected * (1 - expected) / rows).sqrt()
+            assert ((drawn[name].mean(0) - expected).abs() < Z * error + 0.01).all(), name
+        else:
+            variance = float(posterior.variance(name)[0])
+            error = math.sqrt(variance / rows)
+            assert abs(float(drawn[name].mean() - posterior.mean(name)[0])) < Z * error + 0.02, name
+            assert abs(float(drawn[name].var()) / variance - 1) < 0.15, name
+
+
+def test_the_read_out_is_the_posterior_mean():
+    """In one evaluation, whatever the prior state: nothing of it is left at t = 1."""
+    rows = 20
+    truth = MIXTURE.sample(Rng.for_rows(rows, "read out"))
+    values = {name: truth[name] for name in ("s1", "five")}
+    given = {name: Given(code, torch.ones(rows, 1, dtype=torch.bool)) for name, code in MIXTURE.codes(values).items()}
+    question = Question(KERNELS, SHAPES, given, (), torch.zeros((), dtype=torch.float64), Rng.for_rows(rows, "walk"))
+    means = read_out(oracle_denoiser(MIXTURE, KERNELS), question, conditioning=Clean(), evaluations=2)
+    posterior = MIXTURE.given(values)
+    for name in ("s2", "s3", "s4"):
+        torch.testing.assert_close(means[name][:, 0], posterior.mean(name))
+    torch.testing.assert_close(means["binary"], posterior.probabilities("binary"))
+
+
+def test_what_is_not_asked_for_is_integrated_out():
+    """A marginal variable stays at t = 1 and does not hold the others to a draw of its own."""
+    rows = 6_000
+    drawn = walk(
+        oracle_denoiser(MIXTURE, KERNELS), KERNELS, SHAPES, {}, log_snr_grid(40, KERNELS["s1"]), DPMSolver2M(), Clean(),
+        Rng.for_rows(rows, "marginal"), marginal=[name for name in MIXTURE.names if name != "binary"],
+    )["binary"]  # fmt: skip
+    expected = MIXTURE.given({}, rows=1).probabilities("binary")[0]
+    error = (expected * (1 - expected) / rows).sqrt()
+    assert ((drawn.mean(0) - expected).abs() < Z * error).all()
