@@ -80,7 +80,7 @@ def judge(run: Path) -> tuple[pandas.DataFrame, dict[str, float]]:
     start = time.perf_counter()
     ages = model.predict(table, "age", ["T1w", "sex"], **asked)["age"].to_numpy(float)
     seconds = (time.perf_counter() - start) / len(age)
-    sexes = model.predict(table, "sex", ["T1w", "age"], **asked)["sex"].to_numpy() == "M"
+    sexes = model.predict(table, "sex", ["T1w", "age"], vote=asked["draws"] > 0, **asked)["sex"].to_numpy() == "M"
     answers = pandas.DataFrame(
         {
             "subject": frame["participant_id"], "age": age,
