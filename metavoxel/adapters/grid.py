@@ -99,7 +99,7 @@ class GridSummaryAdapterSpec(_GridSpec):
 
     type: Literal["grid_summary"] = "grid_summary"
     components: PositiveInt = Field(24, description="principal components of the training latents in the token")
-    dropout: float = Field(0.3, ge=0, lt=1, description="dropout of the components")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout of the components")
 
     def build(self, context: AdapterContext) -> GridAdapter:
         return GridAdapter(context, self.components, self.dropout)

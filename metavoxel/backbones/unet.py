@@ -143,7 +143,7 @@ class UNetSpec(AbstractBackboneSpec):
     head_channels: PositiveInt = Field(32, description="channels of an attention head; divides the levels' widths")
     token_width: PositiveInt = Field(96, description="channels of a token")
     token_layers: NonNegativeInt = Field(2, description="attention blocks that fuse tokens and pooled features")
-    dropout: float = Field(0.3, ge=0, lt=1, description="dropout of the fusion's features")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout of the fusion's features")
 
     @model_validator(mode="after")
     def _levels_exist(self) -> Self:
@@ -162,7 +162,7 @@ class UNetSpec(AbstractBackboneSpec):
         return []
 
     def default_plan(self) -> TrainingPlan:
-        return TrainingPlan(steps=1500, batch_size=16, learning_rate=5e-4)
+        return TrainingPlan(steps=800, batch_size=16, learning_rate=1e-3)
 
     def build(self, grids: dict[str, tuple[int, ...]]) -> UNet:
         return UNet(self, grids)

@@ -23,14 +23,18 @@ RHO = 0.9
 GIVEN = 1.5
 MEAN, VARIANCE = RHO * GIVEN, 1 - RHO**2
 
-PAIR = MixtureOracle(
-    weights=(1.0,),
-    scalars=("x", "y"),
-    means=torch.zeros(1, 2),
-    covariances=torch.tensor([[[1.0, RHO], [RHO, 1.0]]]),
-    categories={},
-)
+COVARIANCE = torch.tensor([[1.0, RHO], [RHO, 1.0]], dtype=torch.float64)
 PAIR_KERNELS = {"x": GaussianKernel(), "y": GaussianKernel()}
+PAIR_SHAPES = {"x": (1,), "y": (1,)}
+
+
+def pair_denoiser(states, times, observed):
+    """E[x, y | states] of a pair that is normal with correlation .9, each variable at a time of its own."""
+    log_snr = torch.stack([PAIR_KERNELS[name].log_snr(times[name][0]) for name in PAIR_KERNELS])
+    signal, noise = torch.diag(torch.sigmoid(log_snr).sqrt()), torch.diag(torch.sigmoid(-log_snr))
+    gain = COVARIANCE @ signal @ torch.linalg.inv(signal @ COVARIANCE @ signal + noise)
+    means = torch.cat([states["x"], states["y"]], 1) @ gain.T
+    return {"x": means[:, :1], "y": means[:, 1:]}
 
 
 def oracle_denoiser(oracle, kernels):
@@ -50,8 +54,8 @@ def sample_pair(rows, conditioning, steps=50, solver=None, grid=None):
     given = {"y": Given(torch.full((rows, 1), GIVEN, dtype=torch.float64), torch.ones(rows, 1, dtype=torch.bool))}
     grid = log_snr_grid(steps, PAIR_KERNELS["x"]) if grid is None else grid
     drawn = walk(
-        oracle_denoiser(PAIR, PAIR_KERNELS), PAIR_KERNELS, {"x": (1,), "y": (1,)}, given, grid,
-        solver or DPMSolver2M(), conditioning, Rng.for_rows(rows, "pair", steps),
+        pair_denoiser, PAIR_KERNELS, PAIR_SHAPES, given, grid, solver or DPMSolver2M(), conditioning,
+        Rng.for_rows(rows, "pair", steps),
     )  # fmt: skip
     assert torch.equal(drawn["y"], given["y"].code)
     return drawn["x"][:, 0]
@@ -86,11 +90,11 @@ def test_replacing_is_biased_at_any_number_of_steps():
 
 
 def test_resampling_lessens_the_bias():
-    """RePaint: ten passes bring nine tenths of it, at ten times the cost."""
-    plain = sample_pair(4_000, Replace(), 50, DDIM(1.0), uniform_grid(50))
-    repainted = sample_pair(4_000, Replace(resamplings=10, jump=1), 50, DDIM(1.0), uniform_grid(50))
-    assert float(plain.mean()) + 0.2 < float(repainted.mean()) < MEAN + 0.03
-    assert VARIANCE - 0.02 < float(repainted.var()) < float(plain.var()) - 0.05
+    """RePaint: ten passes take away nine tenths of it, at ten times the cost."""
+    plain = sample_pair(4_000, Replace(), 100, DDIM(1.0), uniform_grid(100))
+    repainted = sample_pair(4_000, Replace(resamplings=10, jump=1), 100, DDIM(1.0), uniform_grid(100))
+    assert abs(float(repainted.mean()) - MEAN) < 0.07 and float(plain.mean()) < MEAN - 0.3
+    assert abs(float(repainted.var()) - VARIANCE) < 0.05 and float(plain.var()) > VARIANCE + 0.08
 
 
 def test_a_measurement_with_noise_is_a_likelihood():
@@ -98,8 +102,8 @@ def test_a_measurement_with_noise_is_a_likelihood():
     rows, sd = 20_000, 0.5
     given = {"y": Given(torch.full((rows, 1), GIVEN, dtype=torch.float64), torch.ones(rows, 1, dtype=torch.bool), sd)}
     x = walk(
-        oracle_denoiser(PAIR, PAIR_KERNELS), PAIR_KERNELS, {"x": (1,), "y": (1,)}, given,
-        log_snr_grid(50, PAIR_KERNELS["x"]), DPMSolver2M(), Clean(), Rng.for_rows(rows, "noisy"),
+        pair_denoiser, PAIR_KERNELS, PAIR_SHAPES, given, log_snr_grid(50, PAIR_KERNELS["x"]), DPMSolver2M(), Clean(),
+        Rng.for_rows(rows, "noisy"),
     )["x"][:, 0]  # fmt: skip
     gain = RHO / (1 + sd**2)
     assert_normal(x, gain * GIVEN, 1 - gain * RHO, 0.002)
@@ -109,7 +113,7 @@ def test_a_measurement_with_noise_is_a_likelihood():
 @pytest.mark.parametrize("truth", [(0.9, 0.1), (0.97, 0.02, 0.01)], ids=str)
 def test_a_category_is_sampled_with_its_own_probabilities(truth, steps):
     """At any number of steps, the first included."""
-    rows, kernel = 40_000, UniformD3PMKernel()
+    rows, kernel = 20_000, UniformD3PMKernel()
     prior = torch.tensor(truth, dtype=torch.float64)
 
     def denoiser(states, times, observed):
@@ -130,17 +134,17 @@ KERNELS = {name: UniformD3PMKernel() if name in MIXTURE.categories else Gaussian
 SHAPES = {name: (MIXTURE.categories.get(name, 1),) for name in MIXTURE.names}
 
 
-@pytest.mark.parametrize("evidence", [(), ("s1",), ("binary", "s3"), ("s1", "s2", "s4", "five")], ids=str)
+@pytest.mark.parametrize("evidence", [(), ("binary", "s3"), ("s1", "s2", "s4", "five")], ids=str)
 def test_any_subset_of_six_variables(evidence):
     """Means and variances of the unknown, from states that are normal mixtures with categories among them."""
-    rows = 4_000
+    rows = 2_000
     truth = MIXTURE.sample(Rng.for_rows(1, "truth", *evidence))
     values = {name: truth[name].expand(rows) for name in evidence}
     given = {
         name: Given(code, torch.ones(rows, 1, dtype=torch.bool)) for name, code in MIXTURE.codes(values).items()
     }
     drawn = walk(
-        oracle_denoiser(MIXTURE, KERNELS), KERNELS, SHAPES, given, log_snr_grid(40, KERNELS["s1"]), DPMSolver2M(),
+        oracle_denoiser(MIXTURE, KERNELS), KERNELS, SHAPES, given, log_snr_grid(25, KERNELS["s1"]), DPMSolver2M(),
         Clean(), Rng.for_rows(rows, "subset", *evidence),
     )  # fmt: skip
     posterior = MIXTURE.given({name: value[:1] for name, value in values.items()}, rows=1)
@@ -174,9 +178,9 @@ def test_the_read_out_is_the_posterior_mean():
 
 def test_what_is_not_asked_for_is_integrated_out():
     """A marginal variable stays at t = 1 and does not hold the others to a draw of its own."""
-    rows = 6_000
+    rows = 4_000
     drawn = walk(
-        oracle_denoiser(MIXTURE, KERNELS), KERNELS, SHAPES, {}, log_snr_grid(40, KERNELS["s1"]), DPMSolver2M(), Clean(),
+        oracle_denoiser(MIXTURE, KERNELS), KERNELS, SHAPES, {}, log_snr_grid(25, KERNELS["s1"]), DPMSolver2M(), Clean(),
         Rng.for_rows(rows, "marginal"), marginal=[name for name in MIXTURE.names if name != "binary"],
     )["binary"]  # fmt: skip
     expected = MIXTURE.given({}, rows=1).probabilities("binary")[0]
