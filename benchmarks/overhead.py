@@ -90,7 +90,9 @@ def main() -> None:
         ratios = [a / b for a, b in zip(measured[work], measured[reference], strict=True)]
         median, low, high = statistics.median(ratios), min(ratios), max(ratios)
         print(f"{work} step / bare {reference}: {median:.3f} ({low:.3f} to {high:.3f})")
-        print(f"  medians: {statistics.median(measured[work]):.3f} s and {statistics.median(measured[reference]):.3f} s")
+        print(
+            f"  medians: {statistics.median(measured[work]):.3f} s and {statistics.median(measured[reference]):.3f} s"
+        )
 
 
 if __name__ == "__main__":

@@ -180,7 +180,10 @@ def test_a_row_does_not_depend_on_its_company(model):
     corrupted, predictions, _ = terms_of(model, banks(ALL), times(torch.linspace(0.1, 0.9, 3)))
     rows = torch.tensor([3, 1])
     alone = model(
-        *({name: part[name][rows] for name in NAMES} for part in (corrupted.states, corrupted.times, corrupted.observed))
+        *(
+            {name: part[name][rows] for name in NAMES}
+            for part in (corrupted.states, corrupted.times, corrupted.observed)
+        )
     )
     for name in NAMES:
         torch.testing.assert_close(alone[name], predictions[name][rows], atol=1e-5, rtol=1e-5)

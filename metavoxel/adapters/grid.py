@@ -81,7 +81,8 @@ class _GridSpec(AbstractAdapterSpec, ABC):
 
     def problems(self, *, spatial: bool, grids: bool) -> list[str]:
         if not spatial:
-            return [f"adapter {self.type!r} carries images, and this variable is a scalar. Use 'token' or 'painted'"]
+            carries = f"adapter {self.type!r} carries images, and this variable is a scalar"
+            return [f"{carries}. Use adapter 'token' or 'painted'"]
         return []
 
 

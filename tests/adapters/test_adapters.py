@@ -97,7 +97,10 @@ def test_a_painted_binary_is_one_scalar_between_minus_1_and_1():
 def test_a_painted_head_pools_the_bottlenecks():
     """Global average pooling: where something is does not matter to a convolution's mean but at the edges."""
     adapter = build(PaintedAdapterSpec(), (1,))
-    bottlenecks = {"volume": normal(ROWS, PORTS.bottleneck_width, 2, 2, 2), "picture": normal(ROWS, PORTS.bottleneck_width, 2, 3)}
+    bottlenecks = {
+        "volume": normal(ROWS, PORTS.bottleneck_width, 2, 2, 2),
+        "picture": normal(ROWS, PORTS.bottleneck_width, 2, 3),
+    }
     prediction = adapter.head(Features({}, bottlenecks, None))
     assert prediction.shape == (ROWS, 1)
     alone = torch.stack([adapter.heads[name](bottlenecks[name]) for name in GRIDS]).mean(0)

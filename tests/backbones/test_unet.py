@@ -73,9 +73,13 @@ def test_ports_hear_of_each_other_and_of_the_tokens():
     streams, level = inputs(backbone)
     before = backbone(streams, level)
     changed = {**streams.grids, "grid_4x6": streams.grids["grid_4x6"] + 1}
-    assert not torch.equal(backbone(Streams(changed, streams.tokens), level).grids["grid_4x4x2"], before.grids["grid_4x4x2"])
+    assert not torch.equal(
+        backbone(Streams(changed, streams.tokens), level).grids["grid_4x4x2"], before.grids["grid_4x4x2"]
+    )
     assert not torch.equal(backbone(Streams(changed, streams.tokens), level).tokens, before.tokens)
-    assert not torch.equal(backbone(Streams(streams.grids, streams.tokens + 1), level).grids["grid_4x6"], before.grids["grid_4x6"])
+    assert not torch.equal(
+        backbone(Streams(streams.grids, streams.tokens + 1), level).grids["grid_4x6"], before.grids["grid_4x6"]
+    )
     assert not torch.equal(backbone(streams, level + 1).grids["grid_4x6"], before.grids["grid_4x6"])
 
 

@@ -140,9 +140,7 @@ def test_any_subset_of_six_variables(evidence):
     rows = 2_000
     truth = MIXTURE.sample(Rng.for_rows(1, "truth", *evidence))
     values = {name: truth[name].expand(rows) for name in evidence}
-    given = {
-        name: Given(code, torch.ones(rows, 1, dtype=torch.bool)) for name, code in MIXTURE.codes(values).items()
-    }
+    given = {name: Given(code, torch.ones(rows, 1, dtype=torch.bool)) for name, code in MIXTURE.codes(values).items()}
     drawn = walk(
         oracle_denoiser(MIXTURE, KERNELS), KERNELS, SHAPES, given, log_snr_grid(25, KERNELS["s1"]), DPMSolver2M(),
         Clean(), Rng.for_rows(rows, "subset", *evidence),

@@ -36,7 +36,7 @@ def test_the_main_job():
     image, age, sex = (schema.variables[name] for name in ("T1w", "age", "sex"))
     assert image.spec.spacing == 4.0 and image.spec.spatial
     assert (image.parts.codec.type, image.parts.codec.downsampling) == ("kl_vae", 4)
-    assert image.parts.adapter.type == "grid"
+    assert image.parts.adapter.type == "grid_summary"
     assert age.spec == ContinuousSpec(column="Age", range=(3, 40), transform="log", unit="years")
     assert (age.parts.codec.type, age.parts.codec.scale, age.parts.codec.transform) == ("linear", "standard", "log")
     assert age.parts.kernel == GaussianKernel(schedule=CosineSchedule(power=2), prediction="v")

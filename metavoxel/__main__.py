@@ -1,0 +1,5 @@
+"""``python -m metavoxel``."""
+
+from metavoxel.cli import main
+
+main()

@@ -1,0 +1,106 @@
+"""The law of times: which questions a model is trained for, and how often."""
+
+import math
+
+import pytest
+import torch
+
+from metavoxel.rng import Rng
+from metavoxel.train import times as law
+from metavoxel.train.times import evidence_times, shared_times
+
+ROWS, VARIABLES, Z = 40_000, 4, 5.0
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return evidence_times(torch.ones(ROWS, VARIABLES, dtype=torch.bool), Rng.for_rows(ROWS, "times"))
+
+
+def assert_share(truth, expected):
+    """A share of rows, to Z standard errors."""
+    error = math.sqrt(expected * (1 - expected) / len(truth))
+    assert abs(float(truth.double().mean()) - expected) < Z * error
+
+
+def test_observed_is_clean_and_nothing_else_is(drawn):
+    assert drawn.t.dtype == torch.float64
+    assert torch.equal(drawn.t == 0, drawn.observed)
+    assert not drawn.observed.all(1).any(), "a row without anything to learn"
+
+
+def test_sizes_of_the_evidence(drawn):
+    """One target and no evidence are frequent; the other sizes are equally so."""
+    size = drawn.observed.sum(1)
+    even = (1 - law.SINGLE_TARGET_SHARE - law.NO_EVIDENCE_SHARE) / VARIABLES
+    extra = {0: law.NO_EVIDENCE_SHARE, VARIABLES - 1: law.SINGLE_TARGET_SHARE}
+    for known in range(VARIABLES):
+        assert_share(size == known, even + extra.get(known, 0.0))
+
+
+def test_every_variable_is_evidence_equally_often(drawn):
+    share = float(drawn.observed.double().mean())
+    for variable in range(VARIABLES):
+        assert_share(drawn.observed[:, variable], share)
+
+
+def test_the_read_out_is_trained(drawn):
+    """All unknown at t = 1: a question is answered there in one evaluation."""
+    unknown = ~drawn.observed
+    all_end = ((drawn.t == 1) | drawn.observed).all(1)
+    assert_share(all_end, law.READ_OUT_SHARE)
+    assert ((drawn.t[unknown] > 0) & (drawn.t[unknown] <= 1)).all()
+
+
+def test_half_of_the_rows_share_one_time(drawn):
+    between = (drawn.t > 0) & (drawn.t < 1)
+    several = between.sum(1) > 1
+    low = torch.where(between, drawn.t, 2.0).amin(1)
+    high = torch.where(between, drawn.t, -1.0).amax(1)
+    assert_share((low == high)[several], law.SHARED_SHARE)
+
+
+def test_times_between_are_uniform(drawn):
+    between = drawn.t[(drawn.t > 0) & (drawn.t < 1)]
+    # Rows that share one time repeat it, so there are at least a quarter as many independent ones.
+    error = 1 / math.sqrt(12 * len(between) / 4)
+    assert abs(float(between.mean()) - 0.5) < Z * error
+    assert abs(float(between.square().mean()) - 1 / 3) < Z * error
+
+
+def test_some_variables_are_marginalised_beside_others_that_are_walked(drawn):
+    some = ((drawn.t == 1).any(1)) & (((drawn.t > 0) & (drawn.t < 1)).any(1))
+    assert float(some.double().mean()) > 0.03
+
+
+def test_what_is_absent_is_never_evidence():
+    present = Rng.for_rows(ROWS, "present").uniform((ROWS, VARIABLES)) < 0.6
+    drawn = evidence_times(present, Rng.for_rows(ROWS, "absent"))
+    assert not (drawn.observed & ~present).any()
+    assert (drawn.t[~present] == 1).all()
+    some = present.any(1)
+    assert not ((drawn.observed == present).all(1) & some).any(), "a row whose every datum is given teaches nothing"
+
+
+def test_nothing_present():
+    drawn = evidence_times(torch.zeros(3, 2, dtype=torch.bool), Rng.for_rows(3, "nothing"))
+    assert (drawn.t == 1).all() and not drawn.observed.any()
+
+
+def test_a_single_variable():
+    drawn = evidence_times(torch.ones(ROWS, 1, dtype=torch.bool), Rng.for_rows(ROWS, "single"))
+    assert not drawn.observed.any()
+    assert_share(drawn.t[:, 0] == 1, law.READ_OUT_SHARE)
+
+
+def test_a_row_has_its_own_times():
+    rng, present = Rng.for_rows(9, "own"), torch.ones(9, VARIABLES, dtype=torch.bool)
+    whole, order = evidence_times(present, rng), torch.tensor([7, 2])
+    part = evidence_times(present[order], rng[order])
+    assert torch.equal(part.t, whole.t[order]) and torch.equal(part.observed, whole.observed[order])
+
+
+def test_the_papers_times():
+    drawn = shared_times(ROWS, 3, Rng.for_rows(ROWS, "shared"))
+    assert torch.equal(drawn.t, drawn.t[:, :1].expand(ROWS, 3)) and not drawn.observed.any()
+    assert abs(float(drawn.t[:, 0].mean()) - 0.5) < Z / math.sqrt(12 * ROWS)

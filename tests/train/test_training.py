@@ -1,0 +1,429 @@
+"""Training from a schema to a run folder: what it leaves, that it is repeatable, and that stopping it loses nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from tiny_cohorts import IMAGES, TABLE, UNET, write_images, write_schema, write_table
+
+import metavoxel
+from metavoxel.errors import CohortError, NumericalError, RunError
+from metavoxel.schema import load_schema
+from metavoxel.train import train as module
+from metavoxel.train.run import load
+from metavoxel.train.train import training
+
+
+def train(schema, output, **options):
+    """Every event of a training in single precision on the processor."""
+    options = {"precision": "32-true", "accelerator": "cpu", **options}
+    return list(training(load_schema(schema), output, **options))
+
+
+def weights(run):
+    files = sorted([run / "model.safetensors", *(run / "codecs").iterdir()])
+    return {f"{file.name}/{name}": tensor for file in files for name, tensor in load_file(file).items()}
+
+
+def assert_same_weights(first, second):
+    first, second = weights(first), weights(second)
+    assert first.keys() == second.keys()
+    different = [name for name in first if not torch.equal(first[name], second[name])]
+    assert not different
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """A table, its schema and a run of it that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("reference")
+    write_table(folder)
+    schema = write_schema(folder, TABLE)
+    events = train(schema, folder / "run")
+    torch.set_flush_denormal(False)
+    return schema, folder / "run", events
+
+
+def test_what_a_run_leaves(reference):
+    schema, run, events = reference
+    assert {path.name for path in run.iterdir()} == {
+        "schema.yaml", "run.json", "metrics.jsonl", "model.safetensors", "codecs", "checkpoints", "cache", "events",
+    }  # fmt: skip
+    assert {path.name for path in (run / "codecs").iterdir()} == {f"{n}.safetensors" for n in ("age", "sex", "score")}
+    record = json.loads((run / "run.json").read_text())
+    assert record["state"] == "finished"
+    assert record["versions"] == {"metavoxel": metavoxel.__version__, "torch": torch.__version__}
+    assert record["best_step"] in (10, 20, 30) and 0 < record["best_score"] < 3
+    assert record["dropped_incomplete_rows"] == 0
+    rows = [row for part in ("train", "validation", "test") for row in record["split"][part]]
+    assert sorted(rows) == [f"s{row:02}" for row in range(40)]
+    metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in metrics if line["stage"] == "joint"] == [10, 20, 30]
+    assert {"age", "sex", "score", "validation/age", "validation/sex", "validation/score"} <= set(metrics[-1])
+    assert list((run / "events").glob("events.out.tfevents.*"))
+    resolved = yaml.safe_load((run / "schema.yaml").read_text())
+    assert resolved["training"]["steps"] == 30 and resolved["variables"]["age"]["kernel"]["prediction"] == "v"
+    assert load_schema(run / "schema.yaml").variables == load_schema(schema).variables
+
+
+def test_progress(reference):
+    _, _, events = reference
+    joint = [event for event in events if event.stage == "joint"]
+    assert [event.done for event in joint] == list(range(1, 31)) and joint[0].total == 30
+    assert set(joint[-1].metrics) == {"age", "sex", "score"}
+    assert events[0].stage == "cohort" and events[0].metrics == {"rows": 40, "dropped": 0}
+
+
+def test_nothing_is_left_half_written(reference):
+    _, run, _ = reference
+    assert not list(run.rglob("*.partial"))
+
+
+def test_the_best_weights_are_those_kept(reference):
+    _, run, _ = reference
+    kept, best = load_file(run / "model.safetensors"), load_file(run / "checkpoints" / "best.safetensors")
+    assert kept.keys() == best.keys() and all(torch.equal(kept[name], best[name]) for name in kept)
+
+
+def test_the_same_seed_gives_the_same_weights(reference, tmp_path):
+    schema, run, _ = reference
+    torch.rand(17)  # what the process drew before does not matter
+    train(schema, tmp_path / "again")
+    assert_same_weights(run, tmp_path / "again")
+
+
+def test_another_seed_gives_others(reference, study):
+    _, run, _ = reference
+    train(write_schema(study, TABLE, training={"seed": 1}), study / "run")
+    first, other = weights(run), weights(study / "run")
+    assert not torch.equal(first["model.safetensors/time_tags"], other["model.safetensors/time_tags"])
+    assert torch.equal(first["age.safetensors/center"], other["age.safetensors/center"]), "the split has its own seed"
+
+
+@pytest.mark.parametrize("after", [1, 9, 10, 17])
+def test_a_training_that_is_left_goes_on_to_the_same_weights(reference, tmp_path, after):
+    """Bit for bit, wherever it was left: dropout too draws as it would have."""
+    schema, run, _ = reference
+    unfinished = training(load_schema(schema), tmp_path / "run", precision="32-true", accelerator="cpu")
+    for event in unfinished:
+        if event.stage == "joint" and event.done == after:
+            break
+    unfinished.close()
+    torch.rand(after)
+    events = train(schema, tmp_path / "run", resume=True)
+    assert next(event for event in events if event.stage == "joint").done == after + 1
+    assert_same_weights(run, tmp_path / "run")
+
+
+def interrupt_once(monkeypatch, owner, name, call):
+    """Raise KeyboardInterrupt out of the call of this number, in the middle of what it does."""
+    original, calls = getattr(owner, name), []
+
+    def interrupted(*args, **options):
+        calls.append(1)
+        result = original(*args, **options)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return result
+
+    monkeypatch.setattr(owner, name, interrupted)
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [("relative_errors", 2), ("relative_errors", 3), ("save_weights", 5), ("evidence_times", 14), ("loss_sums", 20)],
+)
+def test_an_interrupt_anywhere_is_survived(reference, tmp_path, monkeypatch, name, call):
+    """While it validates (the averaged weights are in place then), writes the best weights, draws or computes."""
+    schema, run, _ = reference
+    with monkeypatch.context() as patch:
+        interrupt_once(patch, module, name, call)
+        with pytest.raises(KeyboardInterrupt):
+            train(schema, tmp_path / "run")
+    train(schema, tmp_path / "run", resume=True)
+    assert_same_weights(run, tmp_path / "run")
+    assert (
+        json.loads((tmp_path / "run" / "run.json").read_text())["best_step"]
+        == json.loads((run / "run.json").read_text())["best_step"]
+    )
+
+
+def test_an_interrupt_waits_for_a_step_to_be_whole(reference, tmp_path, monkeypatch):
+    """The signal comes when the weights are new and the moments half so."""
+    schema, run, _ = reference
+    original, calls = torch.optim.AdamW.step, []
+
+    def step(self, *args, **options):
+        result = original(self, *args, **options)
+        calls.append(1)
+        if len(calls) == 13:
+            signal.raise_signal(signal.SIGINT)
+            calls.append("and the step goes on")
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", step)
+        with pytest.raises(KeyboardInterrupt):
+            train(schema, tmp_path / "run")
+    assert calls[-1] == "and the step goes on"
+    train(schema, tmp_path / "run", resume=True)
+    assert_same_weights(run, tmp_path / "run")
+
+
+def command(folder):
+    """The command line as a file: processes of a training are started from the file that started the first."""
+    script = folder / "command.py"
+    script.write_text("from metavoxel.cli import main\n\nif __name__ == '__main__':\n    main()\n")
+    root = str(Path(metavoxel.__file__).parents[1])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": root, "COLUMNS": "200"}
+    return [sys.executable, str(script)], environment
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminated"])
+def test_a_real_process_that_is_stopped(tmp_path, number):
+    write_table(tmp_path)
+    schema = write_schema(tmp_path, TABLE, training={"steps": 1000, "validate_every": 40})
+    start, environment = command(tmp_path)
+    arguments = [
+        "train",
+        str(schema),
+        "--output",
+        str(tmp_path / "run"),
+        "--precision",
+        "32-true",
+        "--accelerator",
+        "cpu",
+    ]
+    with open(tmp_path / "log", "w") as log:
+        process = subprocess.Popen([*start, *arguments], env=environment, stderr=log, stdout=log)
+        deadline = time.monotonic() + 300
+        while "joint 100/1000" not in (tmp_path / "log").read_text():
+            assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()
+            time.sleep(0.02)
+        process.send_signal(number)
+        code = process.wait(timeout=120)
+    said = (tmp_path / "log").read_text()
+    assert code == 130, said
+    assert "Traceback" not in said and "--resume" in said
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "training"
+    with pytest.raises(RunError, match=r"its training has not finished; continue it with: metavoxel train .*--resume"):
+        load(tmp_path / "run")
+    events = train(schema, tmp_path / "run", resume=True)
+    first = next(event for event in events if event.stage == "joint")
+    assert 100 < first.done < 1000, "the process had finished, or its work was lost"
+    train(schema, tmp_path / "undisturbed")
+    assert_same_weights(tmp_path / "undisturbed", tmp_path / "run")
+
+
+def test_resuming_what_is_finished_changes_nothing(reference, tmp_path):
+    schema, run, _ = reference
+    train(schema, tmp_path / "run")
+    before = weights(tmp_path / "run")
+    events = train(schema, tmp_path / "run", resume=True)
+    assert not [event for event in events if event.stage == "joint"]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in weights(tmp_path / "run").items())
+
+
+def refused(error, schema, output, **options):
+    with pytest.raises(error) as caught:
+        train(schema, output, **options)
+    return str(caught.value)
+
+
+def test_what_an_output_may_not_be(reference, study):
+    _, run, _ = reference
+    schema = write_schema(study, TABLE)
+    assert "holds a run already. Continue it with --resume" in refused(RunError, schema, run)
+    assert "is a file; choose another --output" in refused(RunError, schema, study / "people.csv")
+    assert "cannot be made" in refused(RunError, schema, study / "people.csv" / "run")
+    assert "no run to resume" in refused(RunError, schema, study / "none", resume=True)
+    assert not (study / "none").exists()
+    before = schema.read_text()
+    assert "schema.yaml: would be overwritten" in refused(RunError, schema, study)
+    assert schema.read_text() == before
+
+
+def test_resuming_with_something_else(study):
+    schema = write_schema(study, TABLE)
+    stopped = training(load_schema(schema), study / "run", precision="32-true", accelerator="cpu")
+    next(stopped)
+    stopped.close()
+    other = write_schema(study, TABLE, name="other.yaml", training={"steps": 31})
+    assert "was started with another schema" in refused(RunError, other, study / "run", resume=True)
+    table = study / "people.csv"
+    table.write_text(table.read_text().replace("s05,", "s99,"))
+    assert "the cohort has changed since it was started" in refused(RunError, schema, study / "run", resume=True)
+
+
+@pytest.mark.parametrize("options", [{"precision": "half"}, {"accelerator": "abacus"}, {"accelerator": "mps"}])
+def test_machines_that_are_not_there(study, options):
+    said = refused(RunError, write_schema(study, TABLE), study / "run", **options)
+    assert next(iter(options.values())) in said and not (study / "run").exists()
+
+
+def test_a_cohort_that_cannot_be_trained_on_leaves_no_run(study):
+    """So that the next try, with the schema mended, needs no other folder."""
+    raw = {
+        **TABLE,
+        "variables": {"age": {"type": "continuous", "column": "Agee"}, "sex": {"type": "continuous", "column": "Sx"}},
+    }
+    said = refused(CohortError, write_schema(study, raw), study / "run")
+    assert "no column 'Agee'" in said and "no column 'Sx'" in said
+    train(write_schema(study, TABLE), study / "run")
+
+
+def test_one_time_for_all_drops_incomplete_rows_and_says_how_many(study):
+    schema = write_schema(study, TABLE, diffusion={"times": "shared"}, training={"steps": 4, "validate_every": 4})
+    events = train(schema, study / "run")
+    assert events[0].metrics == {"rows": 40, "dropped": 6}
+    record = json.loads((study / "run" / "run.json").read_text())
+    assert record["dropped_incomplete_rows"] == 6
+    assert sum(map(len, record["split"].values())) == 34
+    incomplete = {f"s{row:02}" for row in range(3, 40, 7)}
+    assert not incomplete & {row for rows in record["split"].values() for row in rows}
+
+
+def test_one_time_for_all_needs_complete_rows_in_every_part(study):
+    table = study / "people.csv"
+    header, *rows = table.read_text().splitlines()
+    cut = [",".join([*row.split(",")[:-1], "" if place % 2 else "1"]) for place, row in enumerate(rows)]
+    cut = [
+        row.replace(",n/a,", ",30,") if place % 2 else ",".join([row.split(",")[0], "n/a", *row.split(",")[2:]])
+        for place, row in enumerate(cut)
+    ]
+    table.write_text("\n".join([header, *cut]) + "\n")
+    said = refused(RunError, write_schema(study, TABLE, diffusion={"times": "shared"}), study / "run")
+    assert said == (
+        "diffusion.times 'shared' needs complete rows, and no row of train and validation and test is. Use 'evidence'"
+    )
+
+
+def test_a_loss_that_is_not_finite_is_named(study):
+    raw = {**TABLE, "training": {**TABLE["training"], "learning_rate": 1e30, "warm_up": 0, "clip": 1e30}}
+    said = refused(NumericalError, write_schema(study, raw), study / "run")
+    assert "not finite" in said and ("step" in said or "variable" in said)
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scans")
+    write_images(folder)
+    schema = write_schema(folder, IMAGES)
+    events = train(schema, folder / "run")
+    torch.set_flush_denormal(False)
+    return schema, folder / "run", events
+
+
+def test_pictures_and_volumes(scans):
+    _, run, events = scans
+    stages = list(dict.fromkeys(event.stage for event in events))
+    assert stages == ["cohort", "codec volume", "codes picture", "codes volume", "codes age", "codes sex", "joint"]
+    model = load(run)
+    # The U-Net halves both, and the VAE the volume before.
+    assert model.joint.code_shapes == {"picture": (1, 14, 10), "volume": (2, 6, 4, 4), "age": (1,), "sex": (2,)}
+    assert model.codecs["volume"].training_plan is not None
+    assert all(torch.isfinite(tensor).all() for tensor in weights(run).values())
+    resolved = load_schema(run / "schema.yaml").specs
+    assert resolved["picture"].extension == ".png" and resolved["volume"].extension == ".nii.gz"
+    assert resolved["volume"].shape == (12, 8, 8)
+
+
+def test_a_codec_is_repeatable_and_resumed_too(scans, tmp_path):
+    schema, run, _ = scans
+    unfinished = training(load_schema(schema), tmp_path / "run", precision="32-true", accelerator="cpu")
+    for event in unfinished:
+        if event.stage == "codec volume":
+            break
+    unfinished.close()
+    events = train(schema, tmp_path / "run", resume=True)
+    assert next(event for event in events if event.stage == "codec volume").done == 2
+    assert_same_weights(run, tmp_path / "run")
+
+
+def test_codes_are_cached_for_the_codec_and_the_cohort(scans, tmp_path):
+    schema, _, _ = scans
+    unfinished = training(load_schema(schema), tmp_path / "run", precision="32-true", accelerator="cpu")
+    for event in unfinished:
+        if event.stage == "joint":
+            break
+    unfinished.close()
+    files = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "run" / "cache").iterdir()}
+    events = train(schema, tmp_path / "run", resume=True)
+    assert not [event for event in events if event.stage.startswith("codes")]
+    assert files == {file.name: file.stat().st_mtime_ns for file in (tmp_path / "run" / "cache").iterdir()}
+
+
+def test_fitted_weights_are_taken_and_not_trained(scans, tmp_path):
+    """A path in the schema starts at the schema's folder; the run holds a copy, and loads without the original."""
+    schema, run, _ = scans
+    raw = yaml.safe_load(schema.read_text())
+    raw["variables"]["volume"]["codec"]["weights"] = "fitted.safetensors"
+    for row in raw["variables"].values():
+        row.pop("shape", None)
+    raw["cohort"]["table"] = str(schema.parent / "people.csv")
+    fitted = tmp_path / "fitted.safetensors"
+    fitted.write_bytes((run / "codecs" / "volume.safetensors").read_bytes())
+    events = train(write_schema(tmp_path, raw), tmp_path / "run")
+    assert not [event for event in events if event.stage.startswith("codec ")]
+    fitted.unlink()
+    ours, theirs = (
+        load(tmp_path / "run").codecs["volume"].state_dict(),
+        load_file(run / "codecs" / "volume.safetensors"),
+    )
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
+    said = refused(RunError, tmp_path / "schema.yaml", tmp_path / "another")
+    assert "codec weights: no file" in said and not (tmp_path / "another" / "run.json").exists()
+
+
+def test_the_paper_trains(tmp_path):
+    """One time for all, every scalar painted, overwriting where something is known."""
+    write_images(tmp_path)
+    table = {"type": "gaussian", "schedule": {"type": "scaled_linear"}, "prediction": "epsilon"}
+    raw = {
+        "cohort": {"table": "people.csv"},
+        "variables": {
+            "volume": {**IMAGES["variables"]["volume"], "adapter": "grid", "kernel": table},
+            "age": {"type": "continuous", "range": [10, 90], "codec": {"scale": "range"}, "adapter": "painted", "kernel": table},
+            "sex": {
+                "type": "categorical", "categories": ["F", "M"], "adapter": "painted",
+                "kernel": {"type": "d3pm_uniform", "schedule": {"type": "cosine", "power": 1}, "reverse": "printed"},
+            },
+        },
+        "backbone": UNET,
+        "diffusion": {"times": "shared"},
+        "training": {"steps": 2, "batch_size": 4, "validate_every": 2},
+    }  # fmt: skip
+    events = train(write_schema(tmp_path, raw), tmp_path / "run")
+    assert events[0].metrics["dropped"] == 2
+    assert load(tmp_path / "run").default_sampling().conditioning == "replace"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["table", "images", "painted"])
+def test_two_processes(tmp_path, kind):
+    """Over gloo, from the command line; what they learn together is a model that answers."""
+    raw = TABLE if kind == "table" else IMAGES
+    if kind == "painted":
+        variables = {name: IMAGES["variables"][name] for name in ("picture", "age")}
+        variables["age"] = {**variables["age"], "adapter": "painted"}
+        variables["picture"] = {"type": "image", "codec": "identity", "adapter": "grid"}
+        raw = {**IMAGES, "variables": variables}
+    (write_table if kind == "table" else write_images)(tmp_path)
+    start, environment = command(tmp_path)
+    arguments = ["train", str(write_schema(tmp_path, raw)), "--output", str(tmp_path / "run")]
+    arguments += ["--devices", "2", "--accelerator", "cpu", "--precision", "32-true"]
+    done = subprocess.run([*start, *arguments], env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (record["state"], record["devices"]) == ("finished", 2)
+    assert all(torch.isfinite(tensor).all() for tensor in weights(tmp_path / "run").values())
+    assert load(tmp_path / "run").sample(1, steps=2)
+    refused = subprocess.run([*start, *arguments], env=environment, capture_output=True, text=True, timeout=600)
+    assert refused.returncode != 0 and "holds a run already" in refused.stderr
