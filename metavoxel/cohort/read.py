@@ -73,7 +73,7 @@ def build_cohort(
         for row in table.frame.to_dict("records")
     ]
     places = [
-        f"{place} ({subject})" if subject not in place else place
+        place if f"({subject})" in place else f"{place} ({subject})"
         for place, subject in zip(table.places, subjects, strict=True)
     ]
     table = replace(table, places=places)
