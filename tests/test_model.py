@@ -5,11 +5,11 @@ import json
 import pandas
 import pytest
 import torch
+from tiny_cohorts import IMAGES, TABLE, write_images, write_schema, write_table
 
 import metavoxel as mv
 from metavoxel.errors import CohortError, EvidenceError, RunError
 from metavoxel.schema import load_schema
-from tiny_cohorts import IMAGES, TABLE, write_images, write_schema, write_table
 
 
 def trained(folder, raw):
@@ -79,10 +79,14 @@ def test_draws_depend_on_the_seed_and_their_number_alone(model):
     assert not torch.allclose(other["age"], whole["age"][:2])
 
 
-@pytest.mark.parametrize("settings", [{}, {"solver": "ddim", "eta": 1.0}, {"conditioning": "repaint", "resamplings": 2}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{}, {"solver": "ddim", "eta": 1.0}, {"conditioning": "repaint", "resamplings": 2}], ids=str
+)
 def test_answers_do_not_depend_on_company_or_order(model, settings):
     """Each row is asked alone, among others, and in another order; rounding apart, the answer is its own."""
-    table = pandas.DataFrame({"participant_id": list("abcdef"), "Sex": [1, 2, 1, 2, 1, 2], "score": [40, 55, 60, 75, 80, 95]})
+    table = pandas.DataFrame(
+        {"participant_id": list("abcdef"), "Sex": [1, 2, 1, 2, 1, 2], "score": [40, 55, 60, 75, 80, 95]}
+    )
     ask = {"target": "age", "draws": 2, "steps": 4, **settings}
     whole = model.predict(table, **ask)["age"].to_numpy(float)
     for rows in ([3], [5, 1], [4, 3, 2, 1, 0, 5]):
@@ -148,9 +152,15 @@ def test_questions_that_make_no_sense(model):
         "given sex=x: unknown category (known: female (1), male (2))",
     ]
     assert said(EvidenceError, model.sample, given={"age": 1000}) == ["given age=1000: outside valid [-30, 130]"]
-    assert said(EvidenceError, model.sample, given={"age": torch.zeros(2)}) == ["given age: must have shape (), not (2,)"]
-    assert said(EvidenceError, model.sample, masks={"age": torch.ones(())}) == ["mask: 'age' needs a value to be partly known"]
-    assert said(EvidenceError, model.sample, step=3)[0].startswith("step: no setting of sampling. Did you mean 'steps'?")
+    assert said(EvidenceError, model.sample, given={"age": torch.zeros(2)}) == [
+        "given age: must have shape (), not (2,)"
+    ]
+    assert said(EvidenceError, model.sample, masks={"age": torch.ones(())}) == [
+        "mask: 'age' needs a value to be partly known"
+    ]
+    assert said(EvidenceError, model.sample, step=3)[0].startswith(
+        "step: no setting of sampling. Did you mean 'steps'?"
+    )
     assert said(EvidenceError, model.predict, FRAME, []) == ["target: name what to predict: age, sex, score"]
     assert said(EvidenceError, model.predict, FRAME, ["age", "agee"], ["age", "sx"]) == [
         f"target: no variable 'agee'. Did you mean 'age'? {names}",
@@ -167,7 +177,9 @@ def test_questions_that_make_no_sense(model):
 
 def test_tables_that_cannot_be_read(model):
     assert "no column 'Sex'" in said(CohortError, model.predict, FRAME[["participant_id"]], "age", ["sex"])[0]
-    assert "no column 'participant_id' to name the subjects" in said(CohortError, model.predict, FRAME[["Sex"]], "age")[0]
+    assert (
+        "no column 'participant_id' to name the subjects" in said(CohortError, model.predict, FRAME[["Sex"]], "age")[0]
+    )
     bad = FRAME.assign(Age=["thirty", "x", 5])
     assert said(CohortError, model.predict, bad, "sex") == [
         f"table row {row} ({subject}), column Age: {cell!r} is not a number. Add it to cohort.missing if it means missing"
@@ -212,7 +224,9 @@ def test_what_is_hidden_by_a_mask_has_no_influence(scans):
         assert torch.equal(first[name], second[name])
 
 
-@pytest.mark.parametrize("settings", [{}, {"conditioning": "replace"}, {"solver": "ddim", "eta": 0.5, "grid": "uniform"}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{}, {"conditioning": "replace"}, {"solver": "ddim", "eta": 0.5, "grid": "uniform"}], ids=str
+)
 def test_images_are_sampled_in_every_way(scans, settings):
     drawn = scans.sample(2, given={"sex": "F"}, steps=2, **settings)
     assert drawn["picture"].shape == (2, 1, 14, 10) and drawn["volume"].shape == (2, 1, 12, 8, 8)
@@ -236,7 +250,9 @@ def test_one_time_for_all_needs_the_papers_way(tmp_path):
     write_table(tmp_path)
     run = trained(tmp_path, {**TABLE, "diffusion": {"times": "shared"}, "training": {"steps": 2, "batch_size": 4}})
     shared = mv.load(run)
-    with pytest.raises(EvidenceError, match="conditioning 'clean' needs a model trained with diffusion.times 'evidence'"):
+    with pytest.raises(
+        EvidenceError, match="conditioning 'clean' needs a model trained with diffusion.times 'evidence'"
+    ):
         shared.sample(1, {"age": 30}, conditioning="clean")
     with pytest.raises(EvidenceError, match="draws 0 needs a model trained with diffusion.times 'evidence'"):
         shared.predict(FRAME, "age")

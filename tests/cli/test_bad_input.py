@@ -60,13 +60,19 @@ def test_unknown_names(metavoxel, study):
 def test_missing_columns(metavoxel, study):
     schema = reshape(study, age={"type": "continuous"}, weight={"type": "continuous", "column": "Weight (kg)"})
     lines = validate_and_train(metavoxel, schema)
-    assert lines[0].startswith("variables.age: people.csv has no column 'age'. Did you mean 'Age'? Columns: participant_id, Age,")
-    assert lines[1].startswith("variables.weight: people.csv has no column 'Weight (kg)'.") and lines[2] == "2 problems."
+    assert lines[0].startswith(
+        "variables.age: people.csv has no column 'age'. Did you mean 'Age'? Columns: participant_id, Age,"
+    )
+    assert (
+        lines[1].startswith("variables.weight: people.csv has no column 'Weight (kg)'.") and lines[2] == "2 problems."
+    )
 
 
 def test_a_missing_table_and_a_missing_folder(metavoxel, study):
     schema = write_schema(study, TABLE, cohort={"table": "poeple.csv"})
-    assert validate_and_train(metavoxel, schema) == [f"{study / 'poeple.csv'}: no such table; its folder has people.csv"]
+    assert validate_and_train(metavoxel, schema) == [
+        f"{study / 'poeple.csv'}: no such table; its folder has people.csv"
+    ]
     raw = {**TABLE, "cohort": {"bids": "nowhere"}}
     assert validate_and_train(metavoxel, write_schema(study, raw)) == [f"{study / 'nowhere'}: no such folder"]
     schema = write_schema(study, TABLE, cohort={"subject": "subject_id"})
@@ -133,7 +139,11 @@ def test_a_split_that_leaves_a_part_empty(metavoxel, study):
     (line,) = validate_and_train(metavoxel, schema)
     assert line.startswith("cohort.split.column: people.csv has no column 'part'")
     schema = write_schema(study, TABLE, cohort={"split": {"column": "Sex"}})
-    assert validate_and_train(metavoxel, schema)[0] == "people.csv row 2 (s00) (s00), column Sex: '1' is none of train, validation, test." or True
+    assert (
+        validate_and_train(metavoxel, schema)[0]
+        == "people.csv row 2 (s00) (s00), column Sex: '1' is none of train, validation, test."
+        or True
+    )
 
 
 def break_scans(folder):
@@ -147,8 +157,12 @@ def break_scans(folder):
     data[1, 2, 3] = np.nan
     nibabel.save(nibabel.Nifti1Image(data, volume.affine), scan / "s03.nii.gz")
     nibabel.save(nibabel.Nifti1Image(np.full((9, 8, 7), 3, np.float32), volume.affine), scan / "s04.nii.gz")
-    nibabel.save(nibabel.Nifti1Image(np.random.default_rng(0).normal(size=(9, 8, 7, 2)), volume.affine), scan / "s06.nii.gz")
-    nibabel.save(nibabel.Nifti1Image(np.random.default_rng(0).normal(size=(5, 5, 5)), volume.affine), scan / "s07.nii.gz")
+    nibabel.save(
+        nibabel.Nifti1Image(np.random.default_rng(0).normal(size=(9, 8, 7, 2)), volume.affine), scan / "s06.nii.gz"
+    )
+    nibabel.save(
+        nibabel.Nifti1Image(np.random.default_rng(0).normal(size=(5, 5, 5)), volume.affine), scan / "s07.nii.gz"
+    )
     PIL.Image.fromarray(np.arange(80, dtype=np.uint8).reshape(8, 10)).save(scan / "s08.png")
     edit(folder / "people.csv", "scans/s08.nii.gz", "scans/s08.png")
     edit(folder / "people.csv", "\ns09,scans/s09.png,scans/s09.nii.gz", "\ns09,scans/s09.png,scans/s09.txt")
@@ -178,7 +192,10 @@ def test_images_in_every_kind_of_trouble(metavoxel, scans):
 def test_two_rows_of_one_scan(metavoxel, scans):
     edit(scans / "people.csv", "\ns01,", "\ns00,scans/s00.png,scans/s00.nii.gz,33,F\ns01,")
     (line,) = validate_and_train(metavoxel, scans / "schema.yaml")
-    assert line.startswith("people.csv row 3 (s00), variable volume: ") and "is also that of people.csv row 2 (s00); remove one" in line
+    assert (
+        line.startswith("people.csv row 3 (s00), variable volume: ")
+        and "is also that of people.csv row 2 (s00); remove one" in line
+    )
 
 
 def test_questions_in_every_kind_of_trouble(metavoxel, table_study, tmp_path):
@@ -198,7 +215,9 @@ def test_questions_in_every_kind_of_trouble(metavoxel, table_study, tmp_path):
         "2 problems.",
     ]
     assert told(*predict) == ["target: name what to predict: age, sex, score"]
-    assert told(*predict, "--target", "age", "--part", "test") == ["--part: is of the run's own cohort: leave the table out"]
+    assert told(*predict, "--target", "age", "--part", "test") == [
+        "--part: is of the run's own cohort: leave the table out"
+    ]
     assert told("predict", run, "--target", "age", "--part", "exam", "--output", tmp_path / "o.tsv") == [
         "--part: 'exam' is not one of train, validation, test"
     ]
@@ -209,7 +228,9 @@ def test_questions_in_every_kind_of_trouble(metavoxel, table_study, tmp_path):
         "--solver: 'euler' is not one of dpmpp_2m, ddim"
     ]
     assert told(*predict, "--target", "age", "--steps", "9")[0].startswith("steps: say how samples are drawn")
-    assert told("predict", run, tmp_path / "none.csv", "--target", "age")[0].startswith(f"{tmp_path / 'none.csv'}: no such table")
+    assert told("predict", run, tmp_path / "none.csv", "--target", "age")[0].startswith(
+        f"{tmp_path / 'none.csv'}: no such table"
+    )
 
     sample = ("sample", run, "--output", tmp_path / "out")
     assert told(*sample, "--given", "age=abc", "--given", "sex=x") == [
@@ -279,7 +300,9 @@ def test_masks_that_do_not_lie_on_their_image(metavoxel, scan_study, tmp_path):
     assert "set 'spacing' to resample them all" in told("finer.nii.gz", ones, image.affine @ np.diag([0.5, 1, 1, 1]))[0]
     assert "larger than the shape [12, 8, 8]" in told("large.nii.gz", np.ones((20, 8, 7), np.uint8), image.affine)[0]
     assert told("good.nii.gz", ones, image.affine, "--given", "age=abc")[0].startswith("given age=abc: ")
-    alone = metavoxel("sample", scan_study / "run", "--mask", f"volume={tmp_path / 'good.nii.gz'}", "--output", tmp_path / "out")
+    alone = metavoxel(
+        "sample", scan_study / "run", "--mask", f"volume={tmp_path / 'good.nii.gz'}", "--output", tmp_path / "out"
+    )
     assert alone.lines == ["mask: 'volume' needs a value to be partly known"]
     several = metavoxel(
         "sample", scan_study / "run", "--mask", "age=x.nii", "--mask", f"volume={tmp_path / 'none.nii.gz'}",

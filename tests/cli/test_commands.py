@@ -23,7 +23,13 @@ def table_of(path):
 
 
 def test_help(metavoxel):
-    for arguments in (["--help"], ["train", "--help"], ["sample", "--help"], ["predict", "--help"], ["validate", "--help"]):
+    for arguments in (
+        ["--help"],
+        ["train", "--help"],
+        ["sample", "--help"],
+        ["predict", "--help"],
+        ["validate", "--help"],
+    ):
         done = metavoxel(*arguments)
         assert done.code == 0 and "Usage: metavoxel" in done.out
 
@@ -56,7 +62,10 @@ def test_plugins_that_are_broken_are_told(metavoxel, tmp_path, monkeypatch):
     (tmp_path / "mv_odd_module.py").write_text("import a_library_that_is_not_there\n")
     done = metavoxel("plugins")
     assert done.code == 0
-    assert "Not usable: mv-odd 0.3: importing it failed: ModuleNotFoundError: No module named 'a_library_that_is_not_there'" in done.out
+    assert (
+        "Not usable: mv-odd 0.3: importing it failed: ModuleNotFoundError: No module named 'a_library_that_is_not_there'"
+        in done.out
+    )
 
 
 def test_json_schema(metavoxel):
@@ -67,7 +76,10 @@ def test_json_schema(metavoxel):
 def test_validate(metavoxel, table_study):
     done = metavoxel("validate", table_study / "schema.yaml")
     assert done.code == 0
-    assert "40 rows of 40 subjects: train 32 subjects (32 rows), validation 4 subjects (4 rows), test 4 subjects (4 rows)" in done.out
+    assert (
+        "40 rows of 40 subjects: train 32 subjects (32 rows), validation 4 subjects (4 rows), test 4 subjects (4 rows)"
+        in done.out
+    )
     (age,) = [line for line in done.out.splitlines() if "│ age" in line]
     assert [cell.strip() for cell in age.split("│")][1:5] == ["age", "continuous", "34", "6"]
     assert "years" in age
@@ -117,14 +129,18 @@ def test_predict_several_with_draws(metavoxel, table_study, tmp_path):
     ]  # fmt: skip
     assert list(found["participant_id"]) == [f"s{row:02}" for row in range(40)]
     assert (found["age_sd"].astype(float) > 0).all() and set(found["age_p05"]) == {""}
-    again = metavoxel("predict", table_study / "run", table_study / "people.csv", *arguments, "--output", tmp_path / "p.tsv")
+    again = metavoxel(
+        "predict", table_study / "run", table_study / "people.csv", *arguments, "--output", tmp_path / "p.tsv"
+    )
     assert again.code == 0 and output.read_bytes() == (tmp_path / "p.tsv").read_bytes()
 
 
 def test_predict_a_part_of_the_runs_own_cohort(metavoxel, table_study, tmp_path):
     split = json.loads((table_study / "run" / "run.json").read_text())["split"]
     for part in ("train", "validation", "test"):
-        done = metavoxel("predict", table_study / "run", "--target", "age", "--part", part, "--output", tmp_path / "o.tsv")
+        done = metavoxel(
+            "predict", table_study / "run", "--target", "age", "--part", part, "--output", tmp_path / "o.tsv"
+        )
         assert done.code == 0
         assert list(table_of(tmp_path / "o.tsv")["participant_id"]) == sorted(split[part])
     done = metavoxel("predict", table_study / "run", "--target", "age", "--output", tmp_path / "o.tsv")
@@ -139,7 +155,9 @@ def test_sample_a_table(metavoxel, table_study, tmp_path):
     assert done.code == 0 and "3 samples" in done.out
     found = table_of(tmp_path / "samples.tsv")
     assert list(found.columns) == ["sample", "age", "sex", "score"]
-    assert list(found["sample"]) == ["1", "2", "3"] and set(found["age"]) == {"30.0"} and set(found["sex"]) == {"female"}
+    assert (
+        list(found["sample"]) == ["1", "2", "3"] and set(found["age"]) == {"30.0"} and set(found["sex"]) == {"female"}
+    )
     done = metavoxel("sample", table_study / "run", "-n", "1", "--steps", "1")
     assert done.code == 0 and (table_study / "run" / "samples" / "samples.tsv").exists()
 

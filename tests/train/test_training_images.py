@@ -1,0 +1,134 @@
+"""Training on images, the paper's way, and on two processes."""
+
+import json
+import subprocess
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from tiny_cohorts import IMAGES, TABLE, UNET, write_images, write_schema, write_table
+from tiny_runs import assert_same_weights, command, refused, train, weights
+
+from metavoxel.errors import RunError
+from metavoxel.schema import load_schema
+from metavoxel.train.run import load
+from metavoxel.train.train import training
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scans")
+    write_images(folder)
+    schema = write_schema(folder, IMAGES)
+    events = train(schema, folder / "run")
+    torch.set_flush_denormal(False)
+    return schema, folder / "run", events
+
+
+def test_pictures_and_volumes(scans):
+    _, run, events = scans
+    stages = list(dict.fromkeys(event.stage for event in events))
+    assert stages == ["cohort", "codec volume", "codes picture", "codes volume", "codes age", "codes sex", "joint"]
+    model = load(run)
+    # The U-Net halves both, and the VAE the volume before.
+    assert model.joint.code_shapes == {"picture": (1, 14, 10), "volume": (2, 6, 4, 4), "age": (1,), "sex": (2,)}
+    assert model.codecs["volume"].training_plan is not None
+    assert all(torch.isfinite(tensor).all() for tensor in weights(run).values())
+    resolved = load_schema(run / "schema.yaml").specs
+    assert resolved["picture"].extension == ".png" and resolved["volume"].extension == ".nii.gz"
+    assert resolved["volume"].shape == (12, 8, 8)
+
+
+def test_a_codec_is_repeatable_and_resumed_too(scans, tmp_path):
+    schema, run, _ = scans
+    unfinished = training(load_schema(schema), tmp_path / "run", precision="32-true", accelerator="cpu")
+    for event in unfinished:
+        if event.stage == "codec volume":
+            break
+    unfinished.close()
+    events = train(schema, tmp_path / "run", resume=True)
+    assert next(event for event in events if event.stage == "codec volume").done == 2
+    assert_same_weights(run, tmp_path / "run")
+
+
+def test_codes_are_cached_for_the_codec_and_the_cohort(scans, tmp_path):
+    schema, _, _ = scans
+    unfinished = training(load_schema(schema), tmp_path / "run", precision="32-true", accelerator="cpu")
+    for event in unfinished:
+        if event.stage == "joint":
+            break
+    unfinished.close()
+    files = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "run" / "cache").iterdir()}
+    events = train(schema, tmp_path / "run", resume=True)
+    assert not [event for event in events if event.stage.startswith("codes")]
+    assert files == {file.name: file.stat().st_mtime_ns for file in (tmp_path / "run" / "cache").iterdir()}
+
+
+def test_fitted_weights_are_taken_and_not_trained(scans, tmp_path):
+    """A path in the schema starts at the schema's folder; the run holds a copy, and loads without the original."""
+    schema, run, _ = scans
+    raw = yaml.safe_load(schema.read_text())
+    raw["variables"]["volume"]["codec"]["weights"] = "fitted.safetensors"
+    for row in raw["variables"].values():
+        row.pop("shape", None)
+    raw["cohort"]["table"] = str(schema.parent / "people.csv")
+    fitted = tmp_path / "fitted.safetensors"
+    fitted.write_bytes((run / "codecs" / "volume.safetensors").read_bytes())
+    events = train(write_schema(tmp_path, raw), tmp_path / "run")
+    assert not [event for event in events if event.stage.startswith("codec ")]
+    fitted.unlink()
+    ours, theirs = (
+        load(tmp_path / "run").codecs["volume"].state_dict(),
+        load_file(run / "codecs" / "volume.safetensors"),
+    )
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
+    said = refused(RunError, tmp_path / "schema.yaml", tmp_path / "another")
+    assert "codec weights: no file" in said and not (tmp_path / "another" / "run.json").exists()
+
+
+def test_the_paper_trains(tmp_path):
+    """One time for all, every scalar painted, overwriting where something is known."""
+    write_images(tmp_path)
+    table = {"type": "gaussian", "schedule": {"type": "scaled_linear"}, "prediction": "epsilon"}
+    raw = {
+        "cohort": {"table": "people.csv"},
+        "variables": {
+            "volume": {**IMAGES["variables"]["volume"], "adapter": "grid", "kernel": table},
+            "age": {"type": "continuous", "range": [10, 90], "codec": {"scale": "range"}, "adapter": "painted", "kernel": table},
+            "sex": {
+                "type": "categorical", "categories": ["F", "M"], "adapter": "painted",
+                "kernel": {"type": "d3pm_uniform", "schedule": {"type": "cosine", "power": 1}, "reverse": "printed"},
+            },
+        },
+        "backbone": UNET,
+        "diffusion": {"times": "shared"},
+        "training": {"steps": 2, "batch_size": 4, "validate_every": 2},
+    }  # fmt: skip
+    events = train(write_schema(tmp_path, raw), tmp_path / "run")
+    assert events[0].metrics["dropped"] == 2
+    assert load(tmp_path / "run").default_sampling().conditioning == "replace"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["table", "images", "painted"])
+def test_two_processes(tmp_path, kind):
+    """Over gloo, from the command line; what they learn together is a model that answers."""
+    raw = TABLE if kind == "table" else IMAGES
+    if kind == "painted":
+        variables = {name: IMAGES["variables"][name] for name in ("picture", "age")}
+        variables["age"] = {**variables["age"], "adapter": "painted"}
+        variables["picture"] = {"type": "image", "codec": "identity", "adapter": "grid"}
+        raw = {**IMAGES, "variables": variables}
+    (write_table if kind == "table" else write_images)(tmp_path)
+    start, environment = command(tmp_path)
+    arguments = ["train", str(write_schema(tmp_path, raw)), "--output", str(tmp_path / "run")]
+    arguments += ["--devices", "2", "--accelerator", "cpu", "--precision", "32-true"]
+    done = subprocess.run([*start, *arguments], env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (record["state"], record["devices"]) == ("finished", 2)
+    assert all(torch.isfinite(tensor).all() for tensor in weights(tmp_path / "run").values())
+    assert load(tmp_path / "run").sample(1, steps=2)
+    refused = subprocess.run([*start, *arguments], env=environment, capture_output=True, text=True, timeout=600)
+    assert refused.returncode != 0 and "holds a run already" in refused.stderr
