@@ -77,7 +77,7 @@ def options(
 def main() -> None:
     """Run a command. A user's mistake prints its problems and exits with 2; an interrupt exits with 130."""
     signal.signal(signal.SIGTERM, _interrupt)
-    app()
+    app(prog_name="metavoxel")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -65,7 +65,8 @@ def read_split(
     part_of: dict[str, str] = {}
     parts = [cell.lower() for cell in cells]
     for subject, part, cell, place in zip(subjects, parts, cells, places, strict=True):
-        where = f"{place} ({subject}), column {settings.column}"
+        named = place if f"({subject})" in place else f"{place} ({subject})"
+        where = f"{named}, column {settings.column}"
         if part not in PARTS:
             what = f"{cell!r} is none of {', '.join(PARTS)}.{did_you_mean(part, PARTS)}"
             problems.append(Problem(where, what))

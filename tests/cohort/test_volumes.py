@@ -65,9 +65,11 @@ def test_no_cells_give_no_values(tmp_path):
 
 
 INTERRUPTED = """
-import sys, time, torch
+import signal, sys, time, torch
 from pathlib import Path
 from metavoxel.cohort.volumes import load_volumes
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell start with it ignored
 
 def parse(cell):
     print("parsing", flush=True)

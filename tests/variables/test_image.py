@@ -5,7 +5,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from metavoxel.adapters.grid import GridAdapterSpec
+from metavoxel.adapters.grid import GridSummaryAdapterSpec
 from metavoxel.codecs.kl_vae import KLVAESpec
 from metavoxel.errors import CohortError
 from metavoxel.images.files import read_image
@@ -35,7 +35,7 @@ def test_parts_suit_an_image():
     codec, kernel, adapter = ImageSpec().parts()
     assert isinstance(codec, KLVAESpec)
     assert isinstance(kernel, GaussianKernel)
-    assert isinstance(adapter, GridAdapterSpec)
+    assert isinstance(adapter, GridSummaryAdapterSpec)
     assert ImageSpec.lazy
 
 
