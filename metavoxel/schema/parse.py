@@ -24,6 +24,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
 }
 PARTS = {"codec": "codecs", "kernel": "kernels", "adapter": "adapters"}
 
+_FIGURES = ("sd", "p05", "p95")
+"""What tables of predictions add to a variable's name."""
 _BOOLEAN, _MERGE = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:merge"
 
 
@@ -231,6 +233,12 @@ class _Reader:
         for name, variable in variables.items():
             for problem in variable.parts.adapter.problems(spatial=variable.spec.spatial, grids=bool(grids)):
                 self._refuse(f"variables.{name}.adapter", problem)
+        taken = {cohort.subject: "the subjects' column", "sample": "a column of what 'metavoxel sample' writes"}
+        for name in variables:
+            taken |= {f"{name}_{figure}": f"a column of what is predicted of {name!r}" for figure in _FIGURES}
+        for name in variables:
+            if name in taken:
+                self._refuse(f"variables.{name}", f"is the name of {taken[name]}; choose another, and say 'column'")
         for name in cohort.split.stratify:
             if name not in variables:
                 self._refuse(

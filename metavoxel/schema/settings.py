@@ -92,5 +92,5 @@ class TrainingSettings(_Section):
     warm_up: int = Field(100, ge=0, description="steps over which the learning rate rises; it then falls as a cosine")
     clip: PositiveFloat = Field(1.0, description="largest norm of the gradient")
     ema: float = Field(0.995, ge=0, lt=1, description="decay of the moving average of the weights, warmed up")
-    seed: int = Field(0, description="seed of initial weights, noise and batches")
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of initial weights, noise and batches")
     validate_every: PositiveInt = Field(100, description="steps between validations")

@@ -77,7 +77,12 @@ class Optimiser:
                 bad = [name for name, term in terms.items() if not torch.isfinite(term)]
                 raise NumericalError(f"training step {self.step + 1}: the loss of {', '.join(bad)} is not finite")
             self.fabric.backward(total)
-            self.fabric.clip_gradients(self.wrapped, self._optimizer, max_norm=self.settings.clip)
+            norm = self.fabric.clip_gradients(
+                self.wrapped, self._optimizer, max_norm=self.settings.clip, error_if_nonfinite=False
+            )
+            # In half precision a step that overflows is skipped, and the scale lowered.
+            if norm is not None and not torch.isfinite(norm) and self.fabric._precision.precision != "16-mixed":
+                raise NumericalError(f"training step {self.step + 1}: the gradient is not finite")
             with whole():
                 self._optimizer.step()
                 self._optimizer.zero_grad()

@@ -61,6 +61,7 @@ WRONG = [
     ("cohort.table", 5, "cohort.table: Input is not a valid path"),
     ("training.steps", 0, "training.steps: Input should be greater than 0 (given: 0)"),
     ("training.steps", 2.5, "training.steps: Input should be a valid integer"),
+    ("training.seed", 10**30, "training.seed: Input should be less than 9223372036854775808"),
     ("training.clip", INF, "training.clip: Input should be a finite number (given: inf)"),
     ("variables.age.weight", INF, "variables.age.weight: Input should be a finite number (given: inf)"),
     ("variables.age.weight", -1, "variables.age.weight: Input should be greater than 0 (given: -1)"),
@@ -77,6 +78,10 @@ WRONG = [
     ("variables.sex.categories", [True, False], "variables.sex.categories: True is no text or number; "
      "write it in quotation marks, as the table has it"),
     ("variables.sex.categories", {"F": [1, 2], "M": 3}, "variables.sex.categories: [1, 2] is no text or number"),
+    ("variables.sample", {"type": "continuous"}, "variables.sample: is the name of a column of what 'metavoxel sample' "
+     "writes; choose another, and say 'column'"),
+    ("variables.participant_id", {"type": "continuous"}, "variables.participant_id: is the name of the subjects' column"),
+    ("variables.age_sd", {"type": "continuous"}, "variables.age_sd: is the name of a column of what is predicted of 'age'"),
     # Ranges and shapes
     ("variables.age.range", [40, 3], "variables.age: range must rise: [low, high], not [40.0, 3.0]"),
     ("variables.age.range", [NAN, 3], "variables.age: range must rise: [low, high], not [nan, 3.0]"),

@@ -276,3 +276,6 @@ def test_a_loss_that_is_not_finite_is_named(study):
     raw = {**TABLE, "training": {**TABLE["training"], "learning_rate": 1e30, "warm_up": 0, "clip": 1e30}}
     said = refused(NumericalError, write_schema(study, raw), study / "run")
     assert "not finite" in said and ("step" in said or "variable" in said)
+    raw["variables"] = {**TABLE["variables"], "age": {**TABLE["variables"]["age"], "weight": 1e30}}
+    said = refused(NumericalError, write_schema(study, {**raw, "training": TABLE["training"]}), study / "other")
+    assert said == "training step 1: the gradient is not finite"
