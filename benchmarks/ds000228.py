@@ -23,8 +23,8 @@ import metavoxel as mv
 from metavoxel.cli.ask import part_table
 from metavoxel.cli.train import show
 from metavoxel.evaluate.errors import bootstrap_mean
+from metavoxel.learning.run import RunFolder
 from metavoxel.schema import Schema
-from metavoxel.train.run import RunFolder
 
 COMPONENTS = 60
 TABLE = Path("../shared/data/ds000228/participants.tsv")

@@ -15,12 +15,12 @@ import torch
 from lightning_fabric import Fabric
 
 import metavoxel as mv
+from metavoxel.learning.codes import bank
+from metavoxel.learning.loop import Optimisation, Optimiser
+from metavoxel.learning.objective import corrupt, loss_sums, ratio
+from metavoxel.learning.times import evidence_times
 from metavoxel.rng import Rng
 from metavoxel.sampling.ask import Sampling, row_streams, sample_codes
-from metavoxel.train.codes import bank
-from metavoxel.train.loop import Optimisation, Optimiser
-from metavoxel.train.objective import corrupt, loss_sums, ratio
-from metavoxel.train.times import evidence_times
 
 STEPS = 10
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from metavoxel.errors import MetavoxelError as MetavoxelError
 from metavoxel.hookspecs import API_VERSION as API_VERSION
 from metavoxel.hookspecs import hookimpl as hookimpl
+from metavoxel.learning.run import load as load
+from metavoxel.learning.training import training as training
 from metavoxel.model import Model as Model
 from metavoxel.schema import Schema as Schema
 from metavoxel.schema import load_schema as load_schema
-from metavoxel.train.run import load as load
-from metavoxel.train.train import training as training
 
 __version__ = importlib.metadata.version("metavoxel")
 

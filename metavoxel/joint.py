@@ -1,6 +1,6 @@
 """The joint model: one network that predicts every variable from all of them, each at its own time."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +62,11 @@ class JointModel(nn.Module):
         assert isinstance(adapter, AbstractAdapter)
         return adapter
 
+    @property
+    def token_names(self) -> list[str]:
+        """Scalars that come and go as tokens, and so can be predicted without any work on grids."""
+        return [name for name, shape in self.code_shapes.items() if len(shape) == 1 and self.adapter(name).tokens]
+
     def _level(self, times: Mapping[str, AnyTime]) -> Tensor:
         """Tagged sum of the variables' time embeddings; one embedding where all share one time."""
         names = list(self.kernels)[:1] if self._shared_time else list(self.kernels)
@@ -71,7 +76,12 @@ class JointModel(nn.Module):
         return level
 
     def forward(
-        self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], observed: Mapping[str, AnyMask]
+        self,
+        states: Mapping[str, AnyCode],
+        times: Mapping[str, AnyTime],
+        observed: Mapping[str, AnyMask],
+        *,
+        grid_rows: int | None = None,
     ) -> dict[str, Tensor]:
         """Predictions of every variable, as its kernel asked for them.
 
@@ -79,8 +89,37 @@ class JointModel(nn.Module):
             states: noisy code of each variable; clean where observed, a prior draw where absent.
             times: for each variable, its time: (b,), or (b, 1, *s) where cells differ.
             observed: for each variable, which cells are given clean: (b, 1), or (b, 1, *s) for a grid.
+            grid_rows: rows after the first so many leave out all work on grids, by far the dearest: of those rows only
+                ``token_names`` are predicted, so that predictions of other variables have no more than so many rows.
         """
+        if grid_rows is None:
+            return self._predictions(states, times, observed)
+
+        def part(rows: slice) -> tuple[dict[str, Tensor], ...]:
+            return tuple({name: entry[rows] for name, entry in all_.items()} for all_ in (states, times, observed))
+
+        predictions = self._predictions(*part(slice(grid_rows)))
+        for name, prediction in self._token_predictions(*part(slice(grid_rows, None))).items():
+            predictions[name] = torch.cat([predictions[name], prediction])
+        return predictions
+
+    def _predictions(
+        self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], observed: Mapping[str, AnyMask]
+    ) -> dict[str, Tensor]:
         inlets = {name: self.adapter(name).embed(states[name], times[name], observed[name]) for name in self.kernels}
+        return self._heads(inlets, self._level(times), list(self.kernels))
+
+    def _token_predictions(
+        self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], observed: Mapping[str, AnyMask]
+    ) -> dict[str, Tensor]:
+        inlets = {}
+        for name in self.kernels:
+            tokens = self.adapter(name).embed_tokens(states[name], times[name], observed[name])
+            inlets[name] = Streams({}, tokens)
+        return self._heads(inlets, self._level(times), self.token_names)
+
+    def _heads(self, inlets: Mapping[str, Streams], level: Tensor, names: Collection[str]) -> dict[str, Tensor]:
+        """The backbone between what enters and what these variables' heads give."""
         grids: dict[str, Tensor] = {}
         for streams in inlets.values():
             for port, grid in streams.grids.items():
@@ -88,15 +127,16 @@ class JointModel(nn.Module):
         tokens = [streams.tokens for streams in inlets.values() if streams.tokens is not None]
         context = [streams.context for streams in inlets.values() if streams.context is not None]
         joined = Streams(grids, torch.cat(tokens, 1) if tokens else None, torch.cat(context, 1) if context else None)
-        features = self.backbone(joined, self._level(times))
+        features = self.backbone(joined, level)
         predictions, start = {}, 0
-        for name in self.kernels:
+        for name, streams in inlets.items():
             adapter = self.adapter(name)
             own = None
-            if features.tokens is not None and inlets[name].tokens is not None:
+            if features.tokens is not None and streams.tokens is not None:
                 own = features.tokens[:, start : start + adapter.tokens]
                 start += adapter.tokens
-            predictions[name] = adapter.head(Features(features.grids, features.bottlenecks, own)).float()
+            if name in names:
+                predictions[name] = adapter.head(Features(features.grids, features.bottlenecks, own)).float()
         return predictions
 
     def denoise(

@@ -13,11 +13,11 @@ import pandas
 import pytest
 
 from metavoxel.errors import RunError
+from metavoxel.learning.run import load
+from metavoxel.learning.training import training
 from metavoxel.registry import load_registry
 from metavoxel.rng import Rng
 from metavoxel.schema import parse_schema
-from metavoxel.train.run import load
-from metavoxel.train.train import training
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "tests" / "plugin_example"

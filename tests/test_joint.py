@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from metavoxel.learning.codes import CodeBank
+from metavoxel.learning.objective import corrupt, loss_sums, ratio
+from metavoxel.learning.run import build_codecs, build_joint
+from metavoxel.learning.times import RowTimes
 from metavoxel.rng import Rng
 from metavoxel.schema import parse_schema
 from metavoxel.testing.modules import at_generic_weights
-from metavoxel.train.codes import CodeBank
-from metavoxel.train.objective import corrupt, loss_sums, ratio
-from metavoxel.train.run import build_codecs, build_joint
-from metavoxel.train.times import RowTimes
 
 ROWS = 5
 UNET = {"type": "unet", "channels": [8, 16], "head_channels": 8, "token_width": 16}
@@ -229,3 +229,17 @@ def test_drawing_a_batch_is_a_function_of_rows_and_seed():
     for name in NAMES:
         assert torch.equal(part.states[name], whole.states[name][order])
         assert torch.equal(part.observed[name], whole.observed[name][order])
+
+
+def test_rows_beyond_the_grid_rows_are_seen_by_tokens_alone(model):
+    """The first rows are as without the others; of the others only scalars are predicted, and images play a part."""
+    corrupted, whole, _ = terms_of(model, banks(ALL), times(0.5))
+    inputs = (corrupted.states, corrupted.times, corrupted.observed)
+    mixed = model(*inputs, grid_rows=2)
+    assert {name: len(prediction) for name, prediction in mixed.items()} == {"scan": 2, "age": ROWS, "site": ROWS}
+    for name, prediction in mixed.items():
+        assert torch.allclose(prediction[:2], whole[name][:2], atol=1e-5)
+    other = {**corrupted.states, "scan": -corrupted.states["scan"]}
+    assert (model(other, *inputs[1:], grid_rows=2)["age"][2:] - mixed["age"][2:]).abs().min() > 1e-4
+    sums = loss_sums(model, mixed, corrupted)
+    assert {name: int(count) for name, (_, count) in sums.items()} == {"scan": 2 * 24, "age": ROWS, "site": ROWS}

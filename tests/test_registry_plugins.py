@@ -13,10 +13,10 @@ from metavoxel.codecs.linear import LinearSpec
 from metavoxel.errors import PluginError, SchemaError
 from metavoxel.hookspecs import API_VERSION, hookimpl
 from metavoxel.kernels.gaussian import GaussianKernel
+from metavoxel.learning.run import build_codecs, build_joint, versions
 from metavoxel.registry import KINDS, load_registry
 from metavoxel.rng import Rng
 from metavoxel.schema import parse_schema
-from metavoxel.train.run import build_codecs, build_joint, versions
 from metavoxel.variables.base import Parts
 from metavoxel.variables.continuous import ContinuousSpec
 

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 import metavoxel
+from metavoxel.learning.training import training
 from metavoxel.schema import load_schema
-from metavoxel.train.train import training
 
 
 def train(schema, output, **options):

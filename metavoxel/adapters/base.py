@@ -62,6 +62,10 @@ class AbstractAdapter(nn.Module, ABC):
     def embed(self, x: Code, time: Time, observed: Mask) -> Streams:
         """Contributions of this variable to the ports that it uses. ``observed`` marks cells given clean."""
 
+    def embed_tokens(self, x: Code, time: Time, observed: Mask) -> Float[Tensor, "b n w"] | None:
+        """The tokens of ``embed`` alone. To be overridden where the rest of ``embed`` costs much."""
+        return self.embed(x, time, observed).tokens
+
     @abstractmethod
     def head(self, features: Features) -> Float[Tensor, "b p *s"]:
         """What the kernel asked for, from the backbone's features."""

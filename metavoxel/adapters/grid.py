@@ -63,13 +63,16 @@ class GridAdapter(AbstractAdapter):
     def embed(self, x: Code, time: Time, observed: Mask) -> Streams:
         cells = (len(x), 1, *x.shape[2:])
         maps = [x, observed.to(x).expand(cells), along(time, x).to(x).expand(cells)]
-        grids = {self._port: self.stem(torch.cat(maps, 1))}
+        return Streams({self._port: self.stem(torch.cat(maps, 1))}, self.embed_tokens(x, time, observed))
+
+    def embed_tokens(self, x: Code, time: Time, observed: Mask) -> Float[Tensor, "b n w"] | None:
         if not self.tokens:
-            return Streams(grids, None)
+            return None
         with torch.autocast(x.device.type, enabled=False):
             scores = (x.flatten(1).float() - self.center) @ self.directions.T
         inputs = torch.cat([scores, time_features(row_time(time)).to(scores)], 1)
-        return Streams(grids, self.inlet(inputs)[:, None])
+        token: Tensor = self.inlet(inputs)[:, None]
+        return token
 
     def head(self, features: Features) -> Float[Tensor, "b p *s"]:
         prediction: Tensor = self.outlet(features.grids[self._port])

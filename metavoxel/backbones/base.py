@@ -11,11 +11,12 @@ from metavoxel.adapters.base import Features, Ports, Streams
 
 
 class TrainingPlan(NamedTuple):
-    """Optimiser steps, rows a step and peak learning rate."""
+    """Optimiser steps, rows a step, peak learning rate, and rows a step that are seen by tokens alone."""
 
     steps: int
     batch_size: int
     learning_rate: float
+    token_rows: int = 0
 
 
 class AbstractBackbone(nn.Module, ABC):
@@ -25,7 +26,10 @@ class AbstractBackbone(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, streams: Streams, level: Float[Tensor, "b w"]) -> Features:
-        """``level`` tells how noisy the variables are: the tagged sum of their time embeddings."""
+        """``level`` tells how noisy the variables are: the tagged sum of their time embeddings.
+
+        A backbone whose plan has ``token_rows`` also takes streams without grids, and then gives tokens alone.
+        """
 
 
 class AbstractBackboneSpec(BaseModel, ABC):

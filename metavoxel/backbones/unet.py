@@ -81,7 +81,8 @@ class _Tower(nn.Module):
 class UNet(AbstractBackbone):
     """A tower a grid port, fused at the bottleneck: pooled features of all towers and all tokens attend to each other.
 
-    Without tokens that come back (every scalar painted) there is no fusion, and it is the paper's U-Net. Final.
+    Without tokens that come back (every scalar painted) there is no fusion, and it is the paper's U-Net. Without grids
+    there are only tokens to fuse, at a hundredth of the cost. Final.
     """
 
     def __init__(self, spec: "UNetSpec", grids: dict[str, tuple[int, ...]]) -> None:
@@ -117,6 +118,7 @@ class UNet(AbstractBackbone):
         bottoms = {
             name: tower.descend(streams.grids[name], level, attended)  # type: ignore[operator]
             for name, tower in self.towers.items()
+            if name in streams.grids
         }
         if tokens.shape[1]:
             pooled = [self.pooled[name](bottom.flatten(2).mean(2))[:, None] for name, (bottom, _) in bottoms.items()]
@@ -124,8 +126,8 @@ class UNet(AbstractBackbone):
             for block in self.fusion:
                 attended = block(attended, level)
         grids = {
-            name: tower.ascend(*bottoms[name], level, attended)  # type: ignore[operator]
-            for name, tower in self.towers.items()
+            name: self.towers[name].ascend(*bottom, level, attended)  # type: ignore[operator]
+            for name, bottom in bottoms.items()
         }
         bottlenecks = {name: bottom for name, (bottom, _) in bottoms.items()}
         return Features(grids, bottlenecks, attended[:, : tokens.shape[1]])
@@ -162,7 +164,7 @@ class UNetSpec(AbstractBackboneSpec):
         return []
 
     def default_plan(self) -> TrainingPlan:
-        return TrainingPlan(steps=800, batch_size=16, learning_rate=1e-3)
+        return TrainingPlan(steps=800, batch_size=16, learning_rate=1e-3, token_rows=32)
 
     def build(self, grids: dict[str, tuple[int, ...]]) -> UNet:
         return UNet(self, grids)

@@ -14,8 +14,8 @@ from metavoxel.cohort.bids import read_bids
 from metavoxel.cohort.table import Table, read_table
 from metavoxel.errors import EvidenceError, Problem, RunError
 from metavoxel.images.files import read_grid
+from metavoxel.learning.run import RunFolder, load
 from metavoxel.model import Model
-from metavoxel.train.run import RunFolder, load
 from metavoxel.variables.image import ImageSpec
 
 RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]

@@ -14,11 +14,11 @@ from metavoxel.cli.ask import part_table
 from metavoxel.cli.train import show
 from metavoxel.evaluate.contact_sheet import Picture, Row, draw_sheet
 from metavoxel.evaluate.errors import bootstrap_mean
+from metavoxel.learning.run import RunFolder, load
+from metavoxel.learning.training import training
 from metavoxel.model import Model
 from metavoxel.phantom import PhantomSettings, Truth, read_truth, write_phantom
 from metavoxel.schema import load_schema
-from metavoxel.train.run import RunFolder, load
-from metavoxel.train.train import training
 
 SCHEMA = """# A phantom cohort: a BIDS folder, as a real one would be.
 cohort:
@@ -32,14 +32,14 @@ variables:
     codec: {type: kl_vae, downsampling: 4, steps: 500}
   age: {type: continuous, range: [20, 90], unit: years}
   sex: {type: categorical, categories: [F, M]}
-training: {steps: 800}
+training: {steps: 600}
 """
 SHOWN = 6
 
 
 def demo(
     output: Annotated[Path, typer.Option(help="Folder for the cohort, the run and the pictures.")] = Path("runs/demo"),
-    subjects: Annotated[int, typer.Option(min=40, help="Phantom subjects.")] = 240,
+    subjects: Annotated[int, typer.Option(min=40, help="Phantom subjects.")] = 480,
 ) -> None:
     """Write a phantom cohort, train on it, and show what the model says against the known truth."""
     console = Console()

@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from metavoxel.learning.progress import Progress
+from metavoxel.learning.run import RunFolder
+from metavoxel.learning.training import training
 from metavoxel.schema import load_schema
-from metavoxel.train.run import RunFolder
-from metavoxel.train.train import Progress, training
 
 
 def train(

@@ -85,6 +85,12 @@ class TrainingSettings(_Section):
     batch_size: PositiveInt | None = Field(
         None, description="rows a step, over all devices; by default chosen from the backbone"
     )
+    token_rows: int | None = Field(
+        None,
+        ge=0,
+        description="further rows a step, over all devices, that teach the scalars from tokens alone, without any work "
+        "on images (where every variable has tokens); by default chosen from the backbone",
+    )
     learning_rate: PositiveFloat | None = Field(
         None, description="peak learning rate of AdamW; by default chosen from the backbone"
     )

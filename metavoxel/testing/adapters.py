@@ -173,6 +173,20 @@ def check_row_times_are_cell_times(adapter: AbstractAdapter, context: AdapterCon
     assert_all_close(by_cell, by_row, "embed with times of cells and of rows")
 
 
+def check_tokens_alone(adapter: AbstractAdapter, context: AdapterContext) -> None:
+    """``embed_tokens`` gives the tokens that ``embed`` gives."""
+    generic = at_generic_weights(adapter)
+    for cells in (False, True):
+        inputs = _inputs(context, cells=cells)
+        whole, alone = generic.embed(*inputs).tokens, generic.embed_tokens(*inputs)
+        if adapter.tokens == 0:
+            assert alone is None or alone.shape[1] == 0, "embed_tokens gives tokens, but 'tokens' is 0"
+            continue
+        assert whole is not None, "embed gives no tokens"
+        assert alone is not None, "embed_tokens gives no tokens, and embed does"
+        assert_all_close([alone], [whole], "embed_tokens beside the tokens of embed")
+
+
 def check_inputs_unchanged(adapter: AbstractAdapter, context: AdapterContext) -> None:
     """Nothing that an adapter is given is written to."""
     given = tuple(tensor.clone() for tensor in _inputs(context, cells=True))
@@ -207,6 +221,7 @@ CHECKS = (
     check_head_sees,
     check_rows_independent,
     check_row_times_are_cell_times,
+    check_tokens_alone,
     check_inputs_unchanged,
     check_fit_in_state,
 )

@@ -12,7 +12,7 @@ LAYERS = (
     {"schema"},
     {"joint"},
     {"sampling"},
-    {"cohort", "model", "train", "evaluate", "phantom", "testing"},
+    {"cohort", "model", "learning", "evaluate", "phantom", "testing"},
     {"cli"},
 )
 """Leaf first. A unit (a module or package right under metavoxel) imports from lower layers; within one layer, units may

@@ -40,8 +40,8 @@ def metavoxel(monkeypatch, capsys):
 
 def trained(folder, raw):
     """A folder with a schema and, in ``run``, what the command line made of it."""
+    from metavoxel.learning.training import training
     from metavoxel.schema import load_schema
-    from metavoxel.train.train import training
 
     schema = write_schema(folder, raw)
     for _ in training(load_schema(schema), folder / "run", precision="32-true", accelerator="cpu"):

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
+from metavoxel.learning import times as law
+from metavoxel.learning.times import evidence_times, shared_times
 from metavoxel.rng import Rng
-from metavoxel.train import times as law
-from metavoxel.train.times import evidence_times, shared_times
 
 ROWS, VARIABLES, Z = 40_000, 4, 5.0
 
@@ -50,6 +50,14 @@ def test_the_read_out_is_trained(drawn):
     all_end = ((drawn.t == 1) | drawn.observed).all(1)
     assert_share(all_end, law.READ_OUT_SHARE)
     assert ((drawn.t[unknown] > 0) & (drawn.t[unknown] <= 1)).all()
+
+
+def test_the_share_of_the_read_out_may_differ_by_row():
+    share = torch.cat([torch.zeros(ROWS), torch.ones(ROWS)])
+    drawn = evidence_times(torch.ones(2 * ROWS, 3, dtype=torch.bool), Rng.for_rows(2 * ROWS, "share"), read_out=share)
+    noisy = ((drawn.t > 0) & (drawn.t < 1)).any(1)
+    assert not noisy[ROWS:].any()
+    assert noisy[:ROWS].double().mean() > 0.5
 
 
 def test_half_of_the_rows_share_one_time(drawn):

@@ -14,8 +14,8 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from metavoxel.errors import NumericalError
+from metavoxel.learning.checkpoint import load_training_state, save_training_state
 from metavoxel.rng import stream_key
-from metavoxel.train.checkpoint import load_training_state, save_training_state
 
 
 class Optimisation(NamedTuple):

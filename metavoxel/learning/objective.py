@@ -8,9 +8,9 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from metavoxel.joint import JointModel
+from metavoxel.learning.codes import CodeBank
+from metavoxel.learning.times import RowTimes
 from metavoxel.rng import Rng
-from metavoxel.train.codes import CodeBank
-from metavoxel.train.times import RowTimes
 from metavoxel.typing import AnyCode, AnyMask, AnyTime
 
 PARTIAL_SHARE = 0.25
@@ -54,9 +54,11 @@ def corrupt(
             clean = torch.where(is_partial, hidden.to(device), code)
             t = torch.where(known.cpu(), 0.0, t.reshape(cells))
         noised = kernel.noise(code, t, rng=stream)
-        prior = kernel.prior(tuple(code.shape), rng=stream, like=code)
         state = torch.where(known, clean, noised.state)
-        corrupted.states[name] = torch.where(present.reshape(cells), state, prior)
+        if not present.all():
+            prior = kernel.prior(tuple(code.shape), rng=stream, like=code)
+            state = torch.where(present.reshape(cells), state, prior)
+        corrupted.states[name] = state
         corrupted.times[name] = t
         corrupted.observed[name] = known
         # Not only the loss of an absent datum has to be left out, but its gradient, and 0 x NaN is no 0.
@@ -70,9 +72,10 @@ def loss_sums(
 ) -> dict[str, tuple[Float[Tensor, ""], Int64[Tensor, ""]]]:
     """For each variable, the sum of its loss over the cells that count, and how many they are."""
     sums = {}
-    for name, kernel in model.kernels.items():
-        loss = kernel.loss(predictions[name], corrupted.targets[name], corrupted.times[name])
-        counts: Bool[Tensor, "b 1 *s"] = corrupted.counts[name].expand(loss.shape)
+    for name, prediction in predictions.items():
+        seen, kernel = slice(len(prediction)), model.kernels[name]
+        loss = kernel.loss(prediction, corrupted.targets[name][seen], corrupted.times[name][seen])
+        counts: Bool[Tensor, "b 1 *s"] = corrupted.counts[name][seen].expand(loss.shape)
         sums[name] = (torch.where(counts, loss, 0.0).sum(), counts.sum())
     return sums
 

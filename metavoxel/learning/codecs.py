@@ -10,8 +10,8 @@ from torch import Tensor
 
 from metavoxel.codecs.base import AbstractCodec, AbstractLearnedCodec
 from metavoxel.cohort.cohort import Cohort
+from metavoxel.learning.loop import Optimisation, Optimiser, Step
 from metavoxel.rng import Rng
-from metavoxel.train.loop import Optimisation, Optimiser, Step
 
 READ_BATCH = 8
 CHECKPOINT_EVERY = 200

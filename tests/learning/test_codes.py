@@ -5,10 +5,10 @@ import torch
 from tiny_cohorts import IMAGES, write_images, write_schema
 
 from metavoxel.cohort.read import read_cohort
+from metavoxel.learning.codes import CodeBank, bank, encode_column, load_bank, random_known, save_bank
+from metavoxel.learning.run import build_codecs
 from metavoxel.rng import Rng
 from metavoxel.schema import load_schema
-from metavoxel.train.codes import CodeBank, bank, encode_column, load_bank, random_known, save_bank
-from metavoxel.train.run import build_codecs
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 6), (1, 6, 5, 4)])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from lightning_fabric import Fabric
 from torch.utils.tensorboard import SummaryWriter
 
-from metavoxel.train.run import RunFolder
+from metavoxel.learning.run import RunFolder
 
 
 class MetricsWriter:

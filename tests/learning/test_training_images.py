@@ -11,9 +11,9 @@ from tiny_cohorts import IMAGES, TABLE, UNET, write_images, write_schema, write_
 from tiny_runs import assert_same_weights, command, refused, train, weights
 
 from metavoxel.errors import RunError
+from metavoxel.learning.run import load
+from metavoxel.learning.training import training
 from metavoxel.schema import load_schema
-from metavoxel.train.run import load
-from metavoxel.train.train import training
 
 
 @pytest.fixture(scope="module")

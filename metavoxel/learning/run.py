@@ -12,10 +12,10 @@ import torch
 from metavoxel.codecs.base import AbstractCodec
 from metavoxel.errors import Problem, RunError, SchemaError
 from metavoxel.joint import JointModel
+from metavoxel.learning.checkpoint import load_module
 from metavoxel.model import Model
 from metavoxel.registry import Origin, Registry, load_registry
 from metavoxel.schema import Schema, load_schema
-from metavoxel.train.checkpoint import load_module
 
 
 @final

@@ -14,10 +14,10 @@ from tiny_runs import assert_same_weights, command, refused, train, weights
 
 import metavoxel
 from metavoxel.errors import CohortError, NumericalError, RunError
+from metavoxel.learning import training as module
+from metavoxel.learning.run import load
+from metavoxel.learning.training import training
 from metavoxel.schema import load_schema
-from metavoxel.train import train as module
-from metavoxel.train.run import load
-from metavoxel.train.train import training
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from metavoxel.rng import Rng
@@ -17,6 +17,8 @@ class RowTimes(NamedTuple):
 
 
 READ_OUT_SHARE = 0.5
+GRID_READ_OUT_SHARE = 0.25
+"""Of rows that pass through grids beside others that do not: those teach the read-out of scalars at less cost."""
 SINGLE_TARGET_SHARE = 0.3
 NO_EVIDENCE_SHARE = 0.1
 MARGINAL_SHARE = 0.5
@@ -29,13 +31,15 @@ def shared_times(rows: int, variables: int, rng: Rng) -> RowTimes:
     return RowTimes(t, torch.zeros(rows, variables, dtype=torch.bool))
 
 
-def evidence_times(present: Bool[Tensor, "b v"], rng: Rng) -> RowTimes:
+def evidence_times(
+    present: Bool[Tensor, "b v"], rng: Rng, *, read_out: float | Float[Tensor, "b"] = READ_OUT_SHARE
+) -> RowTimes:
     """Clean, absent and noisy variables in every combination, with the corners that users ask for made frequent.
 
     Per row: an evidence set among the present variables (all but one with chance .3, none with chance .1, else of
-    uniform size); with chance .5 every unknown is at t = 1, which is the one-evaluation read-out; else, with chance .5,
-    a random part of the unknowns is at t = 1 and the rest have a time between, one for all or one each. A variable that
-    is absent is at t = 1.
+    uniform size); with chance ``read_out`` every unknown is at t = 1, which is the one-evaluation read-out; else, with
+    chance .5, a random part of the unknowns is at t = 1 and the rest have a time between, one for all or one each. A
+    variable that is absent is at t = 1.
     """
     rows, variables = present.shape
     chance = rng.uniform((rows, 5), dtype=torch.float64)
@@ -50,7 +54,7 @@ def evidence_times(present: Bool[Tensor, "b v"], rng: Rng) -> RowTimes:
     marginal_size = (rng.uniform((rows,), dtype=torch.float64) * unknown).floor().long()
     marginal_size = torch.where(chance[:, 2] < MARGINAL_SHARE, marginal_size, 0)
     marginal = rank < (size + marginal_size)[:, None]
-    marginal = marginal | (chance[:, 3] < READ_OUT_SHARE)[:, None] | ~present
+    marginal = marginal | (chance[:, 3] < read_out)[:, None] | ~present
     own = rng.uniform((rows, variables), dtype=torch.float64)
     noisy = torch.where((chance[:, 4] < SHARED_SHARE)[:, None], own[:, :1], own)
     t = torch.where(marginal, torch.ones_like(noisy), noisy)

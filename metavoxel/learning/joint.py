@@ -1,0 +1,178 @@
+"""The joint stage of training: batches of cached codes, validation, and the best weights."""
+
+from collections.abc import Generator, Mapping
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from metavoxel.backbones.base import TrainingPlan
+from metavoxel.cohort.cohort import Cohort
+from metavoxel.joint import JointModel
+from metavoxel.learning.checkpoint import save_weights
+from metavoxel.learning.codes import CodeBank
+from metavoxel.learning.loop import Optimisation, Optimiser, whole
+from metavoxel.learning.metrics import MetricsWriter
+from metavoxel.learning.objective import corrupt, loss_sums, ratio
+from metavoxel.learning.progress import Progress
+from metavoxel.learning.run import RunFolder
+from metavoxel.learning.times import GRID_READ_OUT_SHARE, READ_OUT_SHARE, evidence_times, shared_times
+from metavoxel.learning.validate import relative_errors
+from metavoxel.rng import Rng, stream_key
+from metavoxel.schema import Schema
+from metavoxel.schema.settings import TrainingSettings
+
+
+def train_joint(
+    joint: JointModel,
+    schema: Schema,
+    cohort: Cohort,
+    banks: Mapping[str, CodeBank],
+    folder: RunFolder,
+    fabric: Fabric,
+    writer: MetricsWriter,
+) -> Generator[Progress, None, dict[str, float]]:
+    """Take the steps that remain; the weights of the best validation are in ``folder.best`` afterwards.
+
+    Yields progress, and returns the best validation score and its step. Stopped early, the next call goes on from
+    there.
+    """
+    settings, shared = schema.training, schema.diffusion.times == "shared"
+    train_rows = cohort.parts["train"]
+    for name in joint.kernels:
+        seen = train_rows[banks[name].present[train_rows]]
+        joint.adapter(name).fit(lambda name=name, seen=seen: [banks[name].mean[seen, 0]])  # type: ignore[misc]
+    default = schema.backbone.default_plan()
+    steps = settings.steps or default.steps
+    plan = Optimisation(
+        steps,
+        settings.learning_rate or default.learning_rate,
+        settings.weight_decay,
+        settings.warm_up,
+        settings.clip,
+        settings.ema,
+        settings.seed,
+    )
+    optimiser = Optimiser(fabric, joint, plan)
+    best: dict[str, float] = {"best_score": float("inf"), "best_step": 0, "validated_step": 0}
+    if folder.state.exists():
+        best |= optimiser.load(folder.state)
+    grid_rows, token_rows = _rows_a_step(joint, settings, default, shared, fabric.world_size)
+    per_device = grid_rows + token_rows
+    read_out = torch.full((per_device,), READ_OUT_SHARE)
+    if token_rows:
+        read_out[:grid_rows] = GRID_READ_OUT_SHARE
+    weights = {name: variable.spec.weight for name, variable in schema.variables.items()}
+    present = torch.stack([banks[name].present for name in joint.kernels], 1)
+
+    def losses(step: int) -> dict[str, Tensor]:
+        rng = Rng.for_rows(per_device, settings.seed, "joint", fabric.global_rank, step)
+        first = (step * fabric.world_size + fabric.global_rank) * per_device
+        rows = _shuffled(train_rows, first, per_device, settings.seed)
+        times = rng.fork("times")
+        if shared:
+            row_times = shared_times(len(rows), len(weights), times)
+        else:
+            row_times = evidence_times(present[rows], times, read_out=read_out)
+        corrupted = corrupt(joint, banks, rows, row_times, rng, device=fabric.device, partial=not shared)
+        predictions = optimiser.wrapped(
+            corrupted.states, corrupted.times, corrupted.observed, grid_rows=grid_rows if token_rows else None
+        )
+        terms = {}
+        for name, (total, count) in loss_sums(joint, predictions, corrupted).items():
+            # Gradients are averaged over devices: dividing by the mean count makes that the ratio of sums.
+            shared_count = fabric.all_reduce(count.float(), reduce_op="mean") if fabric.world_size > 1 else count
+            terms[name] = weights[name] * ratio(total, torch.as_tensor(shared_count))
+        return terms
+
+    running: dict[str, float] = {}
+
+    def validated(step: int) -> dict[str, float]:
+        """Judge the averaged weights, keep them if they are the best so far, and leave a checkpoint."""
+        errors = _validate(joint, optimiser, banks, cohort, shared, settings.seed)
+        score = sum(errors.values()) / max(len(errors), 1)
+        found = {**best, "validated_step": step}
+        with whole():
+            if score < best["best_score"]:
+                found |= {"best_score": score, "best_step": step}
+                if fabric.is_global_zero:
+                    save_weights(folder.best, {**joint.state_dict(), **optimiser.average}, found)
+            named = {f"validation/{name}": value for name, value in errors.items()}
+            writer.write("joint", step, {**running, **named, "score": score})
+            optimiser.save(folder.state, found)
+        return found
+
+    try:
+        if optimiser.step and _is_due(optimiser.step, settings.validate_every, steps, best):
+            best = validated(optimiser.step)  # the program was stopped before it came to this
+        for step in optimiser.run(losses):
+            for name, value in step.losses.items():
+                running[name] = running.get(name, value) * 0.98 + value * 0.02
+            if _is_due(step.number, settings.validate_every, steps, best):
+                best = validated(step.number)
+            yield Progress("joint", step.number, steps, running)
+    finally:
+        # Also when the user stops the program: the next run continues here.
+        if best["validated_step"] < steps:
+            optimiser.save(folder.state, best)
+    return {name: best[name] for name in ("best_score", "best_step")}
+
+
+def _rows_a_step(
+    joint: JointModel, settings: TrainingSettings, plan: TrainingPlan, shared: bool, devices: int
+) -> tuple[int, int]:
+    """Rows of one device that pass through the whole network, and further ones that are tokens alone."""
+    rows = max(1, (settings.batch_size or plan.batch_size) // devices)
+    everyone_is_seen = all(joint.adapter(name).tokens for name in joint.kernels)
+    if shared or not everyone_is_seen or len(joint.token_names) in (0, len(joint.kernels)):
+        return rows, 0
+    further = plan.token_rows if settings.token_rows is None else settings.token_rows
+    return rows, further // devices
+
+
+def _is_due(step: int, every: int, last: int, best: Mapping[str, float]) -> bool:
+    """Whether a step is one to validate at, and has not been."""
+    return (step % every == 0 or step == last) and best["validated_step"] < step
+
+
+def _shuffled(rows: Tensor, first: int, count: int, seed: int) -> Tensor:
+    """``count`` rows from place ``first`` on in an endless walk that shuffles the rows anew each time round."""
+    chosen = []
+    for place in range(first, first + count):
+        epoch, index = divmod(place, len(rows))
+        chosen.append((epoch, index))
+    orders = {
+        epoch: torch.randperm(
+            len(rows), generator=torch.Generator().manual_seed(abs(stream_key(seed, "epoch", epoch)) % 2**63)
+        )
+        for epoch in {epoch for epoch, _ in chosen}
+    }
+    return rows[torch.stack([orders[epoch][index] for epoch, index in chosen])]
+
+
+@torch.no_grad()
+def _validate(
+    joint: JointModel,
+    optimiser: Optimiser,
+    banks: Mapping[str, CodeBank],
+    cohort: Cohort,
+    shared: bool,
+    seed: int,
+) -> dict[str, float]:
+    """Errors of the averaged weights, which are put in for as long as it takes."""
+    current = {name: weight.detach().clone() for name, weight in joint.named_parameters()}
+    try:
+        _put(joint, optimiser.average)
+        return relative_errors(
+            joint, banks, cohort.parts["validation"], cohort.parts["train"], shared=shared, seed=seed
+        )
+    finally:
+        # Also when the user stops the program here: what is saved then has to be the weights.
+        _put(joint, current)
+        joint.train()
+
+
+@torch.no_grad()
+def _put(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    for name, weight in module.named_parameters():
+        weight.copy_(weights[name])
