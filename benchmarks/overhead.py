@@ -2,7 +2,9 @@
 
 python benchmarks/overhead.py RUN [--rows 16] [--rounds 15]
 
-RUN is a trained run with a U-Net. Medians over interleaved rounds, in single precision, on the run's own codes.
+RUN is a trained run with a U-Net. Medians over interleaved rounds, in single precision, on codes drawn at random. A
+training step has rows that pass through the whole network and further ones that are tokens alone; the bare pass forward
+and backward is of the same, and, in a second row, of the first alone.
 """
 
 import argparse
@@ -15,9 +17,10 @@ import torch
 from lightning_fabric import Fabric
 
 import metavoxel as mv
+from metavoxel.backbones.unet import UNetSpec
 from metavoxel.learning.codes import bank
 from metavoxel.learning.loop import Optimisation, Optimiser
-from metavoxel.learning.objective import corrupt, loss_sums, ratio
+from metavoxel.learning.objective import Corrupted, corrupt, loss_sums, ratio
 from metavoxel.learning.times import evidence_times
 from metavoxel.rng import Rng
 from metavoxel.sampling.ask import Sampling, row_streams, sample_codes
@@ -37,11 +40,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("--rows", type=int, default=16)
+    parser.add_argument("--token-rows", type=int, default=UNetSpec().default_plan().token_rows)
     parser.add_argument("--rounds", type=int, default=15)
     arguments = parser.parse_args()
     torch.set_flush_denormal(True)
     joint = mv.load(arguments.run).joint
-    rows = arguments.rows
+    grid_rows = arguments.rows
+    rows = grid_rows + arguments.token_rows
     present = torch.ones(rows, dtype=torch.bool)
     banks = {}
     for name, kernel in joint.kernels.items():
@@ -51,42 +56,55 @@ def main() -> None:
 
     everyone = torch.arange(rows)
 
-    def batch(step: int) -> object:
+    def batch(step: int) -> Corrupted:
         rng = Rng.for_rows(rows, "overhead", step)
         times = evidence_times(present[:, None].expand(-1, len(banks)), rng.fork("times"))
         return corrupt(joint, banks, everyone, times, rng, device=torch.device("cpu"))
 
     fixed = batch(0)
+    few = {part: {name: x[:grid_rows] for name, x in getattr(fixed, part).items()} for part in fixed._fields}
+    first = Corrupted(**few)
 
     @torch.inference_mode()
     def bare_forward() -> None:
         for _ in range(STEPS):
-            joint(fixed.states, fixed.times, fixed.observed)
+            joint(first.states, first.times, first.observed)
 
     def sampler() -> None:
-        sample_codes(joint, {}, row_streams(0, list(map(str, range(rows))), 0), Sampling(steps=STEPS))
+        sample_codes(joint, {}, row_streams(0, list(map(str, range(grid_rows))), 0), Sampling(steps=STEPS))
 
-    def losses(step: int, corrupted: object) -> dict[str, torch.Tensor]:
-        predictions = joint(corrupted.states, corrupted.times, corrupted.observed)
+    def losses(corrupted: Corrupted, beyond: int | None = grid_rows) -> dict[str, torch.Tensor]:
+        predictions = joint(corrupted.states, corrupted.times, corrupted.observed, grid_rows=beyond)
         return {name: ratio(*sums) for name, sums in loss_sums(joint, predictions, corrupted).items()}
 
     def bare_backward() -> None:
-        sum(losses(0, fixed).values()).backward()
+        sum(losses(fixed).values()).backward()
+        joint.zero_grad()
+
+    def bare_backward_of_grid_rows() -> None:
+        sum(losses(first, None).values()).backward()
         joint.zero_grad()
 
     fabric = Fabric(accelerator="cpu", devices=1)
     plan = Optimisation(10**6, 1e-6, weight_decay=0.0, warm_up=1, clip=1.0, ema=0.9)
-    steps = Optimiser(fabric, joint, plan).run(lambda step: losses(step, batch(step)))
-    measured: dict[str, list[float]] = {"forward": [], "sampler": [], "backward": [], "training": []}
+    steps = Optimiser(fabric, joint, plan).run(lambda step: losses(batch(step)))
+    measured: dict[str, list[float]] = {
+        "forward": [],
+        "sampler": [],
+        "backward": [],
+        "of grid rows": [],
+        "training": [],
+    }
     for round_ in range(arguments.rounds + 2):
         joint.eval()
         found = {"forward": timed(bare_forward), "sampler": timed(sampler)}
         joint.train()
         found |= {"backward": timed(bare_backward), "training": timed(lambda: next(steps))}
+        found["of grid rows"] = timed(bare_backward_of_grid_rows)
         if round_ >= 2:  # the first rounds warm up
             for name, seconds in found.items():
                 measured[name].append(seconds)
-    for work, reference in (("sampler", "forward"), ("training", "backward")):
+    for work, reference in (("sampler", "forward"), ("training", "backward"), ("training", "of grid rows")):
         ratios = [a / b for a, b in zip(measured[work], measured[reference], strict=True)]
         median, low, high = statistics.median(ratios), min(ratios), max(ratios)
         print(f"{work} step / bare {reference}: {median:.3f} ({low:.3f} to {high:.3f})")

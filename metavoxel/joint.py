@@ -3,12 +3,14 @@
 from collections.abc import Collection, Mapping
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor, nn
 
-from metavoxel.adapters.base import AbstractAdapter, AdapterContext, Features, Streams
+from metavoxel.adapters.base import AbstractAdapter, AdapterContext, Streams
 from metavoxel.adapters.embedding import TIME_FEATURES, row_time, time_features
 from metavoxel.backbones.base import AbstractBackbone, AbstractBackboneSpec
 from metavoxel.kernels.base import AbstractKernel
+from metavoxel.linear import LinearJoint
 from metavoxel.schema.schema import Variable
 from metavoxel.typing import AnyCode, AnyMask, AnyTime
 
@@ -47,8 +49,9 @@ class JointModel(nn.Module):
         for name, variable in variables.items():
             shape = code_shapes[name]
             channels = self.kernels[name].prediction_channels(shape[0])
-            context = AdapterContext(shape, channels, ports[name], self.backbone.ports)
+            context = AdapterContext(self.kernels[name], shape, channels, ports[name], self.backbone.ports)
             self.adapters[module_name(name)] = variable.parts.adapter.build(context)
+        self.linear = LinearJoint({name: self.adapter(name).features for name in variables})
         width = self.backbone.ports.level_width
         self._shared_time = shared_time
         clocks = 1 if shared_time else len(self.kernels)
@@ -62,10 +65,19 @@ class JointModel(nn.Module):
         assert isinstance(adapter, AbstractAdapter)
         return adapter
 
+    def fit(self, codes: Mapping[str, AnyCode], present: Mapping[str, Bool[Tensor, "n"]]) -> None:
+        """Take what is known in closed form of the training rows' codes: adapters' statistics, the joint normal law."""
+        features = {}
+        for name in self.kernels:
+            here, adapter = present[name], self.adapter(name)
+            adapter.fit(lambda seen=codes[name][here]: [seen])  # type: ignore[misc]
+            features[name] = adapter.describe(codes[name])
+        self.linear.fit(features, present)
+
     @property
-    def token_names(self) -> list[str]:
-        """Scalars that come and go as tokens, and so can be predicted without any work on grids."""
-        return [name for name, shape in self.code_shapes.items() if len(shape) == 1 and self.adapter(name).tokens]
+    def names_without_grids(self) -> list[str]:
+        """Variables that can be predicted without any work on grids."""
+        return [name for name in self.kernels if not self.adapter(name).needs_grids]
 
     def _level(self, times: Mapping[str, AnyTime]) -> Tensor:
         """Tagged sum of the variables' time embeddings; one embedding where all share one time."""
@@ -90,7 +102,7 @@ class JointModel(nn.Module):
             times: for each variable, its time: (b,), or (b, 1, *s) where cells differ.
             observed: for each variable, which cells are given clean: (b, 1), or (b, 1, *s) for a grid.
             grid_rows: rows after the first so many leave out all work on grids, by far the dearest: of those rows only
-                ``token_names`` are predicted, so that predictions of other variables have no more than so many rows.
+                ``names_without_grids`` are predicted; predictions of other variables have no more than so many rows.
         """
         if grid_rows is None:
             return self._predictions(states, times, observed)
@@ -99,24 +111,36 @@ class JointModel(nn.Module):
             return tuple({name: entry[rows] for name, entry in all_.items()} for all_ in (states, times, observed))
 
         predictions = self._predictions(*part(slice(grid_rows)))
-        for name, prediction in self._token_predictions(*part(slice(grid_rows, None))).items():
+        for name, prediction in self._predictions_without_grids(*part(slice(grid_rows, None))).items():
             predictions[name] = torch.cat([predictions[name], prediction])
         return predictions
 
     def _predictions(
         self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], observed: Mapping[str, AnyMask]
     ) -> dict[str, Tensor]:
-        inlets = {name: self.adapter(name).embed(states[name], times[name], observed[name]) for name in self.kernels}
+        beliefs = self._beliefs(states, times, observed)
+        inlets = {
+            name: self.adapter(name).embed(states[name], times[name], observed[name], beliefs[name])
+            for name in self.kernels
+        }
         return self._heads(inlets, self._level(times), list(self.kernels))
 
-    def _token_predictions(
+    def _predictions_without_grids(
         self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], observed: Mapping[str, AnyMask]
     ) -> dict[str, Tensor]:
-        inlets = {}
-        for name in self.kernels:
-            tokens = self.adapter(name).embed_tokens(states[name], times[name], observed[name])
-            inlets[name] = Streams({}, tokens)
-        return self._heads(inlets, self._level(times), self.token_names)
+        beliefs = self._beliefs(states, times, observed)
+        inlets = {
+            name: self.adapter(name).embed_without_grids(states[name], times[name], observed[name], beliefs[name])
+            for name in self.kernels
+        }
+        return self._heads(inlets, self._level(times), self.names_without_grids)
+
+    def _beliefs(
+        self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], observed: Mapping[str, AnyMask]
+    ) -> dict[str, Tensor]:
+        """What the joint normal law expects of every variable's features."""
+        said = {name: self.adapter(name).measure(states[name], times[name], observed[name]) for name in self.kernels}
+        return self.linear(said)
 
     def _heads(self, inlets: Mapping[str, Streams], level: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """The backbone between what enters and what these variables' heads give."""
@@ -136,7 +160,7 @@ class JointModel(nn.Module):
                 own = features.tokens[:, start : start + adapter.tokens]
                 start += adapter.tokens
             if name in names:
-                predictions[name] = adapter.head(Features(features.grids, features.bottlenecks, own)).float()
+                predictions[name] = adapter.head(features._replace(tokens=own, skip=streams.skip)).float()
         return predictions
 
     def denoise(

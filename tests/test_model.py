@@ -145,7 +145,7 @@ def test_questions_that_make_no_sense(model):
         f"given: no variable 'agee'. Did you mean 'age'? {names}", f"given: no variable 'sx'. Did you mean 'sex'? {names}",
     ]  # fmt: skip
     assert said(EvidenceError, model.sample, given={"age": "abc", "sex": "x", "score": "nan"}) == [
-        "given: every variable is given, so nothing is left to sample; leave one out"
+        "given: every variable is given, so nothing is left to sample; leave one out: age, sex, score"
     ]
     assert said(EvidenceError, model.sample, given={"age": "abc", "sex": "x"}) == [
         "given age=abc: 'abc' is not a number. Add it to cohort.missing if it means missing",
@@ -165,7 +165,7 @@ def test_questions_that_make_no_sense(model):
     assert said(EvidenceError, model.predict, FRAME, ["age", "agee"], ["age", "sx"]) == [
         f"target: no variable 'agee'. Did you mean 'age'? {names}",
         f"given: no variable 'sx'. Did you mean 'sex'? {names}",
-        "given: 'age' is also a target; a variable is either asked for or given",
+        "given: 'age' is also a target; a variable is either asked for or given: beside what is given, ask for sex, score",
     ]
     assert said(EvidenceError, model.predict, FRAME, "age", draws=0, steps=5) == [
         "steps: say how samples are drawn; ask for --draws 1 or more, or leave them out"

@@ -8,26 +8,37 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from metavoxel.kernels.base import AbstractKernel
 from metavoxel.typing import Code, Mask, Time
 
 
 class Streams(NamedTuple):
     """What enters a backbone: a sum of maps for each grid port, and a row of tokens.
 
-    ``context`` are tokens that grids attend to and that do not come back.
+    ``context`` are tokens that grids attend to and that do not come back; ``skip`` goes past the backbone, straight to
+    the variable's own head.
     """
 
     grids: dict[str, Float[Tensor, "b w *s"]]
     tokens: Float[Tensor, "b n w"] | None
     context: Float[Tensor, "b m w"] | None = None
+    skip: Float[Tensor, "b p *s"] | None = None
 
 
 class Features(NamedTuple):
-    """What leaves a backbone. An adapter sees only its own tokens."""
+    """What leaves a backbone. An adapter sees only its own tokens and its own skip."""
 
     grids: dict[str, Float[Tensor, "b w *s"]]
     bottlenecks: dict[str, Float[Tensor, "b w *s"]]
     tokens: Float[Tensor, "b n w"] | None
+    skip: Float[Tensor, "b p *s"] | None = None
+
+
+class Information(NamedTuple):
+    """What a noisy code says of its variable's features f, as a normal law: log-likelihood -f'Pf/2 + f'w."""
+
+    precision: Float[Tensor, "b k k"]
+    weighted: Float[Tensor, "b k"]
 
 
 class Ports(NamedTuple):
@@ -43,6 +54,7 @@ class Ports(NamedTuple):
 class AdapterContext(NamedTuple):
     """What an adapter is built from. ``port`` is the variable's own grid port, None for a scalar."""
 
+    kernel: AbstractKernel
     code_shape: tuple[int, ...]
     prediction_channels: int
     port: str | None
@@ -54,17 +66,33 @@ class AbstractAdapter(nn.Module, ABC):
 
     tokens: int
     """How many tokens ``embed`` gives (beside any context); ``head`` receives as many."""
+    needs_grids: bool
+    """Whether ``head`` has nothing to say where the backbone's grids are left out."""
+
+    features: int = 0
+    """How many numbers of the code have a part in the joint normal law (:class:`metavoxel.linear.LinearJoint`)."""
 
     def fit(self, codes: Callable[[], Iterable[Code]]) -> None:
         """Take statistics of the training rows' codes into buffers, once, before training. Nothing by default."""
 
-    @abstractmethod
-    def embed(self, x: Code, time: Time, observed: Mask) -> Streams:
-        """Contributions of this variable to the ports that it uses. ``observed`` marks cells given clean."""
+    def describe(self, x0: Code) -> Float[Tensor, "b k"]:
+        """The features of clean codes, of mean 0 and variance 1 over the training rows."""
+        return x0.new_zeros(len(x0), 0)
 
-    def embed_tokens(self, x: Code, time: Time, observed: Mask) -> Float[Tensor, "b n w"] | None:
-        """The tokens of ``embed`` alone. To be overridden where the rest of ``embed`` costs much."""
-        return self.embed(x, time, observed).tokens
+    def measure(self, x: Code, time: Time, observed: Mask) -> Information:
+        """What a noisy code says of the features."""
+        return Information(x.new_zeros(len(x), 0, 0), x.new_zeros(len(x), 0))
+
+    @abstractmethod
+    def embed(self, x: Code, time: Time, observed: Mask, belief: Float[Tensor, "b k"]) -> Streams:
+        """Contributions of this variable to the ports that it uses.
+
+        ``observed`` marks cells given clean; ``belief`` is what the joint normal law expects of the features.
+        """
+
+    def embed_without_grids(self, x: Code, time: Time, observed: Mask, belief: Float[Tensor, "b k"]) -> Streams:
+        """``embed`` without its maps. To be overridden where those cost much."""
+        return self.embed(x, time, observed, belief)._replace(grids={})
 
     @abstractmethod
     def head(self, features: Features) -> Float[Tensor, "b p *s"]:

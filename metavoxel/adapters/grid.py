@@ -1,4 +1,4 @@
-"""Image latents as maps on a grid port, with a token that sums them up."""
+"""Image latents as maps on a grid port: as in the paper, or beginning with their principal components."""
 
 import math
 from abc import ABC
@@ -10,73 +10,110 @@ from jaxtyping import Float
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from metavoxel.adapters.base import AbstractAdapter, AbstractAdapterSpec, AdapterContext, Features, Streams
+from metavoxel.adapters.base import (
+    AbstractAdapter,
+    AbstractAdapterSpec,
+    AdapterContext,
+    Features,
+    Information,
+    Streams,
+)
+from metavoxel.adapters.components import Components
 from metavoxel.adapters.embedding import TIME_FEATURES, convolution, row_time, time_features
 from metavoxel.kernels.base import along
 from metavoxel.typing import Code, Mask, Time
 
 
 class GridAdapter(AbstractAdapter):
-    """(b, c, *s) latents into a stem convolution, and, if asked, their principal components into a token. Final.
+    """(b, c, *s) latents into a stem convolution, and a map out of another. Final."""
 
-    The components are those of the training rows' latents. A few dozen of them hold most of what a small cohort can
-    teach about a scalar, and a network that sees only the convolutions' pooled features finds it later, if at all.
-    """
+    tokens = 0
+    needs_grids = True
 
-    def __init__(self, context: AdapterContext, components: int, dropout: float) -> None:
+    def __init__(self, context: AdapterContext) -> None:
         super().__init__()
         assert context.port is not None
         channels, *grid = context.code_shape
         ports = context.ports
         self._port = context.port
-        self.tokens = 1 if components else 0
         self.stem = convolution(len(grid), channels + 2, ports.grid_width, kernel_size=3, padding=1)
         self.outlet = nn.Sequential(
             nn.GroupNorm(math.gcd(8, ports.grid_width), ports.grid_width),
             nn.SiLU(),
             convolution(len(grid), ports.grid_width, context.prediction_channels, kernel_size=3, padding=1),
         )
-        if components:
-            self.register_buffer("directions", torch.zeros(components, math.prod(context.code_shape)))
-            self.register_buffer("center", torch.zeros(math.prod(context.code_shape)))
-            self.directions: Tensor
-            self.center: Tensor
-            self.inlet = nn.Sequential(
-                nn.Dropout(dropout),
-                nn.Linear(components + TIME_FEATURES, ports.token_width),
-                nn.SiLU(),
-                nn.Linear(ports.token_width, ports.token_width),
-            )
 
-    def fit(self, codes: Callable[[], Iterable[Code]]) -> None:
-        """Principal components, scaled so that each has unit variance over the training rows (whitened)."""
-        if not self.tokens:
-            return
-        rows = torch.cat([batch.flatten(1) for batch in codes()])
-        self.center.copy_(rows.mean(0))
-        components = min(len(self.directions), len(rows) - 1)
-        _, strengths, directions = torch.linalg.svd(rows - self.center, full_matrices=False)
-        spreads = strengths[:components, None] / math.sqrt(max(len(rows) - 1, 1))
-        self.directions.zero_()
-        self.directions[:components] = directions[:components] / spreads.clamp_min(1e-6)
-
-    def embed(self, x: Code, time: Time, observed: Mask) -> Streams:
+    def embed(self, x: Code, time: Time, observed: Mask, belief: Float[Tensor, "b k"]) -> Streams:
         cells = (len(x), 1, *x.shape[2:])
         maps = [x, observed.to(x).expand(cells), along(time, x).to(x).expand(cells)]
-        return Streams({self._port: self.stem(torch.cat(maps, 1))}, self.embed_tokens(x, time, observed))
-
-    def embed_tokens(self, x: Code, time: Time, observed: Mask) -> Float[Tensor, "b n w"] | None:
-        if not self.tokens:
-            return None
-        with torch.autocast(x.device.type, enabled=False):
-            scores = (x.flatten(1).float() - self.center) @ self.directions.T
-        inputs = torch.cat([scores, time_features(row_time(time)).to(scores)], 1)
-        token: Tensor = self.inlet(inputs)[:, None]
-        return token
+        return Streams({self._port: self.stem(torch.cat(maps, 1))}, None)
 
     def head(self, features: Features) -> Float[Tensor, "b p *s"]:
         prediction: Tensor = self.outlet(features.grids[self._port])
         return prediction
+
+
+class GridSummaryAdapter(AbstractAdapter):
+    """A grid adapter that begins with principal components of the training latents. Final.
+
+    The components' scores (:class:`metavoxel.adapters.components.Components`) are the image's part in the joint normal
+    law. What that expects of them makes a prediction that goes past the backbone to the head, so that the network
+    learns what a linear model misses; it enters as a token, and what comes back moves the prediction along the
+    components. A few dozen components hold most of what a small cohort can teach about how an image goes with scalars,
+    and a network that sees only the convolutions' features finds it late, if at all.
+    """
+
+    tokens = 1
+    needs_grids = False
+
+    def __init__(self, context: AdapterContext, components: int, dropout: float) -> None:
+        super().__init__()
+        width = context.ports.token_width
+        self._kernel = context.kernel
+        self.grid = GridAdapter(context)
+        self.components = Components(components, context.code_shape)
+        self.features = components if context.kernel.extrapolates else 0
+        self.inlet = nn.Sequential(
+            nn.Dropout(dropout), nn.Linear(self.features + TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width)
+        )
+        self.shift = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, components))
+        # Begin with the components alone; what moves along them has to be small, not nothing, for its inputs to learn.
+        (last,), shift = list(self.grid.outlet.children())[-1:], self.shift[1]
+        for module, spread in ((last, 0.0), (shift, 0.02)):
+            assert isinstance(module.weight, Tensor) and isinstance(module.bias, Tensor)
+            nn.init.normal_(module.weight, std=spread)
+            nn.init.zeros_(module.bias)
+
+    def fit(self, codes: Callable[[], Iterable[Code]]) -> None:
+        self.components.fit(codes())
+
+    def describe(self, x0: Code) -> Float[Tensor, "b k"]:
+        return self.components.scores(x0) if self.features else super().describe(x0)
+
+    def measure(self, x: Code, time: Time, observed: Mask) -> Information:
+        if not self.features:
+            return super().measure(x, time, observed)
+        return self.components.measure(x, self._kernel.log_snr(along(time, x)))
+
+    def embed(self, x: Code, time: Time, observed: Mask, belief: Float[Tensor, "b k"]) -> Streams:
+        maps = self.grid.embed(x, time, observed, belief).grids
+        return self.embed_without_grids(x, time, observed, belief)._replace(grids=maps)
+
+    def embed_without_grids(self, x: Code, time: Time, observed: Mask, belief: Float[Tensor, "b k"]) -> Streams:
+        token: Tensor = self.inlet(torch.cat([belief, time_features(row_time(time)).to(belief)], 1))
+        if not self.features:
+            return Streams({}, token[:, None])
+        expected = self.components.expect(x, self._kernel.log_snr(along(time, x)), belief)
+        skip = self._kernel.express(expected.x0_hat, expected.noise_hat, time)
+        return Streams({}, token[:, None], skip=skip)
+
+    def head(self, features: Features) -> Float[Tensor, "b p *s"]:
+        parts = [self.grid.head(features)] if features.grids else []
+        if features.tokens is not None:
+            parts.append(self.components.along(self.shift(features.tokens[:, 0])))
+        if features.skip is not None:
+            parts.append(features.skip)
+        return torch.stack(parts).sum(0)
 
 
 class _GridSpec(AbstractAdapterSpec, ABC):
@@ -95,15 +132,15 @@ class GridAdapterSpec(_GridSpec):
     type: Literal["grid"] = "grid"
 
     def build(self, context: AdapterContext) -> GridAdapter:
-        return GridAdapter(context, components=0, dropout=0.0)
+        return GridAdapter(context)
 
 
 class GridSummaryAdapterSpec(_GridSpec):
-    """An image's latent on its own grid, with its leading principal components as a token."""
+    """An image's latent on its own grid, beginning with what its principal components tell, which are a token."""
 
     type: Literal["grid_summary"] = "grid_summary"
-    components: PositiveInt = Field(24, description="principal components of the training latents in the token")
-    dropout: float = Field(0.1, ge=0, lt=1, description="dropout of the components")
+    components: PositiveInt = Field(24, description="principal components of the training latents")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout of the components in the token")
 
-    def build(self, context: AdapterContext) -> GridAdapter:
-        return GridAdapter(context, self.components, self.dropout)
+    def build(self, context: AdapterContext) -> GridSummaryAdapter:
+        return GridSummaryAdapter(context, self.components, self.dropout)

@@ -41,6 +41,7 @@ class PaintedAdapter(AbstractAdapter):
     """
 
     tokens = 0
+    needs_grids = True
 
     def __init__(self, context: AdapterContext) -> None:
         super().__init__()
@@ -57,7 +58,7 @@ class PaintedAdapter(AbstractAdapter):
             }
         )
 
-    def embed(self, x: Code, time: Time, observed: Mask) -> Streams:
+    def embed(self, x: Code, time: Time, observed: Mask, belief: Float[Tensor, "b k"]) -> Streams:
         value = x[:, 1:] - x[:, :1] if self._binary else x
         paint = self.paint(value)
         maps = {name: paint.reshape(*paint.shape, *[1] * len(grid)) for name, grid in self._grids.items()}

@@ -1,5 +1,6 @@
 """Scalars as tokens: for any backbone."""
 
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import torch
@@ -7,20 +8,36 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from metavoxel.adapters.base import AbstractAdapter, AbstractAdapterSpec, AdapterContext, Features, Streams
+from metavoxel.adapters.base import (
+    AbstractAdapter,
+    AbstractAdapterSpec,
+    AdapterContext,
+    Features,
+    Information,
+    Streams,
+)
 from metavoxel.adapters.embedding import TIME_FEATURES, row_time, time_features
+from metavoxel.adapters.laws import AbstractLaw, CategoryLaw, NormalLaw
 from metavoxel.typing import Code, Mask, Time
 
 
 class TokenAdapter(AbstractAdapter):
-    """One token of the value, its time and whether it is given; the head reads the token that comes back. Final."""
+    """One token of the value, its time, whether it is given, and what the joint normal law expects of it. Final.
+
+    The head reads the token that comes back, and begins with that expectation: of the code, for a kernel of normal
+    noise; of the classes' probabilities, for a category, which has a part in the law where it is given.
+    """
 
     tokens = 1
+    needs_grids = False
 
     def __init__(self, context: AdapterContext, dropout: float) -> None:
         super().__init__()
         width, channels = context.ports.token_width, context.code_shape[0]
-        self.inlet = nn.Sequential(nn.Linear(channels + TIME_FEATURES + 1, width), nn.SiLU(), nn.Linear(width, width))
+        self.law = _law(context)
+        self.features = 0 if self.law is None else self.law.features
+        inputs = channels + TIME_FEATURES + 1 + self.features
+        self.inlet = nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width))
         self.outlet = nn.Sequential(
             nn.LayerNorm(width),
             nn.Linear(width, width),
@@ -28,15 +45,38 @@ class TokenAdapter(AbstractAdapter):
             nn.Dropout(dropout),
             nn.Linear(width, context.prediction_channels),
         )
+        if self.law is not None:
+            last = self.outlet[-1]
+            assert isinstance(last, nn.Linear)
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
 
-    def embed(self, x: Code, time: Time, observed: Mask) -> Streams:
-        inputs = torch.cat([x, time_features(row_time(time)).to(x), observed.to(x)], 1)
-        return Streams({}, self.inlet(inputs)[:, None])
+    def fit(self, codes: Callable[[], Iterable[Code]]) -> None:
+        if self.law is not None:
+            self.law.fit(torch.cat(list(codes())))
+
+    def describe(self, x0: Code) -> Float[Tensor, "b k"]:
+        return super().describe(x0) if self.law is None else self.law.describe(x0)
+
+    def measure(self, x: Code, time: Time, observed: Mask) -> Information:
+        return super().measure(x, time, observed) if self.law is None else self.law.measure(x, time, observed)
+
+    def embed(self, x: Code, time: Time, observed: Mask, belief: Float[Tensor, "b k"]) -> Streams:
+        inputs = torch.cat([x, time_features(row_time(time)).to(x), observed.to(x), belief.to(x)], 1)
+        skip = None if self.law is None else self.law.express(x, time, belief)
+        return Streams({}, self.inlet(inputs)[:, None], skip=skip)
 
     def head(self, features: Features) -> Float[Tensor, "b p"]:
         assert features.tokens is not None
         prediction: Tensor = self.outlet(features.tokens[:, 0])
-        return prediction
+        return prediction if features.skip is None else prediction + features.skip
+
+
+def _law(context: AdapterContext) -> AbstractLaw | None:
+    """How a code of this kernel takes part in the joint normal law, if it does."""
+    if context.kernel.support == "one_hot":
+        return CategoryLaw(context.code_shape[0])
+    return NormalLaw(context.code_shape[0], context.kernel) if context.kernel.extrapolates else None
 
 
 class TokenAdapterSpec(AbstractAdapterSpec):

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import pandas
@@ -10,43 +10,171 @@ import torch
 import typer
 from torch import Tensor
 
+from metavoxel.asking.question import refuse_without_draws
+from metavoxel.cli.notices import notices
+from metavoxel.cli.options import (
+    Conditioning,
+    Device,
+    Eta,
+    Guidance,
+    Particles,
+    RunArgument,
+    Seed,
+    Solver,
+    Steps,
+    base_rates,
+    chosen,
+    load_on,
+    names,
+    pairs,
+)
+from metavoxel.cli.output import ROW_IMAGES, SAMPLES, claim_folder, claim_own_folder, clear_own_folder
 from metavoxel.cohort.bids import read_bids
 from metavoxel.cohort.table import Table, read_table
 from metavoxel.errors import EvidenceError, Problem, RunError
 from metavoxel.images.files import read_grid
-from metavoxel.learning.run import RunFolder, load
+from metavoxel.learning.run import RunFolder
 from metavoxel.model import Model
 from metavoxel.variables.image import ImageSpec
 
-RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
-Seed = Annotated[int, typer.Option(help="Seed; the same seed gives the same answers.")]
-Steps = Annotated[int | None, typer.Option(min=1, help="Network evaluations a draw (50).")]
-Solver = Annotated[str | None, typer.Option(help="dpmpp_2m or ddim.")]
-Eta = Annotated[float | None, typer.Option(min=0, max=1, help="Noise of ddim's own: 0 none, 1 ancestral.")]
-Conditioning = Annotated[str | None, typer.Option(help="clean, replace (the paper's) or repaint.")]
 
-CHOICES = {"solver": ("dpmpp_2m", "ddim"), "conditioning": ("clean", "replace", "repaint"), "point": ("mean", "median")}
+def sample(
+    run: RunArgument,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many draws.")] = 8,
+    given: Annotated[
+        list[str], typer.Option(help="NAME=VALUE of a known variable: age=30, age=30±2, sex=F, T1w=scan.nii.gz.")
+    ] = [],  # noqa: B006
+    mask: Annotated[
+        list[str], typer.Option(help="NAME=FILE: 1 where a given image is known, 0 where to fill in.")
+    ] = [],  # noqa: B006
+    output: Annotated[Path | None, typer.Option(help="Folder of its own; by default RUN/samples.")] = None,
+    seed: Seed = 0,
+    steps: Steps = None,
+    solver: Solver = None,
+    eta: Eta = None,
+    conditioning: Conditioning = None,
+    particles: Particles = None,
+    guidance: Guidance = None,
+    device: Device = "auto",
+) -> None:
+    """Draw subjects from p(all variables | what is given): samples.tsv, and a file for every image."""
+    model = load_on(run, device)
+    known = pairs("--given", given)
+    settings = chosen(
+        steps=steps, solver=solver, eta=eta, conditioning=conditioning, particles=particles, guidance=guidance
+    )
+    masks = _masks(model, pairs("--mask", mask), known)
+    folder = output or run / "samples"
+    claim_own_folder(folder, SAMPLES)
+    drawn = model.sample(n, known, masks, seed=seed, **settings)
+    clear_own_folder(folder, SAMPLES)
+    rows = []
+    for index in range(n):
+        row: dict[str, object] = {"sample": index + 1}
+        for name, values in drawn.items():
+            spec = model.schema.variables[name].spec
+            like = known.get(name) if isinstance(spec, ImageSpec) else None
+            row.update(spec.write(name, values[index], folder=folder, stem=f"sample-{index + 1:03d}", like=like))
+        rows.append(row)
+    table = folder / "samples.tsv"
+    pandas.DataFrame(rows).to_csv(table, sep="\t", index=False)
+    typer.echo(f"{n} samples: {table}")
 
 
-def _sampling(**settings: Any) -> dict[str, Any]:
-    for name, choices in CHOICES.items():
-        if settings.get(name) is not None and settings[name] not in choices:
-            raise EvidenceError(Problem(f"--{name}", f"{settings[name]!r} is not one of {', '.join(choices)}"))
-    return settings
+def predict(
+    run: RunArgument,
+    table: Annotated[
+        Path | None, typer.Argument(help="CSV or TSV table or BIDS folder; by default the run's own cohort.")
+    ] = None,
+    target: Annotated[str, typer.Option(help="Variables to predict, separated by commas.")] = "",
+    given: Annotated[
+        str | None, typer.Option(help="Variables to predict from, separated by commas; by default all others.")
+    ] = None,
+    draws: Annotated[int, typer.Option(min=0, help="0: posterior mean; more: joint draws, with their spread.")] = 0,
+    order: Annotated[
+        str | None, typer.Option(help="Targets in the order of their draws (the schema's), or 'together'.")
+    ] = None,
+    prior: Annotated[list[str], typer.Option(help="Base rates where the rows come from: sex=F:0.5,M:0.5.")] = [],  # noqa: B006
+    log_likelihood: Annotated[
+        bool, typer.Option("--log-likelihood", help="Instead: log p of each value given the others of its row.")
+    ] = False,
+    evaluations: Annotated[
+        int | None, typer.Option(min=1, help="Network evaluations of a posterior mean (4) or a log-likelihood (32).")
+    ] = None,
+    point: Annotated[str | None, typer.Option(help="mean or median of a number's draws.")] = None,
+    vote: Annotated[bool, typer.Option("--vote", help="Labels by majority of the draws, as in the paper.")] = False,
+    write_draws: Annotated[Path | None, typer.Option(help="Table for the draws themselves, one a row.")] = None,
+    check: Annotated[bool, typer.Option(help="Warn of evidence that is unlike the training rows.")] = True,
+    part: Annotated[str | None, typer.Option(help="Of the run's own cohort, only train, validation or test.")] = None,
+    output: Annotated[Path, typer.Option(help="Table to write.")] = Path("predictions.tsv"),
+    seed: Seed = 0,
+    steps: Steps = None,
+    solver: Solver = None,
+    eta: Eta = None,
+    conditioning: Conditioning = None,
+    particles: Particles = None,
+    guidance: Guidance = None,
+    device: Device = "auto",
+) -> None:
+    """Predict variables of every row of a table from the others: one row each, in order."""
+    model = load_on(run, device)
+    settings = chosen(
+        steps=steps, solver=solver, eta=eta, conditioning=conditioning, particles=particles, guidance=guidance
+    )
+    summary = {**chosen(point=point), "vote": vote or None}
+    drawing = {**settings, **summary, "write-draws": write_draws}
+    for file in (output, *([write_draws] if write_draws else [])):
+        if file.is_dir():
+            raise RunError(f"{file}: is a folder; choose another --output")
+        claim_folder(file.parent)
+    asked, conditions = names(target) or [], names(given)
+    if log_likelihood:
+        _refuse_beside_likelihood({**drawing, "draws": draws or None, "order": order, "prior": prior or None})
+        rows = _rows(model, RunFolder(run), table, part)
+        frame = model.log_likelihood(rows, asked or None, conditions, evaluations=evaluations, seed=seed)
+        frame.to_csv(output, sep="\t", index=False)
+        typer.echo(f"{len(frame)} rows: {output}")
+        return
+    refuse_without_draws(draws, drawing)
+    images = _image_folder(model, asked, output)
+    rows = _rows(model, RunFolder(run), table, part)
+    answer = model.answer(
+        rows, asked, conditions,
+        draws=draws, order=names(order), prior=base_rates(prior), evaluations=evaluations, seed=seed, **settings,
+    )  # fmt: skip
+    if images is not None:
+        clear_own_folder(images, ROW_IMAGES)
+    frame = answer.table(point=summary["point"] or "mean", vote=vote, images=images)
+    frame.to_csv(output, sep="\t", index=False)
+    if write_draws is not None:
+        answer.long_table().to_csv(write_draws, sep="\t", index=False)
+    told = f" ({answer.question.told})" if answer.question.told else ""
+    typer.echo(f"{len(frame)} rows: {output}{told}")
+    if check:
+        for line in notices(model, rows, answer.question.given, seed=seed):
+            typer.echo(line, err=True)
 
 
-def _pairs(option: str, texts: list[str]) -> dict[str, str]:
-    pairs = [text.partition("=") for text in texts]
-    problems = [
-        Problem(option, f"{text!r} must be NAME=VALUE") for text, pair in zip(texts, pairs, strict=True) if not pair[1]
-    ]
-    names = [name.strip() for name, _, _ in pairs]
-    problems += [
-        Problem(option, f"{name!r} is given twice") for name in sorted({n for n in names if names.count(n) > 1})
-    ]
-    if problems:
-        raise EvidenceError(problems)
-    return {name: value.strip() for name, (_, _, value) in zip(names, pairs, strict=True)}
+def _refuse_beside_likelihood(settings: dict[str, object]) -> None:
+    """Refuse options that say how to predict, where nothing is predicted.
+
+    Raises:
+        EvidenceError: there are such options.
+    """
+    beside = [f"--{name}" for name, value in settings.items() if value is not None]
+    if beside:
+        what = "judges values that are there and predicts none: leave out"
+        raise EvidenceError(Problem("--log-likelihood", f"{what} {', '.join(beside)}"))
+
+
+def _image_folder(model: Model, targets: list[str], output: Path) -> Path | None:
+    """The folder beside the table for predicted images, if any are asked for."""
+    specs = model.schema.specs
+    if not any(name in specs and specs[name].spatial for name in targets):
+        return None
+    folder = output.parent / f"{output.stem}_images"
+    claim_own_folder(folder, ROW_IMAGES)
+    return folder
 
 
 def _masks(model: Model, texts: dict[str, str], given: dict[str, str]) -> dict[str, Tensor]:
@@ -77,92 +205,6 @@ def _check_alignment(spec: ImageSpec, mask: str, image: str) -> None:
             f"{mask}: is {read_grid(mask)}, and lies on other voxels than {image}, which is {read_grid(image)}; "
             "draw the mask on the image itself"
         )
-
-
-def _claim_folder(folder: Path) -> None:
-    """Make it, before anything is computed for it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{folder}: cannot be made ({error.strerror}); choose another --output") from None
-
-
-def sample(
-    run: RunArgument,
-    n: Annotated[int, typer.Option("-n", min=1, help="How many draws.")] = 8,
-    given: Annotated[
-        list[str], typer.Option(help="NAME=VALUE of a known variable: age=30, sex=F, T1w=scan.nii.gz.")
-    ] = [],  # noqa: B006
-    mask: Annotated[
-        list[str], typer.Option(help="NAME=FILE: 1 where a given image is known, 0 where to fill in.")
-    ] = [],  # noqa: B006
-    output: Annotated[Path | None, typer.Option(help="Folder; by default RUN/samples.")] = None,
-    seed: Seed = 0,
-    steps: Steps = None,
-    solver: Solver = None,
-    eta: Eta = None,
-    conditioning: Conditioning = None,
-) -> None:
-    """Draw subjects from p(all variables | what is given): samples.tsv, and a file for every image."""
-    model = load(run)
-    known = _pairs("--given", given)
-    settings = _sampling(steps=steps, solver=solver, eta=eta, conditioning=conditioning)
-    masks = _masks(model, _pairs("--mask", mask), known)
-    folder = output or run / "samples"
-    _claim_folder(folder)
-    drawn = model.sample(n, known, masks, seed=seed, **settings)
-    rows = []
-    for index in range(n):
-        row: dict[str, object] = {"sample": index + 1}
-        for name, values in drawn.items():
-            spec = model.schema.variables[name].spec
-            like = known.get(name) if isinstance(spec, ImageSpec) else None
-            row.update(spec.write(name, values[index], folder=folder, stem=f"sample-{index + 1:03d}", like=like))
-        rows.append(row)
-    table = folder / "samples.tsv"
-    pandas.DataFrame(rows).to_csv(table, sep="\t", index=False)
-    typer.echo(f"{n} samples: {table}")
-
-
-def predict(
-    run: RunArgument,
-    table: Annotated[
-        Path | None, typer.Argument(help="CSV or TSV table or BIDS folder; by default the run's own cohort.")
-    ] = None,
-    target: Annotated[str, typer.Option(help="Variables to predict, separated by commas.")] = "",
-    given: Annotated[
-        str | None, typer.Option(help="Variables to predict from, separated by commas; by default all others.")
-    ] = None,
-    draws: Annotated[int, typer.Option(min=0, help="0: posterior mean; more: samples, with sd and quantiles.")] = 0,
-    evaluations: Annotated[int, typer.Option(min=1, help="Network evaluations of the posterior mean.")] = 4,
-    point: Annotated[str | None, typer.Option(help="mean or median of a number's draws.")] = None,
-    vote: Annotated[bool, typer.Option("--vote", help="Labels by majority of the draws, as in the paper.")] = False,
-    part: Annotated[str | None, typer.Option(help="Of the run's own cohort, only train, validation or test.")] = None,
-    output: Annotated[Path, typer.Option(help="Table to write.")] = Path("predictions.tsv"),
-    seed: Seed = 0,
-    steps: Steps = None,
-    solver: Solver = None,
-    eta: Eta = None,
-    conditioning: Conditioning = None,
-) -> None:
-    """Predict variables of every row of a table from the others: one row each, in order."""
-    model = load(run)
-    if output.is_dir():
-        raise RunError(f"{output}: is a folder; choose another --output")
-    _claim_folder(output.parent)
-    rows = _rows(model, RunFolder(run), table, part)
-    frame = model.predict(
-        rows,
-        [name.strip() for name in target.split(",") if name.strip()],
-        None if given is None else [name.strip() for name in given.split(",") if name.strip()],
-        draws=draws,
-        evaluations=evaluations,
-        seed=seed,
-        vote=vote,
-        **_sampling(steps=steps, solver=solver, eta=eta, conditioning=conditioning, point=point),
-    )
-    frame.to_csv(output, sep="\t", index=False)
-    typer.echo(f"{len(frame)} rows: {output}")
 
 
 def _rows(model: Model, folder: RunFolder, path: Path | None, part: str | None) -> Table:

@@ -3,7 +3,8 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Float64
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
@@ -31,8 +32,15 @@ class AbstractTransition(ABC):
         """A draw for every row."""
 
     @abstractmethod
+    def cell_log_prob(self, x: Code) -> Float[Tensor, "b 1 *s"]:
+        """Log-density (or log-probability) of each cell of ``x``, its channels together.
+
+        Where the step has no noise, 0 at the mean and minus infinity elsewhere.
+        """
+
     def log_prob(self, x: Code) -> Float[Tensor, "b"]:
         """Log-density (or log-probability) of each row of ``x``, summed over the code."""
+        return self.cell_log_prob(x).flatten(1).sum(1)
 
 
 def along(t: Time, x: Code) -> Float[Tensor, "b 1 *#s"]:
@@ -57,6 +65,14 @@ class AbstractKernel(BaseModel, ABC):
     extrapolates: ClassVar[bool] = False
     """Whether beliefs about the data may be extrapolated linearly, as multistep solvers do."""
 
+    @property
+    def reads_out(self) -> bool:
+        """Whether the network's prediction at t = 1 tells E[x_0 | evidence], which one evaluation then reads out.
+
+        Not so where the prediction is of the noise, from which the data are won by dividing by the signal.
+        """
+        return True
+
     def prediction_channels(self, code_channels: int) -> int:
         """Channels that the network gives for a code of so many."""
         return code_channels
@@ -68,6 +84,17 @@ class AbstractKernel(BaseModel, ABC):
     @abstractmethod
     def log_snr(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
         """log(alpha_bar / (1 - alpha_bar)) in float64: infinity at t = 0; minus infinity where no signal is left."""
+
+    def time_of(self, log_snr: Float[Tensor, "*b"]) -> Float64[Tensor, "*b"]:
+        """The time at which :meth:`log_snr` has this value, by bisection; the ends for what is beyond them."""
+        wanted = log_snr.double()
+        low, high = torch.zeros_like(wanted), torch.ones_like(wanted)
+        for _ in range(60):
+            middle = (low + high) / 2
+            earlier = self.log_snr(middle) > wanted
+            low, high = torch.where(earlier, middle, low), torch.where(earlier, high, middle)
+        time = torch.where(torch.isposinf(wanted), torch.zeros_like(wanted), (low + high) / 2)
+        return torch.where(wanted <= self.log_snr(torch.ones_like(wanted)), torch.ones_like(wanted), time)
 
     @abstractmethod
     def prior(self, shape: tuple[int, ...], *, rng: Rng, like: Tensor) -> Code:
@@ -90,6 +117,10 @@ class AbstractKernel(BaseModel, ABC):
     @abstractmethod
     def denoise(self, prediction: Float[Tensor, "b p *s"], xt: Code, t: Time) -> Code:
         """E[x_0 | x_t, everything else the network saw]: class probabilities for a one-hot code."""
+
+    def express(self, x0_hat: Code, noise_hat: Code, t: Time) -> Float[Tensor, "b p *s"] | None:
+        """The prediction that states a belief about data and noise; None for a kernel that has no such form."""
+        return None
 
     @abstractmethod
     def transition(self, x0_hat: Code, xt: Code, t: Time, s: Time, *, eta: float) -> AbstractTransition:

@@ -28,8 +28,8 @@ class CategoricalTransition(AbstractTransition):
         drawn = (self._log + rng.gumbel(tuple(self._log.shape), like=self._log)).argmax(1)
         return one_hot(drawn, self._log.shape[1]).to(self._log.dtype)
 
-    def log_prob(self, x: Code) -> Float[Tensor, "b"]:
-        return torch.where(x > 0.5, self._log, 0.0).flatten(1).sum(1)
+    def cell_log_prob(self, x: Code) -> Float[Tensor, "b 1 *s"]:
+        return torch.where(x > 0.5, self._log, 0.0).sum(1, keepdim=True)
 
 
 def one_hot(index: Tensor, categories: int) -> Code:
@@ -58,8 +58,7 @@ class UniformD3PMKernel(AbstractKernel):
     )
 
     def log_snr(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
-        log_alpha_bar = self.schedule.log_alpha_bar(t)
-        return log_alpha_bar - torch.log(-torch.expm1(log_alpha_bar))
+        return self.schedule.log_snr(t)
 
     def prior(self, shape: tuple[int, ...], *, rng: Rng, like: Tensor) -> Code:
         uniform = torch.zeros(shape, dtype=like.dtype, device=like.device)

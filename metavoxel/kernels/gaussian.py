@@ -30,12 +30,12 @@ class GaussianTransition(AbstractTransition):
             return self._mean
         return self._mean + self._sd * rng.normal(tuple(self._mean.shape), like=self._mean, dtype=self._mean.dtype)
 
-    def log_prob(self, x: Code) -> Float[Tensor, "b"]:
+    def cell_log_prob(self, x: Code) -> Float[Tensor, "b 1 *s"]:
         sd = self._sd.expand_as(x)
         exact = torch.where(x == self._mean, 0.0, -math.inf)
         safe = torch.where(sd > 0, sd, 1.0)
         density = -0.5 * ((x - self._mean) / safe) ** 2 - safe.log() - 0.5 * math.log(2 * math.pi)
-        return torch.where(sd > 0, density, exact).flatten(1).sum(1)
+        return torch.where(sd > 0, density, exact).sum(1, keepdim=True)
 
 
 class GaussianKernel(AbstractKernel):
@@ -60,9 +60,12 @@ class GaussianKernel(AbstractKernel):
             ]
         return []
 
+    @property
+    def reads_out(self) -> bool:
+        return self.prediction != "epsilon"
+
     def log_snr(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
-        log_alpha_bar = self.schedule.log_alpha_bar(t)
-        return log_alpha_bar - torch.log(-torch.expm1(log_alpha_bar))
+        return self.schedule.log_snr(t)
 
     def _scales(self, t: Time, x: Code) -> tuple[Float[Tensor, "b 1 *#s"], Float[Tensor, "b 1 *#s"]]:
         """sqrt(alpha_bar) and sqrt(1 - alpha_bar), in float64 so that neither end loses digits."""
@@ -76,13 +79,17 @@ class GaussianKernel(AbstractKernel):
         signal, noise = (scale.to(x0.dtype) for scale in self._scales(t, x0))
         epsilon = rng.normal(tuple(x0.shape), like=x0, dtype=x0.dtype)
         state = signal * x0 + noise * epsilon
+        return Noised(state, self.express(x0, epsilon, t))
+
+    def express(self, x0_hat: Code, noise_hat: Code, t: Time) -> Float[Tensor, "b p *s"]:
         match self.prediction:
             case "epsilon":
-                return Noised(state, epsilon)
+                return noise_hat
             case "x0":
-                return Noised(state, x0)
+                return x0_hat
             case "v":
-                return Noised(state, signal * epsilon - noise * x0)
+                signal, noise = (scale.to(x0_hat.dtype) for scale in self._scales(t, x0_hat))
+                return signal * noise_hat - noise * x0_hat
 
     def renoise(self, xs: Code, s: Time, t: Time, *, rng: Rng) -> Code:
         log_ratio = self._log_ratio(t, s, xs)

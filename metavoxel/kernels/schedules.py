@@ -28,16 +28,10 @@ class AbstractSchedule(BaseModel, ABC):
         """Whether nothing of the data is left at t = 1."""
         return bool(torch.isneginf(self.log_alpha_bar(torch.ones(1, dtype=torch.float64))).item())
 
-    def time_of(self, log_snr: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
-        """The time at which log(alpha_bar / (1 - alpha_bar)) has this value, by bisection in float64."""
-        log_snr = log_snr.double()
-        low, high = torch.zeros_like(log_snr), torch.ones_like(log_snr)
-        for _ in range(60):
-            middle = (low + high) / 2
-            log_alpha_bar = self.log_alpha_bar(middle)
-            earlier = log_alpha_bar - torch.log(-torch.expm1(log_alpha_bar)) > log_snr
-            low, high = torch.where(earlier, middle, low), torch.where(earlier, high, middle)
-        return (low + high) / 2
+    def log_snr(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+        """log(alpha_bar / (1 - alpha_bar)) in float64: infinity at t = 0; minus infinity where no signal is left."""
+        log_alpha_bar = self.log_alpha_bar(t)
+        return log_alpha_bar - torch.log(-torch.expm1(log_alpha_bar))
 
 
 class CosineSchedule(AbstractSchedule):

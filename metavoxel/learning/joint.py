@@ -1,6 +1,7 @@
 """The joint stage of training: batches of cached codes, validation, and the best weights."""
 
 from collections.abc import Generator, Mapping
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -18,6 +19,7 @@ from metavoxel.learning.progress import Progress
 from metavoxel.learning.run import RunFolder
 from metavoxel.learning.times import GRID_READ_OUT_SHARE, READ_OUT_SHARE, evidence_times, shared_times
 from metavoxel.learning.validate import relative_errors
+from metavoxel.learning.weights import missing_report, missing_weights
 from metavoxel.rng import Rng, stream_key
 from metavoxel.schema import Schema
 from metavoxel.schema.settings import TrainingSettings
@@ -31,17 +33,23 @@ def train_joint(
     folder: RunFolder,
     fabric: Fabric,
     writer: MetricsWriter,
-) -> Generator[Progress, None, dict[str, float]]:
+) -> Generator[Progress, None, dict[str, Any]]:
     """Take the steps that remain; the weights of the best validation are in ``folder.best`` afterwards.
 
-    Yields progress, and returns the best validation score and its step. Stopped early, the next call goes on from
-    there.
+    Yields progress, and returns the best validation score, its step, and how the training rows miss cells. Stopped
+    early, the next call goes on from there.
+
+    Raises:
+        SchemaError: ``training.missing_weights`` names variables that cannot be used.
     """
     settings, shared = schema.training, schema.diffusion.times == "shared"
     train_rows = cohort.parts["train"]
-    for name in joint.kernels:
-        seen = train_rows[banks[name].present[train_rows]]
-        joint.adapter(name).fit(lambda name=name, seen=seen: [banks[name].mean[seen, 0]])  # type: ignore[misc]
+    row_weights = missing_weights(schema, cohort, banks)
+    missing = missing_report(schema, cohort, banks, row_weights)
+    joint.fit(
+        {name: bank.mean[train_rows, 0] for name, bank in banks.items()},
+        {name: bank.present[train_rows] for name, bank in banks.items()},
+    )
     default = schema.backbone.default_plan()
     steps = settings.steps or default.steps
     plan = Optimisation(
@@ -54,7 +62,7 @@ def train_joint(
         settings.seed,
     )
     optimiser = Optimiser(fabric, joint, plan)
-    best: dict[str, float] = {"best_score": float("inf"), "best_step": 0, "validated_step": 0}
+    best: dict[str, float] = {"best_score": float("inf"), "best_step": 0, "validated_step": -1}
     if folder.state.exists():
         best |= optimiser.load(folder.state)
     grid_rows, token_rows = _rows_a_step(joint, settings, default, shared, fabric.world_size)
@@ -78,8 +86,9 @@ def train_joint(
         predictions = optimiser.wrapped(
             corrupted.states, corrupted.times, corrupted.observed, grid_rows=grid_rows if token_rows else None
         )
+        asked = None if row_weights is None else row_weights.of(rows, corrupted.times)
         terms = {}
-        for name, (total, count) in loss_sums(joint, predictions, corrupted).items():
+        for name, (total, count) in loss_sums(joint, predictions, corrupted, asked).items():
             # Gradients are averaged over devices: dividing by the mean count makes that the ratio of sums.
             shared_count = fabric.all_reduce(count.float(), reduce_op="mean") if fabric.world_size > 1 else count
             terms[name] = weights[name] * ratio(total, torch.as_tensor(shared_count))
@@ -103,8 +112,9 @@ def train_joint(
         return found
 
     try:
-        if optimiser.step and _is_due(optimiser.step, settings.validate_every, steps, best):
-            best = validated(optimiser.step)  # the program was stopped before it came to this
+        if _is_due(optimiser.step, settings.validate_every, steps, best):
+            # Before any training, what a linear model says; later, the program was stopped before it came to this.
+            best = validated(optimiser.step)
         for step in optimiser.run(losses):
             for name, value in step.losses.items():
                 running[name] = running.get(name, value) * 0.98 + value * 0.02
@@ -115,7 +125,7 @@ def train_joint(
         # Also when the user stops the program: the next run continues here.
         if best["validated_step"] < steps:
             optimiser.save(folder.state, best)
-    return {name: best[name] for name in ("best_score", "best_step")}
+    return {**{name: best[name] for name in ("best_score", "best_step")}, "missing": missing}
 
 
 def _rows_a_step(
@@ -124,7 +134,8 @@ def _rows_a_step(
     """Rows of one device that pass through the whole network, and further ones that are tokens alone."""
     rows = max(1, (settings.batch_size or plan.batch_size) // devices)
     everyone_is_seen = all(joint.adapter(name).tokens for name in joint.kernels)
-    if shared or not everyone_is_seen or len(joint.token_names) in (0, len(joint.kernels)):
+    has_grids = any(len(shape) > 1 for shape in joint.code_shapes.values())
+    if shared or not has_grids or not everyone_is_seen or not joint.names_without_grids:
         return rows, 0
     further = plan.token_rows if settings.token_rows is None else settings.token_rows
     return rows, further // devices

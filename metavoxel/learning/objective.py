@@ -68,14 +68,22 @@ def corrupt(
 
 
 def loss_sums(
-    model: JointModel, predictions: Mapping[str, Tensor], corrupted: Corrupted
+    model: JointModel,
+    predictions: Mapping[str, Tensor],
+    corrupted: Corrupted,
+    row_weights: Mapping[str, Float[Tensor, "b"]] | None = None,
 ) -> dict[str, tuple[Float[Tensor, ""], Int64[Tensor, ""]]]:
-    """For each variable, the sum of its loss over the cells that count, and how many they are."""
+    """For each variable, the sum of its loss over the cells that count, and how many they are.
+
+    ``row_weights`` multiply a row's loss and not its count: they are 1 on average, by their making.
+    """
     sums = {}
     for name, prediction in predictions.items():
         seen, kernel = slice(len(prediction)), model.kernels[name]
         loss = kernel.loss(prediction, corrupted.targets[name][seen], corrupted.times[name][seen])
         counts: Bool[Tensor, "b 1 *s"] = corrupted.counts[name][seen].expand(loss.shape)
+        if row_weights is not None:
+            loss = loss * row_weights[name][seen].to(loss).reshape(-1, *[1] * (loss.ndim - 1))
         sums[name] = (torch.where(counts, loss, 0.0).sum(), counts.sum())
     return sums
 

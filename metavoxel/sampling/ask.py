@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, final, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float64
 from torch import Tensor
 
 from metavoxel.errors import EvidenceError, Problem
@@ -15,12 +15,14 @@ from metavoxel.joint import JointModel
 from metavoxel.rng import Rng, stream_key
 from metavoxel.sampling.conditioning import AbstractConditioning, Clean, Replace
 from metavoxel.sampling.evidence import Given
-from metavoxel.sampling.path import Question, denoising_path, read_out
+from metavoxel.sampling.guidance import guided
+from metavoxel.sampling.path import Denoiser, Question, denoising_path, read_out
+from metavoxel.sampling.smc import particle_path
 from metavoxel.sampling.solvers import DDIM, AbstractSolver, DPMSolver2M
 from metavoxel.sampling.times import GridName, time_grid
-from metavoxel.typing import AnyCode
+from metavoxel.typing import AnyCode, AnyMask, AnyTime
 
-ConditioningName = Literal["clean", "replace", "repaint"]
+ConditioningName = Literal["clean", "replace", "repaint", "smc"]
 SolverName = Literal["dpmpp_2m", "ddim"]
 
 CELLS_A_BATCH = 2**21
@@ -35,10 +37,12 @@ class Sampling:
     Attributes:
         steps: network evaluations a draw.
         solver: 'dpmpp_2m' or 'ddim'.
-        eta: DDIM's own noise, 0 to 1.
+        eta: noise of the steps: 0 none, 1 that of the forward process backwards (categories always have it).
         grid: 'log_snr' or 'uniform'.
-        conditioning: 'clean' (evidence-trained models), 'replace' (the paper's), 'repaint'.
+        conditioning: 'clean' (evidence-trained models), 'replace' (the paper's), 'repaint', 'smc'.
         resamplings: passes of 'repaint' over each stretch of ``jump`` steps.
+        particles: walks of 'smc' for each draw, and so its rows for each of the network's.
+        guidance: how far beliefs are moved away from the marginal ones, 'clean' only; 0 is not at all, and calibrated.
     """
 
     steps: int = 50
@@ -48,6 +52,8 @@ class Sampling:
     conditioning: ConditioningName = "clean"
     resamplings: int = 10
     jump: int = 1
+    particles: int = 64
+    guidance: float = 0.0
 
     def problems(self) -> list[Problem]:
         """Settings that are not there, or that contradict each other."""
@@ -64,20 +70,53 @@ class Sampling:
         ]
         if not 0 <= self.eta <= 1:
             problems.append(Problem("eta", f"must be between 0 and 1, not {self.eta}"))
-        if self.eta and self.solver != "ddim":
-            problems.append(Problem("eta", "is a setting of the solver ddim; choose that, or leave eta out"))
+        return problems + self._particle_problems() + self._guidance_problems()
+
+    def _particle_problems(self) -> list[Problem]:
+        if self.conditioning != "smc":
+            return []
+        problems = []
+        if self.particles < 2:
+            what = f"conditioning 'smc' chooses among particles: at least 2 (64 are usual), not {self.particles}"
+            problems.append(Problem("particles", what))
+        if self.eta != 1:
+            what = "conditioning 'smc' weighs steps by their density, which only those with all their noise have"
+            problems.append(Problem("eta", f"{what}: choose eta 1, not {self.eta}"))
         return problems
 
-    def parts(self) -> tuple[AbstractSolver, AbstractConditioning]:
-        """Solver and conditioning of these names."""
-        solver: AbstractSolver = DDIM(self.eta) if self.solver == "ddim" else DPMSolver2M()
+    def _guidance_problems(self) -> list[Problem]:
+        problems = []
+        if not (math.isfinite(self.guidance) and self.guidance >= -1):
+            problems.append(Problem("guidance", f"must be at least -1 (the marginal; 0 is off), not {self.guidance}"))
+        if self.guidance and self.conditioning != "clean":
+            what = f"compares with beliefs without the evidence, which {self.conditioning!r} cannot leave out"
+            problems.append(Problem("guidance", f"{what}: choose conditioning 'clean', or leave guidance out"))
+        return problems
+
+    def walk(
+        self, denoiser: Denoiser, question: Question, grid: Float64[Tensor, "n"], *, soft_end: bool
+    ) -> Iterator[dict[str, AnyCode]]:
+        """States along a grid of times, the last at t = 0 (see :func:`metavoxel.sampling.path.denoising_path`)."""
+        solver: AbstractSolver = DDIM(self.eta) if self.solver == "ddim" else DPMSolver2M(self.eta)
         match self.conditioning:
+            case "smc":
+                many = self.particles
+                return particle_path(denoiser, question, grid, particles=many, solver=solver, soft_end=soft_end)
             case "clean":
-                return solver, Clean()
+                held: AbstractConditioning = Clean()
             case "replace":
-                return solver, Replace()
+                held = Replace()
             case "repaint":
-                return solver, Replace(self.resamplings, self.jump)
+                held = Replace(self.resamplings, self.jump)
+        denoiser = guided(denoiser, question, self.guidance)
+        return denoising_path(denoiser, question, grid, solver=solver, conditioning=held, soft_end=soft_end)
+
+    @property
+    def rows_a_row(self) -> int:
+        """Rows that the network sees at once for each row that is asked."""
+        if self.conditioning == "smc":
+            return self.particles
+        return 2 if self.guidance else 1
 
 
 PAPER_SAMPLING = Sampling(steps=50, solver="ddim", grid="uniform", conditioning="replace")
@@ -89,11 +128,33 @@ def row_streams(seed: int, keys: Sequence[str], draw: int) -> Rng:
     return Rng.of([stream_key(seed, key, draw) for key in keys])
 
 
-def _chunks(model: JointModel, rows: int) -> Iterator[slice]:
+def _batch(model: JointModel) -> int:
+    """Rows that the network may see at once."""
     cells = sum(math.prod(shape) for shape in model.code_shapes.values())
-    size = max(1, min(4096, CELLS_A_BATCH // cells))
+    return max(1, min(4096, CELLS_A_BATCH // cells))
+
+
+def _chunks(rows: int, size: int) -> Iterator[slice]:
     for start in range(0, rows, size):
         yield slice(start, min(start + size, rows))
+
+
+def in_batches(denoiser: Denoiser, size: int) -> Denoiser:
+    """The same denoiser, called with no more rows than so many at once."""
+
+    def denoise(
+        states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], observed: Mapping[str, AnyMask]
+    ) -> Mapping[str, AnyCode]:
+        rows = len(next(iter(states.values())))
+        if rows <= size:
+            return denoiser(states, times, observed)
+        parts = [
+            denoiser(*({name: x[part] for name, x in each.items()} for each in (states, times, observed)))
+            for part in _chunks(rows, size)
+        ]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    return denoise
 
 
 def _question(
@@ -116,17 +177,20 @@ def sample_codes(
     """One draw a row of every unknown variable that is not ``marginal``, from p(unknown | given).
 
     With ``soft_end`` a category is left as the class probabilities that it would be drawn from.
+
+    Raises:
+        EvidenceError: guidance of a question that it does not suit.
+        NumericalError: the network, a step or a weight left the finite numbers.
     """
-    solver, conditioning = sampling.parts()
     unknown = [kernel for name, kernel in model.kernels.items() if name not in given and name not in marginal]
     grid = time_grid(sampling.grid, sampling.steps, unknown or list(model.kernels.values()))
     model.eval()
     drawn: dict[str, list[AnyCode]] = {name: [] for name in model.kernels}
-    for rows in _chunks(model, len(rng)):
+    batch = _batch(model)
+    denoiser = in_batches(model.denoise, batch)
+    for rows in _chunks(len(rng), max(1, batch // sampling.rows_a_row)):
         question = _question(model, given, marginal, rng, rows)
-        path = denoising_path(
-            model.denoise, question, grid, solver=solver, conditioning=conditioning, soft_end=soft_end
-        )
+        path = sampling.walk(denoiser, question, grid, soft_end=soft_end)
         for name, state in deque(path, maxlen=1).pop().items():
             drawn[name].append(state)
     return {name: _joined(parts, model, name) for name, parts in drawn.items()}
@@ -134,16 +198,40 @@ def sample_codes(
 
 @torch.inference_mode()
 def posterior_means(
-    model: JointModel, given: Mapping[str, Given], rng: Rng, *, evaluations: int
-) -> dict[str, Float[Tensor, "b c *s"]]:
-    """E[code | given] of every variable's marginal, in ``evaluations`` network evaluations."""
+    model: JointModel,
+    given: Mapping[str, Given],
+    rng: Rng,
+    *,
+    evaluations: int,
+    asked: Collection[str] | None = None,
+) -> dict[str, AnyCode]:
+    """E[code | given] of each asked variable's marginal, in ``evaluations`` network evaluations.
+
+    ``asked`` are by default all variables that are not among the given.
+
+    Raises:
+        EvidenceError: the network's prediction of an asked variable does not tell its mean at t = 1.
+        NumericalError: the network left the finite numbers.
+    """
+    names = [name for name in model.kernels if (name not in given if asked is None else name in asked)]
+    problems = [
+        Problem(
+            name,
+            f"its kernel {model.kernels[name].type!r} predicts the noise, which at t = 1 says nothing of the data: "
+            "draws 0 cannot be read out. Ask for draws 1 or more, or train with prediction 'v'",
+        )
+        for name in names
+        if not model.kernels[name].reads_out
+    ]
+    if problems:
+        raise EvidenceError(problems)
     model.eval()
-    found: dict[str, list[AnyCode]] = {name: [] for name in model.kernels}
-    for rows in _chunks(model, len(rng)):
+    found: dict[str, list[AnyCode]] = {name: [] for name in names}
+    for rows in _chunks(len(rng), _batch(model)):
         question = _question(model, given, (), rng, rows)
         means = read_out(model.denoise, question, conditioning=Clean(), evaluations=evaluations)
-        for name, mean in means.items():
-            found[name].append(mean)
+        for name in names:
+            found[name].append(means[name])
     return {name: _joined(parts, model, name) for name, parts in found.items()}
 
 
@@ -161,5 +249,5 @@ def check_conditioning(times: str, name: ConditioningName) -> None:
     if times == "shared" and name == "clean":
         raise EvidenceError(
             "conditioning 'clean' needs a model trained with diffusion.times 'evidence'; this one has one shared time, "
-            "and never saw a clean variable beside a noisy one. Use conditioning 'replace' or 'repaint'"
+            "and never saw a clean variable beside a noisy one. Use conditioning 'smc', 'repaint' or 'replace'"
         )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metavoxel.kernels.base import AbstractKernel
 from metavoxel.rng import Rng
-from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.evidence import Held, times_of_cells
 from metavoxel.typing import Code, Mask, Time
 
 
@@ -26,8 +26,12 @@ class AbstractConditioning(ABC):
     """How known cells enter the network at each time, and which times are visited."""
 
     @abstractmethod
-    def enter(self, kernel: AbstractKernel, state: Code, given: Given, t: Float64[Tensor, ""], rng: Rng) -> Entered:
+    def enter(self, kernel: AbstractKernel, state: Code, held: Held, t: Float64[Tensor, ""], rng: Rng) -> Entered:
         """The state at time t with the known cells put in."""
+
+    def walked(self, held: Held, t: Float64[Tensor, ""]) -> Time:
+        """Times of those cells of a variable that are sampled, when the walk is at t."""
+        return t.expand(len(held.state))
 
     def moves(self, grid: Float64[Tensor, "n"]) -> Iterator[tuple[int, int]]:
         """Pairs of places on the grid to go between: forward on the grid is denoising, backward is noising again."""
@@ -37,50 +41,36 @@ class AbstractConditioning(ABC):
 class Clean(AbstractConditioning):
     """Known cells at their own t = 0: exact, for models trained with a time for each variable. Final.
 
-    A value with noise of standard deviation sd is held, unnoised, as the state sqrt(alpha_bar) y of the time where
-    (1 - alpha_bar) / alpha_bar = sd squared: there it is as uncertain as the measurement. Noising it as well would
-    count
-    the noise twice.
+    A value with noise is held at the time that is as uncertain as it is. When the walk has come down to that time, the
+    variable goes on with the others, and ends as a draw of what was measured.
     """
 
-    def enter(self, kernel: AbstractKernel, state: Code, given: Given, t: Float64[Tensor, ""], rng: Rng) -> Entered:
-        if given.sd is None:
-            time = torch.where(given.known.cpu(), 0.0, t.reshape([1] * state.ndim)) if state.ndim > 2 else None
-            held = torch.where(given.known, given.code, state)
-            rows = torch.where(given.known[:, 0].cpu(), 0.0, t) if time is None else time
-            return Entered(held, rows, given.known)
-        log_snr = torch.tensor([-2.0], dtype=torch.float64) * torch.log(torch.tensor(given.sd, dtype=torch.float64))
-        time = _time_of(kernel, log_snr).expand(len(state))
-        signal = torch.sqrt(torch.sigmoid(log_snr)).to(state)
-        held = torch.where(given.known, signal * given.code, state)
-        return Entered(held, time, torch.zeros_like(given.known))
+    def enter(self, kernel: AbstractKernel, state: Code, held: Held, t: Float64[Tensor, ""], rng: Rng) -> Entered:
+        entered = torch.where(held.at(t), held.state, state)
+        time = times_of_cells(held.known, torch.minimum(held.time, t), t)
+        return Entered(entered, time, held.known if held.exact else torch.zeros_like(held.known))
 
-
-def _time_of(kernel: AbstractKernel, log_snr: Float64[Tensor, "b"]) -> Float64[Tensor, "b"]:
-    low, high = torch.zeros_like(log_snr), torch.ones_like(log_snr)
-    for _ in range(60):
-        middle = (low + high) / 2
-        earlier = kernel.log_snr(middle) > log_snr
-        low, high = torch.where(earlier, middle, low), torch.where(earlier, high, middle)
-    return (low + high) / 2
+    def walked(self, held: Held, t: Float64[Tensor, ""]) -> Time:
+        if held.exact:
+            return t.expand(len(held.state))
+        return times_of_cells(held.known, torch.minimum(held.time, t), t)
 
 
 class Replace(AbstractConditioning):
     """The paper's (MetaVoxel 3.2): known cells overwritten by their own noised value; RePaint with more passes.
 
-    With one pass it is biased even for a perfect network, at any number of steps. ``resamplings`` passes over each
+    With one pass it is biased even for a perfect network, however many steps. ``resamplings`` passes over each
     stretch of ``jump`` steps (Lugmayr et al. 2022) lessen the bias and cost as many times more. Kept to compare with
-    the
-    paper, and for models that have one shared time, which know no other way. Final.
+    the paper, and for models that have one shared time. Final.
     """
 
     def __init__(self, resamplings: int = 1, jump: int = 1) -> None:
         self._resamplings, self._jump = resamplings, jump
 
-    def enter(self, kernel: AbstractKernel, state: Code, given: Given, t: Float64[Tensor, ""], rng: Rng) -> Entered:
+    def enter(self, kernel: AbstractKernel, state: Code, held: Held, t: Float64[Tensor, ""], rng: Rng) -> Entered:
         times = t.expand(len(state))
-        noised = kernel.noise(given.code, times, rng=rng).state
-        return Entered(torch.where(given.known, noised, state), times, torch.zeros_like(given.known))
+        noised = kernel.renoise(held.state, torch.minimum(held.time, t).expand(len(state)), times, rng=rng)
+        return Entered(torch.where(held.at(t), noised, state), times, torch.zeros_like(held.known))
 
     def moves(self, grid: Float64[Tensor, "n"]) -> Iterator[tuple[int, int]]:
         last = len(grid) - 1

@@ -11,12 +11,16 @@ from metavoxel.errors import NumericalError
 from metavoxel.kernels.base import AbstractKernel
 from metavoxel.rng import Rng
 from metavoxel.sampling.conditioning import AbstractConditioning
-from metavoxel.sampling.evidence import Given
-from metavoxel.sampling.solvers import AbstractSolver, Belief
-from metavoxel.typing import AnyCode, AnyMask, AnyTime, Code
+from metavoxel.sampling.evidence import Given, Held, times_of_cells
+from metavoxel.sampling.solvers import AbstractSolver, Belief, DPMSolver2M, Move
+from metavoxel.typing import AnyCode, AnyMask, AnyTime, Code, Time
 
 Denoiser = Callable[[Mapping[str, AnyCode], Mapping[str, AnyTime], Mapping[str, AnyMask]], Mapping[str, AnyCode]]
 """(states, times, observed) to E[x_0 | states] of every variable: a joint model's ``denoise``, or an exact one."""
+
+
+STOCHASTIC = DPMSolver2M(eta=1.0)
+"""How a variable known with noise is sampled on: deterministic steps would take its one state to a single value."""
 
 
 class Question(NamedTuple):
@@ -38,6 +42,29 @@ class Question(NamedTuple):
     like: Tensor
     rng: Rng
 
+    def held(self) -> dict[str, Held]:
+        """What is known, as states of the walk."""
+        return {name: entry.held(self.kernels[name]) for name, entry in self.given.items()}
+
+    def streams(self) -> dict[str, Rng]:
+        """Streams of every variable, by its name."""
+        return {name: self.rng.fork(name) for name in self.kernels}
+
+    def prior(self, rngs: Mapping[str, Rng]) -> dict[str, AnyCode]:
+        """States at t = 1."""
+        return {
+            name: kernel.prior((len(self.rng), *self.shapes[name]), rng=rngs[name], like=self.like)
+            for name, kernel in self.kernels.items()
+        }
+
+    def put_back(self, states: Mapping[str, AnyCode]) -> dict[str, AnyCode]:
+        """States at t = 0 with the exact values among what is known put in."""
+        answer = dict(states)
+        for name, held in self.held().items():
+            if held.exact:
+                answer[name] = torch.where(held.known, held.state, answer[name])
+        return answer
+
 
 def denoising_path(
     denoiser: Denoiser,
@@ -48,7 +75,7 @@ def denoising_path(
     conditioning: AbstractConditioning,
     soft_end: bool = False,
 ) -> Iterator[dict[str, AnyCode]]:
-    """States after each move along the grid, the last at t = 0 with what was given put back exactly.
+    """States after each move along the grid, the last at t = 0 with what was given exactly put back.
 
     With ``soft_end`` the last step gives its mean instead of a draw: class probabilities of a category, given all that
     was drawn before.
@@ -56,40 +83,62 @@ def denoising_path(
     Raises:
         NumericalError: the network or a step left the finite numbers; says which variable, step and time.
     """
-    kernels, given = question.kernels, question.given
-    rngs = {name: question.rng.fork(name) for name in kernels}
-    rows = len(question.rng)
-    states = {
-        name: kernel.prior((rows, *question.shapes[name]), rng=rngs[name], like=question.like)
-        for name, kernel in kernels.items()
-    }
-    held = {name: entry for name, entry in given.items() if _is_whole(entry)}
+    kernels, held, rngs = question.kernels, question.held(), question.streams()
+    states = question.prior(rngs)
+    moving = [name for name in kernels if not is_settled(question, name, held.get(name))]
     beliefs: dict[str, Belief] = {}
+
+    def walked(name: str, t: Float64[Tensor, ""]) -> Time:
+        times = conditioning.walked(held[name], t) if name in held else t.expand(len(question.rng))
+        return asked_times(question, name, held.get(name), times)
+
     for number, (start, stop) in enumerate(conditioning.moves(grid)):
         t, s = grid[start], grid[stop]
-        moving = [name for name in kernels if name not in held and name not in question.marginal]
         if stop < start:
             for name in moving:
-                states[name] = kernels[name].renoise(states[name], t.expand(rows), s.expand(rows), rng=rngs[name])
+                states[name] = kernels[name].renoise(states[name], walked(name, t), walked(name, s), rng=rngs[name])
             beliefs.clear()
             continue
-        entered, times, observed = enter(question, states, t, conditioning, rngs)
+        entered, times, observed = enter(question, held, states, t, conditioning, rngs)
         x0_hats = denoiser(entered, times, observed)
         for name in moving:
-            if not torch.isfinite(x0_hats[name]).all():
-                raise NumericalError(
-                    f"variable {name!r}: the network's belief is not finite at step {number + 1} (t = {t:.4g})"
-                )
-            move = solver.transition(kernels[name], x0_hats[name], entered[name], t, s, beliefs.get(name))
-            beliefs[name] = Belief(x0_hats[name], t)
-            states[name] = move.mean if soft_end and stop == len(grid) - 1 else move.sample(rngs[name])
-        if stop == len(grid) - 1:
-            states = {name: _put_back(state, given.get(name)) for name, state in states.items()}
-        yield dict(states)
+            check_finite(x0_hats[name], f"variable {name!r}: the network's belief", number, t)
+            move = Move(walked(name, t), walked(name, s), beliefs.get(name))
+            noisy = name in held and not held[name].exact
+            transition = (STOCHASTIC if noisy else solver).transition(kernels[name], x0_hats[name], entered[name], move)
+            beliefs[name] = Belief(x0_hats[name], move.t)
+            states[name] = transition.mean if soft_end and stop == len(grid) - 1 else transition.sample(rngs[name])
+            check_finite(states[name], f"variable {name!r}: the state after the step", number, t)
+        yield question.put_back(states) if stop == len(grid) - 1 else dict(states)
+
+
+def check_finite(x: Tensor, what: str, number: int, t: Float64[Tensor, ""]) -> None:
+    """Stop at a step whose numbers are not finite.
+
+    Raises:
+        NumericalError: ``what`` it was, which step (counted from 0) and which time.
+    """
+    if not torch.isfinite(x).all():
+        raise NumericalError(f"{what} is not finite at step {number + 1} (t = {t:.4g})")
+
+
+def is_settled(question: Question, name: str, held: Held | None) -> bool:
+    """Whether nothing of a variable is sampled: it is known exactly, or what is unknown of it is integrated out."""
+    if held is None or not held.exact:
+        return held is None and name in question.marginal
+    return name in question.marginal or bool(held.known.all())
+
+
+def asked_times(question: Question, name: str, held: Held | None, times: Time) -> Time:
+    """Times of a variable's cells, but 1 where what is unknown of it is integrated out."""
+    if name not in question.marginal:
+        return times
+    return torch.ones_like(times) if held is None else times_of_cells(held.known, times, 1.0)
 
 
 def enter(
     question: Question,
+    held: Mapping[str, Held],
     states: Mapping[str, AnyCode],
     t: Float64[Tensor, ""],
     conditioning: AbstractConditioning,
@@ -100,23 +149,19 @@ def enter(
     times: dict[str, AnyTime] = {}
     observed: dict[str, AnyMask] = {}
     for name, state in states.items():
-        time = torch.ones_like(t) if name in question.marginal else t
-        if name in question.given:
-            kernel, entry = question.kernels[name], question.given[name]
-            entered[name], times[name], observed[name] = conditioning.enter(kernel, state, entry, time, rngs[name])
+        if name in held:
+            part = conditioning.enter(question.kernels[name], state, held[name], t, rngs[name])
+            entered[name], observed[name] = part.state, part.observed
+            times[name] = asked_times(question, name, held[name], part.time)
         else:
-            entered[name], times[name] = state, time.expand(len(state))
-            observed[name] = torch.zeros(len(state), 1, *state.shape[2:], dtype=torch.bool, device=state.device)
+            entered[name], observed[name] = state, nothing_observed(state)
+            times[name] = asked_times(question, name, None, t.expand(len(state)))
     return entered, times, observed
 
 
-def _is_whole(given: Given) -> bool:
-    """Whether nothing of the variable is left to sample."""
-    return bool(given.known.all())
-
-
-def _put_back(state: Code, given: Given | None) -> Code:
-    return state if given is None or given.sd is not None else torch.where(given.known, given.code, state)
+def nothing_observed(state: Code) -> AnyMask:
+    """A mask of no cell of a state."""
+    return torch.zeros(len(state), 1, *state.shape[2:], dtype=torch.bool, device=state.device)
 
 
 def read_out(
@@ -125,17 +170,17 @@ def read_out(
     """E[x_0 | evidence] of every variable: its marginal, from ``evaluations`` prior states at t = 1 and no walk.
 
     The mean is taken in code space: class probabilities for a category; for a real code the posterior mean, as long as
-    the kernel leaves no signal at t = 1 and the network was trained there.
+    the kernel reads out and the network was trained there.
+
+    Raises:
+        NumericalError: the network left the finite numbers; says which variable.
     """
-    rngs = {name: question.rng.fork(name) for name in question.kernels}
+    held, rngs = question.held(), question.streams()
     one = torch.ones((), dtype=torch.float64)
     total: dict[str, AnyCode] = {}
     for _ in range(evaluations):
-        states = {
-            name: kernel.prior((len(question.rng), *question.shapes[name]), rng=rngs[name], like=question.like)
-            for name, kernel in question.kernels.items()
-        }
-        for name, x0_hat in denoiser(*enter(question, states, one, conditioning, rngs)).items():
+        states = question.prior(rngs)
+        for name, x0_hat in denoiser(*enter(question, held, states, one, conditioning, rngs)).items():
             total[name] = total[name] + x0_hat if name in total else x0_hat
     for name, sum_ in total.items():
         if not torch.isfinite(sum_).all():

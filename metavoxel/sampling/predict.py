@@ -1,19 +1,16 @@
 """From codes to the cells of a table: what is predicted of a variable, and how sure that is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import MappingProxyType
-from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from metavoxel.codecs.base import AbstractCodec
 from metavoxel.typing import Code
-from metavoxel.variables.base import AbstractVariableSpec
-
-Point = Literal["mean", "median"]
+from metavoxel.variables.base import AbstractVariableSpec, Point
 
 QUANTILES = MappingProxyType({"p05": 0.05, "p95": 0.95})
 DRAWS_FOR_QUANTILES = 20
@@ -57,19 +54,28 @@ def draw_cells(
     """
     if codec.support == "one_hot":
         return _category_cells(name, spec, codec, torch.stack(list(draws)).mean(0), votes)
-    values: Float[Tensor, "k b *d"] = torch.stack([codec.decode(code) for code in draws]).double()
-    center = values.mean(0) if point == "mean" else values.quantile(0.5, 0)
+    values: Shaped[Tensor, "k b *d"] = torch.stack([codec.decode(code) for code in draws])
+    center = spec.center(values, point)
     if spec.data_shape:
         return [{name: spec.format(value)} for value in center]
-    cells: dict[str, Tensor | None] = {name: center, f"{name}_sd": values.std(0) if len(draws) > 1 else None}
+    differences = spec.differences(values, center)
+    cells: dict[str, Tensor | None] = {name: center, f"{name}_sd": differences.std(0) if len(draws) > 1 else None}
     for suffix, level in QUANTILES.items():
         enough = len(draws) >= DRAWS_FOR_QUANTILES
-        quantiles = np.quantile(values.numpy(force=True), level, axis=0, method="weibull") if enough else None
-        cells[f"{name}_{suffix}"] = None if quantiles is None else torch.from_numpy(quantiles)
+        quantiles = np.quantile(differences.numpy(force=True), level, axis=0, method="weibull") if enough else None
+        cells[f"{name}_{suffix}"] = None if quantiles is None else center.cpu() + torch.from_numpy(quantiles)
     return [
         {column: "" if value is None else spec.format(value[row]) for column, value in cells.items()}
         for row in range(values.shape[1])
     ]
+
+
+def image_values(
+    spec: AbstractVariableSpec, codec: AbstractCodec, codes: Sequence[Code], *, point: Point = "mean"
+) -> Iterator[Shaped[Tensor, "*d"]]:
+    """What stands for the draws of each row, in data space: decoded first, one row at a time, and then averaged."""
+    for row in range(len(codes[0])):
+        yield spec.center(torch.cat([codec.decode(code[row : row + 1]) for code in codes]), point)
 
 
 def _category_cells(

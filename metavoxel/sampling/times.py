@@ -25,13 +25,8 @@ def log_snr_grid(steps: int, kernel: AbstractKernel) -> Float64[Tensor, "n"]:
         return uniform_grid(1)
     reach = float(kernel.log_snr(torch.tensor([0.999], dtype=torch.float64))[0])
     wanted = torch.linspace(max(-LOG_SNR_BOUND, reach), LOG_SNR_BOUND, steps - 1, dtype=torch.float64)
-    low, high = torch.zeros_like(wanted), torch.ones_like(wanted)
-    for _ in range(60):
-        middle = (low + high) / 2
-        earlier = kernel.log_snr(middle) > wanted
-        low, high = torch.where(earlier, middle, low), torch.where(earlier, high, middle)
     ends = torch.tensor([1.0, 0.0], dtype=torch.float64)
-    return torch.cat([ends[:1], (low + high) / 2, ends[1:]])
+    return torch.cat([ends[:1], kernel.time_of(wanted), ends[1:]])
 
 
 def time_grid(name: GridName, steps: int, kernels: list[AbstractKernel]) -> Float64[Tensor, "n"]:

@@ -88,8 +88,8 @@ class TrainingSettings(_Section):
     token_rows: int | None = Field(
         None,
         ge=0,
-        description="further rows a step, over all devices, that teach the scalars from tokens alone, without any work "
-        "on images (where every variable has tokens); by default chosen from the backbone",
+        description="further rows a step, over all devices, that leave out all work on grids, for little cost (where "
+        "every variable has tokens); by default chosen from the backbone",
     )
     learning_rate: PositiveFloat | None = Field(
         None, description="peak learning rate of AdamW; by default chosen from the backbone"
@@ -100,3 +100,8 @@ class TrainingSettings(_Section):
     ema: float = Field(0.995, ge=0, lt=1, description="decay of the moving average of the weights, warmed up")
     seed: int = Field(0, ge=0, lt=2**63, description="seed of initial weights, noise and batches")
     validate_every: PositiveInt = Field(100, description="steps between validations")
+    missing_weights: list[str] = Field(
+        [],
+        description="variables, always present in the training rows, that say which cells of others are missing: rows "
+        "are weighted by the inverse of that probability (cells missing at random given these)",
+    )

@@ -34,16 +34,17 @@ def adapter_checks(adapter: AbstractAdapter, context: AdapterContext) -> Iterato
     yield from (bound(type(adapter).__name__, check, adapter, context) for check in CHECKS)
 
 
-def _inputs(context: AdapterContext, *, cells: bool) -> tuple[Codes, Tensor, Tensor]:
-    """A code, times and observed cells: of whole rows, or cell by cell."""
+def _inputs(adapter: AbstractAdapter, context: AdapterContext, *, cells: bool) -> tuple[Codes, Tensor, Tensor, Tensor]:
+    """A code, times and observed cells, of whole rows or cell by cell, and expected features."""
     grid = context.code_shape[1:]
+    belief = random_like("belief", adapter.features)
     x = random_like("code", *context.code_shape)
     uniform = Rng.for_rows(ROWS, "times").uniform((ROWS, 1, *grid))
     if cells:
         observed = uniform < 0.4
-        return x, torch.where(observed, 0.0, uniform).double(), observed
+        return x, torch.where(observed, 0.0, uniform).double(), observed, belief
     time = torch.tensor([0.3, 0.0, 1.0], dtype=torch.float64)
-    return x, time, (time == 0).reshape(-1, *[1] * (x.ndim - 1)).expand(ROWS, 1, *grid)
+    return x, time, (time == 0).reshape(-1, *[1] * (x.ndim - 1)).expand(ROWS, 1, *grid), belief
 
 
 def _features(adapter: AbstractAdapter, context: AdapterContext, name: str = "features") -> Features:
@@ -63,15 +64,15 @@ def _features(adapter: AbstractAdapter, context: AdapterContext, name: str = "fe
 
 def _parts(streams: Streams | Features) -> list[Tensor]:
     tensors = [grid for _, grid in sorted(streams.grids.items())]
-    tokens = [streams.tokens, streams.context] if isinstance(streams, Streams) else [streams.tokens]
-    return [*tensors, *(rows for rows in tokens if rows is not None)]
+    others = [streams.tokens, streams.skip, *([streams.context] if isinstance(streams, Streams) else [])]
+    return [*tensors, *(other for other in others if other is not None)]
 
 
 def check_stream_shapes(adapter: AbstractAdapter, context: AdapterContext) -> None:
     """``embed`` gives maps for ports that exist, as wide as they are, and as many tokens as stated."""
     ports = context.ports
     for cells in (False, True):
-        streams = adapter.embed(*_inputs(context, cells=cells))
+        streams = adapter.embed(*_inputs(adapter, context, cells=cells))
         for port, grid in streams.grids.items():
             assert port in ports.grids, (
                 f"embed gives a map for port {port!r}; there is {', '.join(ports.grids) or 'none'}"
@@ -106,17 +107,17 @@ def check_gradient_everywhere(adapter: AbstractAdapter, context: AdapterContext)
     generic = at_generic_weights(adapter)
     outputs = [generic.head(_features(generic, context))]
     for cells in (False, True):
-        outputs += _parts(generic.embed(*_inputs(context, cells=cells)))
+        outputs += _parts(generic.embed(*_inputs(adapter, context, cells=cells)))
     assert_gradient_everywhere(generic, outputs)
 
 
 def _assert_embed_sees(adapter: AbstractAdapter, context: AdapterContext, what: str) -> None:
     generic = at_generic_weights(adapter)
-    x, time, _ = _inputs(context, cells=False)
+    x, time, _, belief = _inputs(adapter, context, cells=False)
     nothing = torch.zeros(ROWS, 1, *context.code_shape[1:], dtype=torch.bool)
     time = torch.full_like(time, 0.5)
     changed = {"code": (-x, time, nothing), "time": (x, time / 2, nothing), "observed cells": (x, time, ~nothing)}
-    before, after = _parts(generic.embed(x, time, nothing)), _parts(generic.embed(*changed[what]))
+    before, after = (_parts(generic.embed(*inputs, belief)) for inputs in ((x, time, nothing), changed[what]))
     assert_some_differ(before, after, f"what embed gives does not change with the {what}")
 
 
@@ -146,7 +147,7 @@ def check_rows_independent(adapter: AbstractAdapter, context: AdapterContext) ->
     """What a row gives does not depend on its company."""
     generic = at_generic_weights(adapter)
     for cells in (False, True):
-        inputs = _inputs(context, cells=cells)
+        inputs = _inputs(adapter, context, cells=cells)
         together = _parts(generic.embed(*inputs))
         for row in range(ROWS):
             one = slice(row, row + 1)
@@ -167,33 +168,55 @@ def check_rows_independent(adapter: AbstractAdapter, context: AdapterContext) ->
 def check_row_times_are_cell_times(adapter: AbstractAdapter, context: AdapterContext) -> None:
     """One time a row means that time in every cell."""
     generic = at_generic_weights(adapter)
-    x, time, observed = _inputs(context, cells=False)
+    x, time, observed, belief = _inputs(adapter, context, cells=False)
     spread = time.reshape(-1, *[1] * (x.ndim - 1)).expand(ROWS, 1, *x.shape[2:]).contiguous()
-    by_row, by_cell = (_parts(generic.embed(x, t, observed)) for t in (time, spread))
+    by_row, by_cell = (_parts(generic.embed(x, t, observed, belief)) for t in (time, spread))
     assert_all_close(by_cell, by_row, "embed with times of cells and of rows")
 
 
-def check_tokens_alone(adapter: AbstractAdapter, context: AdapterContext) -> None:
-    """``embed_tokens`` gives the tokens that ``embed`` gives."""
+def check_without_grids(adapter: AbstractAdapter, context: AdapterContext) -> None:
+    """``embed_without_grids`` gives what ``embed`` does beside maps, and ``head`` uses it unless it needs grids."""
     generic = at_generic_weights(adapter)
     for cells in (False, True):
-        inputs = _inputs(context, cells=cells)
-        whole, alone = generic.embed(*inputs).tokens, generic.embed_tokens(*inputs)
-        if adapter.tokens == 0:
-            assert alone is None or alone.shape[1] == 0, "embed_tokens gives tokens, but 'tokens' is 0"
-            continue
-        assert whole is not None, "embed gives no tokens"
-        assert alone is not None, "embed_tokens gives no tokens, and embed does"
-        assert_all_close([alone], [whole], "embed_tokens beside the tokens of embed")
+        inputs = _inputs(adapter, context, cells=cells)
+        whole, rest = generic.embed(*inputs), generic.embed_without_grids(*inputs)
+        assert not rest.grids, f"embed_without_grids gives maps for {', '.join(rest.grids)}"
+        whole_parts, parts = _parts(whole._replace(grids={})), _parts(rest)
+        assert len(parts) == len(whole_parts), "embed_without_grids gives other streams than embed"
+        assert_all_close(parts, whole_parts, "embed_without_grids beside embed")
+    if not adapter.needs_grids:
+        prediction = generic.head(_features(generic, context)._replace(grids={}, bottlenecks={}))
+        assert_shape(prediction, (ROWS, context.prediction_channels, *context.code_shape[1:]), "head without grids")
+
+
+def check_measure(adapter: AbstractAdapter, context: AdapterContext) -> None:
+    """What a noisy code says of the features is a normal law for every row, and nothing where there is no signal."""
+    generic = at_generic_weights(adapter)
+    x, _, observed, _ = _inputs(adapter, context, cells=True)
+    for time in (0.0, 0.5, 1.0):
+        at = torch.full((ROWS,), time, dtype=torch.float64)
+        said = generic.measure(x, at, observed | (time == 0) if time < 1 else observed & False)
+        assert_shape(said.precision, (ROWS, adapter.features, adapter.features), "measure(...).precision")
+        assert_shape(said.weighted, (ROWS, adapter.features), "measure(...).weighted")
+        assert_finite(said.precision, "measure(...).precision")
+        assert_finite(said.weighted, "measure(...).weighted")
+        assert_all_close([said.precision], [said.precision.mT], "measure(...).precision and its transpose")
+        if adapter.features:
+            least = float(torch.linalg.eigvalsh(said.precision).min())
+            assert least > -1e-3 * (1 + float(said.precision.abs().max())), "measure(...).precision is not a precision"
+    features = generic.describe(x)
+    assert_shape(features, (ROWS, adapter.features), "describe")
 
 
 def check_inputs_unchanged(adapter: AbstractAdapter, context: AdapterContext) -> None:
     """Nothing that an adapter is given is written to."""
-    given = tuple(tensor.clone() for tensor in _inputs(context, cells=True))
+    given = tuple(tensor.clone() for tensor in _inputs(adapter, context, cells=True))
     features = _features(adapter, context)
     adapter.embed(*given)
     adapter.head(features)
-    for name, tensor, before in zip(("x", "time", "observed"), given, _inputs(context, cells=True), strict=True):
+    for name, tensor, before in zip(
+        ("x", "time", "observed"), given, _inputs(adapter, context, cells=True), strict=True
+    ):
         assert_equal(tensor, before, f"{name} after embed")
     assert_all_close(_parts(features), _parts(_features(adapter, context)), "features after head")
 
@@ -204,7 +227,7 @@ def check_fit_in_state(adapter: AbstractAdapter, context: AdapterContext) -> Non
     codes = random_like("fit", *context.code_shape)
     source.fit(lambda: [codes])
     other.load_state_dict(source.state_dict())
-    inputs, features = _inputs(context, cells=False), _features(adapter, context)
+    inputs, features = _inputs(adapter, context, cells=False), _features(adapter, context)
     first, second = ([*_parts(each.embed(*inputs)), each.head(features)] for each in (source, other))
     for tensor in first:
         assert_finite(tensor, "an output after fit")
@@ -221,7 +244,8 @@ CHECKS = (
     check_head_sees,
     check_rows_independent,
     check_row_times_are_cell_times,
-    check_tokens_alone,
+    check_without_grids,
+    check_measure,
     check_inputs_unchanged,
     check_fit_in_state,
 )

@@ -119,6 +119,23 @@ def check_signal_to_noise(kernel: AbstractKernel) -> None:
         )
 
 
+def check_density(kernel: AbstractKernel) -> None:
+    """The density that an ancestral step of a real code states integrates to 1, with the mean and variance of draws."""
+    rows, width = 20_001, 20.0
+    places = torch.linspace(-width / 2, width / 2, rows, dtype=torch.float64)[:, None]
+    for t, s in ((1.0, 0.5), (0.7, 0.3), (0.3, 0.2)):
+        x0, xt = torch.full_like(places, 0.4), torch.full_like(places, -0.3)
+        step = kernel.transition(x0, xt, at(t, rows), at(s, rows), eta=1.0)
+        share = step.log_prob(places).exp()[:, None] * width / (rows - 1)
+        total, mean = float(share.sum()), float((share * places).sum())
+        assert abs(total - 1) < 1e-3, f"the density of a step from t = {t} to {s} integrates to {total:.4f}"
+        drawn = step.sample(Rng.for_rows(rows, "density"))
+        variance = (share * (places - mean).square()).sum()
+        assert_same_mean(drawn - mean, torch.zeros_like(drawn), f"mean of a step from t = {t} to {s} by its density")
+        ratio = (drawn - mean).square() / variance
+        assert_same_mean(ratio, torch.ones_like(drawn), f"variance of a step from t = {t} to {s} over its density's")
+
+
 def check_mixture_oracle(
     kernel: AbstractKernel, *, steps: int = 100, rows: int = 20_000, total_variation: float = 4 * TOTAL_VARIATION
 ) -> None:

@@ -9,7 +9,12 @@ from metavoxel.kernels.base import AbstractKernel
 from metavoxel.rng import Rng
 from metavoxel.testing.checks import Check, bound
 from metavoxel.testing.kernel_laws import LAWS, Examples, at
-from metavoxel.testing.kernel_oracles import check_mixture_oracle, check_one_hot_oracle, check_signal_to_noise
+from metavoxel.testing.kernel_oracles import (
+    check_density,
+    check_mixture_oracle,
+    check_one_hot_oracle,
+    check_signal_to_noise,
+)
 from metavoxel.testing.settings import SETTINGS_CHECKS
 from metavoxel.testing.statistics import assert_differs, assert_equal, assert_finite, assert_shape
 from metavoxel.typing import Code, Time
@@ -39,6 +44,7 @@ def kernel_checks(kernel: AbstractKernel, codes: Examples | None = None) -> Iter
         yield bound(subject, check_one_hot_oracle, kernel)
     if kernel.support == "real":
         yield bound(subject, check_signal_to_noise, kernel)
+        yield bound(subject, check_density, kernel)
         yield bound(subject, check_mixture_oracle, kernel)
 
 
@@ -94,6 +100,28 @@ def check_log_snr(kernel: AbstractKernel, codes: Examples) -> None:
     assert_finite(value[1:-1], "log_snr between the ends")
 
 
+def check_time_of(kernel: AbstractKernel, codes: Examples) -> None:
+    """The time of a log signal-to-noise ratio is the time that has it, and an end for what is beyond the ends."""
+    times = torch.cat([torch.tensor([1e-4]), torch.linspace(0.01, 0.99, 99)]).double().reshape(10, 10)
+    found = kernel.time_of(kernel.log_snr(times))
+    assert found.dtype == torch.float64, f"time_of is {found.dtype}, expected torch.float64"
+    assert_equal(found, times, "time_of(log_snr(t))", tolerance=1e-6)
+    ends = kernel.time_of(torch.tensor([float("inf"), float("-inf")]))
+    assert ends.tolist() == [0, 1], f"time_of infinity and minus infinity is {ends.tolist()}, expected [0, 1]"
+
+
+def check_read_out(kernel: AbstractKernel, codes: Examples) -> None:
+    """A kernel that says it reads out is hardly further off at t = 1 than the prediction that it is given."""
+    if not kernel.reads_out:
+        return
+    for x0 in codes:
+        t = at(1, len(x0))
+        state, target = kernel.noise(x0, t, rng=_rows(x0, "noise"))
+        perfect = perfect_prediction(kernel, target, t)
+        belief, moved = kernel.denoise(perfect, state, t), kernel.denoise(perfect + 0.01, state, t)
+        assert_equal(moved, belief, "denoise at t = 1 of a prediction that is off by .01", tolerance=0.02)
+
+
 def check_shapes(kernel: AbstractKernel, codes: Examples) -> None:
     """States keep the code's shape, targets have the stated channels, and the loss has one number a cell, unreduced."""
     for x0 in codes:
@@ -112,6 +140,7 @@ def check_shapes(kernel: AbstractKernel, codes: Examples) -> None:
         sample = step.sample(_rows(x0, "step"))
         assert_shape(sample, tuple(x0.shape), "transition(...).sample")
         assert_shape(step.log_prob(sample), (rows,), "transition(...).log_prob")
+        assert_shape(step.cell_log_prob(sample), (rows, 1, *grid), "transition(...).cell_log_prob")
 
 
 def check_precision_kept(kernel: AbstractKernel, codes: Examples) -> None:
@@ -175,6 +204,7 @@ def _answers(kernel: AbstractKernel, x0: Code, t: Time, s: Time, rng: Rng) -> It
         yield f"transition(..., eta={eta}).sample", step.sample(rng.fork("step"))
         if eta == 1:
             yield "transition(...).log_prob", step.log_prob(step.sample(rng.fork("step")))
+            yield "transition(...).cell_log_prob", step.cell_log_prob(step.sample(rng.fork("step")))
 
 
 def check_rows_independent(kernel: AbstractKernel, codes: Examples) -> None:
@@ -234,6 +264,8 @@ def check_inputs_unchanged(kernel: AbstractKernel, codes: Examples) -> None:
 CONTRACTS = (
     check_problems_none,
     check_log_snr,
+    check_time_of,
+    check_read_out,
     check_shapes,
     check_precision_kept,
     check_loss_finite,

@@ -3,8 +3,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, NamedTuple, Self
+from typing import ClassVar, Literal, NamedTuple, Self
 
+from jaxtyping import Float64, Shaped
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 from torch import Tensor
 
@@ -12,6 +13,9 @@ from metavoxel.adapters.base import AbstractAdapterSpec
 from metavoxel.codecs.base import AbstractCodecSpec
 from metavoxel.kernels.base import AbstractKernel
 from metavoxel.rng import Rng
+
+Point = Literal["mean", "median"]
+"""What one number stands for several draws."""
 
 
 class Parts(NamedTuple):
@@ -92,6 +96,21 @@ class AbstractVariableSpec(BaseModel, ABC):
     @abstractmethod
     def format(self, value: Tensor) -> object:
         """One value as a table shows it: a number in the variable's unit, a label, a path's contents in words."""
+
+    def center(self, values: Shaped[Tensor, "k *d"], point: Point) -> Float64[Tensor, "*d"]:
+        """One value for ``k`` draws (of one row, or of several at once): their arithmetic mean or median.
+
+        To be overridden where arithmetic is wrong: numbers that wrap round, such as angles.
+        """
+        draws = values.double()
+        if point == "mean":
+            return draws.mean(0)
+        ranked = draws.sort(0).values
+        return (ranked[(len(draws) - 1) // 2] + ranked[len(draws) // 2]) / 2
+
+    def differences(self, values: Shaped[Tensor, "k *d"], center: Float64[Tensor, "*d"]) -> Float64[Tensor, "k *d"]:
+        """How far each draw lies from the centre, with sign; a table's spread and quantiles are made of these."""
+        return values.double() - center
 
     def vary(self, values: Tensor, rng: Rng) -> Tensor:
         """Values (b, *D) that a training row might as well have had: small shifts of an image, say. None by default."""

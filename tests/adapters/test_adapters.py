@@ -8,6 +8,7 @@ from metavoxel.adapters.grid import GridAdapterSpec, GridSummaryAdapterSpec
 from metavoxel.adapters.painted import PaintedAdapterSpec
 from metavoxel.adapters.token import TokenAdapterSpec
 from metavoxel.backbones.unet import UNetSpec
+from metavoxel.kernels.gaussian import GaussianKernel
 from metavoxel.rng import Rng
 
 GRIDS = {"volume": (4, 4, 4), "picture": (4, 6)}
@@ -21,7 +22,7 @@ def normal(*shape):
 
 def build(spec, code_shape, port=None):
     torch.manual_seed(0)
-    return spec.build(AdapterContext(code_shape, code_shape[0], port, PORTS)).eval()
+    return spec.build(AdapterContext(GaussianKernel(), code_shape, code_shape[0], port, PORTS)).eval()
 
 
 def times(value=0.5):
@@ -36,7 +37,7 @@ def seen(shape, value=False):
 def test_an_image_enters_and_leaves_by_its_own_port(port):
     shape = (5, *GRIDS[port])
     adapter = build(GridSummaryAdapterSpec(components=2), shape, port)
-    streams = adapter.embed(normal(ROWS, *shape), times(), seen(shape[1:]))
+    streams = adapter.embed(normal(ROWS, *shape), times(), seen(shape[1:]), normal(ROWS, adapter.features))
     assert list(streams.grids) == [port]
     assert streams.grids[port].shape == (ROWS, PORTS.grid_width, *GRIDS[port])
     assert streams.tokens.shape == (ROWS, 1, PORTS.token_width)
@@ -47,37 +48,26 @@ def test_an_image_enters_and_leaves_by_its_own_port(port):
 def test_an_image_without_components_has_no_token():
     adapter = build(GridAdapterSpec(), (2, 4, 6), "picture")
     assert adapter.tokens == 0
-    assert adapter.embed(normal(ROWS, 2, 4, 6), times(), seen((4, 6))).tokens is None
+    assert adapter.embed(normal(ROWS, 2, 4, 6), times(), seen((4, 6)), normal(ROWS, 0)).tokens is None
 
 
-def test_components_are_those_of_the_training_codes_and_white():
-    """Every score has mean 0 and variance 1 over the training rows, and they are uncorrelated."""
-    shape, rows = (2, 4, 6), 40
-    codes = normal(rows, *shape) * torch.linspace(0.1, 3, 6) + 5
-    adapter = build(GridSummaryAdapterSpec(components=7), shape, "picture")
-    adapter.fit(lambda: codes.split(13))
-    scores = (codes.flatten(1) - adapter.center) @ adapter.directions.T
-    torch.testing.assert_close(scores.mean(0), torch.zeros(7), atol=1e-4, rtol=0)
-    torch.testing.assert_close(scores.T @ scores / (rows - 1), torch.eye(7), atol=1e-3, rtol=0)
-    _, strengths, _ = torch.linalg.svd(codes.flatten(1) - codes.flatten(1).mean(0), full_matrices=False)
-    share = (scores * strengths[:7] / (rows - 1) ** 0.5).square().sum() / (codes - codes.mean(0)).square().sum()
-    torch.testing.assert_close(share, strengths[:7].square().sum() / strengths.square().sum(), atol=1e-3, rtol=0)
-
-
-@pytest.mark.parametrize("rows", [1, 2, 5])
-def test_fewer_training_rows_than_components(rows):
-    shape = (2, 4, 6)
-    adapter = build(GridSummaryAdapterSpec(components=8), shape, "picture")
-    adapter.fit(lambda: [normal(rows, *shape)])
-    assert torch.isfinite(adapter.directions).all()
-    assert int(adapter.directions.any(1).sum()) <= rows - 1
-    assert torch.isfinite(adapter.embed(normal(ROWS, *shape), times(), seen(shape[1:])).tokens).all()
+def test_an_image_begins_with_what_is_expected_of_its_components():
+    """Before any training, the prediction is that of the components, in the kernel's own terms."""
+    shape, kernel = (2, 4, 6), GaussianKernel()
+    adapter = build(GridSummaryAdapterSpec(components=3), shape, "picture")
+    adapter.fit(lambda: [normal(30, *shape) * torch.linspace(0.1, 3, 6)])
+    torch.nn.init.zeros_(adapter.shift[1].weight)  # it begins small, not at nothing
+    x, t, belief = normal(ROWS, *shape), times(0.6), normal(ROWS, 3)
+    streams = adapter.embed(x, t, seen(shape[1:]), belief)
+    features = Features({"picture": normal(ROWS, PORTS.grid_width, 4, 6)}, {}, normal(ROWS, 1, 16), streams.skip)
+    expected = adapter.components.expect(x, kernel.log_snr(t).reshape(-1, 1, 1, 1), belief)
+    torch.testing.assert_close(kernel.denoise(adapter.head(features), x, t), expected.x0_hat, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
 def test_a_painted_value_covers_every_grid_evenly(channels):
     adapter = build(PaintedAdapterSpec(), (channels,))
-    streams = adapter.embed(normal(ROWS, channels), times(), seen(()))
+    streams = adapter.embed(normal(ROWS, channels), times(), seen(()), normal(ROWS, 0))
     assert set(streams.grids) == set(GRIDS) and adapter.tokens == 0 and streams.tokens is None
     for port, grid in GRIDS.items():
         painted = streams.grids[port].expand(ROWS, PORTS.grid_width, *grid).flatten(2)
@@ -89,7 +79,7 @@ def test_a_painted_binary_is_one_scalar_between_minus_1_and_1():
     adapter = build(PaintedAdapterSpec(), (2,))
     assert adapter.paint.in_features == adapter.inlet.in_features == 1
     codes = torch.tensor([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])
-    tokens = adapter.embed(codes, times(), seen(())).context[:, 0]
+    tokens = adapter.embed(codes, times(), seen(()), normal(len(codes), 0)).context[:, 0]
     slope, bias = adapter.inlet.weight[:, 0], adapter.inlet.bias
     torch.testing.assert_close(tokens, torch.stack([bias - slope, bias, bias + slope]))
 
@@ -111,10 +101,10 @@ def test_a_painted_head_pools_the_bottlenecks():
 
 def test_a_token_tells_value_time_and_whether_it_is_given():
     adapter = build(TokenAdapterSpec(), (3,))
-    code = normal(ROWS, 3)
-    token = adapter.embed(code, times(), seen(())).tokens
+    code, belief = normal(ROWS, 3), normal(ROWS, adapter.features)
+    token = adapter.embed(code, times(), seen(()), belief).tokens
     assert token.shape == (ROWS, 1, PORTS.token_width)
-    assert not torch.equal(token, adapter.embed(code + 1, times(), seen(())).tokens)
-    assert not torch.equal(token, adapter.embed(code, times(0.6), seen(())).tokens)
-    assert not torch.equal(token, adapter.embed(code, times(), seen((), True)).tokens)
+    assert not torch.equal(token, adapter.embed(code + 1, times(), seen(()), belief).tokens)
+    assert not torch.equal(token, adapter.embed(code, times(0.6), seen(()), belief).tokens)
+    assert not torch.equal(token, adapter.embed(code, times(), seen((), True), belief).tokens)
     assert adapter.head(Features({}, {}, token)).shape == (ROWS, 3)

@@ -10,9 +10,9 @@ LAYERS = (
     {"variables"},
     {"hookspecs", "builtin", "registry"},
     {"schema"},
-    {"joint"},
+    {"joint", "linear"},
     {"sampling"},
-    {"cohort", "model", "learning", "evaluate", "phantom", "testing"},
+    {"cohort", "asking", "model", "learning", "evaluate", "phantom", "testing"},
     {"cli"},
 )
 """Leaf first. A unit (a module or package right under metavoxel) imports from lower layers; within one layer, units may

@@ -212,7 +212,7 @@ def test_questions_in_every_kind_of_trouble(metavoxel, table_study, tmp_path):
     assert told(*predict, "--target", "agee") == [f"target: no variable 'agee'. Did you mean 'age'? {names}"]
     assert told(*predict, "--target", "age", "--given", "age,sx") == [
         f"given: no variable 'sx'. Did you mean 'sex'? {names}",
-        "given: 'age' is also a target; a variable is either asked for or given",
+        "given: 'age' is also a target; a variable is either asked for or given: beside what is given, ask for sex, score",
         "2 problems.",
     ]
     assert told(*predict) == ["target: name what to predict: age, sex, score"]
@@ -243,10 +243,12 @@ def test_questions_in_every_kind_of_trouble(metavoxel, table_study, tmp_path):
     assert told(*sample, "--given", "age") == ["--given: 'age' must be NAME=VALUE"]
     assert told(*sample, "--given", "age=1", "--given", "age=2") == ["--given: 'age' is given twice"]
     assert told(*sample, "--given", "age=1", "--given", "sex=1", "--given", "score=2") == [
-        "given: every variable is given, so nothing is left to sample; leave one out"
+        "given: every variable is given, so nothing is left to sample; leave one out: age, sex, score"
     ]
     assert told(*sample, "--mask", "age=mask.nii.gz") == ["--mask: 'age' is not an image. Images: none"]
-    assert told(*sample, "--conditioning", "smc") == ["--conditioning: 'smc' is not one of clean, replace, repaint"]
+    assert told(*sample, "--conditioning", "warp") == [
+        "--conditioning: 'warp' is not one of clean, replace, repaint, smc"
+    ]
     assert not (tmp_path / "o.tsv").exists()
 
 

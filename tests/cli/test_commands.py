@@ -91,7 +91,7 @@ def test_train_and_where_it_goes(metavoxel, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = metavoxel("train", "first.yaml", "--accelerator", "cpu")
     assert done.code == 0
-    assert "Trained: runs/first (best step 2; error relative to the training mean " in done.out
+    assert "Trained: runs/first (best step 0; error relative to the training mean " in done.out
     assert "joint 2/2" in done.err and "cohort 1/1 rows 40  dropped 0" in done.err
     assert (tmp_path / "runs" / "first" / "model.safetensors").exists()
     again = metavoxel("train", "first.yaml", "--accelerator", "cpu")

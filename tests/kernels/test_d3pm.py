@@ -121,7 +121,7 @@ def test_hardly_any_signal_is_still_signal(categories, alpha_bar):
     """Single precision near the prior: what is left of the data decides the step to t = 0 as the belief says."""
     kernel = UniformD3PMKernel()
     log_snr = torch.full((categories,), math.log(alpha_bar / (1 - alpha_bar)))
-    t = kernel.schedule.time_of(log_snr)
+    t = kernel.time_of(log_snr)
     xt = torch.eye(categories)
     belief = torch.softmax(Rng.for_rows(categories, "belief").normal((categories, categories)), 1)
     step = kernel.transition(belief, xt, t, torch.zeros_like(t), eta=1.0)

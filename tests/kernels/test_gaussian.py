@@ -61,7 +61,7 @@ def test_a_step_in_single_precision_is_that_in_double(data):
 def test_an_ancestral_step_forgets_where_hardly_any_signal_is_left(log_signal):
     """In single precision, sqrt(1 - alpha_bar) is 1 at both times; the step must not take that for no step."""
     kernel, rows = GaussianKernel(), 20_000
-    s = CosineSchedule().time_of(torch.full((rows,), log_signal * math.log(10)))
+    s = kernel.time_of(torch.full((rows,), log_signal * math.log(10)))
     t = torch.ones(rows, dtype=torch.float64)
     x0, xt = torch.zeros(rows, 1), Rng.for_rows(rows, "state").normal((rows, 1))
     xs = kernel.transition(x0, xt, t, s, eta=1.0).sample(Rng.for_rows(rows, "step"))
@@ -128,5 +128,11 @@ def test_density_is_that_of_a_normal():
     sd = draws[:, 0].std()
     expected = torch.distributions.Normal(step.mean[0], sd).log_prob(torch.zeros(3, dtype=torch.float64)).sum()
     assert float(step.log_prob(x0)[0]) == pytest.approx(float(expected), abs=0.2)
+    torch.testing.assert_close(step.cell_log_prob(x0).sum(1), step.log_prob(x0))
     assert step.log_prob(xt)[1] == 0, "no step: all probability is on the state"
     assert step.log_prob(x0)[1] == -math.inf
+
+
+def test_only_a_prediction_of_the_noise_cannot_be_read_out():
+    for kernel in KERNELS:
+        assert kernel.reads_out == (kernel.prediction != "epsilon")

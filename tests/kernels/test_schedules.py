@@ -69,15 +69,20 @@ def test_it_keeps_its_digits_at_both_ends(schedule):
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
 @given(t=st.floats(1e-4, 0.999))
 def test_time_of_inverts_log_snr(schedule, t):
-    log_snr = GaussianKernel(schedule=schedule).log_snr(torch.tensor([t], dtype=torch.float64))
-    assert float(schedule.time_of(log_snr)) == pytest.approx(t, abs=1e-9)
+    kernel = GaussianKernel(schedule=schedule)
+    log_snr = kernel.log_snr(torch.tensor([t], dtype=torch.float64))
+    assert float(kernel.time_of(log_snr)) == pytest.approx(t, abs=1e-9)
 
 
-def test_time_of_takes_any_value():
-    schedule = CosineSchedule()
-    times = schedule.time_of(torch.tensor([-math.inf, math.inf, -1000.0, 1000.0]))
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
+def test_time_of_takes_any_value(schedule):
+    kernel = GaussianKernel(schedule=schedule)
+    times = kernel.time_of(torch.tensor([-math.inf, math.inf, -1000.0, 1000.0]))
     assert times.dtype == torch.float64
-    assert times.tolist() == pytest.approx([1, 0, 1, 0], abs=1e-9)
+    assert times[:2].tolist() == [1, 0], "the ends are exact"
+    assert times[2:].tolist() == pytest.approx([1, 0], abs=1e-9)
+    one_and_many = kernel.time_of(torch.tensor(0.5)), kernel.time_of(torch.full((2, 1, 3), 0.5))
+    assert one_and_many[0].shape == () and torch.equal(one_and_many[0].expand(2, 1, 3), one_and_many[1])
 
 
 def test_schedules_are_told_apart_by_type():

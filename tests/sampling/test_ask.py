@@ -1,5 +1,9 @@
 """Settings of sampling, and what is made of codes in a table."""
 
+from functools import partial
+from pathlib import Path
+
+import exact_pair
 import pytest
 import torch
 
@@ -7,29 +11,74 @@ from metavoxel.codecs.identity import IdentitySpec
 from metavoxel.codecs.linear import LinearSpec
 from metavoxel.codecs.onehot import OneHotSpec
 from metavoxel.errors import EvidenceError
-from metavoxel.sampling.ask import PAPER_SAMPLING, Sampling, check_conditioning, row_streams
+from metavoxel.learning.run import build_codecs, build_joint
+from metavoxel.rng import Rng
+from metavoxel.sampling import ask
+from metavoxel.sampling.ask import (
+    PAPER_SAMPLING,
+    Sampling,
+    check_conditioning,
+    posterior_means,
+    row_streams,
+    sample_codes,
+)
 from metavoxel.sampling.conditioning import Clean, Replace
+from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.guidance import guided
+from metavoxel.sampling.path import denoising_path
 from metavoxel.sampling.predict import category_labels, draw_cells, mean_cells
+from metavoxel.sampling.smc import particle_path
 from metavoxel.sampling.solvers import DDIM, DPMSolver2M
+from metavoxel.sampling.times import uniform_grid
+from metavoxel.schema import parse_schema
+from metavoxel.testing.modules import at_generic_weights
 from metavoxel.variables.categorical import CategoricalSpec
 from metavoxel.variables.continuous import ContinuousSpec
 from metavoxel.variables.image import ImageSpec
 
+DDIM_PATH = partial(denoising_path, solver=DDIM(0.5), conditioning=Clean())
+
 
 @pytest.mark.parametrize(
-    ("settings", "solver", "conditioning"),
+    ("settings", "path"),
     [
-        ({}, DPMSolver2M, Clean),
-        ({"solver": "ddim", "eta": 0.5}, DDIM, Clean),
-        ({"conditioning": "replace"}, DPMSolver2M, Replace),
-        ({"conditioning": "repaint", "resamplings": 3}, DPMSolver2M, Replace),
+        ({}, partial(denoising_path, solver=DPMSolver2M(), conditioning=Clean())),
+        ({"solver": "ddim", "eta": 0.5}, DDIM_PATH),
+        ({"solver": "ddim", "conditioning": "replace"}, partial(denoising_path, solver=DDIM(), conditioning=Replace())),
+        (
+            {"conditioning": "repaint", "resamplings": 3, "jump": 2},
+            partial(denoising_path, solver=DPMSolver2M(), conditioning=Replace(3, 2)),
+        ),
+        (
+            {"eta": 1.0, "conditioning": "smc", "particles": 4},
+            partial(particle_path, particles=4, solver=DPMSolver2M(1.0)),
+        ),
+        (
+            {"solver": "ddim", "eta": 1.0, "conditioning": "smc", "particles": 4},
+            partial(particle_path, particles=4, solver=DDIM(1.0)),
+        ),
+        ({"eta": 0.7}, partial(denoising_path, solver=DPMSolver2M(0.7), conditioning=Clean())),
+        (
+            {"solver": "ddim", "eta": 0.5, "guidance": 2.0},
+            lambda denoiser, asked, grid: DDIM_PATH(guided(denoiser, asked, 2.0), asked, grid),
+        ),
     ],
 )
-def test_parts_by_name(settings, solver, conditioning):
-    sampling = Sampling(**settings)
+def test_a_walk_by_name(settings, path):
+    sampling, grid = Sampling(**settings), uniform_grid(6)
     assert not sampling.problems()
-    found = sampling.parts()
-    assert (type(found[0]), type(found[1])) == (solver, conditioning)
+
+    def bent(states, times, observed):
+        """Some function of both, row by row."""
+        return {name: torch.tanh(states["x"] - 2 * states["y"]) * (1 - 0.2 * observed["y"]) for name in states}
+
+    asked = exact_pair.question(5, "by name")
+    found = exact_pair.last_of(sampling.walk(bent, asked, grid, soft_end=False))
+    assert torch.equal(found["x"], exact_pair.last_of(path(bent, asked, grid))["x"])
+
+
+SMC = {"conditioning": "smc", "eta": 1.0}
+DENSITY = "conditioning 'smc' weighs steps by their density, which only those with all their noise have"
 
 
 def test_the_papers_way():
@@ -41,11 +90,23 @@ def test_the_papers_way():
     ("settings", "said"),
     [
         ({"solver": "euler"}, "solver: 'euler' is not one of dpmpp_2m, ddim"),
-        ({"conditioning": "clear"}, "conditioning: 'clear' is not one of clean, replace, repaint"),
+        ({"conditioning": "clear"}, "conditioning: 'clear' is not one of clean, replace, repaint, smc"),
         ({"grid": "karras"}, "grid: 'karras' is not one of log_snr, uniform"),
         ({"steps": 0}, "steps: must be at least 1, not 0"),
         ({"eta": 2.0, "solver": "ddim"}, "eta: must be between 0 and 1, not 2.0"),
-        ({"eta": 0.5}, "eta: is a setting of the solver ddim; choose that, or leave eta out"),
+        (
+            {**SMC, "particles": 1},
+            "particles: conditioning 'smc' chooses among particles: at least 2 (64 are usual), not 1",
+        ),
+        ({"conditioning": "smc"}, f"eta: {DENSITY}: choose eta 1, not 0.0"),
+        ({**SMC, "eta": 0.5}, f"eta: {DENSITY}: choose eta 1, not 0.5"),
+        ({"guidance": -1.5}, "guidance: must be at least -1 (the marginal; 0 is off), not -1.5"),
+        ({"guidance": float("nan")}, "guidance: must be at least -1 (the marginal; 0 is off), not nan"),
+        (
+            {"guidance": 1.0, "conditioning": "repaint"},
+            "guidance: compares with beliefs without the evidence, which 'repaint' cannot leave out: choose conditioning "
+            "'clean', or leave guidance out",
+        ),
     ],
 )
 def test_settings_that_are_refused(settings, said):
@@ -58,11 +119,76 @@ def test_settings_that_are_refused(settings, said):
 
 def test_clean_needs_times_of_ones_own():
     check_conditioning("evidence", "clean")
-    check_conditioning("shared", "replace")
+    for name in ("replace", "repaint", "smc"):
+        check_conditioning("shared", name)
     with pytest.raises(
         EvidenceError, match="conditioning 'clean' needs a model trained with diffusion.times 'evidence'"
     ):
         check_conditioning("shared", "clean")
+
+
+SCHEMA = {
+    "cohort": {"table": "people.csv"},
+    "variables": {
+        "scan": {"type": "image", "codec": "identity", "shape": [4, 6]},
+        "age": {"type": "continuous"},
+        "site": {"type": "categorical", "categories": ["a", "b", "c"]},
+    },
+    "backbone": {"type": "unet", "channels": [8, 16], "head_channels": 8, "token_width": 16},
+}
+
+
+def joint_of(raw):
+    torch.manual_seed(0)
+    schema = parse_schema(raw, folder=Path())
+    return at_generic_weights(build_joint(schema, build_codecs(schema)))
+
+
+@pytest.fixture(scope="module")
+def joint():
+    paper = {"type": "gaussian", "prediction": "epsilon", "schedule": {"type": "scaled_linear"}}
+    raw = {**SCHEMA, "variables": {**SCHEMA["variables"], "age": {"type": "continuous", "kernel": paper}}}
+    raw["variables"]["scan"] = {**raw["variables"]["scan"], "adapter": "grid"}
+    return joint_of(raw)
+
+
+def given_scans(rows):
+    """Half of each scan."""
+    known = torch.zeros(rows, 1, 4, 6, dtype=torch.bool)
+    known[..., :3] = True
+    return {"scan": Given(Rng.for_rows(rows, "scans").normal((rows, 1, 4, 6)), known)}
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [Sampling(steps=2, particles=8, **SMC), Sampling(steps=2, guidance=1.0), Sampling(steps=2)],
+    ids=["smc", "guided", "plain"],
+)
+def test_memory_is_bounded_and_changes_no_answer(joint, sampling, monkeypatch):
+    """However many particles a row has: the network never sees more rows than there is room for."""
+    rows, seen = 5, []
+    given = given_scans(rows) if not sampling.guidance else {"age": Given(torch.ones(rows, 1), torch.ones(rows, 1) > 0)}
+    keys = row_streams(0, list("abcde"), 0)
+    expected = sample_codes(joint, given, keys, sampling)
+    watch = joint.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0]["age"])))
+    monkeypatch.setattr(ask, "CELLS_A_BATCH", 3 * (24 + 1 + 3))
+    found = sample_codes(joint, given, keys, sampling)
+    watch.remove()
+    assert max(seen) <= 3
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], atol=1e-4, rtol=1e-4)
+
+
+def test_a_prediction_of_noise_cannot_be_read_out(joint):
+    """Of the variable that is asked for; of the others all the same."""
+    keys = row_streams(0, ["a", "b"], 0)
+    with pytest.raises(EvidenceError, match="age: its kernel 'gaussian' predicts the noise.*Ask for draws 1 or more"):
+        posterior_means(joint, given_scans(2), keys, evaluations=1)
+    means = posterior_means(joint, given_scans(2), keys, evaluations=1, asked=["site"])
+    assert list(means) == ["site"]
+    torch.testing.assert_close(means["site"].sum(1), torch.ones(2))
+    age = {"age": Given(torch.ones(2, 1), torch.ones(2, 1, dtype=torch.bool))}
+    assert list(posterior_means(joint, age, keys, evaluations=1)) == ["scan", "site"]
 
 
 def test_streams_belong_to_seed_row_and_draw():

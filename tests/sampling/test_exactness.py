@@ -5,8 +5,11 @@ Thresholds are in standard errors of the sample, plus the stated bias where a me
 
 import math
 
+import exact_pair
 import pytest
 import torch
+from exact_pair import GIVEN, MEAN, RHO, VARIANCE, Z, assert_normal, last_of
+from exact_pair import KERNELS as KERNELS_OF_PAIR
 
 from metavoxel.kernels.d3pm import UniformD3PMKernel
 from metavoxel.kernels.gaussian import GaussianKernel
@@ -17,24 +20,6 @@ from metavoxel.sampling.path import Question, denoising_path, read_out
 from metavoxel.sampling.solvers import DDIM, DPMSolver2M
 from metavoxel.sampling.times import log_snr_grid, uniform_grid
 from metavoxel.testing import MixtureOracle
-
-Z = 5.0
-RHO = 0.9
-GIVEN = 1.5
-MEAN, VARIANCE = RHO * GIVEN, 1 - RHO**2
-
-COVARIANCE = torch.tensor([[1.0, RHO], [RHO, 1.0]], dtype=torch.float64)
-PAIR_KERNELS = {"x": GaussianKernel(), "y": GaussianKernel()}
-PAIR_SHAPES = {"x": (1,), "y": (1,)}
-
-
-def pair_denoiser(states, times, observed):
-    """E[x, y | states] of a pair that is normal with correlation .9, each variable at a time of its own."""
-    log_snr = torch.stack([PAIR_KERNELS[name].log_snr(times[name][0]) for name in PAIR_KERNELS])
-    signal, noise = torch.diag(torch.sigmoid(log_snr).sqrt()), torch.diag(torch.sigmoid(-log_snr))
-    gain = COVARIANCE @ signal @ torch.linalg.inv(signal @ COVARIANCE @ signal + noise)
-    means = torch.cat([states["x"], states["y"]], 1) @ gain.T
-    return {"x": means[:, :1], "y": means[:, 1:]}
 
 
 def oracle_denoiser(oracle, kernels):
@@ -49,33 +34,26 @@ def walk(denoiser, kernels, shapes, given, grid, solver, conditioning, rng, marg
     return last
 
 
-def sample_pair(rows, conditioning, steps=50, solver=None, grid=None):
+def sample_pair(rows, conditioning, steps=50, solver=None, grid=None, **asked):
     """x given y = 1.5, whose truth is normal with mean 1.35 and variance .19."""
-    given = {"y": Given(torch.full((rows, 1), GIVEN, dtype=torch.float64), torch.ones(rows, 1, dtype=torch.bool))}
-    grid = log_snr_grid(steps, PAIR_KERNELS["x"]) if grid is None else grid
-    drawn = walk(
-        pair_denoiser, PAIR_KERNELS, PAIR_SHAPES, given, grid, solver or DPMSolver2M(), conditioning,
-        Rng.for_rows(rows, "pair", steps),
-    )  # fmt: skip
-    assert torch.equal(drawn["y"], given["y"].code)
+    grid = log_snr_grid(steps, KERNELS_OF_PAIR["x"]) if grid is None else grid
+    asked = exact_pair.question(rows, f"pair {steps}", **asked)
+    path = denoising_path(exact_pair.denoiser, asked, grid, solver=solver or DPMSolver2M(), conditioning=conditioning)
+    drawn = last_of(path)
+    assert asked.given["y"].sd is not None or torch.equal(drawn["y"], asked.given["y"].code)
     return drawn["x"][:, 0]
-
-
-def assert_normal(x, mean, variance, slack=0.0):
-    """Mean and variance, to Z standard errors."""
-    assert abs(float(x.mean()) - mean) < Z * math.sqrt(variance / len(x)) + slack
-    assert abs(float(x.var()) - variance) < Z * variance * math.sqrt(2 / len(x)) + slack
 
 
 @pytest.mark.parametrize(
     ("solver", "grid", "slack"),
     [
-        (DPMSolver2M(), log_snr_grid(50, PAIR_KERNELS["x"]), 0.002),
+        (DPMSolver2M(), log_snr_grid(50, KERNELS_OF_PAIR["x"]), 0.002),
+        (DPMSolver2M(1.0), log_snr_grid(50, KERNELS_OF_PAIR["x"]), 0.002),
         # Deterministic first-order steps shrink a narrow variable a little; ancestral ones widen it.
-        (DDIM(0.0), log_snr_grid(200, PAIR_KERNELS["x"]), 0.01),
-        (DDIM(1.0), log_snr_grid(200, PAIR_KERNELS["x"]), 0.01),
+        (DDIM(0.0), log_snr_grid(200, KERNELS_OF_PAIR["x"]), 0.01),
+        (DDIM(1.0), log_snr_grid(200, KERNELS_OF_PAIR["x"]), 0.01),
     ],
-    ids=["2M", "ddim", "ancestral"],
+    ids=["2M", "2M-stochastic", "ddim", "ancestral"],
 )
 def test_a_clean_condition_is_exact(solver, grid, slack):
     assert_normal(sample_pair(20_000, Clean(), solver=solver, grid=grid), MEAN, VARIANCE, slack)
@@ -97,16 +75,33 @@ def test_resampling_lessens_the_bias():
     assert abs(float(repainted.var()) - VARIANCE) < 0.05 and float(plain.var()) > VARIANCE + 0.08
 
 
-def test_a_measurement_with_noise_is_a_likelihood():
-    """y = 1.5 with a spread of .5: the truth by Bayes' rule; noising it on the way would count the noise twice."""
-    rows, sd = 20_000, 0.5
-    given = {"y": Given(torch.full((rows, 1), GIVEN, dtype=torch.float64), torch.ones(rows, 1, dtype=torch.bool), sd)}
-    x = walk(
-        pair_denoiser, PAIR_KERNELS, PAIR_SHAPES, given, log_snr_grid(50, PAIR_KERNELS["x"]), DPMSolver2M(), Clean(),
-        Rng.for_rows(rows, "noisy"),
-    )["x"][:, 0]  # fmt: skip
-    gain = RHO / (1 + sd**2)
-    assert_normal(x, gain * GIVEN, 1 - gain * RHO, 0.002)
+@pytest.mark.parametrize("marginal", [(), ("y",)], ids=["asked", "not-asked"])
+@pytest.mark.parametrize("sd", [0.05, 0.5, 3.0])
+def test_a_measurement_with_noise_is_a_likelihood(sd, marginal):
+    """y = 1.5 with some spread: the truth by Bayes' rule; noising it on the way would count the noise twice.
+
+    What was measured is sampled with the rest.
+    """
+    path = denoising_path(
+        exact_pair.denoiser, exact_pair.question(20_000, "noisy", sd=sd, marginal=marginal),
+        log_snr_grid(50, KERNELS_OF_PAIR["x"]), solver=DPMSolver2M(), conditioning=Clean(),
+    )  # fmt: skip
+    drawn = last_of(path)
+    sure = 1 / (1 + sd**2)
+    assert_normal(drawn["x"][:, 0], RHO * sure * GIVEN, 1 - RHO**2 * sure, 0.003)
+    assert_normal(drawn["y"][:, 0], sure * GIVEN, 1 - sure, 0.003)
+    covariance = torch.cov(torch.cat([drawn["x"], drawn["y"]], 1).T)[0, 1]
+    assert abs(float(covariance) - RHO * (1 - sure)) < 0.02
+
+
+@pytest.mark.parametrize("conditioning", [Clean(), Replace()], ids=["clean", "replace"])
+def test_evidence_holds_also_where_it_is_not_asked_for(conditioning):
+    """That a variable is integrated out where it is unknown changes nothing where it is known."""
+    grid = uniform_grid(20)
+    asked, marginal = (
+        sample_pair(200, conditioning, solver=DDIM(1.0), grid=grid, marginal=names) for names in ((), ("y",))
+    )
+    assert torch.equal(asked, marginal) and float(asked.mean()) > 0.7
 
 
 @pytest.mark.parametrize("steps", [1, 2, 10, 50])

@@ -1,5 +1,7 @@
 """The walk from the prior to data: its solvers, its grids, what is held on the way, and what stops it."""
 
+from functools import partial
+
 import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler
@@ -13,7 +15,8 @@ from metavoxel.sampling.ask import row_streams
 from metavoxel.sampling.conditioning import Clean, Replace
 from metavoxel.sampling.evidence import Given
 from metavoxel.sampling.path import Question, denoising_path, read_out
-from metavoxel.sampling.solvers import DDIM, Belief, DPMSolver2M
+from metavoxel.sampling.smc import particle_path
+from metavoxel.sampling.solvers import DDIM, Belief, DPMSolver2M, Move
 from metavoxel.sampling.times import log_snr_grid, time_grid, uniform_grid
 
 KERNELS = {"scan": GaussianKernel(), "age": GaussianKernel(prediction="x0"), "site": UniformD3PMKernel()}
@@ -37,14 +40,22 @@ def question(keys, given=None, marginal=(), seed=0):
     return Question(KERNELS, SHAPES, given or {}, marginal, LIKE, row_streams(seed, keys, 0))
 
 
-def answer(keys, given=None, *, solver=None, conditioning=None, steps=4, seed=0, denoiser=denoiser):
-    *_, last = denoising_path(
-        denoiser,
-        question(keys, given, seed=seed),
-        uniform_grid(steps),
-        solver=solver or DDIM(1.0),
-        conditioning=conditioning or Clean(),
-    )
+def walking(solver, conditioning):
+    return partial(denoising_path, solver=solver, conditioning=conditioning)
+
+
+METHODS = {
+    "clean": walking(DDIM(0.0), Clean()),
+    "ancestral": walking(DDIM(1.0), Clean()),
+    "2M": walking(DPMSolver2M(), Clean()),
+    "replace": walking(DDIM(0.0), Replace()),
+    "repaint": walking(DDIM(1.0), Replace(resamplings=3, jump=2)),
+    "smc": partial(particle_path, particles=6, solver=DPMSolver2M(1.0)),
+}
+
+
+def answer(keys, given=None, *, method="ancestral", steps=4, seed=0, denoiser=denoiser):
+    *_, last = METHODS[method](denoiser, question(keys, given, seed=seed), uniform_grid(steps))
     return last
 
 
@@ -60,23 +71,13 @@ def given_for(keys):
     }
 
 
-METHODS = {
-    "clean": (DDIM(0.0), Clean()),
-    "ancestral": (DDIM(1.0), Clean()),
-    "2M": (DPMSolver2M(), Clean()),
-    "replace": (DDIM(0.0), Replace()),
-    "repaint": (DDIM(1.0), Replace(resamplings=3, jump=2)),
-}
-
-
 @pytest.mark.parametrize("method", METHODS)
 def test_an_answer_depends_on_the_row_alone(method):
     """Not on the size of the batch, the order of the rows or their company: to the last bit."""
-    solver, conditioning = METHODS[method]
     keys = ["a", "b", "c", "d", "e"]
-    together = answer(keys, given_for(keys), solver=solver, conditioning=conditioning)
+    together = answer(keys, given_for(keys), method=method)
     for others in (["d"], ["e", "a"], ["c", "x", "b", "y", "z", "d"]):
-        company = answer(others, given_for(others), solver=solver, conditioning=conditioning)
+        company = answer(others, given_for(others), method=method)
         for place, key in enumerate(others):
             if key in keys:
                 for name in KERNELS:
@@ -85,10 +86,9 @@ def test_an_answer_depends_on_the_row_alone(method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_what_is_given_comes_back_bit_for_bit(method):
-    solver, conditioning = METHODS[method]
     keys = ["a", "b", "c", "d"]
     given = given_for(keys)
-    last = answer(keys, given, solver=solver, conditioning=conditioning)
+    last = answer(keys, given, method=method)
     for name, (code, known, _) in given.items():
         known = known.expand_as(code)
         assert torch.equal(last[name][known], code[known])
@@ -97,14 +97,13 @@ def test_what_is_given_comes_back_bit_for_bit(method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_what_is_not_known_has_no_influence(method):
-    solver, conditioning = METHODS[method]
     keys = ["a", "b", "c", "d"]
     given = given_for(keys)
     poisoned = {
         name: entry._replace(code=torch.where(entry.known, entry.code, float("nan"))) for name, entry in given.items()
     }
-    expected = answer(keys, given, solver=solver, conditioning=conditioning)
-    found = answer(keys, poisoned, solver=solver, conditioning=conditioning)
+    expected = answer(keys, given, method=method)
+    found = answer(keys, poisoned, method=method)
     for name in KERNELS:
         assert torch.equal(found[name], expected[name])
 
@@ -165,21 +164,29 @@ def test_one_evaluation_a_step():
         answer(["a"], steps=steps, denoiser=count)
         assert len(calls) == steps
     calls.clear()
-    answer(["a"], steps=6, conditioning=Replace(resamplings=3, jump=2), denoiser=count)
+    answer(["a"], steps=6, method="repaint", denoiser=count)
     assert len(calls) == 3 * 6
+    calls.clear()
+    answer(["a"], steps=6, method="smc", denoiser=count)
+    assert len(calls) == 6
 
 
+@pytest.mark.parametrize("method", ["ancestral", "smc"])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_belief_that_is_not_finite_is_named(bad):
+def test_a_belief_that_is_not_finite_is_named(bad, method):
     def broken(states, times, observed):
         beliefs = denoiser(states, times, observed)
         late = bool((times["age"] < 0.6).all())
         return {**beliefs, "age": torch.full_like(beliefs["age"], bad) if late else beliefs["age"]}
 
     with pytest.raises(NumericalError, match=r"variable 'age': .* not finite at step 3 \(t = 0\.5\)"):
-        answer(["a", "b"], denoiser=broken)
+        answer(["a", "b"], denoiser=broken, method=method)
     all_known = {"age": Given(torch.zeros(2, 1), torch.ones(2, 1, dtype=torch.bool))}
-    answer(["a", "b"], all_known, denoiser=broken)  # nothing is made of a belief about what is known
+    if method == "smc":
+        with pytest.raises(NumericalError, match="variable 'age'"):  # particles are weighed by it
+            answer(["a", "b"], all_known, denoiser=broken, method=method)
+    else:
+        answer(["a", "b"], all_known, denoiser=broken, method=method)  # nothing is made of it
 
     def useless(states, times, observed):
         return {**denoiser(states, times, observed), "age": torch.full((2, 1), bad)}
@@ -213,7 +220,8 @@ def test_2m_is_that_of_diffusers(kernel, table, steps):
     ours, theirs = start, start
     for step, (t, s) in enumerate(zip(grid[:-1], grid[1:], strict=True)):
         belief = torch.tanh(2 * ours + 0.1 * step)
-        ours, before = solver.transition(kernel, belief, ours, t, s, before).mean, Belief(belief, t)
+        move = Move(t.expand(3), s.expand(3), before)
+        ours, before = solver.transition(kernel, belief, ours, move).mean, Belief(belief, move.t)
         belief = torch.tanh(2 * theirs + 0.1 * step)
         theirs = scheduler.step(belief, scheduler.timesteps[step], theirs).prev_sample
         torch.testing.assert_close(ours, theirs.double(), atol=1e-5, rtol=0)
@@ -232,7 +240,8 @@ def test_2m_needs_fewer_steps():
             alpha_bar = torch.sigmoid(kernel.log_snr(t[None]))
             gain = variance * alpha_bar.sqrt() / (variance * alpha_bar + 1 - alpha_bar)
             belief = mean + gain * (state - alpha_bar.sqrt() * mean)
-            state, before = solver.transition(kernel, belief, state, t, s, before).mean, Belief(belief, t)
+            move = Move(t[None], s[None], before)
+            state, before = solver.transition(kernel, belief, state, move).mean, Belief(belief, move.t)
         return abs(float(state) - (mean + variance**0.5 * 0.8))
 
     for steps in (10, 20, 40, 80):
@@ -243,11 +252,10 @@ def test_2m_needs_fewer_steps():
 
 def test_probabilities_are_not_extrapolated():
     kernel, x = UniformD3PMKernel(), torch.eye(3)
-    t, s = torch.tensor(0.6, dtype=torch.float64), torch.tensor(0.3, dtype=torch.float64)
+    earlier, t, s = (torch.full((3,), time, dtype=torch.float64) for time in (0.9, 0.6, 0.3))
     belief = torch.full((3, 3), 1 / 3)
-    before = Belief(torch.eye(3), torch.tensor(0.9, dtype=torch.float64))
-    step = DPMSolver2M().transition(kernel, belief, x, t, s, before)
-    assert torch.equal(step.mean, DDIM().transition(kernel, belief, x, t, s, None).mean)
+    step = DPMSolver2M().transition(kernel, belief, x, Move(t, s, Belief(torch.eye(3), earlier)))
+    assert torch.equal(step.mean, DDIM().transition(kernel, belief, x, Move(t, s)).mean)
 
 
 def test_the_history_ends_with_a_jump():
@@ -256,9 +264,9 @@ def test_the_history_ends_with_a_jump():
     class Watched(DPMSolver2M):
         befores = []  # noqa: RUF012
 
-        def transition(self, kernel, x0_hat, xt, t, s, before):
-            self.befores.append(None if before is None else float(before.t))
-            return super().transition(kernel, x0_hat, xt, t, s, before)
+        def transition(self, kernel, x0_hat, xt, move):
+            self.befores.append(None if move.before is None else float(move.before.t))
+            return super().transition(kernel, x0_hat, xt, move)
 
     solver = Watched()
     only_age = Question({"age": KERNELS["age"]}, SHAPES, {}, (), LIKE, row_streams(0, ["a"], 0))

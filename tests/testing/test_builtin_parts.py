@@ -18,6 +18,7 @@ from metavoxel.codecs.identity import IdentitySpec
 from metavoxel.codecs.kl_vae import KLVAESpec
 from metavoxel.codecs.linear import LinearSpec
 from metavoxel.codecs.onehot import OneHotSpec
+from metavoxel.kernels.gaussian import GaussianKernel
 from metavoxel.rng import Rng
 from metavoxel.testing import (
     adapter_checks,
@@ -88,7 +89,7 @@ PORTS = UNetSpec(channels=(8, 16), token_width=16).build({"T1w": (4, 4, 4), "pic
 
 
 def checks_of(spec, code_shape, port=None):
-    context = AdapterContext(code_shape, code_shape[0], port, PORTS)
+    context = AdapterContext(GaussianKernel(), code_shape, code_shape[0], port, PORTS)
     return adapter_checks(spec.build(context), context)
 
 

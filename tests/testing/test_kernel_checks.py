@@ -6,6 +6,7 @@ import torch
 from metavoxel.kernels.base import along
 from metavoxel.kernels.d3pm import UniformD3PMKernel
 from metavoxel.kernels.gaussian import GaussianKernel, GaussianTransition
+from metavoxel.kernels.schedules import ScaledLinearSchedule
 from metavoxel.rng import Rng
 from metavoxel.testing import kernel_checks, run_checks
 
@@ -72,6 +73,37 @@ class MisstatesSignal(GaussianKernel):
         return super().log_snr(t) + 0.2
 
 
+class RoundsTimes(GaussianKernel):
+    """Finds times on a coarse table."""
+
+    def time_of(self, log_snr):
+        return torch.round(super().time_of(log_snr) * 64) / 64
+
+
+class ClaimsToReadOut(GaussianKernel):
+    """Predicts noise, and takes what is left of the signal for enough."""
+
+    prediction: str = "epsilon"
+    schedule: ScaledLinearSchedule = ScaledLinearSchedule()
+
+    @property
+    def reads_out(self):
+        return True
+
+
+class Unnormalised(GaussianTransition):
+    def cell_log_prob(self, x):
+        return super().cell_log_prob(x) + self._sd.log().expand_as(x).sum(1, keepdim=True)
+
+
+class MisstatesDensity(GaussianKernel):
+    """Forgets that a narrower normal is higher."""
+
+    def transition(self, x0_hat, xt, t, s, *, eta):
+        step = super().transition(x0_hat, xt, t, s, eta=eta)
+        return Unnormalised(step.mean, step._sd)
+
+
 class NeverEnds(GaussianKernel):
     """Noises as if time ran to 0.9 only."""
 
@@ -107,6 +139,9 @@ class TakesTheLikeliest(UniformD3PMKernel):
         (WritesToInput, {"check_inputs_unchanged"}),
         (LosesPrecision, {"check_precision_kept"}),
         (MisstatesSignal, {"check_signal_to_noise"}),
+        (RoundsTimes, {"check_time_of"}),
+        (ClaimsToReadOut, {"check_read_out"}),
+        (MisstatesDensity, {"check_density"}),
         (NeverEnds, {"check_prior_at_end", "check_semigroup"}),
         (RowTimesOnly, {"check_cells_independent"}),
         (TakesTheLikeliest, {"check_one_hot_oracle"}),

@@ -13,6 +13,7 @@ from metavoxel.codecs.base import Encoded
 from metavoxel.codecs.identity import IdentityCodec
 from metavoxel.codecs.linear import LinearCodec
 from metavoxel.codecs.onehot import OneHotSpec
+from metavoxel.kernels.gaussian import GaussianKernel
 from metavoxel.rng import Rng
 from metavoxel.testing import adapter_checks, backbone_checks, codec_checks, run_checks, variable_checks
 from metavoxel.variables.base import Blank, Parts
@@ -90,17 +91,17 @@ def test_a_codec_is_checked_on_a_copy():
     assert float(codec.center) == 0
 
 
-CONTEXT = AdapterContext((2,), 2, None, Ports({}, 8, 8, 8, 8))
+CONTEXT = AdapterContext(GaussianKernel(), (2,), 2, None, Ports({}, 8, 8, 8, 8))
 
 
 class IgnoresTime(TokenAdapter):
-    def embed(self, x, time, observed):
-        return super().embed(x, torch.zeros_like(time), observed)
+    def embed(self, x, time, observed, belief):
+        return super().embed(x, torch.zeros_like(time), observed, belief)
 
 
 class IgnoresObserved(TokenAdapter):
-    def embed(self, x, time, observed):
-        return super().embed(x, time, torch.zeros_like(observed))
+    def embed(self, x, time, observed, belief):
+        return super().embed(x, time, torch.zeros_like(observed), belief)
 
 
 class HasIdleWeights(TokenAdapter):
@@ -121,8 +122,8 @@ class PredictsTooMuch(TokenAdapter):
 
 
 class InventsPort(TokenAdapter):
-    def embed(self, x, time, observed):
-        return Streams({"nowhere": torch.zeros(len(x), 8, 4)}, super().embed(x, time, observed).tokens)
+    def embed(self, x, time, observed, belief):
+        return Streams({"nowhere": torch.zeros(len(x), 8, 4)}, super().embed(x, time, observed, belief).tokens)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,107 @@
+"""Ways to fill the missing cells of a table, and how wrong they are.
+
+A table is a data frame: numbers as floats, categories as whole numbers from 0, NaN where a cell is missing.
+"""
+
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+import pandas
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401 (the class below is not there without it)
+from sklearn.impute import IterativeImputer
+
+Classes = Mapping[str, int]
+"""The categories of a table, each with its number of classes."""
+
+
+def simple(table: pandas.DataFrame, classes: Classes) -> pandas.DataFrame:
+    """The mean of a number, the commonest class of a category."""
+    guess = {name: table[name].mode()[0] if name in classes else table[name].mean() for name in table}
+    return table.fillna(guess)
+
+
+def iterative(table: pandas.DataFrame, classes: Classes, seed: int) -> pandas.DataFrame:
+    """scikit-learn's IterativeImputer as it comes (Bayesian ridge regression), categories as one-hot columns."""
+    columns = []
+    for name in table:
+        if name in classes:
+            one_hot = np.eye(classes[name])[table[name].fillna(0).astype(int)]
+            columns.append(np.where(table[name].isna().to_numpy()[:, None], np.nan, one_hot))
+        else:
+            columns.append(table[[name]].to_numpy())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        wide = IterativeImputer(random_state=seed, max_iter=20).fit_transform(np.concatenate(columns, 1))
+    filled, start = {}, 0
+    for name, column in zip(table, columns, strict=True):
+        part = wide[:, start : start + column.shape[1]]
+        filled[name] = part.argmax(1) if name in classes else part[:, 0]
+        start += column.shape[1]
+    return pandas.DataFrame(filled).astype(float)
+
+
+def miss_forest(
+    table: pandas.DataFrame, classes: Classes, seed: int, *, trees: int = 100, rounds: int = 10
+) -> pandas.DataFrame:
+    """MissForest (Stekhoven and Bühlmann 2012, algorithm 1): random forests in turn, while they change ever less.
+
+    Variables are taken in the order of how many cells they miss; the forests are of 100 trees, each of whose splits
+    looks at the square root of the number of variables, as in the R package.
+    """
+    missing = table.isna()
+    order = [name for name in missing.sum().sort_values(kind="stable").index if missing[name].any()]
+    filled, last = simple(table, classes), {"numbers": np.inf, "categories": np.inf}
+    for _ in range(rounds):
+        before = filled.copy()
+        for name in order:
+            others = filled.drop(columns=name).to_numpy()
+            make = RandomForestClassifier if name in classes else RandomForestRegressor
+            forest = make(n_estimators=trees, max_features="sqrt", random_state=seed)
+            gap = missing[name].to_numpy()
+            forest.fit(others[~gap], table[name].to_numpy()[~gap])
+            filled.loc[gap, name] = forest.predict(others[gap])
+        change = _change(before, filled, missing, classes)
+        if all(change[kind] >= last[kind] for kind in change):
+            return before
+        last |= change
+    return filled
+
+
+def _change(
+    before: pandas.DataFrame, after: pandas.DataFrame, missing: pandas.DataFrame, classes: Classes
+) -> dict[str, float]:
+    """How far a round moved the numbers and the categories; kinds that miss nothing are left out."""
+    numbers = [name for name in after if name not in classes and missing[name].any()]
+    labels = [name for name in after if name in classes and missing[name].any()]
+    found = {}
+    if numbers:
+        moved = sum(float((after[name] - before[name]).pow(2).sum()) for name in numbers)
+        found["numbers"] = moved / sum(float(after[name].pow(2).sum()) for name in numbers)
+    if labels:
+        found["categories"] = float(np.mean([(after[name] != before[name])[missing[name]].mean() for name in labels]))
+    return found
+
+
+def imputation_errors(
+    filled: pandas.DataFrame, truth: pandas.DataFrame, removed: pandas.DataFrame, classes: Classes
+) -> dict[str, float]:
+    """Errors of the cells that were removed, as MissForest's authors have them.
+
+    ``numbers``: root of the mean squared error over the variance of the variable, averaged over numbers (a table's
+    columns have their own units). ``categories``: share of wrong classes, over all removed cells of categories.
+    """
+    roots, wrong = [], []
+    for name in truth:
+        gap = removed[name]
+        if not gap.any():
+            continue
+        if name in classes:
+            wrong.append((filled[name][gap] != truth[name][gap]).to_numpy())
+        else:
+            error = (filled[name][gap] - truth[name][gap]).pow(2).mean()
+            roots.append(float(np.sqrt(error / truth[name].var())))
+    found = {"numbers": float(np.mean(roots))} if roots else {}
+    return found | ({"categories": float(np.concatenate(wrong).mean())} if wrong else {})

@@ -1,0 +1,200 @@
+"""Tasks of simulation-based inference with exact reference draws: Lueckmann et al. (2021), Gloeckler et al. (2024).
+
+Every task is a simulator of parameters and data, and a way to draw from p(all that is not given | given) without a
+network: in closed form, by rejection, or on a fine grid. Standard deviations are in the data's own units.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import numpy as np
+from jaxtyping import Float64
+
+Values: TypeAlias = dict[str, Float64[np.ndarray, "n"]]
+Given: TypeAlias = Mapping[str, float]
+
+
+class AbstractTask(ABC):
+    """A simulator and its exact conditionals.
+
+    Attributes:
+        name: as on the command line.
+        parameters: names of the parameters.
+        data: names of what is simulated from them.
+        any_given: whether any subset may be given; else all of the data and nothing more.
+    """
+
+    name: str
+    parameters: tuple[str, ...]
+    data: tuple[str, ...]
+    any_given: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Parameters, then data."""
+        return (*self.parameters, *self.data)
+
+    @abstractmethod
+    def simulate(self, rng: np.random.Generator, rows: int) -> Values:
+        """Draws of all variables jointly, parameters from the prior."""
+
+    def reference(self, rng: np.random.Generator, given: Given, rows: int) -> Values:
+        """Exact draws of all that is not given.
+
+        Raises:
+            ValueError: a set that the task has no exact answer for.
+        """
+        if not self.any_given and set(given) != set(self.data):
+            raise ValueError(f"task {self.name!r} can be given {', '.join(self.data)}, and nothing else")
+        if not given:
+            return self.simulate(rng, rows)
+        return self._reference(rng, given, rows)
+
+    @abstractmethod
+    def _reference(self, rng: np.random.Generator, given: Given, rows: int) -> Values: ...
+
+
+def named(stem: str, count: int) -> tuple[str, ...]:
+    """Names numbered from 1."""
+    return tuple(f"{stem}{index}" for index in range(1, count + 1))
+
+
+class TwoMoons(AbstractTask):
+    """Two crescents: theta uniform in [-1, 1]^2, a point of a half ring of radius .1 moved by theta. Final."""
+
+    name, parameters, data = "two_moons", named("theta", 2), named("x", 2)
+
+    @staticmethod
+    def _crescent(rng: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarray]:
+        angle, radius = rng.uniform(-math.pi / 2, math.pi / 2, rows), rng.normal(0.1, 0.01, rows)
+        return radius * np.cos(angle) + 0.25, radius * np.sin(angle)
+
+    def simulate(self, rng: np.random.Generator, rows: int) -> Values:
+        first, second = rng.uniform(-1, 1, (2, rows))
+        across, along = self._crescent(rng, rows)
+        shift = -np.abs(first + second) / math.sqrt(2), (second - first) / math.sqrt(2)
+        return {"theta1": first, "theta2": second, "x1": across + shift[0], "x2": along + shift[1]}
+
+    def _reference(self, rng: np.random.Generator, given: Given, rows: int) -> Values:
+        """x less a point of the crescent is the shift, and theta its two rotated images: kept where the prior is."""
+        found, kept = np.empty((0, 2)), 0
+        while kept < rows:
+            across, along = self._crescent(rng, 4 * rows)
+            total = (across - given["x1"]) * math.sqrt(2)  # |theta1 + theta2|
+            difference = (given["x2"] - along) * math.sqrt(2)  # theta2 - theta1
+            signed = total * rng.choice([-1.0, 1.0], len(total))
+            theta = np.stack([(signed - difference) / 2, (signed + difference) / 2], 1)
+            found = np.concatenate([found, theta[(total >= 0) & (np.abs(theta) <= 1).all(1)]])
+            kept = len(found)
+        return {"theta1": found[:rows, 0], "theta2": found[:rows, 1]}
+
+
+class GaussianLinear(AbstractTask):
+    """Ten pairs: theta normal with variance .1, x normal about theta with variance .1. Final."""
+
+    name, parameters, data, any_given = "gaussian_linear", named("theta", 10), named("x", 10), True
+
+    def simulate(self, rng: np.random.Generator, rows: int) -> Values:
+        theta = rng.normal(0, math.sqrt(0.1), (10, rows))
+        x = theta + rng.normal(0, math.sqrt(0.1), (10, rows))
+        return dict(zip(self.names, [*theta, *x], strict=True))
+
+    def _reference(self, rng: np.random.Generator, given: Given, rows: int) -> Values:
+        drawn: Values = {}
+        for parameter, datum in zip(self.parameters, self.data, strict=True):
+            theta = np.full(rows, given.get(parameter, 0.0))
+            if parameter not in given:
+                mean, variance = (given[datum] / 2, 0.05) if datum in given else (0.0, 0.1)
+                theta = drawn[parameter] = rng.normal(mean, math.sqrt(variance), rows)
+            if datum not in given:
+                drawn[datum] = rng.normal(theta, math.sqrt(0.1))
+        return {name: drawn[name] for name in self.names if name in drawn}
+
+
+class GaussianMixture(AbstractTask):
+    """Theta uniform in [-10, 10]^2, x about it with standard deviation 1 or .1, one as likely as the other. Final."""
+
+    name, parameters, data = "gaussian_mixture", named("theta", 2), named("x", 2)
+
+    @staticmethod
+    def _noise(rng: np.random.Generator, rows: int) -> np.ndarray:
+        return rng.choice([1.0, 0.1], (rows, 1)) * rng.normal(size=(rows, 2))
+
+    def simulate(self, rng: np.random.Generator, rows: int) -> Values:
+        theta = rng.uniform(-10, 10, (rows, 2))
+        x = theta + self._noise(rng, rows)
+        return {"theta1": theta[:, 0], "theta2": theta[:, 1], "x1": x[:, 0], "x2": x[:, 1]}
+
+    def _reference(self, rng: np.random.Generator, given: Given, rows: int) -> Values:
+        found = np.empty((0, 2))
+        while len(found) < rows:
+            theta = np.array([given["x1"], given["x2"]]) - self._noise(rng, 4 * rows)
+            found = np.concatenate([found, theta[(np.abs(theta) <= 10).all(1)]])
+        return {"theta1": found[:rows, 0], "theta2": found[:rows, 1]}
+
+
+class SLCP(AbstractTask):
+    """Simple likelihood, complex posterior: four points of a bivariate normal, five parameters of it. Final.
+
+    Mean (theta1, theta2), standard deviations theta3^2 and theta4^2, correlation tanh(theta5); prior uniform in
+    [-3, 3]^5.
+    """
+
+    name, parameters, data = "slcp", named("theta", 5), named("x", 8)
+    proposals = 500_000
+    negligible = 18.0
+    """Of log-likelihood below the peak: what is farther below is not proposed."""
+
+    def simulate(self, rng: np.random.Generator, rows: int) -> Values:
+        theta = rng.uniform(-3, 3, (5, rows))
+        first, second, correlation = self._spread(theta[2:])
+        noise = rng.normal(size=(4, 2, rows))
+        across = theta[0] + first * noise[:, 0]
+        along = theta[1] + second * (correlation * noise[:, 0] + np.sqrt(1 - correlation**2) * noise[:, 1])
+        x = np.stack([across, along], 1).reshape(8, rows)
+        return dict(zip(self.names, [*theta, *x], strict=True))
+
+    def _reference(self, rng: np.random.Generator, given: Given, rows: int) -> Values:
+        """Covariance by rejection under the likelihood with the mean integrated out, then the mean, inside its box."""
+        points = np.array([given[name] for name in self.data]).reshape(4, 2)
+        centre = points.mean(0)
+        scatter = (points - centre).T @ (points - centre)
+        pilot = rng.uniform(-3, 3, (3, self.proposals))
+        log_weight = self._log_weight(pilot, scatter)
+        peak = log_weight.max()
+        likely = np.abs(pilot[:, log_weight > peak - self.negligible])
+        low, high = 0.9 * likely.min(1), np.minimum(1.1 * likely.max(1), 3)
+        low[2] = 0.0
+        found = np.empty((5, 0))
+        while found.shape[1] < rows:
+            proposed = rng.uniform(low[:, None], high[:, None], (3, self.proposals)) * rng.choice(
+                [-1.0, 1.0], (3, self.proposals)
+            )
+            log_weight = self._log_weight(proposed, scatter)
+            if (higher := log_weight.max()) > peak:  # what was kept under a lower peak was kept too often
+                peak, found = higher, np.empty((5, 0))
+            first, second, correlation = self._spread(
+                proposed := proposed[:, np.log(rng.random(self.proposals)) < log_weight - peak]
+            )
+            noise = rng.normal(size=(2, len(first))) / 2  # the mean of four points
+            across = centre[0] + first * noise[0]
+            along = centre[1] + second * (correlation * noise[0] + np.sqrt(1 - correlation**2) * noise[1])
+            theta = np.concatenate([[across, along], proposed])
+            found = np.concatenate([found, theta[:, (np.abs(theta[:2]) <= 3).all(0)]], 1)
+        return dict(zip(self.parameters, found[:, :rows], strict=True))
+
+    @staticmethod
+    def _spread(theta: Float64[np.ndarray, "3 n"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Standard deviations and correlation of theta3, theta4 and theta5."""
+        return theta[0] ** 2, theta[1] ** 2, np.tanh(theta[2])
+
+    def _log_weight(self, theta: Float64[np.ndarray, "3 n"], scatter: Float64[np.ndarray, "2 2"]) -> np.ndarray:
+        """Log-likelihood of four points' scatter about their own mean."""
+        first, second, correlation = self._spread(theta)
+        rest = 1 - correlation**2
+        along = scatter[0, 0] / first**2 + scatter[1, 1] / second**2
+        exponent = (along - 2 * correlation * scatter[0, 1] / (first * second)) / rest
+        log_weight: np.ndarray = -3 * (np.log(first) + np.log(second) + 0.5 * np.log(rest)) - 0.5 * exponent
+        return log_weight

@@ -1,0 +1,93 @@
+"""The part of a scalar in the joint normal law: its features, what a noisy code says of them, and back."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from metavoxel.adapters.base import Information
+from metavoxel.kernels.base import AbstractKernel, along
+from metavoxel.typing import Code, Mask, Time
+
+RESIDUAL = 1e-3
+"""Variance of a standardised feature that a clean code leaves open, so that certainty stays finite."""
+
+
+class AbstractLaw(nn.Module, ABC):
+    """Features of a code as a normal vector of mean 0 and variance 1 over the training rows."""
+
+    features: int
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("center", torch.zeros(size))
+        self.register_buffer("scale", torch.ones(size))
+        self.center: Tensor
+        self.scale: Tensor
+
+    def fit(self, x0: Code) -> None:
+        """Take mean and spread of clean codes."""
+        if len(x0):
+            self.center.copy_(x0.mean(0))
+            self.scale.copy_((x0 - self.center).square().mean(0).sqrt().clamp_min(1e-3))
+
+    def describe(self, x0: Code) -> Float[Tensor, "b k"]:
+        """Features of clean codes."""
+        return ((x0 - self.center) / self.scale)[:, : self.features]
+
+    @abstractmethod
+    def measure(self, x: Code, time: Time, observed: Mask) -> Information:
+        """What a noisy code says of the features."""
+
+    @abstractmethod
+    def express(self, x: Code, time: Time, belief: Float[Tensor, "b k"]) -> Float[Tensor, "b p"] | None:
+        """The prediction that states what is expected of the features."""
+
+
+class NormalLaw(AbstractLaw):
+    """Real codes under normal noise. Final."""
+
+    def __init__(self, channels: int, kernel: AbstractKernel) -> None:
+        super().__init__(channels)
+        self.features = channels
+        self._kernel = kernel
+
+    def _scales(self, x: Code, time: Time) -> tuple[Tensor, Tensor, Tensor]:
+        """Signal of a feature, noise, and their variance that the feature does not account for."""
+        log_snr = self._kernel.log_snr(along(time, x))
+        signal, noise = (torch.sigmoid(sign * log_snr).to(x.device).sqrt().float() for sign in (1, -1))
+        return signal, noise, noise.square() + (signal * self.scale).square() * RESIDUAL
+
+    def measure(self, x: Code, time: Time, observed: Mask) -> Information:
+        signal, _, spread = self._scales(x, time)
+        weighted = signal * self.scale / spread * (x.float() - signal * self.center)
+        certainty = (signal * self.scale).square() / spread
+        return Information(torch.diag_embed(certainty.expand_as(weighted)), weighted)
+
+    def express(self, x: Code, time: Time, belief: Float[Tensor, "b k"]) -> Float[Tensor, "b p"] | None:
+        signal, noise, spread = self._scales(x, time)
+        fitted = self.center + self.scale * belief
+        misfit = (x.float() - signal * fitted) / spread
+        x0_hat = fitted + signal * self.scale.square() * RESIDUAL * misfit
+        return self._kernel.express(x0_hat, noise * misfit, time)
+
+
+class CategoryLaw(AbstractLaw):
+    """One-hot codes: indicators of all classes but the last, which is what they leave. It speaks where given. Final."""
+
+    LEAST = 0.02
+    """Probability below which the expectation of an indicator says nothing: a normal law does not keep it in [0, 1]."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.features = classes - 1
+
+    def measure(self, x: Code, time: Time, observed: Mask) -> Information:
+        certainty = torch.where(observed, 1 / RESIDUAL, 0.0).to(x).expand(len(x), self.features)
+        return Information(torch.diag_embed(certainty), certainty * self.describe(x))
+
+    def express(self, x: Code, time: Time, belief: Float[Tensor, "b k"]) -> Float[Tensor, "b p"]:
+        first = self.center[:-1] + self.scale[:-1] * belief
+        chances = torch.cat([first, 1 - first.sum(1, keepdim=True)], 1).clamp_min(self.LEAST)
+        return (chances / chances.sum(1, keepdim=True)).log()

@@ -1,0 +1,154 @@
+"""What a user gives, read into evidence: single values, values with an error, and whole tables."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, final
+
+import pandas
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from metavoxel.codecs.base import AbstractCodec
+from metavoxel.cohort.cohort import Cohort
+from metavoxel.cohort.read import build_cohort
+from metavoxel.cohort.table import Table
+from metavoxel.errors import EvidenceError, Problem
+from metavoxel.sampling.evidence import Given
+from metavoxel.schema.schema import Schema
+from metavoxel.variables.base import Blank
+
+_MEASURED = re.compile(r"\s*(?P<value>.+?)\s*(?:±|\+/?-)\s*(?P<sd>.*?)\s*", re.DOTALL)
+
+
+class Known(NamedTuple):
+    """A value (*D) in the variable's unit, and the standard deviation of its error; None where it is exact."""
+
+    value: Tensor
+    sd: float | None = None
+
+
+@final
+class EvidenceReader:
+    """Reads cells, tensors and tables as a model's schema says, and encodes them."""
+
+    def __init__(self, schema: Schema, codecs: Mapping[str, AbstractCodec], device: torch.device) -> None:
+        self._schema, self._codecs, self._device = schema, codecs, device
+
+    def value_of(self, name: str, cell: object) -> Tensor:
+        """A value (*D) given as a table's cell would be: a number, a label, a path; or as a tensor already.
+
+        Raises:
+            EvidenceError: it cannot be read, or a rule of the schema makes it missing.
+        """
+        if isinstance(cell, Tensor):
+            return cell
+        try:
+            value = self._schema.variables[name].spec.parse(str(cell))
+        except (ValueError, OSError) as error:
+            raise EvidenceError(Problem(f"given {name}={cell}", str(error))) from None
+        if isinstance(value, Blank):
+            raise EvidenceError(Problem(f"given {name}={cell}", value.rule))
+        return value
+
+    def is_measured(self, name: str, cell: object) -> bool:
+        """Whether a cell says how sure it is of a number: ``30±2``, or ``30+-2`` where that is easier to type."""
+        return self._takes_errors(name) and isinstance(cell, str) and _MEASURED.fullmatch(cell) is not None
+
+    def known(self, given: Mapping[str, object]) -> dict[str, Known]:
+        """Values of all that is given, or all that is wrong with it.
+
+        Raises:
+            EvidenceError: values that cannot be read, of another shape, or with an error where none can be.
+        """
+        found, problems = {}, []
+        for name, cell in given.items():
+            try:
+                found[name] = self._measured(name, cell)
+                shape = self._schema.variables[name].spec.data_shape
+                if found[name].value.shape != shape:
+                    what = f"must have shape {shape}, not {tuple(found[name].value.shape)}"
+                    problems.append(Problem(f"given {name}", what))
+            except EvidenceError as error:
+                problems += error.problems
+        if problems:
+            raise EvidenceError(problems)
+        return found
+
+    def _takes_errors(self, name: str) -> bool:
+        codec = self._codecs[name]
+        return codec.support == "real" and codec.code_shape == (1,) and not self._schema.variables[name].spec.data_shape
+
+    def _measured(self, name: str, cell: object) -> Known:
+        parts = _MEASURED.fullmatch(cell) if isinstance(cell, str) else None
+        if parts is None:
+            return Known(self.value_of(name, cell))
+        if not self._takes_errors(name):
+            try:
+                return Known(self.value_of(name, cell))  # a label or a path may have such a sign in it
+            except EvidenceError as error:
+                numbers = ", ".join(other for other in self._schema.variables if self._takes_errors(other)) or "none"
+                what = f"{error.problems[0].what}. Only numbers are given with an error (±): {numbers}"
+                raise EvidenceError(Problem(f"given {name}={cell}", what)) from None
+        value = self.value_of(name, parts["value"])
+        try:
+            sd = float(parts["sd"])
+        except ValueError:
+            sd = math.nan
+        if not (math.isfinite(sd) and sd >= 0):
+            what = f"the error {parts['sd']!r} must be a number, in the variable's unit and not below 0: age=30±2"
+            raise EvidenceError(Problem(f"given {name}={cell}", what))
+        return Known(value, sd or None)
+
+    @torch.inference_mode()
+    def given(self, name: str, values: Tensor, known: Tensor | None = None, *, sd: float | None = None) -> Given:
+        """Evidence of a batch of values (b, *D). ``known`` marks what is, ``sd`` is an error in its unit."""
+        codec = self._codecs[name]
+        values = values.to(self._device)
+        if known is not None:
+            encoded, trusted = codec.encode_partial(values, known.to(self._device))
+            return Given(encoded.mean, trusted)
+        code = codec.encode(values).mean
+        cells = torch.ones(len(code), 1, *code.shape[2:], dtype=torch.bool, device=self._device)
+        return Given(code, cells, None if sd is None else sd * float(slopes(codec, values[:1])))
+
+    def read(self, table: Table | pandas.DataFrame, variables: Sequence[str], *, folder: Path | None = None) -> Cohort:
+        """Values of some variables in a table of other rows than the run's own; missing cells stay missing.
+
+        Raises:
+            CohortError: all that is wrong with it.
+        """
+        if isinstance(table, pandas.DataFrame):
+            frame = table.astype(object).where(table.notna(), "").astype(str).reset_index(drop=True)
+            table = Table(frame, folder or Path(), "table", [f"table row {row + 1}" for row in range(len(frame))])
+        specs = {name: self._schema.variables[name].spec for name in variables}
+        return build_cohort(table, specs, self._schema.cohort, split=False)
+
+    def evidence_of(self, cohort: Cohort, names: Sequence[str]) -> dict[str, Given]:
+        """Evidence of all rows of a cohort; a missing cell is an unknown one."""
+        evidence = {}
+        for name in names:
+            column, shape = cohort.columns[name], self._codecs[name].code_shape
+            code = torch.zeros(len(cohort), *shape, device=self._device)
+            known = torch.zeros(len(cohort), 1, *shape[1:], dtype=torch.bool, device=self._device)
+            for start in range(0, len(cohort), 16):
+                rows = torch.arange(start, min(start + 16, len(cohort)))
+                rows = rows[column.present[rows]]
+                if len(rows):
+                    entry = self.given(name, column.read(rows))
+                    code[rows], known[rows] = entry.code, entry.known
+            evidence[name] = Given(code, known)
+        return evidence
+
+
+def slopes(codec: AbstractCodec, values: Float[Tensor, "b"]) -> Float64[Tensor, "b"]:
+    """How many code units one unit of a number is, at each of these values: the codec's derivative.
+
+    Constant for a linear codec; 1 / (value x scale) where it takes a logarithm first.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        x = values.clone().double().requires_grad_()
+        (slope,) = torch.autograd.grad(codec.encode(x).mean.sum(), x)
+    return slope.abs().cpu()

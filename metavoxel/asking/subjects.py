@@ -1,0 +1,93 @@
+"""Whole rows drawn from p(all | what is given), in data space."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from metavoxel.asking.evidence import EvidenceReader, Known
+from metavoxel.asking.question import unknown_names
+from metavoxel.codecs.base import AbstractCodec
+from metavoxel.errors import EvidenceError, Problem
+from metavoxel.joint import JointModel
+from metavoxel.sampling.ask import Sampling, row_streams, sample_codes
+from metavoxel.sampling.evidence import Given
+from metavoxel.schema.schema import Schema
+
+TAKES_ERRORS = ("clean", "smc")
+"""Ways of conditioning that hold a value no more exactly than it is known."""
+
+
+def read_given(
+    schema: Schema,
+    reader: EvidenceReader,
+    given: Mapping[str, object],
+    masks: Mapping[str, Tensor],
+    sampling: Sampling,
+) -> dict[str, Known]:
+    """Values of what is given, or all that is wrong with it.
+
+    Raises:
+        EvidenceError: unknown variables, values or masks that do not fit, nothing left to sample, or an error (±) that
+            the way of conditioning cannot hold.
+    """
+    problems = unknown_names(schema, given, "given") + unknown_names(schema, masks, "mask")
+    problems += [Problem("mask", f"{name!r} needs a value to be partly known") for name in masks if name not in given]
+    if not problems and exactly_known(reader, given, masks) >= set(schema.variables):
+        everything = ", ".join(schema.variables)
+        what = f"every variable is given, so nothing is left to sample; leave one out: {everything}"
+        problems = [Problem("given", what)]
+    if problems:
+        raise EvidenceError(problems)
+    known = reader.known(given)
+    for name, mask in masks.items():
+        if mask.shape != known[name].value.shape:
+            shapes = f"{list(mask.shape[1:])}, and the image on the model's grid {list(known[name].value.shape[1:])}"
+            problems.append(Problem(f"mask {name}", f"its shape is {shapes}"))
+    problems += [
+        Problem(
+            f"given {name}",
+            f"an error (±) needs conditioning {' or '.join(map(repr, TAKES_ERRORS))}, not {sampling.conditioning!r}",
+        )
+        for name, (_, sd) in known.items()
+        if sd is not None and sampling.conditioning not in TAKES_ERRORS
+    ]
+    if problems:
+        raise EvidenceError(problems)
+    return known
+
+
+def exactly_known(reader: EvidenceReader, given: Mapping[str, object], masks: Mapping[str, Tensor]) -> set[str]:
+    """Variables of which nothing is left to draw."""
+    return {name for name, cell in given.items() if name not in masks and not reader.is_measured(name, cell)}
+
+
+def draw_subjects(
+    model: JointModel,
+    codecs: Mapping[str, AbstractCodec],
+    reader: EvidenceReader,
+    known: Mapping[str, Known],
+    masks: Mapping[str, Tensor],
+    n: int,
+    *,
+    seed: int,
+    sampling: Sampling,
+) -> dict[str, Tensor]:
+    """``n`` draws of all variables (n, *D). What is given exactly comes back as it is, as do a mask's known voxels."""
+    evidence: dict[str, Given] = {}
+    for name, (value, sd) in known.items():
+        mask = masks[name].bool()[None] if name in masks else None
+        entry = reader.given(name, value[None], mask, sd=sd)
+        code, cells = (part.expand(n, *part.shape[1:]) for part in (entry.code, entry.known))
+        evidence[name] = entry._replace(code=code, known=cells)
+    rng = row_streams(seed, [f"draw {index}" for index in range(n)], 0)
+    drawn = {}
+    for name, code in sample_codes(model, evidence, rng, sampling).items():
+        if name in known and known[name].sd is None and name not in masks:
+            value = known[name].value
+            drawn[name] = value.expand(n, *value.shape).clone()
+            continue
+        with torch.inference_mode():
+            data = torch.cat([codecs[name].decode(row[None]).cpu() for row in code])
+        drawn[name] = torch.where(masks[name].bool(), known[name].value, data) if name in masks else data
+    return drawn

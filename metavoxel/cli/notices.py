@@ -1,0 +1,34 @@
+"""What a user should know about the evidence in a table before believing what was made of it."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from metavoxel.asking.scores import UNUSUAL
+from metavoxel.cohort.table import Table
+from metavoxel.model import Model
+
+_WORST = 3
+
+
+def notices(model: Model, table: Table, given: Sequence[str], *, seed: int) -> Iterator[str]:
+    """Sentences about cells that a rule of the schema made missing, and about values unlike the training rows'."""
+    specs = model.schema.specs
+    cohort = model.read(table, [name for name in given if not specs[name].spatial])
+    for name, rules in cohort.blanked.items():
+        for rule, cells in rules.items():
+            shown = ", ".join(dict.fromkeys(cells[:_WORST])) + (", ..." if len(cells) > _WORST else "")
+            yield f"{name}: {len(cells)} cells are {rule}, and were taken as missing: {shown}"
+    found = model.unusual(table, given, seed=seed)
+    if not found:
+        return
+    counts = Counter(one.variable for one in found)
+    values = sum(int(column.present.sum()) for column in cohort.columns.values())
+    worst = "; ".join(
+        f"{cohort.row_keys[one.row]}: {one.variable} = {one.cell} (p = {one.probability:.1g})" for one in found[:_WORST]
+    )
+    yield (
+        f"Unlike the training rows: {len(found)} of {values} given values "
+        f"({', '.join(f'{name} {count}' for name, count in counts.most_common())}), each less likely than 1 in "
+        f"{1 / UNUSUAL:.0f} given the rest of its row ({UNUSUAL * values:.2g} would be so by chance). Worst: {worst}. "
+        "What is said of such rows is extrapolation"
+    )

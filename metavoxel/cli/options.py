@@ -1,0 +1,109 @@
+"""Options that commands share, and what they mean."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import torch
+import typer
+
+from metavoxel.errors import EvidenceError, Problem, RunError
+from metavoxel.learning.run import load
+from metavoxel.model import Model
+from metavoxel.sampling.ask import ConditioningName, SolverName
+from metavoxel.variables.base import Point
+
+CHOICES = {"solver": SolverName, "conditioning": ConditioningName, "point": Point}
+
+RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
+Seed = Annotated[int, typer.Option(help="Seed; the same seed gives the same answers.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Network evaluations a draw (50).")]
+Solver = Annotated[str | None, typer.Option(help=f"{' or '.join(get_args(SolverName))}.")]
+Eta = Annotated[float | None, typer.Option(min=0, max=1, help="Noise of ddim's own: 0 none, 1 ancestral.")]
+Conditioning = Annotated[
+    str | None, typer.Option(help=f"How evidence is held: {', '.join(get_args(ConditioningName))}.")
+]
+Particles = Annotated[int | None, typer.Option(help="Walks for each draw of --conditioning smc (64).")]
+Guidance = Annotated[
+    float | None, typer.Option(help="Exaggerate what the evidence says, at the price of calibration; 0 is off.")
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto is cuda where there is one.")]
+
+
+def chosen(**settings: Any) -> dict[str, Any]:
+    """Settings of sampling as they were given.
+
+    Raises:
+        EvidenceError: one that is not there, as the command line calls it.
+    """
+    problems = [
+        Problem(f"--{name}", f"{settings[name]!r} is not one of {', '.join(get_args(names))}")
+        for name, names in CHOICES.items()
+        if settings.get(name) is not None and settings[name] not in get_args(names)
+    ]
+    if problems:
+        raise EvidenceError(problems)
+    return settings
+
+
+def names(text: str | None) -> list[str] | None:
+    """Words between commas; None where the option was left out."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
+    """NAME=VALUE of each text.
+
+    Raises:
+        EvidenceError: a text without a sign, a name that comes twice.
+    """
+    parts = [text.partition("=") for text in texts]
+    problems = [
+        Problem(option, f"{text!r} must be NAME=VALUE") for text, part in zip(texts, parts, strict=True) if not part[1]
+    ]
+    found = [name.strip() for name, _, _ in parts]
+    problems += [
+        Problem(option, f"{name!r} is given twice") for name in sorted({n for n in found if found.count(n) > 1})
+    ]
+    if problems:
+        raise EvidenceError(problems)
+    return {name: value.strip() for name, (_, _, value) in zip(found, parts, strict=True)}
+
+
+def base_rates(texts: Sequence[str]) -> dict[str, dict[str, float]]:
+    """``sex=F:0.5,M:0.5`` of each text: probabilities by category and label.
+
+    Raises:
+        EvidenceError: what is not a number for a label, all at once.
+    """
+    found, problems = {}, []
+    for name, text in pairs("--prior", texts).items():
+        rates = {}
+        for part in text.split(","):
+            label, sign, number = part.rpartition(":")
+            try:
+                rates[label.strip()] = float(number)
+            except ValueError:
+                sign = ""
+            if not sign or not label.strip():
+                problems.append(Problem(f"--prior {name}", f"{part.strip()!r} must be LABEL:PROBABILITY, as in F:0.5"))
+        found[name] = rates
+    if problems:
+        raise EvidenceError(problems)
+    return found
+
+
+def load_on(run: Path, device: str) -> Model:
+    """The model of a run folder, on a device by its name.
+
+    Raises:
+        RunError: not a finished run, or a device that is not there.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=torch.device(device), dtype=torch.float64)
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        what = f"not a device of this machine ({str(error).splitlines()[0]}); auto finds one"
+        raise RunError(Problem(f"--device {device}", what)) from None
+    return load(run, device=device)

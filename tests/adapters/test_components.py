@@ -1,0 +1,93 @@
+"""Probabilistic principal components against the normal law that they stand for."""
+
+import pytest
+import torch
+
+from metavoxel.adapters.components import Components
+from metavoxel.rng import Rng
+
+SHAPE = (2, 3, 4)
+SIZE = 24
+ROWS = 5
+
+
+def normal(*shape):
+    return Rng.for_rows(shape[0], "components", *shape).normal(shape)
+
+
+@pytest.fixture
+def fitted():
+    codes = normal(40, *SHAPE) * torch.linspace(0.3, 3, 4) + 5
+    components = Components(6, SHAPE)
+    components.fit(codes.split(13))
+    return components, codes
+
+
+def posterior(components, x, log_snr):
+    """Scores expected of x alone, and what they make of it."""
+    said = components.measure(x, log_snr)
+    scores = torch.linalg.solve(said.precision + torch.eye(said.precision.shape[-1]), said.weighted)
+    return scores, components.expect(x, log_snr, scores)
+
+
+def test_loadings_are_directions_of_greatest_variance(fitted):
+    components, codes = fitted
+    rows = codes.flatten(1) - codes.flatten(1).mean(0)
+    values, vectors = torch.linalg.eigh(rows.T @ rows / (len(rows) - 1))
+    torch.testing.assert_close(components.loadings.square().sum(1), values.flip(0)[:6], rtol=1e-4, atol=1e-5)
+    agreement = torch.nn.functional.cosine_similarity(components.loadings, vectors.T.flip(0)[:6])
+    torch.testing.assert_close(agreement.abs(), torch.ones(6), rtol=0, atol=1e-3)
+    torch.testing.assert_close(components.residual, values.flip(0)[6:].sum() / SIZE, rtol=1e-3, atol=1e-5)
+
+
+def test_scores_of_the_training_codes_are_white(fitted):
+    components, codes = fitted
+    scores = components.scores(codes)
+    torch.testing.assert_close(scores.mean(0), torch.zeros(6), atol=1e-4, rtol=0)
+    torch.testing.assert_close(scores.T @ scores / (len(codes) - 1), torch.eye(6), atol=1e-3, rtol=0)
+    torch.testing.assert_close(components.along(torch.eye(6)).flatten(1), components.loadings)
+
+
+@pytest.mark.parametrize("cells", [False, True], ids=["rows", "cells"])
+def test_the_posterior_is_the_exact_one(fitted, cells):
+    """Against the dense normal law, cells of a row being as noisy as they like, some clean and some pure noise."""
+    components, _ = fitted
+    alpha_bar = torch.tensor([0.9, 0.5, 0.1, 0.999, 0.0], dtype=torch.float64).reshape(-1, 1, 1, 1)
+    if cells:
+        clean = torch.ones_like(alpha_bar)
+        alpha_bar = torch.cat([alpha_bar, clean, alpha_bar.flip(0)], 2).expand(-1, -1, 3, 4)
+    x = normal(ROWS, *SHAPE) + 2
+    _, belief = posterior(components, x, torch.logit(alpha_bar))
+    loadings, center = components.loadings.double(), components.center.double()
+    covariance = loadings.T @ loadings + float(components.residual) * torch.eye(SIZE)
+    for row in range(ROWS):
+        signal = alpha_bar.expand(ROWS, *SHAPE)[row].flatten().sqrt()
+        noise = 1 - signal.square()
+        gain = covariance * signal @ torch.linalg.inv(signal[:, None] * covariance * signal + torch.diag(noise))
+        exact = center + gain @ (x[row].flatten().double() - signal * center)
+        torch.testing.assert_close(belief.x0_hat[row].flatten().double(), exact, rtol=0, atol=2e-4)
+        again = signal * belief.x0_hat[row].flatten() + noise.sqrt() * belief.noise_hat[row].flatten()
+        torch.testing.assert_close(again, x[row].flatten().double(), rtol=0, atol=2e-4)
+
+
+def test_pure_noise_says_nothing(fitted):
+    components, codes = fitted
+    scores, belief = posterior(components, normal(ROWS, *SHAPE), torch.full((ROWS, 1, 1, 1), -torch.inf).double())
+    assert torch.equal(scores, torch.zeros(ROWS, 6))
+    torch.testing.assert_close(belief.x0_hat, codes.mean(0).expand(ROWS, *SHAPE), rtol=0, atol=1e-5)
+
+
+def test_a_clean_code_is_what_it_is(fitted):
+    components, codes = fitted
+    _, belief = posterior(components, codes, torch.full((len(codes), 1, 1, 1), torch.inf).double())
+    torch.testing.assert_close(belief.x0_hat, codes, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_fewer_rows_than_components(rows):
+    components = Components(8, SHAPE)
+    components.fit([normal(rows, *SHAPE)])
+    scores, belief = posterior(components, normal(ROWS, *SHAPE), torch.zeros(ROWS, 1, 1, 1).double())
+    assert torch.isfinite(scores).all() and all(torch.isfinite(part).all() for part in belief)
+    assert int(components.loadings.any(1).sum()) <= rows - 1
+    assert torch.isfinite(components.scores(normal(ROWS, *SHAPE))).all()

@@ -1,0 +1,54 @@
+"""Values with an error, read and put into code units."""
+
+import math
+
+import pytest
+import torch
+from exact_joint import agreeing_pair, exact_model
+
+from metavoxel.asking.evidence import slopes
+from metavoxel.codecs.linear import LinearSpec
+from metavoxel.errors import EvidenceError
+
+
+@pytest.fixture
+def reader(tmp_path):
+    return exact_model(agreeing_pair(), tmp_path)._reader
+
+
+@pytest.mark.parametrize("cell", ["30±2", "30 ± 2", "30+-2", "30 +/- 2", " 30±2.0 "])
+def test_an_error_is_read_however_it_is_typed(reader, cell):
+    value, sd = reader.known({"x": cell})["x"]
+    assert (float(value), sd) == (30.0, 2.0) and reader.is_measured("x", cell)
+
+
+def test_other_cells_are_exact(reader):
+    for cell, value in (("30", 30.0), (30, 30.0), ("-3e-2", -0.03), ("1e+2", 100.0), ("30±0", 30.0)):
+        known = reader.known({"x": cell})["x"]
+        assert float(known.value) == pytest.approx(value) and known.sd is None
+    assert reader.known({"x": "-3±1"})["x"].sd == 1.0
+    assert not reader.is_measured("x", 30) and not reader.is_measured("a", "a0±1")
+
+
+@pytest.mark.parametrize("cell", ["30±", "30±x", "30±-1", "30±inf", "30±nan", "30±2±3"])
+def test_errors_that_are_none(reader, cell):
+    with pytest.raises(EvidenceError):
+        reader.known({"x": cell})
+
+
+def test_only_numbers_have_errors(reader):
+    with pytest.raises(EvidenceError) as caught:
+        reader.known({"a": "a0±1", "b": "b0+-1"})
+    first, second = map(str, caught.value.problems)
+    assert first.startswith("given a=a0±1: unknown category") and first.endswith("given with an error (±): x")
+    assert second.startswith("given b=b0+-1: ")
+
+
+def test_an_error_in_code_units(reader):
+    """Linear: divided by the scale. Under a logarithm, by the value as well, which is right for small errors."""
+    linear = LinearSpec(scale="range", range=(0, 100)).build(())
+    torch.testing.assert_close(slopes(linear, torch.tensor([10.0, 90.0])), torch.tensor([0.02, 0.02]).double())
+    logarithm = LinearSpec(scale="range", range=(1, math.e**2), transform="log").build(())
+    torch.testing.assert_close(slopes(logarithm, torch.tensor([2.0, 5.0])), torch.tensor([0.5, 0.2]).double())
+    entry = reader.given("x", torch.tensor([30.0]), sd=2.0)
+    assert entry.sd == pytest.approx(2.0) and bool(entry.known.all())

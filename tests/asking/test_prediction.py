@@ -1,0 +1,150 @@
+"""A whole model's answers against exact ones: an oracle in the network's place, codes that are the values."""
+
+import math
+
+import pandas
+import pytest
+import torch
+from exact_joint import agreeing_pair, exact_model
+
+from metavoxel.errors import EvidenceError
+from metavoxel.rng import Rng
+from metavoxel.testing import MixtureOracle
+
+MIXTURE = MixtureOracle.default()
+PAIR = agreeing_pair()
+ROWS = 12
+
+
+@pytest.fixture
+def model(tmp_path):
+    return exact_model(MIXTURE, tmp_path)
+
+
+@pytest.fixture
+def pair(tmp_path):
+    return exact_model(PAIR, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def truth():
+    return MIXTURE.sample(Rng.for_rows(ROWS, "table"))
+
+
+@pytest.fixture(scope="module")
+def frame(truth):
+    columns = {name: truth[name].tolist() for name in MIXTURE.scalars}
+    columns |= {name: [f"{name[0]}{index}" for index in truth[name].tolist()] for name in MIXTURE.categories}
+    return pandas.DataFrame({"id": [f"row{row}" for row in range(ROWS)], **columns})
+
+
+def given(truth, *names):
+    return {name: truth[name].float().double() for name in names}
+
+
+def probabilities(table, name, classes):
+    return torch.from_numpy(table[[f"{name}_p[{name[0]}{index}]" for index in range(classes)]].to_numpy(float).copy())
+
+
+def test_read_outs_are_exact(model, frame, truth):
+    table = model.predict(frame, ["s1", "five"], ["s2", "binary"])
+    posterior = MIXTURE.given(given(truth, "s2", "binary"))
+    assert table["s1"].tolist() == pytest.approx(posterior.mean("s1").tolist(), abs=1e-4)
+    torch.testing.assert_close(probabilities(table, "five", 5), posterior.probabilities("five"), atol=1e-5, rtol=0)
+
+
+def test_a_prior_is_bayes_rule_and_moves_the_other_targets(model, frame, truth):
+    """The mean of another target is that given each class, mixed by what the classes now are."""
+    rates = {"b0": 0.9, "b1": 0.1}
+    table = model.predict(frame, ["s3", "binary"], ["s1", "five"], prior={"binary": rates})
+    known = given(truth, "s1", "five")
+    own = MIXTURE.given({}, rows=1).probabilities("binary")
+    weighted = MIXTURE.given(known).probabilities("binary") * torch.tensor([[0.9, 0.1]]) / own
+    expected = weighted / weighted.sum(1, keepdim=True)
+    torch.testing.assert_close(probabilities(table, "binary", 2), expected, atol=1e-4, rtol=0)
+    means = [MIXTURE.given(known | {"binary": torch.full((ROWS,), index)}).mean("s3") for index in range(2)]
+    mixed = (expected * torch.stack(means, 1)).sum(1)
+    assert table["s3"].tolist() == pytest.approx(mixed.tolist(), abs=1e-3)
+    unmoved = model.predict(frame, ["s3", "binary"], ["s1", "five"])
+    assert (table["s3"] - unmoved["s3"]).abs().max() > 0.02
+
+
+def test_a_prior_reaches_draws(pair):
+    """Targets come in the schema's order, a category with a prior first: 'b' agrees with 'a' in .9 of draws."""
+    frame = pandas.DataFrame({"id": [f"row{row}" for row in range(200)]})
+    answer = pair.answer(frame, ["x", "a", "b"], [], draws=8, steps=15, prior={"b": {"b0": 0.1, "b1": 0.9}})
+    assert answer.question.order == ["b", "x", "a"]
+    table = answer.table()
+    assert table["b_p[b1]"].to_numpy() == pytest.approx(0.9, abs=1e-5)
+    assert table["a_p[a1]"].mean() == pytest.approx(0.82, abs=5 * 0.4 / math.sqrt(1600) + 0.02)
+
+
+def test_draws_can_be_seen(pair):
+    frame = pandas.DataFrame({"id": ["one", "two"]})
+    answer = pair.answer(frame, ["a", "b"], [], draws=300, order=["b", "a"])
+    draws = answer.long_table()
+    assert list(draws.columns) == ["id", "draw", "a", "b"] and len(draws) == 600
+    assert draws["id"].tolist() == ["one"] * 300 + ["two"] * 300 and draws["draw"].tolist() == [*range(1, 301)] * 2
+    agree = (draws["a"].str[1] == draws["b"].str[1]).mean()
+    assert agree == pytest.approx(0.9, abs=5 * 0.3 / math.sqrt(600))
+    # The marginal columns know nothing of that.
+    assert answer.table()["a_p[a1]"].tolist() == pytest.approx([0.5, 0.5], abs=0.12)
+    votes = answer.table(vote=True)
+    assert set(votes["a"]) <= {"a0", "a1"}
+    with pytest.raises(EvidenceError, match="draws 0 draws nothing"):
+        pair.answer(frame, "a", []).long_table()
+
+
+def test_how_targets_hang_together_is_told(model, pair, frame):
+    assert model.answer(frame, ["s1", "five"]).question.told == "each target by itself; for their joint, ask for draws"
+    assert model.answer(frame, "s1").question.told == ""
+    none = pandas.DataFrame({"id": ["one"]})
+    drawn = pair.answer(none, ["b", "a"], [], draws=1)
+    assert drawn.question.told == "joint draws, one after another: a, b"
+    whole = pair.answer(none, ["b", "a"], [], draws=1, steps=2, order="together")
+    assert whole.question.told == "joint draws, all in one walk" and whole.question.order is None
+
+
+def test_a_measurement_with_an_error_is_a_likelihood(pair):
+    """x = .6 with an error of .4: the exact posterior of the categories, and of x itself, which is drawn too."""
+    n = 4_000
+    drawn = pair.sample(n, {"x": "0.6±0.4"}, steps=30)
+    posterior = PAIR.given({"x": torch.tensor([0.6])}, sds={"x": 0.4})
+    mean, variance = float(posterior.mean("x")), float(posterior.variance("x"))
+    assert abs(float(drawn["x"].double().mean()) - mean) < 5 * math.sqrt(variance / n) + 0.01
+    assert abs(float(drawn["x"].double().var()) / variance - 1) < 5 * math.sqrt(2 / n) + 0.03
+    for name in ("a", "b"):
+        chance = float(posterior.probabilities(name)[0, 1])
+        found = float(drawn[name].double().mean())
+        assert abs(found - chance) < 5 * math.sqrt(chance * (1 - chance) / n) + 0.01
+    both = float(posterior.probabilities("a", "b")[0, 1, 1])
+    assert abs(float((drawn["a"] * drawn["b"]).double().mean()) - both) < 0.06
+    # The measurement alone, and the exact value, are other answers.
+    assert abs(mean - 0.6) > 0.01 and variance < 0.16
+    assert pair.sample(2, {"x": "0.6 +- 0"}, steps=2)["x"].tolist() == pytest.approx([0.6, 0.6])
+
+
+def test_log_likelihoods_are_in_the_variables_unit(tmp_path, truth, frame):
+    """A code of 1 is 5 units: a density per unit is a fifth, log 5 less; a category has no unit."""
+    wide = {"type": "continuous", "codec": {"type": "linear", "scale": "range", "range": [0, 10]}}
+    model = exact_model(MIXTURE, tmp_path, s1=wide)
+    shown = frame.assign(s1=5 + 5 * frame["s1"])
+    found = model.log_likelihood(shown, ["s1", "binary"], evaluations=64)
+    assert list(found.columns) == ["id", "logp[s1]", "logp[binary]"]
+    for name, shift in (("s1", math.log(5)), ("binary", 0.0)):
+        others = given(truth, *(other for other in MIXTURE.names if other != name))
+        exact = MIXTURE.given(others).log_prob({name: truth[name]}) - shift
+        assert found[f"logp[{name}]"].tolist() == pytest.approx(exact.tolist(), abs=0.8 if shift else 1e-3)
+        assert found[f"logp[{name}]"].mean() == pytest.approx(float(exact.mean()), abs=0.2)
+    alone = model.log_likelihood(shown.assign(binary=""), ["binary", "s1"], ["s1"], evaluations=2)
+    assert (alone["logp[binary]"] == "").all() and (alone["logp[s1]"] != "").all()
+
+
+def test_a_mislabelled_row_stands_out(model, frame, truth):
+    wrong = frame.copy()
+    wrong.loc[3, "s2"] = -float(truth["s2"][3]) * 3 - 4
+    found = model.log_likelihood(wrong, ["s2"], evaluations=16)["logp[s2]"]
+    assert found.astype(float).idxmin() == 3
+    (worst, *_) = model.unusual(wrong, MIXTURE.names)
+    assert (worst.row, worst.variable) == (3, "s2") and worst.probability < 1e-6
+    assert len(model.unusual(frame, MIXTURE.names)) <= 1

@@ -1,0 +1,157 @@
+"""Guidance: what one call gives, from beliefs that are known exactly, and where it leads."""
+
+from functools import partial
+from typing import ClassVar
+
+import pytest
+import torch
+
+from metavoxel.errors import EvidenceError
+from metavoxel.kernels.d3pm import UniformD3PMKernel
+from metavoxel.kernels.gaussian import GaussianKernel
+from metavoxel.rng import Rng
+from metavoxel.sampling.conditioning import Clean
+from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.guidance import guide, guided
+from metavoxel.sampling.path import Question, denoising_path
+from metavoxel.sampling.solvers import DDIM, DPMSolver2M
+from metavoxel.sampling.times import log_snr_grid, uniform_grid
+from metavoxel.testing import MixtureOracle
+
+RHO, GIVEN = 0.9, 1.5
+TRIO = MixtureOracle(
+    weights=[0.5, 0.5],
+    scalars=("x", "y"),
+    means=torch.zeros(2, 2),
+    covariances=torch.tensor([[1.0, RHO], [RHO, 1.0]], dtype=torch.float64).expand(2, 2, 2),
+    categories={"k": torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]]), "l": torch.tensor([[0.9, 0.1], [0.2, 0.8]])},
+)
+KERNELS = {"x": GaussianKernel(), "y": GaussianKernel(), "k": UniformD3PMKernel(), "l": UniformD3PMKernel()}
+SHAPES = {"x": (1,), "y": (1,), "k": (3,), "l": (2,)}
+LIKE = torch.zeros((), dtype=torch.float64)
+
+
+def exact(states, times, observed):
+    return TRIO.denoiser(KERNELS)(states, times)
+
+
+def question(values, rows=500, marginal=()):
+    codes = TRIO.codes({name: torch.tensor([value]).expand(rows) for name, value in values.items()})
+    given = {name: Given(code, torch.ones(rows, 1, dtype=torch.bool)) for name, code in codes.items()}
+    return Question(KERNELS, SHAPES, given, marginal, LIKE, Rng.for_rows(rows, "guided"))
+
+
+def draw(asked, weight, steps=25):
+    path = denoising_path(
+        guided(exact, asked, weight),
+        asked,
+        log_snr_grid(steps, KERNELS["x"]),
+        solver=DPMSolver2M(),
+        conditioning=Clean(),
+    )
+    *_, last = path
+    return last
+
+
+def states_at(t, rows=500):
+    states = {name: Rng.for_rows(rows, "state", name).normal((rows, 1), dtype=torch.float64) for name in ("x", "y")}
+    for name in ("k", "l"):
+        states[name] = KERNELS[name].prior((rows, *SHAPES[name]), rng=Rng.for_rows(rows, "state", name), like=LIKE)
+    return states, {name: torch.full((rows,), t, dtype=torch.float64) for name in states}
+
+
+@pytest.mark.parametrize("weight", [-1.0, -0.3, 0.5, 3.0])
+def test_one_call_in_closed_form(weight):
+    """x beside y = 1.5: the posterior of a normal with mean 1.35 and variance .19, away from that of a standard one."""
+    asked, (states, times) = question({"y": GIVEN}), states_at(0.4)
+    states["y"], times["y"] = asked.given["y"].code, torch.zeros(500, dtype=torch.float64)
+    observed = {name: torch.full((500, 1), name == "y") for name in states}
+    alpha_bar = torch.sigmoid(KERNELS["x"].log_snr(times["x"]))[:, None]
+    signal, mean, variance = alpha_bar.sqrt(), RHO * GIVEN, 1 - RHO**2
+    gain = signal * variance / (alpha_bar * variance + 1 - alpha_bar)
+    conditional = mean + gain * (states["x"] - signal * mean)
+    expected = conditional + weight * (conditional - signal * states["x"])
+    torch.testing.assert_close(guided(exact, asked, weight)(states, times, observed)["x"], expected)
+
+
+def test_probabilities_move_in_their_logarithms():
+    conditional, marginal = torch.tensor([[0.5, 0.3, 0.2]]), torch.tensor([[0.2, 0.3, 0.5]])
+    for weight in (-1.0, -0.5, 1.0, 2.0):
+        weighted = conditional * (conditional / marginal) ** weight
+        torch.testing.assert_close(
+            guide(KERNELS["k"], conditional, marginal, weight), weighted / weighted.sum(1, keepdim=True)
+        )
+    sure = guide(KERNELS["k"], torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[0.0, 0.5, 0.5]]), 3.0)
+    torch.testing.assert_close(sure, torch.tensor([[1.0, 0.0, 0.0]]))
+    both_never = guide(KERNELS["k"], torch.tensor([[0.6, 0.4, 0.0]]), torch.tensor([[0.5, 0.5, 0.0]]), 1.0)
+    assert both_never.isfinite().all() and both_never[0, 2] < 1e-6
+
+
+def test_no_weight_is_no_guidance():
+    assert guided(exact, question({"y": GIVEN}), 0.0) is exact
+
+
+def test_minus_one_is_the_marginal():
+    """The walk of a question with the same random numbers and without the evidence."""
+    away = draw(question({"y": GIVEN, "l": 1}, rows=100), -1.0)
+    without = draw(question({}, rows=100, marginal=("y", "l")), 0.0)
+    torch.testing.assert_close(away["x"], without["x"])
+    torch.testing.assert_close(away["k"], without["k"])
+
+
+def test_contrast_grows_with_the_weight():
+    """Further out than the truth, and narrower: that is why it is off by default."""
+    drawn = [draw(question({"y": GIVEN, "l": 1}), weight) for weight in (-1.0, -0.5, 0.0, 1.0, 3.0)]
+    means = torch.stack([one["x"].mean() for one in drawn])
+    likeliest = torch.stack([one["k"][:, 2].mean() for one in drawn])
+    assert (means.diff() > 0.05).all() and (likeliest[[0, 2, 4]].diff() > 0.05).all()
+    assert drawn[4]["x"].var() < drawn[2]["x"].var() / 2
+    assert all(torch.equal(one["y"], torch.full_like(one["y"], GIVEN)) for one in drawn)
+
+
+def test_one_doubled_call():
+    """In its second half what is known is at t = 1, unobserved, in one state of the prior all along."""
+    asked, seen = question({"y": GIVEN}, rows=4), []
+
+    def watch(states, times, observed):
+        seen.append((states, times, observed))
+        return exact(states, times, observed)
+
+    path = denoising_path(guided(watch, asked, 2.0), asked, uniform_grid(3), solver=DDIM(), conditioning=Clean())
+    assert len(list(path)) == len(seen) == 3
+    for step, (states, times, observed) in enumerate(seen):
+        assert all(len(state) == 8 for state in states.values())
+        assert torch.equal(states["x"][:4], states["x"][4:])
+        assert times["y"].tolist() == [0] * 4 + [1] * 4 and times["x"].tolist() == pytest.approx([1 - step / 3] * 8)
+        assert observed["y"][:, 0].tolist() == [True] * 4 + [False] * 4
+        assert (states["y"][:4] == GIVEN).all() and not (states["y"][4:] == GIVEN).any()
+        assert torch.equal(states["y"], seen[0][0]["y"])
+
+
+def test_rows_without_the_evidence_are_left_alone():
+    """And an answer does not depend on its company."""
+    asked = question({"y": GIVEN}, rows=6)
+    known = torch.tensor([[True], [False]]).repeat(3, 1)
+    asked = asked._replace(given={"y": asked.given["y"]._replace(known=known)})
+    together, plain = draw(asked, 2.0, steps=5)["x"], draw(asked, 0.0, steps=5)["x"]
+    torch.testing.assert_close(together[1::2], plain[1::2])
+    assert not torch.isclose(together[::2], plain[::2]).any()
+    alone = asked._replace(given={"y": Given(asked.given["y"].code[:2], known[:2])}, rng=asked.rng[:2])
+    torch.testing.assert_close(draw(alone, 2.0, steps=5)["x"], together[:2])
+
+
+def test_what_it_does_not_suit_is_told_at_once():
+    class Phases(UniformD3PMKernel):
+        support: ClassVar[str] = "phase"
+
+    known = torch.ones(2, 1, 2, 2, dtype=torch.bool)
+    known[1, :, 0] = False
+    asked = Question(
+        {"scan": GaussianKernel(), "phase": Phases()}, {"scan": (1, 2, 2), "phase": (4,)},
+        {"scan": Given(torch.zeros(2, 1, 2, 2), known)}, (), LIKE, Rng.for_rows(2, "refused"),
+    )  # fmt: skip
+    refused = partial(guided, exact, asked)
+    with pytest.raises(EvidenceError) as caught:
+        refused(1.0)
+    assert [problem.where for problem in caught.value.problems] == ["given scan", "phase"]
+    assert refused(0.0) is exact

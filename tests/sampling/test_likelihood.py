@@ -1,0 +1,106 @@
+"""The bound of log p against exact densities: never above, and as near as it says."""
+
+import math
+
+import pytest
+import torch
+from exact_joint import ExactJoint
+
+from metavoxel.kernels.gaussian import GaussianKernel
+from metavoxel.rng import Rng
+from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.likelihood import FINEST, code_bound, has_likelihood, log_likelihood
+from metavoxel.sampling.path import Question
+from metavoxel.testing import MixtureOracle
+
+MIXTURE = MixtureOracle.default()
+Z = 5.0
+
+
+def evidence(values, names):
+    codes = MIXTURE.codes({name: values[name] for name in names})
+    return {name: Given(code.float(), torch.ones(len(code), 1, dtype=torch.bool)) for name, code in codes.items()}
+
+
+def judged(name, given, rows=150, evaluations=48):
+    """The model's log-likelihood of true rows, and the exact one."""
+    truth = MIXTURE.sample(Rng.for_rows(rows, "likelihood", name))
+    code = MIXTURE.codes({name: truth[name]})[name].float()
+    rng = Rng.for_rows(rows, "bound")
+    found = log_likelihood(ExactJoint(MIXTURE), evidence(truth, given), name, code, rng, evaluations=evaluations)
+    exact = MIXTURE.given({other: truth[other] for other in given}, rows=rows).log_prob({name: truth[name]})
+    return found, exact
+
+
+@pytest.mark.parametrize(
+    ("name", "given"), [("s1", ("s2", "s3", "s4", "binary", "five")), ("s4", ("binary",)), ("s2", ())]
+)
+def test_a_scalars_bound_is_below_and_tight(name, given):
+    found, exact = judged(name, given)
+    gap = exact - found
+    error = float(gap.std()) / math.sqrt(len(gap))
+    assert error < 0.03, "the estimate of one row has an error of a quarter of a nat or so"
+    assert -Z * error < float(gap.mean()) < 0.01 + Z * error
+    # Rows keep their order, which is what outliers are found by.
+    assert torch.corrcoef(torch.stack([found, exact]))[0, 1] > 0.9
+
+
+def test_what_is_finer_than_the_least_noise_is_lost():
+    """A normal of spread s: the bound is below by log(1 + noise / s^2) / 2 on average, the stated resolution."""
+    rows, spread, kernels = 300, 0.02, {"x": GaussianKernel()}
+    truth = Rng.for_rows(rows, "narrow").normal((rows, 1), dtype=torch.float64) * spread
+
+    def denoiser(states, times, observed):
+        log_snr = kernels["x"].log_snr(times["x"])[:, None]
+        signal, noise = torch.sigmoid(log_snr).sqrt(), torch.sigmoid(-log_snr)
+        return {"x": states["x"] * signal * spread**2 / (signal**2 * spread**2 + noise)}
+
+    like = torch.zeros((), dtype=torch.float64)
+    question = Question(kernels, {"x": (1,)}, {}, (), like, Rng.for_rows(rows, "narrow bound"))
+    found = code_bound(denoiser, question, "x", truth, evaluations=64)
+    exact = -0.5 * (truth[:, 0] / spread) ** 2 - math.log(spread) - 0.5 * math.log(2 * math.pi)
+    expected = 0.5 * math.log1p(math.exp(-FINEST) / spread**2)
+    gap = exact - found
+    assert abs(float(gap.mean()) - expected) < Z * float(gap.std()) / math.sqrt(rows)
+    assert expected > 0.3
+
+
+def test_cells_of_a_grid_add_up():
+    """Independent standard normal cells: each adds its own density, whatever the schedule's end."""
+    rows, kernels = 40, {"scan": GaussianKernel(schedule={"type": "scaled_linear"}, prediction="v")}
+    truth = Rng.for_rows(rows, "scan").normal((rows, 2, 3, 4))
+
+    def denoiser(states, times, observed):
+        signal = torch.sigmoid(kernels["scan"].log_snr(times["scan"])).sqrt().reshape(-1, 1, 1, 1)
+        return {"scan": (signal * states["scan"]).float()}
+
+    question = Question(kernels, {"scan": (2, 3, 4)}, {}, (), torch.zeros(()), Rng.for_rows(rows, "scan bound"))
+    found = code_bound(denoiser, question, "scan", truth, evaluations=32) / 24
+    exact = (-0.5 * truth.double().square() - 0.5 * math.log(2 * math.pi)).flatten(1).mean(1)
+    assert ((exact - found).abs() < 0.15).all()
+    assert abs(float((exact - found).mean())) < 0.01 + Z * float((exact - found).std()) / math.sqrt(rows)
+
+
+@pytest.mark.parametrize("name", ["binary", "five"])
+def test_a_categorys_probability_is_exact(name):
+    given = ("s1", "s3", "five" if name == "binary" else "binary")
+    found, exact = judged(name, given, evaluations=1)
+    torch.testing.assert_close(found, exact, atol=1e-4, rtol=1e-4)
+
+
+def test_a_row_is_judged_alone():
+    rows = 6
+    truth = MIXTURE.sample(Rng.for_rows(rows, "alone"))
+    code, keys = MIXTURE.codes({"s1": truth["s1"]})["s1"].float(), Rng.for_rows(rows, "alone bound")
+    model, given = ExactJoint(MIXTURE), evidence(truth, ("s2", "five"))
+    whole = log_likelihood(model, given, "s1", code, keys, evaluations=4)
+    rows = torch.tensor([4, 1])
+    part = {name: Given(entry.code[rows], entry.known[rows]) for name, entry in given.items()}
+    torch.testing.assert_close(log_likelihood(model, part, "s1", code[rows], keys[rows], evaluations=4), whole[rows])
+    other = log_likelihood(model, given, "s1", code, Rng.for_rows(6, "others"), evaluations=4)
+    assert not torch.allclose(other, whole)
+
+
+def test_no_rows():
+    found = log_likelihood(ExactJoint(MIXTURE), {}, "s1", torch.zeros(0, 1), Rng.of([]), evaluations=2)
+    assert found.shape == (0,) and has_likelihood(GaussianKernel())

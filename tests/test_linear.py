@@ -1,0 +1,121 @@
+"""The joint normal law, alone and as what an untrained model answers with."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from metavoxel.adapters.base import Information
+from metavoxel.learning.run import build_codecs, build_joint
+from metavoxel.linear import LinearJoint
+from metavoxel.rng import Rng
+from metavoxel.sampling.ask import posterior_means, row_streams
+from metavoxel.sampling.evidence import Given
+from metavoxel.schema import parse_schema
+
+SIZES = {"image": 2, "age": 1, "sex": 1}
+COVARIANCE = torch.tensor([[1.0, 0.0, 0.8, 0.1], [0.0, 1.0, -0.3, 0.5], [0.8, -0.3, 1.0, 0.2], [0.1, 0.5, 0.2, 1.0]])
+ROWS = 20_000
+CERTAIN = 1e5
+
+
+def drawn(rows=ROWS):
+    return Rng.for_rows(rows, "linear").normal((rows, 4)) @ torch.linalg.cholesky(COVARIANCE).T
+
+
+def parts(matrix):
+    return dict(zip(SIZES, matrix.split(list(SIZES.values()), 1), strict=True))
+
+
+def everyone(rows=ROWS):
+    return {name: torch.ones(rows, dtype=torch.bool) for name in SIZES}
+
+
+def said(features, certainty):
+    """Every feature measured with noise of variance 1 / certainty."""
+    precision = torch.diag_embed(torch.full_like(features, certainty))
+    return Information(precision, certainty * features)
+
+
+def nothing(size):
+    return Information(torch.zeros(1, size, size), torch.zeros(1, size))
+
+
+def test_a_fit_finds_the_correlations():
+    law = LinearJoint(SIZES)
+    law.fit(parts(drawn()), everyone())
+    torch.testing.assert_close(torch.linalg.inv(law.precision), COVARIANCE, rtol=0, atol=0.03)
+
+
+def test_expectations_are_regressions():
+    law = LinearJoint(SIZES)
+    law.fit(parts(drawn()), everyone())
+    image = torch.tensor([[1.2, -0.7]])
+    expected = law({"image": said(image, CERTAIN), "age": nothing(1), "sex": nothing(1)})
+    torch.testing.assert_close(expected["image"], image, rtol=0, atol=1e-3)
+    for name, row in (("age", 2), ("sex", 3)):
+        exact = COVARIANCE[row, :2] @ torch.linalg.solve(COVARIANCE[:2, :2], image[0])
+        torch.testing.assert_close(expected[name][0, 0], exact, rtol=0, atol=0.03)
+    noisy = law({"image": nothing(2), "age": said(torch.ones(1, 1), 1.0), "sex": nothing(1)})
+    torch.testing.assert_close(noisy["age"], torch.full((1, 1), 0.5), rtol=0, atol=1e-3)
+    torch.testing.assert_close(noisy["image"], torch.tensor([[0.4, -0.15]]), rtol=0, atol=0.03)
+
+
+def test_a_fit_takes_rows_with_missing_cells():
+    features = parts(drawn())
+    present = {name: Rng.for_rows(ROWS, name, "present").uniform((ROWS,)) < 0.6 for name in SIZES}
+    features = {name: torch.where(present[name][:, None], x, torch.nan) for name, x in features.items()}
+    law = LinearJoint(SIZES)
+    law.fit(features, present)
+    torch.testing.assert_close(torch.linalg.inv(law.precision), COVARIANCE, rtol=0, atol=0.06)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 3])
+def test_few_rows_make_a_cautious_law(rows):
+    law = LinearJoint(SIZES)
+    law.fit(parts(drawn(rows)), everyone(rows))
+    assert torch.isfinite(law.precision).all()
+    assert (torch.linalg.eigvalsh(law.precision) > 0).all()
+
+
+RAW = {
+    "cohort": {"table": "people.csv"},
+    "variables": {
+        "scan": {"type": "image", "codec": "identity", "shape": [4, 6], "adapter": {"type": "grid_summary", "components": 3}},
+        "age": {"type": "continuous"},
+        "site": {"type": "categorical", "categories": ["a", "b"]},
+    },
+    "backbone": {"type": "unet", "channels": [8, 16], "head_channels": 8, "token_width": 32},
+}  # fmt: skip
+
+
+def test_an_untrained_model_answers_with_the_law():
+    """The age of an image, the image of an age, and the site of both, before any step of training."""
+    rows, rng = 4000, Rng.for_rows(4000, "cohort")
+    hidden = rng.fork("hidden").normal((rows, 1))
+    age = 0.8 * hidden + 0.6 * rng.fork("age").normal((rows, 1))
+    pattern = torch.linspace(-1, 1, 24).reshape(1, 1, 4, 6)
+    scan = hidden[..., None, None] * pattern + 0.05 * rng.fork("scan").normal((rows, 1, 4, 6))
+    site = torch.nn.functional.one_hot((hidden[:, 0] > 0).long(), 2).float()
+    torch.manual_seed(0)
+    schema = parse_schema(RAW, folder=Path())
+    joint = build_joint(schema, build_codecs(schema)).eval()
+    codes = {"scan": scan, "age": age, "site": site}
+    joint.fit(codes, {name: torch.ones(rows, dtype=torch.bool) for name in codes})
+    # What moves an image along its components begins small, not at nothing.
+    torch.nn.init.zeros_(joint.adapter("scan").shift[1].weight)
+
+    def asked(**given):
+        known = {
+            name: Given(code, torch.ones(len(code), 1, *code.shape[2:], dtype=torch.bool)) for name, code in given.items()
+        }
+        count = len(next(iter(given.values())))
+        return posterior_means(joint, known, row_streams(0, [str(row) for row in range(count)], 0), evaluations=1)
+
+    few = slice(0, 200)
+    of_scan = asked(scan=scan[few])
+    torch.testing.assert_close(of_scan["age"], 0.8 * hidden[few], rtol=0, atol=0.08)
+    assert ((of_scan["site"][:, 1] > 0.5) == (hidden[few, 0] > 0)).double().mean() > 0.95
+    ages = torch.tensor([[-1.5], [0.0], [1.5]])
+    image = asked(age=ages)["scan"]
+    torch.testing.assert_close(image, 0.8 * ages[..., None, None] * pattern, rtol=0, atol=0.06)
