@@ -24,11 +24,14 @@ def simple(table: pandas.DataFrame, classes: Classes) -> pandas.DataFrame:
 
 
 def iterative(table: pandas.DataFrame, classes: Classes, seed: int) -> pandas.DataFrame:
-    """scikit-learn's IterativeImputer as it comes (Bayesian ridge regression), categories as one-hot columns."""
+    """scikit-learn's IterativeImputer as it comes (Bayesian ridge regression), categories as one-hot columns.
+
+    The last class has no column: with all of them each is what the others leave of 1, and none moves from its start.
+    """
     columns = []
     for name in table:
         if name in classes:
-            one_hot = np.eye(classes[name])[table[name].fillna(0).astype(int)]
+            one_hot = np.eye(classes[name])[table[name].fillna(0).astype(int)][:, :-1]
             columns.append(np.where(table[name].isna().to_numpy()[:, None], np.nan, one_hot))
         else:
             columns.append(table[[name]].to_numpy())
@@ -38,7 +41,8 @@ def iterative(table: pandas.DataFrame, classes: Classes, seed: int) -> pandas.Da
     filled, start = {}, 0
     for name, column in zip(table, columns, strict=True):
         part = wide[:, start : start + column.shape[1]]
-        filled[name] = part.argmax(1) if name in classes else part[:, 0]
+        whole = np.column_stack([part, 1 - part.sum(1)]) if name in classes else part
+        filled[name] = whole.argmax(1) if name in classes else part[:, 0]
         start += column.shape[1]
     return pandas.DataFrame(filled).astype(float)
 

@@ -103,7 +103,7 @@ def plot(results: Mapping[str, Rows], path: Path) -> None:
     title = "analytic joint: error of the mean of s1"
     bars(axes[1], dict.fromkeys(mechanisms, trainings), ("s1 given nothing",), title)
     axes[1].axhline(0.02, color="black", linewidth=0.7, linestyle=":")
-    title = "IXI, 20 % of cells removed: normalised RMSE of numbers"
+    title = "IXI: removed numbers, normalised RMSE"
     bars(axes[2], {"IXI": [part.partition(", ")[2] for part in REAL]}, ("imputation", "numbers"), title)
     figure.savefig(path, dpi=110)
 

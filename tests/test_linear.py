@@ -107,7 +107,8 @@ def test_an_untrained_model_answers_with_the_law():
 
     def asked(**given):
         known = {
-            name: Given(code, torch.ones(len(code), 1, *code.shape[2:], dtype=torch.bool)) for name, code in given.items()
+            name: Given(code, torch.ones(len(code), 1, *code.shape[2:], dtype=torch.bool))
+            for name, code in given.items()
         }
         count = len(next(iter(given.values())))
         return posterior_means(joint, known, row_streams(0, [str(row) for row in range(count)], 0), evaluations=1)

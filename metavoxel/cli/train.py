@@ -13,6 +13,7 @@ from rich.progress import Progress as Bars
 from metavoxel.learning.progress import Progress
 from metavoxel.learning.run import RunFolder
 from metavoxel.learning.training import training
+from metavoxel.learning.weights import missing_lines
 from metavoxel.schema import load_schema
 
 
@@ -34,6 +35,8 @@ def train(
         )
     )
     record = RunFolder(folder).read_record()
+    for line in missing_lines(record.get("missing", {})):
+        Console().print(line, soft_wrap=True, markup=False)
     Console().print(
         f"Trained: {folder} (best step {record['best_step']:.0f}; error relative to the training mean "
         f"{record['best_score']:.3f}). Ask it: metavoxel predict {folder} TABLE --target VARIABLE",

@@ -24,6 +24,7 @@ from metavoxel.learning.metrics import MetricsWriter
 from metavoxel.learning.precision import resolve_precision
 from metavoxel.learning.progress import Progress
 from metavoxel.learning.run import RunFolder, build_codecs, build_joint, versions
+from metavoxel.learning.weights import check_missing_weights
 from metavoxel.registry import Registry, load_registry
 from metavoxel.schema import Schema
 
@@ -60,6 +61,7 @@ def training(
     cohort = read_cohort(
         schema.specs, schema.cohort, folder=schema.folder, multiples=schema.multiples(), cache=folder.cache
     )
+    check_missing_weights(schema, cohort)
     dropped = 0
     if schema.diffusion.times == "shared":
         cohort, dropped = _without_incomplete(cohort)

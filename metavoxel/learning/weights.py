@@ -50,8 +50,7 @@ LOWEST_PROBABILITY = 0.01
 NOT_AT_RANDOM_AUC = 0.6
 FEWEST_CELLS = 10
 """Present, and missing, cells that a model of missingness is fitted from; with fewer the marginal share is used."""
-_FOLDS = 5
-_KNOTS = 5
+_FOLDS, _KNOTS = 5, 5
 _QUESTIONS = 8192
 """Questions that the bounds are measured on, spread evenly over the training rows."""
 
@@ -112,13 +111,9 @@ def question_probability(
     noisy: Bool[Tensor, "b v"],
     law: Float64[Tensor, "n n n"],
 ) -> Float64[Tensor, "b v"]:
-    """Probability that a row is asked for each variable, from these clean ones and beside these noisy ones.
+    """Probability that a row is asked for each variable from these clean ones, beside these noisy ones.
 
-    Args:
-        presence: probability that each variable is present in the row, independently.
-        clean: which are evidence.
-        noisy: which have a time between 0 and 1.
-        law: of :func:`question_law`.
+    ``presence`` is the probability that each variable is present, independently; ``law`` is :func:`question_law`'s.
     """
     rows, variables = presence.shape
     informs = clean | noisy
@@ -160,9 +155,10 @@ class MissingWeights:
         Args:
             names: all variables.
             given: the always-observed variables that ``presence`` depends on.
-            presence: of each row of the cohort, the probability that each variable is present.
+            presence: of each row of the cohort, the probability that each variable is present; that of training rows
+                alone is used.
             present: which are.
-            rows: training rows; ``presence`` of others is not used.
+            rows: training rows.
             seed: of the questions that the bounds are measured on.
         """
         self.names, self._presence = tuple(names), presence.clamp_min(LOWEST_PROBABILITY)
@@ -194,8 +190,8 @@ class MissingWeights:
     def of(self, rows: Int64[Tensor, "b"], times: Mapping[str, AnyTime]) -> dict[str, Float64[Tensor, "b"]]:
         """Weights of each variable's loss in these rows of the cohort, at these times.
 
-        A variable is clean where its time is 0 everywhere, and noisy where some of it is before 1: an image that is
-        partly given counts as noisy.
+        A variable is clean where all of it is at time 0, and else noisy where some of it is before 1 (a partly given
+        image).
         """
         flat = [times[name].flatten(1) if times[name].ndim > 1 else times[name][:, None] for name in self.names]
         clean = torch.stack([(t == 0).all(1) for t in flat], 1)
@@ -208,7 +204,7 @@ def missing_weights(schema: Schema, cohort: Cohort, banks: Mapping[str, CodeBank
     """Weights as ``training.missing_weights`` asks for; None where it does not.
 
     Raises:
-        SchemaError: it names variables that cannot be used; see :func:`check_missing_weights`.
+        SchemaError: see :func:`check_missing_weights`.
     """
     given = schema.training.missing_weights
     if not given:
@@ -230,9 +226,9 @@ def missing_report(
 ) -> dict[str, dict[str, float]]:
     """How the training rows miss cells, by variable; nothing of those that miss none and are not weighted.
 
-    ``missing`` is the share of rows; ``auc``, how well the scalars that are always present tell which (by a logistic
-    regression with splines, on rows that it was not fitted on; .5 is not at all), with ``auc_sd``, its standard error
-    if they told nothing. With weights also ``effective_share``, ``largest_weight`` and ``clipped_at``.
+    ``missing`` is the share of rows; ``auc``, how well the scalars that are always present tell which, on rows that the
+    regression was not fitted on (.5 is not at all; ``auc_sd`` is its standard error if so). With weights also
+    ``effective_share``, ``largest_weight`` and ``clipped_at``.
     """
     rows = cohort.parts["train"]
     scalar = [name for name, spec in cohort.variables.items() if not spec.spatial]

@@ -29,9 +29,9 @@ class AbstractConditioning(ABC):
     def enter(self, kernel: AbstractKernel, state: Code, held: Held, t: Float64[Tensor, ""], rng: Rng) -> Entered:
         """The state at time t with the known cells put in."""
 
-    def walked(self, held: Held, t: Float64[Tensor, ""]) -> Time:
-        """Times of those cells of a variable that are sampled, when the walk is at t."""
-        return t.expand(len(held.state))
+    def moved(self, state: Code, entered: Code) -> Code:
+        """From which the next state is made: what went in, or the state as the walk left it."""
+        return entered
 
     def moves(self, grid: Float64[Tensor, "n"]) -> Iterator[tuple[int, int]]:
         """Pairs of places on the grid to go between: forward on the grid is denoising, backward is noising again."""
@@ -41,19 +41,29 @@ class AbstractConditioning(ABC):
 class Clean(AbstractConditioning):
     """Known cells at their own t = 0: exact, for models trained with a time for each variable. Final.
 
-    A value with noise is held at the time that is as uncertain as it is. When the walk has come down to that time, the
-    variable goes on with the others, and ends as a draw of what was measured.
+    A value with noise is not held, but is a second look at its variable, which is walked with the rest: the state x_t
+    and the value y have independent noise, so together they are worth one state of more signal,
+
+        x_u = sqrt(alpha_bar_u) (SNR_t x_t / sqrt(alpha_bar_t) + y / sd^2) / SNR_u,    SNR_u = SNR_t + 1 / sd^2
+
+    and the network is asked about that, at its time u.
     """
 
     def enter(self, kernel: AbstractKernel, state: Code, held: Held, t: Float64[Tensor, ""], rng: Rng) -> Entered:
-        entered = torch.where(held.at(t), held.state, state)
-        time = times_of_cells(held.known, torch.minimum(held.time, t), t)
-        return Entered(entered, time, held.known if held.exact else torch.zeros_like(held.known))
-
-    def walked(self, held: Held, t: Float64[Tensor, ""]) -> Time:
         if held.exact:
-            return t.expand(len(held.state))
-        return times_of_cells(held.known, torch.minimum(held.time, t), t)
+            entered = torch.where(held.known, held.value, state)
+            return Entered(entered, times_of_cells(held.known, held.time, t), held.known)
+        now = kernel.log_snr(t)
+        both = torch.logaddexp(now, held.log_snr)
+        share, signal = torch.sigmoid(now - held.log_snr), torch.sqrt(torch.sigmoid(both))
+        of_state = torch.where(torch.isneginf(now), 0.0, signal * share * torch.rsqrt(torch.sigmoid(now)))
+        of_value = signal * (1 - share)
+        together = of_state.to(state) * state + of_value.to(state) * held.value
+        times = times_of_cells(held.known, kernel.time_of(both), t)
+        return Entered(torch.where(held.known, together, state), times, torch.zeros_like(held.known))
+
+    def moved(self, state: Code, entered: Code) -> Code:
+        return state
 
 
 class Replace(AbstractConditioning):

@@ -20,25 +20,35 @@ def times_of_cells(known: Mask, time: Float64[Tensor, "..."], other: float | Flo
 
 
 class Held(NamedTuple):
-    """States of the walk that say of a variable just what is known of it.
+    """What is known of a variable, as the walk sees it.
 
     Attributes:
-        state: in known cells.
+        value: in known cells.
         known: which cells are.
-        time: that the state is of: 0 for an exact value, and later the noisier it is.
+        log_snr: log(1 / variance) of the value's noise, infinity for an exact one.
+        time: at which a state has this log(signal / noise): 0 for an exact value, and later the noisier it is.
     """
 
-    state: Code
+    value: Code
     known: Mask
+    log_snr: Float64[Tensor, ""]
     time: Float64[Tensor, ""]
 
     @property
     def exact(self) -> bool:
-        """Whether the state is the value itself."""
+        """Whether the value has no noise."""
         return bool(self.time == 0)
 
+    @property
+    def state(self) -> Code:
+        """The value as a state of ``time``: itself, or if it has noise sqrt(alpha_bar) of it.
+
+        It is not noised as well, which would count its noise twice.
+        """
+        return torch.sqrt(torch.sigmoid(self.log_snr)).to(self.value) * self.value
+
     def at(self, t: Float64[Tensor, ""]) -> Mask:
-        """Cells that are held when the walk is at t: those of a noisy value down to their time, and then no more."""
+        """Cells that a walk with one time for all holds at t: those of a noisy value down to its time, and no more."""
         return self.known if t >= self.time else torch.zeros_like(self.known)
 
 
@@ -54,13 +64,6 @@ class Given(NamedTuple):
     sd: float | None = None
 
     def held(self, kernel: AbstractKernel) -> Held:
-        """The value as a state: itself at t = 0; if it has noise, sqrt(alpha_bar) y of the time as uncertain as that.
-
-        That is where (1 - alpha_bar) / alpha_bar = sd squared. The value is not noised as well, which would count its
-        noise twice.
-        """
-        if not self.sd:
-            return Held(self.code, self.known, torch.zeros((), dtype=torch.float64))
-        log_snr = torch.tensor(-2 * math.log(self.sd), dtype=torch.float64)
-        signal = torch.sqrt(torch.sigmoid(log_snr)).to(self.code)
-        return Held(signal * self.code, self.known, kernel.time_of(log_snr))
+        """The value beside the states of a kernel: noise of variance sd squared is that where SNR = 1 / sd squared."""
+        log_snr = torch.tensor(-2 * math.log(self.sd) if self.sd else math.inf, dtype=torch.float64)
+        return Held(self.code, self.known, log_snr, kernel.time_of(log_snr))

@@ -12,15 +12,11 @@ from metavoxel.kernels.base import AbstractKernel
 from metavoxel.rng import Rng
 from metavoxel.sampling.conditioning import AbstractConditioning
 from metavoxel.sampling.evidence import Given, Held, times_of_cells
-from metavoxel.sampling.solvers import AbstractSolver, Belief, DPMSolver2M, Move
+from metavoxel.sampling.solvers import AbstractSolver, Belief, Move
 from metavoxel.typing import AnyCode, AnyMask, AnyTime, Code, Time
 
 Denoiser = Callable[[Mapping[str, AnyCode], Mapping[str, AnyTime], Mapping[str, AnyMask]], Mapping[str, AnyCode]]
 """(states, times, observed) to E[x_0 | states] of every variable: a joint model's ``denoise``, or an exact one."""
-
-
-STOCHASTIC = DPMSolver2M(eta=1.0)
-"""How a variable known with noise is sampled on: deterministic steps would take its one state to a single value."""
 
 
 class Question(NamedTuple):
@@ -62,7 +58,7 @@ class Question(NamedTuple):
         answer = dict(states)
         for name, held in self.held().items():
             if held.exact:
-                answer[name] = torch.where(held.known, held.state, answer[name])
+                answer[name] = torch.where(held.known, held.value, answer[name])
         return answer
 
 
@@ -89,8 +85,7 @@ def denoising_path(
     beliefs: dict[str, Belief] = {}
 
     def walked(name: str, t: Float64[Tensor, ""]) -> Time:
-        times = conditioning.walked(held[name], t) if name in held else t.expand(len(question.rng))
-        return asked_times(question, name, held.get(name), times)
+        return asked_times(question, name, held.get(name), t.expand(len(question.rng)))
 
     for number, (start, stop) in enumerate(conditioning.moves(grid)):
         t, s = grid[start], grid[stop]
@@ -104,8 +99,8 @@ def denoising_path(
         for name in moving:
             check_finite(x0_hats[name], f"variable {name!r}: the network's belief", number, t)
             move = Move(walked(name, t), walked(name, s), beliefs.get(name))
-            noisy = name in held and not held[name].exact
-            transition = (STOCHASTIC if noisy else solver).transition(kernels[name], x0_hats[name], entered[name], move)
+            xt = conditioning.moved(states[name], entered[name])
+            transition = solver.transition(kernels[name], x0_hats[name], xt, move)
             beliefs[name] = Belief(x0_hats[name], move.t)
             states[name] = transition.mean if soft_end and stop == len(grid) - 1 else transition.sample(rngs[name])
             check_finite(states[name], f"variable {name!r}: the state after the step", number, t)

@@ -207,23 +207,26 @@ def test_a_belief_that_is_not_finite_is_named(bad, method):
     ids=["linear", "scaled_linear"],
 )
 @pytest.mark.parametrize("steps", [5, 20, 50])
-def test_2m_is_that_of_diffusers(kernel, table, steps):
+@pytest.mark.parametrize(("algorithm", "eta"), [("dpmsolver++", 0.0), ("sde-dpmsolver++", 1.0)])
+def test_2m_is_that_of_diffusers(kernel, table, steps, algorithm, eta):
     """Over a whole trajectory at t = k/1000, where both have the same noise."""
     scheduler = DPMSolverMultistepScheduler(
-        num_train_timesteps=1000, prediction_type="sample", algorithm_type="dpmsolver++", solver_order=2,
+        num_train_timesteps=1000, prediction_type="sample", algorithm_type=algorithm, solver_order=2,
         solver_type="midpoint", timestep_spacing="trailing", final_sigmas_type="zero", lower_order_final=False, **table,
     )  # fmt: skip
     scheduler.set_timesteps(steps)
-    grid, solver, before = uniform_grid(steps), DPMSolver2M(), None
+    grid, solver, before = uniform_grid(steps), DPMSolver2M(eta), None
     assert torch.equal(scheduler.timesteps, torch.round(grid[:-1] * 1000).long() - 1)
     start = Rng.for_rows(3, "dpm").normal((3, 2, 4), dtype=torch.float64)
     ours, theirs = start, start
     for step, (t, s) in enumerate(zip(grid[:-1], grid[1:], strict=True)):
         belief = torch.tanh(2 * ours + 0.1 * step)
         move = Move(t.expand(3), s.expand(3), before)
-        ours, before = solver.transition(kernel, belief, ours, move).mean, Belief(belief, move.t)
+        rng = Rng.for_rows(3, "step", step)
+        noise = Rng(rng.keys).normal((3, 2, 4), dtype=torch.float64)
+        ours, before = solver.transition(kernel, belief, ours, move).sample(rng), Belief(belief, move.t)
         belief = torch.tanh(2 * theirs + 0.1 * step)
-        theirs = scheduler.step(belief, scheduler.timesteps[step], theirs).prev_sample
+        theirs = scheduler.step(belief, scheduler.timesteps[step], theirs, variance_noise=noise).prev_sample
         torch.testing.assert_close(ours, theirs.double(), atol=1e-5, rtol=0)
 
 

@@ -1,0 +1,44 @@
+"""What stands for several draws: arithmetic, unless a variable type has a say."""
+
+import math
+
+import pytest
+import torch
+
+from metavoxel.codecs.linear import LinearSpec
+from metavoxel.sampling.predict import draw_cells
+from metavoxel.variables.continuous import ContinuousSpec
+
+PLAIN = ContinuousSpec()
+
+
+class Clock(ContinuousSpec):
+    """Hours of the day."""
+
+    def center(self, values, point):
+        angle = values.double() * (math.tau / 24)
+        return torch.atan2(angle.sin().mean(0), angle.cos().mean(0)) % math.tau * (24 / math.tau)
+
+    def differences(self, values, center):
+        return (values.double() - center + 12) % 24 - 12
+
+
+@pytest.mark.parametrize(("values", "median"), [([3.0, 1.0, 8.0], 3.0), ([3.0, 1.0, 8.0, 4.0], 3.5), ([2.0], 2.0)])
+def test_arithmetic_by_default(values, median):
+    draws = torch.tensor(values)
+    assert float(PLAIN.center(draws, "mean")) == pytest.approx(sum(values) / len(values))
+    assert float(PLAIN.center(draws, "median")) == pytest.approx(median)
+    of_rows = PLAIN.center(draws[:, None].expand(-1, 2) + torch.tensor([0.0, 10.0]), "median")
+    assert of_rows.tolist() == pytest.approx([median, median + 10])
+    assert PLAIN.differences(draws, torch.tensor(1.0).double()).tolist() == [value - 1 for value in values]
+
+
+def test_a_type_may_know_better():
+    """Between 23 and 1 o'clock lies midnight, and they are an hour from it."""
+    codec = LinearSpec(scale="range", range=(0, 24)).build(())
+    draws = [codec.encode(torch.tensor([hour])).mean for hour in (23.0, 1.0)]
+    (plain,) = draw_cells("bedtime", PLAIN, codec, draws)
+    (clock,) = draw_cells("bedtime", Clock(), codec, draws)
+    assert plain["bedtime"] == pytest.approx(12) and plain["bedtime_sd"] == pytest.approx(22 / math.sqrt(2))
+    assert min(clock["bedtime"], 24 - clock["bedtime"]) < 1e-3
+    assert clock["bedtime_sd"] == pytest.approx(math.sqrt(2), rel=1e-4)
