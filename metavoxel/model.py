@@ -82,7 +82,7 @@ class Model:
             base = {"conditioning": "replace", "solver": "ddim", "grid": "uniform"}
         changes = {name: value for name, value in changes.items() if value is not None}
         if changes.get("conditioning") == "smc":
-            base |= {"solver": "ddim", "eta": 1.0}
+            base |= {"solver": "dpmpp_2m", "eta": 1.0, "grid": "log_snr"}
         sampling = Sampling(**{**base, **changes})  # type: ignore[arg-type]
         if sampling.problems():
             raise EvidenceError(sampling.problems())

@@ -1,6 +1,7 @@
 """Every test runs single-threaded, from fixed seeds, with the package's shapes and types checked at run time."""
 
 import random
+import signal
 import sys
 from pathlib import Path
 
@@ -16,6 +17,9 @@ assert "metavoxel.typing" not in sys.modules, "metavoxel was imported before its
 jaxtyping.install_import_hook("metavoxel", "typechecking.checked")
 
 torch.set_num_threads(1)
+
+# Background jobs of a shell start with Ctrl-C ignored, and so would every process that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples on every run, however slow the machine.
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None)

@@ -16,7 +16,6 @@ from metavoxel.codecs.linear import LinearSpec
 from metavoxel.cohort.cohort import Cohort
 from metavoxel.errors import EvidenceError, Problem
 from metavoxel.joint import JointModel
-from metavoxel.kernels.gaussian import GaussianKernel
 from metavoxel.sampling.ask import row_streams
 from metavoxel.sampling.evidence import Given
 from metavoxel.sampling.likelihood import has_likelihood, log_likelihood
@@ -142,7 +141,7 @@ def unusual(
             continue
         code = entry.code[rows]
         chance = torch.ones(len(rows), dtype=torch.float64)
-        if not shared and (kernel.support == "one_hot" or isinstance(kernel, GaussianKernel)):
+        if not shared and has_likelihood(kernel):
             rng = row_streams(seed, [cohort.row_keys[row] for row in rows.tolist()], 0).fork("unusual", name)
             chance = tail_probability(model, _others(evidence, [*evidence], name, rows), name, code, rng)
         codec_spec = schema.variables[name].parts.codec

@@ -19,7 +19,7 @@ RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
 Seed = Annotated[int, typer.Option(help="Seed; the same seed gives the same answers.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Network evaluations a draw (50).")]
 Solver = Annotated[str | None, typer.Option(help=f"{' or '.join(get_args(SolverName))}.")]
-Eta = Annotated[float | None, typer.Option(min=0, max=1, help="Noise of ddim's own: 0 none, 1 ancestral.")]
+Eta = Annotated[float | None, typer.Option(min=0, max=1, help="Noise of the steps: 0 none, 1 all (smc needs 1).")]
 Conditioning = Annotated[
     str | None, typer.Option(help=f"How evidence is held: {', '.join(get_args(ConditioningName))}.")
 ]

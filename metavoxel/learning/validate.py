@@ -14,6 +14,7 @@ from metavoxel.sampling.evidence import Given
 
 EVALUATIONS = 2
 DENOISING_TIMES = (0.25, 0.5, 0.75)
+QUICK_CLEAN = Sampling(steps=10)
 QUICK_REPLACE = Sampling(steps=10, solver="ddim", grid="uniform", conditioning="replace")
 
 
@@ -44,7 +45,7 @@ def relative_errors(
         prior = bank.mean[seen, 0].mean(0, keepdim=True)
         given = {other: _given(banks[other], asked, device) for other in model.kernels if other != name}
         rng = row_streams(seed, [f"validation {int(row)}" for row in asked], 0)
-        belief = _belief(model, given, rng, shared)[name].cpu()
+        belief = _belief(model, given, rng, name, shared).cpu()
         if model.kernels[name].support == "one_hot":
             # A single draw is no probability: half a count for every category keeps its logarithm finite.
             belief = 0.98 * belief + 0.02 / belief.shape[1]
@@ -83,8 +84,11 @@ def _given(bank: CodeBank, rows: Int64[Tensor, "n"], device: torch.device) -> Gi
     return Given(code, known.to(device))
 
 
-def _belief(model: JointModel, given: Mapping[str, Given], rng: Rng, shared: bool) -> dict[str, Tensor]:
-    if not shared:
-        return posterior_means(model, given, rng, evaluations=EVALUATIONS)
-    draws = [sample_codes(model, given, rng.fork(f"draw {draw}"), QUICK_REPLACE) for draw in range(3)]
-    return {name: torch.stack([codes[name] for codes in draws]).mean(0) for name in model.kernels}
+def _belief(model: JointModel, given: Mapping[str, Given], rng: Rng, name: str, shared: bool) -> Tensor:
+    """What the model expects of one variable given the others: its read-out, else the mean of some draws."""
+    if not shared and model.kernels[name].reads_out:
+        return posterior_means(model, given, rng, evaluations=EVALUATIONS, asked=[name])[name]
+    others = () if shared else [other for other in model.kernels if other != name]
+    sampling = QUICK_REPLACE if shared else QUICK_CLEAN
+    draws = [sample_codes(model, given, rng.fork(f"draw {draw}"), sampling, marginal=others) for draw in range(3)]
+    return torch.stack([codes[name] for codes in draws]).mean(0)

@@ -15,7 +15,7 @@ ROWS = 16
 def base_rates(model: JointModel, name: str, *, seed: int) -> Float[Tensor, "k"]:
     """The model's own probabilities of a category: its read-out with no evidence, in one evaluation of a few rows."""
     rng = row_streams(seed, [f"base rates {row}" for row in range(ROWS)], 0)
-    return posterior_means(model, {}, rng, evaluations=1)[name].double().mean(0)
+    return posterior_means(model, {}, rng, evaluations=1, asked=[name])[name].double().mean(0)
 
 
 def shifted(probabilities: AnyCode, ratio: Float[Tensor, "k"]) -> AnyCode:

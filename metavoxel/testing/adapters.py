@@ -214,9 +214,8 @@ def check_inputs_unchanged(adapter: AbstractAdapter, context: AdapterContext) ->
     features = _features(adapter, context)
     adapter.embed(*given)
     adapter.head(features)
-    for name, tensor, before in zip(
-        ("x", "time", "observed"), given, _inputs(adapter, context, cells=True), strict=True
-    ):
+    names, fresh = ("x", "time", "observed", "belief"), _inputs(adapter, context, cells=True)
+    for name, tensor, before in zip(names, given, fresh, strict=True):
         assert_equal(tensor, before, f"{name} after embed")
     assert_all_close(_parts(features), _parts(_features(adapter, context)), "features after head")
 

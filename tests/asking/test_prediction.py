@@ -107,8 +107,8 @@ def test_how_targets_hang_together_is_told(model, pair, frame):
 
 def test_a_measurement_with_an_error_is_a_likelihood(pair):
     """x = .6 with an error of .4: the exact posterior of the categories, and of x itself, which is drawn too."""
-    n = 4_000
-    drawn = pair.sample(n, {"x": "0.6±0.4"}, steps=30)
+    n = 2_000
+    drawn = pair.sample(n, {"x": "0.6±0.4"}, steps=20)
     posterior = PAIR.given({"x": torch.tensor([0.6])}, sds={"x": 0.4})
     mean, variance = float(posterior.mean("x")), float(posterior.variance("x"))
     assert abs(float(drawn["x"].double().mean()) - mean) < 5 * math.sqrt(variance / n) + 0.01

@@ -222,9 +222,6 @@ def test_questions_in_every_kind_of_trouble(metavoxel, table_study, tmp_path):
     assert told("predict", run, "--target", "age", "--part", "exam", "--output", tmp_path / "o.tsv") == [
         "--part: 'exam' is not one of train, validation, test"
     ]
-    assert told(*predict, "--target", "age", "--draws", "2", "--eta", "1") == [
-        "eta: is a setting of the solver ddim; choose that, or leave eta out"
-    ]
     assert told(*predict, "--target", "age", "--draws", "2", "--solver", "euler") == [
         "--solver: 'euler' is not one of dpmpp_2m, ddim"
     ]
