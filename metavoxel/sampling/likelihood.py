@@ -64,10 +64,11 @@ def code_bound(
     one = torch.ones(len(code), dtype=torch.float64)
     start = float(torch.nn.functional.softplus(kernel.log_snr(one[:1])))
     width = math.log1p(math.exp(FINEST)) - start
+    strata = torch.arange(evaluations, dtype=torch.float64)[:, None]
+    u = start + width * (strata + place) / evaluations
+    times = kernel.time_of(torch.log(torch.expm1(u)).flatten()).reshape(u.shape)
     total = torch.zeros(len(code), dtype=torch.float64, device=code.device)
-    for stratum in range(evaluations):
-        u = start + width * (stratum + place) / evaluations
-        t = kernel.time_of(torch.log(torch.expm1(u)))
+    for stratum, t in enumerate(times):
         alpha_bar, rest = scales(kernel, t, code)
         noise = torch.special.ndtri((shift + stratum * _GOLDEN) % 1)
         state = (alpha_bar.sqrt() * code + rest.sqrt() * noise).to(code.dtype)
