@@ -17,7 +17,7 @@ def notices(model: Model, table: Table, given: Sequence[str], *, seed: int) -> I
     for name, rules in cohort.blanked.items():
         for rule, cells in rules.items():
             shown = ", ".join(dict.fromkeys(cells[:_WORST])) + (", ..." if len(cells) > _WORST else "")
-            yield f"{name}: {len(cells)} cells are {rule}, and were taken as missing: {shown}"
+            yield f"{name}: {len(cells)} taken as missing ({rule}): {shown}"
     found = model.unusual(table, given, seed=seed)
     if not found:
         return

@@ -86,7 +86,7 @@ def test_unusual_evidence_is_told_and_changes_nothing(metavoxel, table_study, tm
         told[option] = done.lines
     assert told["--no-check"] == []
     blanked, unusual = told["--check"]
-    assert blanked == "age: 1 cells are outside valid [-30, 130], and were taken as missing: 500"
+    assert blanked == "age: 1 taken as missing (outside valid [-30, 130]): 500"
     assert unusual.startswith("Unlike the training rows: ") and "adam: score = -9000 (p = " in unusual
     assert (tmp_path / "--check.tsv").read_bytes() == (tmp_path / "--no-check.tsv").read_bytes()
 
