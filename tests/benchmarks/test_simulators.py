@@ -30,7 +30,7 @@ def asked(task, kind, repeats, seed=0):
 def test_the_truth_ranks_uniformly_among_reference_draws(name, kind):
     """Simulation-based calibration (Talts et al. 2018): mean and variance of ranks of the simulated values."""
     ranks = {}
-    for truth, given, drawn in asked(TASKS[name], kind, REPEATS if name != "slcp" else 25):
+    for truth, given, drawn in asked(TASKS[name], kind, REPEATS):
         assert set(drawn) == set(TASKS[name].names) - set(given)
         for variable, values in drawn.items():
             assert values.shape == (DRAWS,)
