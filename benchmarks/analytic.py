@@ -25,11 +25,11 @@ from metavoxel.sampling.ask import Sampling
 from metavoxel.testing.oracle import MixtureOracle
 
 ORACLE = MixtureOracle.default()
-TRAINING_ROWS, VALIDATION_ROWS = 30_000, 1_000
+TRAINING_ROWS, VALIDATION_ROWS = 100_000, 1_000
 SETTINGS = {
     "backbone": {"type": "transformer", "width": 64, "depth": 3, "dropout": 0.0},
     "training": {
-        "steps": 6_000,
+        "steps": 10_000,
         "batch_size": 256,
         "learning_rate": 2e-3,
         "weight_decay": 0.01,

@@ -1,6 +1,6 @@
 """T1w + age + sex of ds000228, by split seed: the joint model beside ridge regression and the population mean.
 
-python benchmarks/ds000228.py --seeds 0 1 2 [--paper] [--output runs/benchmark-ds000228]
+python benchmarks/ds000228.py --seeds 0 1 2 [--paper] [--draws] [--output runs/benchmark-ds000228]
 
 Every seed draws another split of the subjects, fits everything on its training part alone, and is judged on its test
 part; errors are pooled over seeds, and intervals are bootstrapped over subjects.
@@ -57,8 +57,11 @@ def psnr(rebuilt: np.ndarray, data: np.ndarray, inside: np.ndarray) -> np.ndarra
     return -10 * np.log10(((rebuilt.clip(0, 1) - data)[:, inside] ** 2).mean(1))
 
 
-def judge(run: Path) -> tuple[pandas.DataFrame, dict[str, float]]:
-    """One row a test subject: true values and every method's answer; and figures of the codec."""
+def judge(run: Path, draws: bool) -> tuple[pandas.DataFrame, dict[str, float]]:
+    """One row a test subject: true values and every method's answer; and figures of the codec.
+
+    With ``draws``, the age also by one evaluation and by the mean of 20 draws of 50 steps.
+    """
     model, folder = mv.load(run), RunFolder(run)
     train, train_frame, inside = images(model, folder, "train")
     test, frame, _ = images(model, folder, "test")
@@ -90,6 +93,10 @@ def judge(run: Path) -> tuple[pandas.DataFrame, dict[str, float]]:
             "majority_sex": sex == (train_sex.mean() > 0.5),
         }
     )  # fmt: skip
+    if draws:
+        for name, how in (("one evaluation", {"evaluations": 1}), ("20 draws", {"draws": 20, "steps": 50})):
+            found = model.predict(table, "age", ["T1w", "sex"], **how)["age"].to_numpy(float)
+            answers[name] = np.abs(found - age)
     with torch.inference_mode():
         codec, shape = model.codecs["T1w"], model.schema.variables["T1w"].spec.data_shape
         rebuilt = torch.cat(
@@ -105,6 +112,14 @@ def judge(run: Path) -> tuple[pandas.DataFrame, dict[str, float]]:
     return answers, figures
 
 
+def bootstrap_ratio(first: pandas.Series, second: pandas.Series, *, rounds: int = 2000) -> str:
+    """Ratio of two mean errors of the same subjects, and its interval when subjects are resampled together."""
+    pairs = np.column_stack([first, second])
+    means = pairs[np.random.default_rng(0).integers(0, len(pairs), (rounds, len(pairs)))].mean(1)
+    low, high = np.percentile(means[:, 0] / means[:, 1], [2.5, 97.5])
+    return f"{pairs[:, 0].mean() / pairs[:, 1].mean():.3f} [{low:.3f}, {high:.3f}]"
+
+
 def main() -> None:
     """Train what is not trained yet, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -112,6 +127,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, default=TABLE)
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark-ds000228"))
     parser.add_argument("--paper", action="store_true", help="the paper's mode too, on the same codecs")
+    parser.add_argument("--draws", action="store_true", help="compare the posterior mean with that of 20 draws")
     arguments = parser.parse_args()
     for mode in ["evidence", *(["paper"] if arguments.paper else [])]:
         answers, figures = [], []
@@ -124,7 +140,7 @@ def main() -> None:
                 schema = with_split(schema, seed, arguments.table, weights)
                 show(mv.training(schema, run, resume=RunFolder(run).record.exists()))
                 print(f"{run}: trained in {(time.perf_counter() - start) / 60:.1f} minutes")
-            rows, found = judge(run)
+            rows, found = judge(run, arguments.draws and mode == "evidence")
             answers.append(rows)
             figures.append(found)
             print(f"{run}: " + "  ".join(f"{name} {value:.2f}" for name, value in found.items()))
@@ -133,6 +149,9 @@ def main() -> None:
         for name in ("joint", "ridge", "mean"):
             print(f"  age error (years)  {name:9} {bootstrap_mean(pooled[name].to_numpy())}")
         print(f"  joint less ridge, paired      {bootstrap_mean((pooled['joint'] - pooled['ridge']).to_numpy())}")
+        for name in [name for name in ("one evaluation", "20 draws") if name in pooled]:
+            print(f"  age error (years)  {name:14} {bootstrap_mean(pooled[name].to_numpy())}")
+            print(f"  4 evaluations over {name:14} {bootstrap_ratio(pooled['joint'], pooled[name])}")
         for name in ("joint_sex", "logistic_sex", "majority_sex"):
             print(f"  sex accuracy       {name:13} {bootstrap_mean(pooled[name].to_numpy(float))}")
         for name in figures[0]:

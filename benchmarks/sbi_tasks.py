@@ -43,6 +43,7 @@ SETTINGS = {
         "validate_every": 1000,
     },
 }
+NUMBERS = {"adapter": {"type": "token", "frequencies": 6}}
 AIMS = {
     ("two_moons", "posterior"): 0.525,
     ("gaussian_linear", "posterior"): 0.51,
@@ -69,13 +70,25 @@ def generator(*parts: str | int) -> np.random.Generator:
     return np.random.default_rng(abs(stream_key("benchmark sbi", *parts)))
 
 
-def model(task: AbstractTask, output: Path, steps: int | None) -> TableRun:
-    """The model of a task, trained on 10,000 simulations, those it is validated on among them."""
+def model(task: AbstractTask, kind: str, output: Path, steps: int | None) -> TableRun:
+    """The model of a task, trained on 10,000 simulations, those it is validated on among them.
+
+    For a posterior half of the training rows are asked that; every other question can still be asked.
+    """
     values = task.simulate(generator(task.name, "simulations"), SIMULATIONS)
     columns = {name: torch.from_numpy(values[name]) for name in task.names}
     training = {**SETTINGS["training"], **({} if steps is None else {"steps": steps})}
+    if kind == "posterior":
+        training["questions"] = [list(task.data)]
     settings = {**SETTINGS, "training": training}
-    return trained(output / task.name, columns, categories={}, settings=settings, validation=VALIDATION_ROWS)
+    return trained(
+        output / f"{task.name}-{kind}",
+        columns,
+        categories={},
+        settings=settings,
+        numbers=NUMBERS,
+        validation=VALIDATION_ROWS,
+    )
 
 
 def questions(task: AbstractTask, kind: str, count: int) -> Iterator[Given]:
@@ -167,7 +180,7 @@ def main() -> None:
         if task not in arguments.task:
             continue
         start = time.perf_counter()
-        run = model(TASKS[task], arguments.output, arguments.training_steps)
+        run = model(TASKS[task], kind, arguments.output, arguments.training_steps)
         print(f"{task}: a model after {(time.perf_counter() - start) / 60:.1f} minutes", flush=True)
         count = arguments.observations * (5 if kind == "any" else 1)
         scores = judge(run, TASKS[task], kind, count, arguments.draws, Sampling(steps=arguments.steps))

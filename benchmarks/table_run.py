@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas
@@ -85,6 +86,7 @@ def trained(
     categories: Mapping[str, int],
     settings: Mapping[str, object],
     validation: int,
+    numbers: Mapping[str, object] = MappingProxyType({}),
 ) -> TableRun:
     """Write the rows as a table and a schema beside it, train what is not trained yet, and load it.
 
@@ -94,6 +96,7 @@ def trained(
         categories: for each category its number of classes; the other variables are numbers.
         settings: sections of the schema besides ``cohort`` and ``variables``.
         validation: rows to validate on.
+        numbers: settings of every variable that is a number.
     """
     if not RunFolder(output).weights.exists():
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +109,7 @@ def trained(
         variables: dict[str, object] = {
             name: {"type": "categorical", "categories": [str(label) for label in range(categories[name])]}
             if name in categories
-            else {"type": "continuous"}
+            else {"type": "continuous", **numbers}
             for name in columns
         }
         split = {"column": "part", "train": 0.9, "validation": 0.1, "test": 0.0}

@@ -11,12 +11,17 @@ from metavoxel.adapters.base import Features, Ports, Streams
 
 
 class TrainingPlan(NamedTuple):
-    """Optimiser steps, rows a step, peak learning rate, and rows a step that are seen by tokens alone."""
+    """Optimiser steps, rows a step, peak learning rate; rows a step that are seen by tokens alone; how times are drawn.
+
+    Times between are uniform numbers to ``time_power``: the fine structure of scalars is learnt where they are hardly
+    noisy, the larger part of an image where it is.
+    """
 
     steps: int
     batch_size: int
     learning_rate: float
     token_rows: int = 0
+    time_power: float = 1.0
 
 
 class AbstractBackbone(nn.Module, ABC):

@@ -83,7 +83,7 @@ class TransformerSpec(AbstractBackboneSpec):
         return []
 
     def default_plan(self) -> TrainingPlan:
-        return TrainingPlan(steps=1000, batch_size=128, learning_rate=1e-3)
+        return TrainingPlan(steps=1000, batch_size=128, learning_rate=1e-3, time_power=2.0)
 
     def build(self, grids: dict[str, tuple[int, ...]]) -> Transformer:
         return Transformer(self)

@@ -117,8 +117,7 @@ class KLVAECodec(AbstractLearnedCodec):
         """The hole is filled from the training mean; a cell is trusted when it and its neighbours are all known.
 
         The autoencoder's code is not local (its normalisation is global), so the code of the known side shifts with
-        what
-        fills the hole: training uses this same filling, and what comes out is composited with the known voxels.
+        what fills the hole: training uses this same filling, and what comes out is composited with the known voxels.
         """
         filled = torch.where(known, x, self.mean_image)
         factor = self._spec.downsampling

@@ -70,6 +70,7 @@ def train_joint(
     read_out = torch.full((per_device,), READ_OUT_SHARE)
     if token_rows:
         read_out[:grid_rows] = GRID_READ_OUT_SHARE
+    questions = torch.tensor([[name in given for name in joint.kernels] for given in settings.questions])
     weights = {name: variable.spec.weight for name, variable in schema.variables.items()}
     present = torch.stack([banks[name].present for name in joint.kernels], 1)
 
@@ -81,7 +82,13 @@ def train_joint(
         if shared:
             row_times = shared_times(len(rows), len(weights), times)
         else:
-            row_times = evidence_times(present[rows], times, read_out=read_out)
+            row_times = evidence_times(
+                present[rows],
+                times,
+                read_out=read_out,
+                power=default.time_power,
+                questions=questions if settings.questions else None,
+            )
         corrupted = corrupt(joint, banks, rows, row_times, rng, device=fabric.device, partial=not shared)
         predictions = optimiser.wrapped(
             corrupted.states, corrupted.times, corrupted.observed, grid_rows=grid_rows if token_rows else None

@@ -23,6 +23,8 @@ SINGLE_TARGET_SHARE = 0.3
 NO_EVIDENCE_SHARE = 0.1
 MARGINAL_SHARE = 0.5
 SHARED_SHARE = 0.5
+QUESTION_SHARE = 0.5
+"""Of rows whose evidence set is one that the schema asks for by name."""
 
 
 def shared_times(rows: int, variables: int, rng: Rng) -> RowTimes:
@@ -32,7 +34,12 @@ def shared_times(rows: int, variables: int, rng: Rng) -> RowTimes:
 
 
 def evidence_times(
-    present: Bool[Tensor, "b v"], rng: Rng, *, read_out: float | Float[Tensor, "b"] = READ_OUT_SHARE
+    present: Bool[Tensor, "b v"],
+    rng: Rng,
+    *,
+    read_out: float | Float[Tensor, "b"] = READ_OUT_SHARE,
+    power: float = 1.0,
+    questions: Bool[Tensor, "q v"] | None = None,
 ) -> RowTimes:
     """Clean, absent and noisy variables in every combination, with the corners that users ask for made frequent.
 
@@ -40,6 +47,13 @@ def evidence_times(
     uniform size); with chance ``read_out`` every unknown is at t = 1, which is the one-evaluation read-out; else, with
     chance .5, a random part of the unknowns is at t = 1 and the rest have a time between, one for all or one each. A
     variable that is absent is at t = 1.
+
+    Args:
+        present: which data there are.
+        rng: of the rows.
+        read_out: chance, one a row or one for all.
+        power: of a uniform number that a time between is: above 1, more of them are little noisy.
+        questions: evidence sets, one of which half of the rows take, as far as they have it.
     """
     rows, variables = present.shape
     chance = rng.uniform((rows, 5), dtype=torch.float64)
@@ -50,12 +64,18 @@ def evidence_times(
     size = torch.where(chance[:, 1] < SINGLE_TARGET_SHARE, count - 1, size)
     size = torch.where(chance[:, 1] > 1 - NO_EVIDENCE_SHARE, 0, size).clamp_min(0)
     observed = present & (rank < size[:, None])
+    if questions is not None:
+        pick = rng.uniform((rows, 2), dtype=torch.float64)
+        asked = present & questions[(pick[:, 1] * len(questions)).floor().long()]
+        observed = torch.where((pick[:, 0] < QUESTION_SHARE)[:, None], asked, observed)
+        rank = torch.where(observed, -1.0, order).argsort(1).argsort(1)
+        size = observed.sum(1)
     unknown = (count - size).clamp_min(1)
     marginal_size = (rng.uniform((rows,), dtype=torch.float64) * unknown).floor().long()
     marginal_size = torch.where(chance[:, 2] < MARGINAL_SHARE, marginal_size, 0)
     marginal = rank < (size + marginal_size)[:, None]
     marginal = marginal | (chance[:, 3] < read_out)[:, None] | ~present
-    own = rng.uniform((rows, variables), dtype=torch.float64)
+    own = rng.uniform((rows, variables), dtype=torch.float64) ** power
     noisy = torch.where((chance[:, 4] < SHARED_SHARE)[:, None], own[:, :1], own)
     t = torch.where(marginal, torch.ones_like(noisy), noisy)
     return RowTimes(torch.where(observed, torch.zeros_like(t), t), observed)

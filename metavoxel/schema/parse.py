@@ -155,6 +155,7 @@ class _Reader:
         if self.problems or backbone is None:
             return None
         self._cross_check(variables, backbone, read["cohort"])
+        self._check_questions(variables, read["training"], read["diffusion"])
         return Schema(variables=variables, backbone=backbone, folder=self._folder, **read)
 
     def _variables(self, raw: object) -> dict[str, Variable]:
@@ -245,6 +246,26 @@ class _Reader:
                     "cohort.split.stratify",
                     f"no variable {name!r}.{did_you_mean(name, list(variables))} Variables: {', '.join(variables)}",
                 )
+
+    def _check_questions(
+        self, variables: Mapping[str, Variable], training: TrainingSettings, diffusion: DiffusionSettings
+    ) -> None:
+        where = "training.questions"
+        if training.questions and diffusion.times == "shared":
+            self._refuse(
+                where, "diffusion.times 'shared' knows no evidence in training; use 'evidence', or leave it out"
+            )
+        if training.questions and training.missing_weights:
+            self._refuse(
+                where, "the weights of 'missing_weights' hold for the usual evidence sets; leave one of them out"
+            )
+        for question in training.questions:
+            for name in question:
+                if name not in variables:
+                    known = f"Variables: {', '.join(variables)}"
+                    self._refuse(where, f"no variable {name!r}.{did_you_mean(name, list(variables))} {known}")
+            if set(variables) <= set(question):
+                self._refuse(where, f"[{', '.join(question)}] leaves nothing to ask for")
 
 
 def _explain(settings: type[BaseModel], detail: Any) -> str:

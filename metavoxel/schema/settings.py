@@ -105,3 +105,8 @@ class TrainingSettings(_Section):
         description="variables, always present in the training rows, that say which cells of others are missing: rows "
         "are weighted by the inverse of that probability (cells missing at random given these)",
     )
+    questions: list[list[str]] = Field(
+        [],
+        description="what will mostly be asked: lists of the variables that are then given. Half of the training rows "
+        "take one of these evidence sets; the other half keep every other question answered",
+    )

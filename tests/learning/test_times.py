@@ -112,3 +112,27 @@ def test_the_papers_times():
     drawn = shared_times(ROWS, 3, Rng.for_rows(ROWS, "shared"))
     assert torch.equal(drawn.t, drawn.t[:, :1].expand(ROWS, 3)) and not drawn.observed.any()
     assert abs(float(drawn.t[:, 0].mean()) - 0.5) < Z / math.sqrt(12 * ROWS)
+
+
+def test_questions_are_asked_by_half_of_the_rows():
+    """The named evidence sets, each as often; a row that misses a part of one takes the rest."""
+    questions = torch.tensor([[True, True, False, False], [False, False, False, True]])
+    present = torch.ones(ROWS, 4, dtype=torch.bool)
+    present[: ROWS // 2, 0] = False
+    drawn = evidence_times(present, Rng.for_rows(ROWS, "questions"), questions=questions)
+    assert torch.equal(drawn.t == 0, drawn.observed) and not (drawn.observed & ~present).any()
+    without = evidence_times(present[ROWS // 2 :], Rng.for_rows(ROWS, "usual")[ROWS // 2 :])
+    for question in questions:
+        usual = float((without.observed == question).all(1).double().mean())
+        expected = usual * (1 - law.QUESTION_SHARE) + law.QUESTION_SHARE / 2
+        assert_share((drawn.observed[ROWS // 2 :] == question).all(1), expected)
+    assert (drawn.observed[: ROWS // 2] == torch.tensor([False, True, False, False])).all(1).any()
+
+
+def test_a_power_makes_little_noise_frequent():
+    """P(u^2 < x) is the square root of x; the ends stay where they are."""
+    present = torch.ones(ROWS, 2, dtype=torch.bool)
+    plain, squared = (evidence_times(present, Rng.for_rows(ROWS, "power"), power=power) for power in (1.0, 2.0))
+    assert torch.equal(plain.t == 1, squared.t == 1) and torch.equal(plain.observed, squared.observed)
+    between = squared.t[(squared.t > 0) & (squared.t < 1)]
+    assert_share(between < 0.04, 0.2)

@@ -39,6 +39,10 @@ WRONG = [
     ("training.batchsize", 4, "training.batchsize: not a setting of this section. Did you mean 'batch_size'? Settings: "),
     ("cohort.split", {"stratify": ["sexx"]}, "cohort.split.stratify: no variable 'sexx'. Did you mean 'sex'? "
      "Variables: T1w, age, sex"),
+    ("training.questions", [["T1w", "agee"]], "training.questions: no variable 'agee'. Did you mean 'age'? "
+     "Variables: T1w, age, sex"),
+    ("training.questions", [["sex", "T1w", "age"]], "training.questions: [sex, T1w, age] leaves nothing to ask for"),
+    ("training", {"questions": [["T1w"]], "missing_weights": ["age"]}, "training.questions: the weights of "),
     ("backbone", {"type": "unett"}, "backbone.type: unknown type 'unett'. Did you mean 'unet'? "
      "Installed: transformer, unet"),
     # Not there
