@@ -43,7 +43,7 @@ SETTINGS = {
         "validate_every": 1000,
     },
 }
-NUMBERS = {"adapter": {"type": "token", "frequencies": 6}}
+NUMBERS = {"adapter": {"type": "token", "magnify": [4, 16]}}
 AIMS = {
     ("two_moons", "posterior"): 0.525,
     ("gaussian_linear", "posterior"): 0.51,

@@ -21,12 +21,6 @@ def time_features(t: Float[Tensor, "*b"]) -> Float[Tensor, "*b f"]:
     return torch.cat([*ends, torch.sin(angles), torch.cos(angles)], -1).float()
 
 
-def periodic_features(x: Float[Tensor, "b c"], frequencies: int) -> Float[Tensor, "b f"]:
-    """Sines and cosines of a value, wavelengths 8, 4, 2, ...: a small network bends slowly (Gorishniy et al. 2022)."""
-    angles = x[..., None] * (math.pi / 4 * 2.0 ** torch.arange(frequencies, device=x.device))
-    return torch.cat([torch.sin(angles), torch.cos(angles)], -1).flatten(1).to(x.dtype)
-
-
 class TimeEmbedding(nn.Module):
     """(b,) times to (b, width), by a two-layer network of their features. Final."""
 

@@ -1,11 +1,11 @@
 """Scalars as tokens: for any backbone."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 
 from metavoxel.adapters.base import (
@@ -16,7 +16,7 @@ from metavoxel.adapters.base import (
     Information,
     Streams,
 )
-from metavoxel.adapters.embedding import TIME_FEATURES, periodic_features, row_time, time_features
+from metavoxel.adapters.embedding import TIME_FEATURES, row_time, time_features
 from metavoxel.adapters.laws import AbstractLaw, CategoryLaw, NormalLaw
 from metavoxel.typing import Code, Mask, Time
 
@@ -31,14 +31,14 @@ class TokenAdapter(AbstractAdapter):
     tokens = 1
     needs_grids = False
 
-    def __init__(self, context: AdapterContext, dropout: float, frequencies: int) -> None:
+    def __init__(self, context: AdapterContext, dropout: float, magnify: Sequence[float]) -> None:
         super().__init__()
         width, channels = context.ports.token_width, context.code_shape[0]
-        self._frequencies = frequencies
+        self._magnify = tuple(magnify)
         self.law = _law(context)
         self.features = 0 if self.law is None else self.law.features
-        inputs = channels * (1 + 2 * frequencies) + TIME_FEATURES + 1 + self.features
-        if frequencies and self.law is not None:
+        inputs = channels * (1 + len(self._magnify)) + TIME_FEATURES + 1 + self.features
+        if self._magnify and self.law is not None:
             inputs += context.prediction_channels
         self.inlet = nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width))
         self.outlet = nn.Sequential(
@@ -65,10 +65,10 @@ class TokenAdapter(AbstractAdapter):
         return super().measure(x, time, observed) if self.law is None else self.law.measure(x, time, observed)
 
     def embed(self, x: Code, time: Time, observed: Mask, belief: Float[Tensor, "b k"]) -> Streams:
-        waves = periodic_features(x, self._frequencies)
-        inputs = [x, waves, time_features(row_time(time)).to(x), observed.to(x), belief.to(x)]
+        larger = [factor * x for factor in self._magnify]
+        inputs = [x, *larger, time_features(row_time(time)).to(x), observed.to(x), belief.to(x)]
         skip = None if self.law is None else self.law.express(x, time, belief)
-        if self._frequencies and skip is not None:
+        if self._magnify and skip is not None:
             inputs.append(skip.to(x))
         return Streams({}, self.inlet(torch.cat(inputs, 1))[:, None], skip=skip)
 
@@ -90,16 +90,14 @@ class TokenAdapterSpec(AbstractAdapterSpec):
 
     type: Literal["token"] = "token"
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the head's last layer")
-    frequencies: int = Field(
-        0,
-        ge=0,
-        le=12,
-        description="sines and cosines of the value by which the network sees it, each of half the wavelength of the "
-        "one before, from 8 standard deviations on: for fine structure, where many rows show it",
+    magnify: tuple[PositiveFloat, ...] = Field(
+        (),
+        description="factors by which the value enters the network larger as well, with what the joint normal law "
+        "expects: for structure much finer than the spread of the rows, where many rows show it (4 and 16, say)",
     )
 
     def build(self, context: AdapterContext) -> TokenAdapter:
-        return TokenAdapter(context, self.dropout, self.frequencies)
+        return TokenAdapter(context, self.dropout, self.magnify)
 
     def problems(self, *, spatial: bool, grids: bool) -> list[str]:
         if spatial:

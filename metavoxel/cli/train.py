@@ -23,7 +23,8 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder.")] = False,
     devices: Annotated[int, typer.Option(min=1, help="Processes or GPUs.")] = 1,
     precision: Annotated[
-        str, typer.Option(help="auto, 32-true, bf16-mixed, 16-mixed: auto is bf16 where the hardware has it.")
+        str,
+        typer.Option(help="auto, 32-true, bf16-mixed, 16-mixed: auto is bf16 for images where the hardware has it."),
     ] = "auto",
     accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
 ) -> None:

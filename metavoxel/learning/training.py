@@ -53,7 +53,8 @@ def training(
     registry = registry or load_registry()
     # Backward passes through flat background meet denormal numbers, which are up to ten times slower on many CPUs.
     torch.set_flush_denormal(True)
-    fabric = _fabric(accelerator, devices, precision)
+    grids = any(spec.spatial for spec in schema.specs.values())
+    fabric = _fabric(accelerator, devices, resolve_precision(precision, grids=grids))
     fabric.launch()
     folder = RunFolder(output)
     folder.claim(resume=resume)
@@ -90,7 +91,7 @@ def training(
 def _fabric(accelerator: str, devices: int, precision: str) -> Fabric:
     # A U-Net whose scalars are all painted leaves its fusion unused.
     strategy = "ddp_find_unused_parameters_true" if devices > 1 else "auto"
-    arithmetic: Any = resolve_precision(precision)
+    arithmetic: Any = precision
     try:
         return Fabric(accelerator=accelerator, strategy=strategy, devices=devices, precision=arithmetic)
     except (ValueError, RuntimeError, MisconfigurationException) as error:

@@ -7,7 +7,6 @@ from metavoxel.adapters.embedding import (
     TIME_FEATURES,
     TimeEmbedding,
     convolution,
-    periodic_features,
     row_time,
     time_features,
 )
@@ -50,14 +49,3 @@ def test_embedding_is_a_function_of_each_time_alone():
 def test_convolutions_of_all_dimensions(dimensions):
     layer = convolution(dimensions, 2, 3, kernel_size=3, padding=1)
     assert layer(torch.zeros(1, 2, *[4] * dimensions)).shape == (1, 3, *[4] * dimensions)
-
-
-def test_waves_halve_in_length_from_eight_on():
-    x = torch.tensor([[0.3, -1.2], [2.0, 0.0]])
-    waves = periodic_features(x, 4)
-    assert waves.shape == (2, 16)
-    for wave, length in enumerate((8, 4, 2, 1)):
-        shifted = periodic_features(x + length, 4)
-        same = [torch.allclose(waves[:, place], shifted[:, place], atol=1e-5) for place in (wave, 4 + wave)]
-        assert all(same), "the wave is back after its length"
-    assert periodic_features(x, 0).shape == (2, 0)
