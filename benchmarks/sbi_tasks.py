@@ -166,6 +166,7 @@ def main() -> None:
     """Train what is not trained yet, measure, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--task", nargs="+", choices=list(TASKS), default=list(TASKS))
+    parser.add_argument("--kind", nargs="+", choices=["posterior", "any"], default=["posterior", "any"])
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark-sbi"))
     parser.add_argument("--training-steps", type=int, default=None)
     parser.add_argument("--steps", type=int, default=50, help="network evaluations a draw")
@@ -177,7 +178,7 @@ def main() -> None:
         arguments.observations, arguments.draws = 3, 2_000
     torch.set_num_threads(1)
     for task, kind in AIMS:
-        if task not in arguments.task:
+        if task not in arguments.task or kind not in arguments.kind:
             continue
         start = time.perf_counter()
         run = model(TASKS[task], kind, arguments.output, arguments.training_steps)
