@@ -1,8 +1,8 @@
 """What an adapter is: how a code enters a backbone, and how a prediction leaves it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, Self
 
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict
@@ -105,6 +105,11 @@ class AbstractAdapterSpec(BaseModel, ABC):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     type: str
+
+    @classmethod
+    def examples(cls) -> Sequence[Self]:
+        """Settings that ``metavoxel plugins --check`` tries: by default the default ones."""
+        return [cls()]
 
     @abstractmethod
     def build(self, context: AdapterContext) -> AbstractAdapter:

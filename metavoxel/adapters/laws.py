@@ -55,8 +55,7 @@ class NormalLaw(AbstractLaw):
 
     def _scales(self, x: Code, time: Time) -> tuple[Tensor, Tensor, Tensor]:
         """Signal of a feature, noise, and their variance that the feature does not account for."""
-        log_snr = self._kernel.log_snr(along(time, x))
-        signal, noise = (torch.sigmoid(sign * log_snr).to(x.device).sqrt().float() for sign in (1, -1))
+        signal, noise = (scale.to(x.device).float() for scale in self._kernel.scales(along(time, x)))
         return signal, noise, noise.square() + (signal * self.scale).square() * RESIDUAL
 
     def measure(self, x: Code, time: Time, observed: Mask) -> Information:

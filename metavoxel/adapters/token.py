@@ -24,17 +24,18 @@ from metavoxel.typing import Code, Mask, Time
 class TokenAdapter(AbstractAdapter):
     """One token of the value, its time, whether it is given, and what the joint normal law expects of it. Final.
 
-    The head reads the token that comes back, and begins with that expectation: of the code, for a kernel of normal
-    noise; of the classes' probabilities, for a category, which has a part in the law where it is given.
+    The head reads the token that comes back, and begins with that expectation, as ``law`` states it: of the code, for
+    a kernel of normal noise; of the classes' probabilities, for a category, which has a part in the law where it is
+    given.
     """
 
     tokens = 1
     needs_grids = False
 
-    def __init__(self, context: AdapterContext, dropout: float) -> None:
+    def __init__(self, context: AdapterContext, dropout: float, law: AbstractLaw | None) -> None:
         super().__init__()
         width, channels = context.ports.token_width, context.code_shape[0]
-        self.law = _law(context)
+        self.law = law
         self.features = 0 if self.law is None else self.law.features
         inputs = channels + TIME_FEATURES + 1 + self.features
         self.inlet = nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width))
@@ -72,7 +73,7 @@ class TokenAdapter(AbstractAdapter):
         return prediction if features.skip is None else prediction + features.skip
 
 
-def _law(context: AdapterContext) -> AbstractLaw | None:
+def law_of(context: AdapterContext) -> AbstractLaw | None:
     """How a code of this kernel takes part in the joint normal law, if it does."""
     if context.kernel.support == "one_hot":
         return CategoryLaw(context.code_shape[0])
@@ -86,7 +87,7 @@ class TokenAdapterSpec(AbstractAdapterSpec):
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the head's last layer")
 
     def build(self, context: AdapterContext) -> TokenAdapter:
-        return TokenAdapter(context, self.dropout)
+        return TokenAdapter(context, self.dropout, law_of(context))
 
     def problems(self, *, spatial: bool, grids: bool) -> list[str]:
         if spatial:

@@ -1,7 +1,8 @@
 """What a backbone is: the network that all variables share, and that knows none of them."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Self
 
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict
@@ -38,6 +39,11 @@ class AbstractBackboneSpec(BaseModel, ABC):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     type: str
+
+    @classmethod
+    def examples(cls) -> Sequence[Self]:
+        """Settings that ``metavoxel plugins --check`` tries: by default the default ones."""
+        return [cls()]
 
     def grid_multiple(self) -> int:
         """Axes of a code grid must be multiples of this."""

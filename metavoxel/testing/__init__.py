@@ -17,6 +17,7 @@ from metavoxel.testing.checks import Check, CheckResult, parametrize_checks, run
 from metavoxel.testing.codecs import codec_checks
 from metavoxel.testing.kernels import kernel_checks
 from metavoxel.testing.oracle import MixtureOracle
+from metavoxel.testing.plugins import installed_checks, plugin_checks
 from metavoxel.testing.posterior import MixturePosterior
 from metavoxel.testing.variables import variable_checks
 
@@ -28,8 +29,10 @@ __all__ = [
     "adapter_checks",
     "backbone_checks",
     "codec_checks",
+    "installed_checks",
     "kernel_checks",
     "parametrize_checks",
+    "plugin_checks",
     "run_checks",
     "variable_checks",
 ]

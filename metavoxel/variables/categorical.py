@@ -70,10 +70,6 @@ class CategoricalSpec(AbstractVariableSpec):
         """Labels in the order of the code's channels."""
         return tuple(self.categories)
 
-    @property
-    def data_shape(self) -> tuple[int, ...]:
-        return ()
-
     def parts(self) -> Parts:
         return Parts(OneHotSpec(categories=len(self.categories)), UniformD3PMKernel(), TokenAdapterSpec())
 

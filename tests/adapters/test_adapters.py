@@ -60,7 +60,7 @@ def test_an_image_begins_with_what_is_expected_of_its_components():
     x, t, belief = normal(ROWS, *shape), times(0.6), normal(ROWS, 3)
     streams = adapter.embed(x, t, seen(shape[1:]), belief)
     features = Features({"picture": normal(ROWS, PORTS.grid_width, 4, 6)}, {}, normal(ROWS, 1, 16), streams.skip)
-    expected = adapter.components.expect(x, kernel.log_snr(t).reshape(-1, 1, 1, 1), belief)
+    expected = adapter.components.expect(x, kernel.scales(t.reshape(-1, 1, 1, 1)), belief)
     torch.testing.assert_close(kernel.denoise(adapter.head(features), x, t), expected.x0_hat, atol=1e-5, rtol=1e-5)
 
 
