@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict
@@ -107,7 +107,7 @@ class AbstractAdapterSpec(BaseModel, ABC):
     type: str
 
     @classmethod
-    def examples(cls) -> Sequence[Self]:
+    def examples(cls) -> Sequence["AbstractAdapterSpec"]:
         """Settings that ``metavoxel plugins --check`` tries: by default the default ones."""
         return [cls()]
 

@@ -15,9 +15,14 @@ RESIDUAL = 1e-3
 
 
 class AbstractLaw(nn.Module, ABC):
-    """Features of a code as a normal vector of mean 0 and variance 1 over the training rows."""
+    """Features of a code as a normal vector of mean 0 and variance 1 over the training rows.
+
+    ``center`` and ``scale`` are mean and spread of ``size`` numbers, as ``fit`` finds them.
+    """
 
     features: int
+    further: int = 0
+    """Numbers that a head gives beside the prediction's channels, for ``prediction`` to make use of."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -42,7 +47,11 @@ class AbstractLaw(nn.Module, ABC):
 
     @abstractmethod
     def express(self, x: Code, time: Time, belief: Float[Tensor, "b k"]) -> Float[Tensor, "b p"] | None:
-        """The prediction that states what is expected of the features."""
+        """What is expected of the features, as a head states it: added to what that gives."""
+
+    def prediction(self, stated: Float[Tensor, "b q"]) -> Float[Tensor, "b p"]:
+        """The prediction of what a head and ``express`` state together; with nothing further, that itself."""
+        return stated
 
 
 class NormalLaw(AbstractLaw):

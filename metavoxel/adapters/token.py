@@ -44,7 +44,7 @@ class TokenAdapter(AbstractAdapter):
             nn.Linear(width, width),
             nn.SiLU(),
             nn.Dropout(dropout),
-            nn.Linear(width, context.prediction_channels),
+            nn.Linear(width, context.prediction_channels + (0 if law is None else law.further)),
         )
         if self.law is not None:
             last = self.outlet[-1]
@@ -69,8 +69,9 @@ class TokenAdapter(AbstractAdapter):
 
     def head(self, features: Features) -> Float[Tensor, "b p"]:
         assert features.tokens is not None
-        prediction: Tensor = self.outlet(features.tokens[:, 0])
-        return prediction if features.skip is None else prediction + features.skip
+        stated: Tensor = self.outlet(features.tokens[:, 0])
+        stated = stated if features.skip is None else stated + features.skip
+        return stated if self.law is None else self.law.prediction(stated)
 
 
 def law_of(context: AdapterContext) -> AbstractLaw | None:

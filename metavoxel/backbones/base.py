@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict
@@ -41,7 +41,7 @@ class AbstractBackboneSpec(BaseModel, ABC):
     type: str
 
     @classmethod
-    def examples(cls) -> Sequence[Self]:
+    def examples(cls) -> Sequence["AbstractBackboneSpec"]:
         """Settings that ``metavoxel plugins --check`` tries: by default the default ones."""
         return [cls()]
 

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import ClassVar, NamedTuple, Self
+from typing import ClassVar, NamedTuple
 
 from jaxtyping import Bool, Float, Shaped
 from pydantic import BaseModel, ConfigDict
@@ -100,7 +100,7 @@ class AbstractCodecSpec(BaseModel, ABC):
     type: str
 
     @classmethod
-    def examples(cls) -> Sequence[tuple[Self, Shaped[Tensor, "b *d"]]]:
+    def examples(cls) -> Sequence[tuple["AbstractCodecSpec", Shaped[Tensor, "b *d"]]]:
         """Settings, and at least 4 unlike data, that ``metavoxel plugins --check`` tries the codec with.
 
         None by default: enough where a variable type of the same plugin has the codec among its parts.

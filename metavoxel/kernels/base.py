@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple, Self
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float, Float64
@@ -68,7 +68,7 @@ class AbstractKernel(BaseModel, ABC):
     extrapolated linearly, as multistep solvers do, and take part in the joint normal law."""
 
     @classmethod
-    def examples(cls) -> Sequence[Self]:
+    def examples(cls) -> Sequence["AbstractKernel"]:
         """Settings that ``metavoxel plugins --check`` tries: by default the kernel with its default settings."""
         return [cls()]
 

@@ -59,13 +59,15 @@ def draw_cells(
     if spec.data_shape:
         return [spec.cells(name, value) for value in center]
     differences = spec.differences(values, center)
-    cells: dict[str, Tensor | None] = {name: center, f"{name}_sd": differences.std(0) if len(draws) > 1 else None}
+    cells: dict[str, Tensor | None] = {}
     for suffix, level in QUANTILES.items():
         enough = len(draws) >= DRAWS_FOR_QUANTILES
         quantiles = np.quantile(differences.numpy(force=True), level, axis=0, method="weibull") if enough else None
         cells[f"{name}_{suffix}"] = None if quantiles is None else center.cpu() + torch.from_numpy(quantiles)
+    spread = differences.std(0) if len(draws) > 1 else None
     return [
-        {column: "" if value is None else spec.format(value[row]) for column, value in cells.items()}
+        {name: spec.format(center[row]), f"{name}_sd": "" if spread is None else float(f"{float(spread[row]):.6g}")}
+        | {column: "" if value is None else spec.format(value[row]) for column, value in cells.items()}
         for row in range(values.shape[1])
     ]
 

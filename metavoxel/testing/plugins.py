@@ -44,7 +44,9 @@ def plugin_checks(plugin: object) -> Iterator[Check]:
         raise PluginError("; ".join(f"{failure.origin}: {failure.reason}" for failure in registry.failures))
     builtin = load_registry(entry_points=False)
     given = {
-        kind: {name: registry.entries[kind][name][0] for name in registry.names(kind) if name not in builtin.entries[kind]}
+        kind: {
+            name: registry.entries[kind][name][0] for name in registry.names(kind) if name not in builtin.entries[kind]
+        }
         for kind in KINDS
     }
     yield from _checks_of(given)
