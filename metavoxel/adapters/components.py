@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from metavoxel.adapters.base import Information
 from metavoxel.typing import Code
 
-
 Scales: TypeAlias = tuple[Float[Tensor, "b 1 *#s"], Float[Tensor, "b 1 *#s"]]
 """Signal and noise of a state, as a kernel gives them."""
 

@@ -38,7 +38,7 @@ def one_hot(index: Tensor, categories: int) -> Code:
 
 
 class AbstractDiscreteKernel(AbstractKernel, ABC):
-    """A kernel of one-hot codes whose q(x_t | x_s) depends on alpha_bar_t / alpha_bar_s alone, so that any stride is exact.
+    """A kernel of one-hot codes whose q(x_t | x_s) depends on alpha_bar_t / alpha_bar_s alone: any stride is exact.
 
     The network gives logits and is trained by cross-entropy, so that a perfect head is p(x_0 | x_t, the rest).
     """

@@ -34,10 +34,10 @@ class AbsorbingTransition(AbstractTransition):
 
 
 class AbsorbingKernel(AbstractDiscreteKernel):
-    """A category is kept with probability alpha_bar and else hidden (Austin et al. 2021, A.2.2); it never changes. Final.
+    """A category is kept with probability alpha_bar, and else hidden (Austin et al. 2021, A.2.2). Final.
 
-    What is uncovered stays as it is, so a reverse step draws from the head alone, whatever its stride: exact for a
-    perfect head. All that is at t = 1 is hidden, so that a read-out has no noise to average.
+    It never changes. What is uncovered stays as it is, so a reverse step draws from the head alone, whatever its
+    stride: exact for a perfect head. All that is at t = 1 is hidden, so a read-out has no noise to average.
     """
 
     type: Literal["absorbing"] = "absorbing"

@@ -20,8 +20,8 @@ metavoxel_api = 1
 class RectifiedFlowKernel(AbstractKernel):
     """x_t = (1 - u) x_0 + u noise; the network predicts the velocity noise - x_0 (Liu et al. 2023, eq. 1). Final.
 
-    u is the time itself, or leans to noise by ``shift`` (Esser et al. 2024, eq. 23). A step at ``eta`` 0 is Euler's along
-    the velocity in u; its own noise, as the ancestral step has it, comes in with ``eta``.
+    u is the time itself, or leans to noise by ``shift`` (Esser et al. 2024, eq. 23). A step at ``eta`` 0 is Euler's
+    along the velocity, in u; its own noise, as the ancestral step has it, comes in with ``eta``.
     """
 
     support: ClassVar[str] = "real"

@@ -40,8 +40,8 @@ def truncated(
 class CountCodec(AbstractCodec):
     """(b,) numbers to (b, 1) normal scores, with the spread that a number's share of the scores has. Final.
 
-    A rising line through knots takes scores to logarithms: through the training rows' quantiles, or, for ``scale: log``,
-    through their mean by their standard deviation. Numbers that lie at a limit stand for all beyond it.
+    A rising line through knots takes scores to logarithms: through the training rows' quantiles, or, for ``scale:
+    log``, through their mean by their standard deviation. Numbers that lie at a limit stand for all beyond it.
     """
 
     support = "real"

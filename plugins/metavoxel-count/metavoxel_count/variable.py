@@ -32,9 +32,7 @@ class CountSpec(AbstractVariableSpec):
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        low, high = (
-            end if end is not None else default for end, default in zip(self.limits, (0, math.inf), strict=True)
-        )
+        low, high = self.limits[0] or 0.0, math.inf if self.limits[1] is None else self.limits[1]
         if not 0 <= low < high:
             raise ValueError(f"limits must rise from 0 or more: [low, high], not {list(self.limits)}")
         return self
@@ -73,8 +71,8 @@ class CountSpec(AbstractVariableSpec):
         if limit is None or named != limit:
             example = [0.5 if named is None else named, "null"] if side == 0 else ["null", named]
             raise ValueError(
-                f"{cell!r} lies beyond a limit that is not the variable's: limits: {[*self.limits]}. A variable has one "
-                f"limit on each side: set limits: [{example[0]}, {example[1]}], or write the value"
+                f"{cell!r} lies beyond a limit that is not the variable's ({[*self.limits]}), which has one on each "
+                f"side. Set limits: [{example[0]}, {example[1]}], or write the value"
             )
         return limit
 

@@ -30,8 +30,8 @@ def chances(log_kept: Float64[Tensor, "*b"], levels: int) -> Float64[Tensor, "*b
 class BirthDeathKernel(AbstractDiscreteKernel):
     """A level moves to its neighbours at equal rates: x_t ~ x_s expm((tau_t - tau_s) R), exact for any stride. Final.
 
-    alpha_bar = exp(-tau) is what is left of the slowest cosine, so of the order of the levels; a scale of two levels has
-    the same law as ``d3pm_uniform``. Discretised Gaussian matrices (Austin et al. 2021, A.2.4) keep the order too, but
+    alpha_bar = exp(-tau) is what is left of the slowest cosine, so of the order of the levels; two levels have the law
+    of ``d3pm_uniform``. Discretised Gaussian matrices (Austin et al. 2021, A.2.4) keep the order too, but
     products of them are none of them, so that strides would have to be multiplied out. The reverse step mixes the
     normalised steps of all levels under the head.
     """
