@@ -1,7 +1,7 @@
 """Test every plugin of this repository, and those that ``metavoxel new-plugin`` writes, as a user would install them.
 
-Run from anywhere: ``python tools/test_plugins.py [FOLDER ...]``, by default all of ``plugins/`` and the template. Each gets an
-environment of its own, which sees the packages of the one that runs this (nothing large is installed twice), is
+Run from anywhere: ``python tools/test_plugins.py [FOLDER ...]``, by default all of ``plugins/`` and the template. Each
+gets an environment of its own, which sees the packages of the one that runs this (nothing large is installed twice), is
 installed into it from its folder, and passes its tests there; ``metavoxel plugins`` has to list it.
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = ("variable", "codec", "kernel", "backbone")
+PATHS = ("purelib", "platlib")
 
 
 def environment(folder: Path) -> Path:
@@ -30,9 +31,6 @@ def environment(folder: Path) -> Path:
     # The checkout comes first, whatever the other environment has.
     (Path(own) / "seen.pth").write_text("\n".join([str(ROOT), *lines]) + "\n", encoding="utf-8")
     return python
-
-
-PATHS = ("purelib", "platlib")
 
 
 def tested(name: str, folders: Sequence[Path], place: Path) -> bool:
@@ -53,7 +51,9 @@ def tested(name: str, folders: Sequence[Path], place: Path) -> bool:
     listed = subprocess.run(command, cwd=place, env=quiet, capture_output=True, text=True)
     absent = [folder.name for folder in folders if f" {folder.name} " not in listed.stdout]
     if listed.returncode or absent or "Not usable" in listed.stdout:
-        print(f"{name}: metavoxel plugins does not list {', '.join(absent)}\n{listed.stdout}{listed.stderr}", flush=True)
+        print(
+            f"{name}: metavoxel plugins does not list {', '.join(absent)}\n{listed.stdout}{listed.stderr}", flush=True
+        )
         return False
     return True
 

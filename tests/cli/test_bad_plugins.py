@@ -135,7 +135,8 @@ def test_two_plugins_of_one_name_are_both_named(metavoxel, install, tmp_path):
 def test_one_that_does_not_break_trains_and_is_asked_for_afterwards(metavoxel, install, tmp_path):
     install(PLUGIN)
     run = tmp_path / "run"
-    assert metavoxel("train", write_schema(tmp_path, USES), "--output", run).code == 0
+    schema = write_schema(tmp_path, USES, training={"steps": 2})
+    assert metavoxel("train", schema, "--output", run).code == 0
     table = tmp_path / "people.csv"
     (tmp_path / "mv_odd-0.3.dist-info").rename(tmp_path / "mv_odd-1.0.dist-info")
     metadata = tmp_path / "mv_odd-1.0.dist-info" / "METADATA"

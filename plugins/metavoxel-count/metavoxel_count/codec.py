@@ -24,9 +24,9 @@ def truncated(
     low: Float64[Tensor, "b"], high: Float64[Tensor, "b"]
 ) -> tuple[Float64[Tensor, "b"], Float64[Tensor, "b"]]:
     """Mean and standard deviation of a standard normal number that lies between two scores."""
-    low, high = low.clamp(-FAR, FAR), high.clamp(-FAR, FAR)
     middle, width = (low + high) / 2, high - low
-    narrow = width < 1e-2
+    low, high = low.clamp(-FAR, FAR), high.clamp(-FAR, FAR)
+    narrow = high - low < 1e-2
     above = middle > 0  # the lower tail keeps its digits
     a, b = torch.where(above, -high, low), torch.where(above, -low, high)
     share = torch.where(narrow, 1.0, torch.special.ndtr(b) - torch.special.ndtr(a))
@@ -76,13 +76,22 @@ class CountCodec(AbstractCodec):
             above = values[values > 0]
             self.offset.fill_(float(above.min()) / 2 if len(above) else 1.0)
         logs = torch.log(values + self.offset)
-        spread = logs.std(unbiased=False)
-        self.slope.copy_(torch.where(spread > 0, spread, 1.0))
+        mean, self.slope = self._normal(logs, below=(values <= self._low) & (self._low > 0), above=values >= self._high)
         scores = self._scores().to(logs.device)
-        if self._scale == "log":
-            self.knots.copy_(logs.mean() + self.slope * scores)
-        else:
-            self.knots.copy_(torch.quantile(logs, torch.special.ndtr(scores)))
+        line = mean + self.slope * scores
+        self.knots = line if self._scale == "log" else torch.quantile(logs, torch.special.ndtr(scores))
+
+    @staticmethod
+    def _normal(logs: Tensor, *, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of a normal number that is only known to lie beyond some of these (EM)."""
+        mean, sd = logs.mean(), logs.std(unbiased=False)
+        for _ in range(50 if bool((below | above).any()) else 0):
+            score = (logs - mean) / torch.where(sd > 0, sd, 1.0)
+            low, high = torch.where(below, -FAR, score), torch.where(above, FAR, score)
+            expected, spread = truncated(low, high)
+            mean = mean + sd * expected.mean()
+            sd = sd * (expected.var(unbiased=False) + spread.square().mean()).sqrt()
+        return mean, torch.where(sd > 0, sd, 1.0)
 
     def _score(self, x: Float64[Tensor, "b"], *, right: bool) -> Float64[Tensor, "b"]:
         """The least score, or the greatest, that decodes to a number."""
