@@ -2,8 +2,8 @@
 
 python -m benchmarks.count [--output runs/benchmark-count] [--rows 300 3000] [--compared 2000]
 
-Needs the plugin: pip install plugins/metavoxel-count. The measure is a classifier two-sample test (C2ST): how well a random
-forest tells draws of the model from exact ones, .5 being not at all.
+Needs the plugin: pip install plugins/metavoxel-count. The measure is a classifier two-sample test (C2ST): how well a
+random forest tells draws of the model from exact ones, .5 being not at all.
 """
 
 import argparse
@@ -105,7 +105,7 @@ def main() -> None:
     axes[0].set(xlabel="lesions", ylabel="share of draws")
     axes[0].legend(frameon=False)
     paragraphs = [
-        "Age, a number of lesions (two in five have none) and a concentration with a limit of detection, all of one normal "
+        "Age, a number of lesions (two in five have none) and a concentration with a limit of detection, of one normal "
         f"law underneath; accuracy of a random forest that tells {asked.compared} drawn rows from as many exact ones.",
         markdown(["training rows", "variables", "C2ST, all drawn", "C2ST, given age"], cells),
     ]

@@ -3,8 +3,8 @@
 python -m benchmarks.ordinal [--output runs/benchmark-ordinal] [--rows 100 300 1000] [--cohorts 3] [--repeats 3]
     [--table ../shared/data/oasis1_slices/participants.csv]
 
-Needs the plugin: pip install plugins/metavoxel-ordinal. The score is the ranked probability score (Epstein 1969): the mean
-squared error of the cumulative probabilities, over the cuts between levels.
+Needs the plugin: pip install plugins/metavoxel-ordinal. The score is the ranked probability score (Epstein 1969): the
+mean squared error of the cumulative probabilities, over the cuts between levels.
 """
 
 import argparse
@@ -173,8 +173,9 @@ def main() -> None:
     axes[0].legend(frameon=False)
     cells = [[rows, variant, f"{mean:.4f}", f"{sd:.4f}"] for rows, variant, mean, sd in means.itertuples(index=False)]
     paragraphs = [
-        f"Six levels cut a normal number that goes with three others; {asked.cohorts} cohorts of each size, every set of "
-        f"evidence, {TEST_ROWS} fresh rows. The exact posterior scores {known['exact'].mean():.4f}; lower is better.",
+        f"Six levels cut a normal number that goes with three others; {asked.cohorts} cohorts of each size, all sets "
+        f"Six levels cut a normal number that goes with three others; {asked.cohorts} cohorts of each size, all sets "
+        f"of evidence, {TEST_ROWS} fresh rows. Exact posteriors score {known['exact'].mean():.4f}; lower is better.",
         markdown(["training rows", "variable", "ranked probability score", "sd over cohorts"], cells),
     ]
     if asked.table.exists():
@@ -186,7 +187,7 @@ def main() -> None:
         table = [[variant, *(f"{row[name, 'mean']:.3f} ± {row[name, 'std']:.3f}" for name in ("score", "right", "off"))]
                  for variant, row in summed.iterrows()]  # fmt: skip
         paragraphs += [
-            f"OASIS-1: dementia rating (CDR 0, 0.5, 1) from age, sex, education, MMSE and volumes of brain and head, "
+            "OASIS-1: dementia rating (CDR 0, 0.5, 1) from age, sex, education, MMSE, volumes of brain and head, "
             f"{asked.repeats} times five-fold cross-validation; mean and sd over repeats.",
             markdown(["variable", "ranked probability score", "share right", "levels off (median level)"], table),
         ]
