@@ -174,7 +174,6 @@ def main() -> None:
     cells = [[rows, variant, f"{mean:.4f}", f"{sd:.4f}"] for rows, variant, mean, sd in means.itertuples(index=False)]
     paragraphs = [
         f"Six levels cut a normal number that goes with three others; {asked.cohorts} cohorts of each size, all sets "
-        f"Six levels cut a normal number that goes with three others; {asked.cohorts} cohorts of each size, all sets "
         f"of evidence, {TEST_ROWS} fresh rows. Exact posteriors score {known['exact'].mean():.4f}; lower is better.",
         markdown(["training rows", "variable", "ranked probability score", "sd over cohorts"], cells),
     ]

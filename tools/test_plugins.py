@@ -6,12 +6,14 @@ installed into it from its folder, and passes its tests there; ``metavoxel plugi
 """
 
 import os
+import shlex
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import venv
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,29 +35,24 @@ def environment(folder: Path) -> Path:
     return python
 
 
-def tested(name: str, folders: Sequence[Path], place: Path) -> bool:
-    """Whether these folders install into an environment together, pass their tests, and are listed."""
-    print(f"== {name}", flush=True)
+def tested(name: str, folders: Sequence[Path], place: Path) -> str:
+    """What went wrong where these folders were installed into one environment and tested; empty if nothing did."""
     python = environment(place / "environments" / name)
-    quiet = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "COLUMNS": "200"}
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
     steps = [
         [*pip, "--no-build-isolation", *map(str, folders)],
         [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *(str(folder / "tests") for folder in folders)],
+        [str(python), "-c", "from metavoxel.cli import main; main()", "plugins"],
     ]
+    quiet = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "COLUMNS": "200"}
     for step in steps:
-        if subprocess.run(step, cwd=place, env=quiet).returncode != 0:
-            print(f"{name}: failed: {' '.join(step)}", flush=True)
-            return False
-    command = [str(python), "-c", "from metavoxel.cli import main; main()", "plugins"]
-    listed = subprocess.run(command, cwd=place, env=quiet, capture_output=True, text=True)
-    absent = [folder.name for folder in folders if f" {folder.name} " not in listed.stdout]
-    if listed.returncode or absent or "Not usable" in listed.stdout:
-        print(
-            f"{name}: metavoxel plugins does not list {', '.join(absent)}\n{listed.stdout}{listed.stderr}", flush=True
-        )
-        return False
-    return True
+        done = subprocess.run(step, cwd=place, env=quiet, capture_output=True, text=True)
+        if done.returncode != 0:
+            return f"{shlex.join(step)}\n{done.stdout}{done.stderr}"
+    absent = [folder.name for folder in folders if f" {folder.name} " not in done.stdout]
+    if absent or "Not usable" in done.stdout:
+        return f"metavoxel plugins does not list {', '.join(absent) or 'all'}\n{done.stdout}"
+    return ""
 
 
 def written(place: Path) -> list[Path]:
@@ -69,14 +66,20 @@ def written(place: Path) -> list[Path]:
 
 
 def main() -> int:
-    """Test the folders named, or all; 1 if any fails."""
+    """Test the folders named, or all, as many at once as there are processors; 1 if any fails."""
     sys.path.insert(0, str(ROOT))
     chosen = [Path(argument).resolve() for argument in sys.argv[1:]]
     with tempfile.TemporaryDirectory() as place:
         groups = {folder.name: [folder] for folder in chosen or sorted((ROOT / "plugins").glob("metavoxel-*"))}
         if not chosen:
             groups["template"] = written(Path(place))
-        failed = [name for name, folders in groups.items() if not tested(name, folders, Path(place))]
+        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+            running = {name: pool.submit(tested, name, folders, Path(place)) for name, folders in groups.items()}
+            failed = []
+            for name, run in running.items():
+                problem = run.result()
+                print(f"{name}: {problem or 'installs, passes its tests, is listed'}", flush=True)
+                failed += [name] if problem else []
     print(f"{len(groups)} environments, failed: {', '.join(failed) or 'none'}")
     return 1 if failed or not groups else 0
 

@@ -2,10 +2,11 @@
 
 A plugin's own tests need no more than this::
 
-    from metavoxel.testing import kernel_checks, parametrize_checks
+    import my_plugin
+    from metavoxel.testing import parametrize_checks, plugin_checks
 
-    @parametrize_checks(kernel_checks(MyKernel()))
-    def test_my_kernel(check):
+    @parametrize_checks(plugin_checks(my_plugin))
+    def test_conformance(check):
         check.run()
 
 Strategies are in ``metavoxel.testing.strategies``, which needs hypothesis: ``pip install metavoxel[testing]``.
