@@ -8,7 +8,7 @@ WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all fast lint format types docs clean
+.PHONY: help demo test test-all fast lint format types docs plugins clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,12 +25,12 @@ $(VENV): $(INSTALLED) ## install metavoxel and its tools into .venv
 demo: $(INSTALLED) ## write a phantom cohort, train on it, and answer questions about it (in runs/demo)
 	$(BIN)/metavoxel demo --output runs/demo
 
-test: lint types docs fast ## everything that a change must pass
+test: lint types docs plugins fast ## everything that a change must pass
 
 fast: $(INSTALLED) ## the fast tests alone
 	$(PYTEST) -n $(WORKERS)
 
-test-all: lint types docs ## as test, with the slow tests, then the benchmarks with the machine to themselves
+test-all: lint types docs plugins ## as test, with the slow tests, then the benchmarks with the machine to themselves
 	$(PYTEST) -n $(WORKERS) -m 'not gpu and not benchmark'
 	$(PYTEST) -m 'benchmark and not gpu' || [ $$? -eq 5 ]
 
@@ -47,6 +47,9 @@ types: $(INSTALLED) ## static types
 
 docs: $(INSTALLED) ## links, commands and code in the documentation
 	$(BIN)/python tools/check_docs.py
+
+plugins: $(INSTALLED) ## the plugins, each installed into an environment of its own, and the template
+	$(BIN)/python tools/test_plugins.py
 
 clean: ## remove what make made, runs excepted
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -43,7 +43,7 @@ SETTINGS = {
         "validate_every": 1000,
     },
 }
-NUMBERS = {"adapter": {"type": "token", "magnify": [4, 16]}}
+NUMBER = {"type": "continuous", "adapter": {"type": "token", "magnify": [4, 16]}}
 AIMS = {
     ("two_moons", "posterior"): 0.525,
     ("gaussian_linear", "posterior"): 0.51,
@@ -86,7 +86,7 @@ def model(task: AbstractTask, kind: str, output: Path, steps: int | None) -> Tab
         columns,
         categories={},
         settings=settings,
-        numbers=NUMBERS,
+        types=dict.fromkeys(task.names, NUMBER),
         validation=VALIDATION_ROWS,
     )
 

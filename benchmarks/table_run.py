@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pandas
@@ -86,7 +85,7 @@ def trained(
     categories: Mapping[str, int],
     settings: Mapping[str, object],
     validation: int,
-    numbers: Mapping[str, object] = MappingProxyType({}),
+    types: Mapping[str, Mapping[str, object]] | None = None,
 ) -> TableRun:
     """Write the rows as a table and a schema beside it, train what is not trained yet, and load it.
 
@@ -96,7 +95,7 @@ def trained(
         categories: for each category its number of classes; the other variables are numbers.
         settings: sections of the schema besides ``cohort`` and ``variables``.
         validation: rows to validate on.
-        numbers: settings of every variable that is a number.
+        types: settings of variables that are of another type than these two.
     """
     if not RunFolder(output).weights.exists():
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -109,9 +108,9 @@ def trained(
         variables: dict[str, object] = {
             name: {"type": "categorical", "categories": [str(label) for label in range(categories[name])]}
             if name in categories
-            else {"type": "continuous", **numbers}
+            else {"type": "continuous"}
             for name in columns
-        }
+        } | dict(types or {})
         split = {"column": "part", "train": 0.9, "validation": 0.1, "test": 0.0}
         cohort = {"table": table.name, "subject": "row", "split": split}
         text = yaml.safe_dump({"cohort": cohort, "variables": variables, **settings}, sort_keys=False)

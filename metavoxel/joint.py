@@ -11,6 +11,7 @@ from metavoxel.adapters.embedding import TIME_FEATURES, row_time, time_features
 from metavoxel.backbones.base import AbstractBackbone, AbstractBackboneSpec
 from metavoxel.kernels.base import AbstractKernel
 from metavoxel.linear import LinearJoint
+from metavoxel.registry import blamed
 from metavoxel.schema.schema import Variable
 from metavoxel.typing import AnyCode, AnyMask, AnyTime
 
@@ -44,13 +45,16 @@ class JointModel(nn.Module):
         self.code_shapes = dict(code_shapes)
         ports = {name: port_name(shape) for name, shape in code_shapes.items()}
         grids = {port: tuple(code_shapes[name][1:]) for name, port in ports.items() if port is not None}
-        self.backbone: AbstractBackbone = backbone.build(grids)
+        with blamed(backbone, "backbone"):
+            self.backbone: AbstractBackbone = backbone.build(grids)
         self.adapters = nn.ModuleDict()
+        self.contexts: dict[str, AdapterContext] = {}
         for name, variable in variables.items():
             shape = code_shapes[name]
             channels = self.kernels[name].prediction_channels(shape[0])
-            context = AdapterContext(self.kernels[name], shape, channels, ports[name], self.backbone.ports)
-            self.adapters[module_name(name)] = variable.parts.adapter.build(context)
+            self.contexts[name] = AdapterContext(self.kernels[name], shape, channels, ports[name], self.backbone.ports)
+            with blamed(variable.parts.adapter, f"variables.{name}.adapter"):
+                self.adapters[module_name(name)] = variable.parts.adapter.build(self.contexts[name])
         self.linear = LinearJoint({name: self.adapter(name).features for name in variables})
         width = self.backbone.ports.level_width
         self._shared_time = shared_time

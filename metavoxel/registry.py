@@ -1,7 +1,8 @@
 """What is installed: every type by name, with the distribution and version that gave it."""
 
 import importlib.metadata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple, final
@@ -13,7 +14,7 @@ from metavoxel import builtin, hookspecs
 from metavoxel.adapters.base import AbstractAdapterSpec
 from metavoxel.backbones.base import AbstractBackboneSpec
 from metavoxel.codecs.base import AbstractCodecSpec
-from metavoxel.errors import PluginError, Problem, did_you_mean
+from metavoxel.errors import MetavoxelError, PluginError, Problem, did_you_mean
 from metavoxel.hookspecs import API_VERSION
 from metavoxel.kernels.base import AbstractKernel
 from metavoxel.variables.base import AbstractVariableSpec
@@ -35,8 +36,13 @@ KNOWN_PLUGINS = MappingProxyType(
         ("variables", "circular"): "metavoxel-circular",
         ("variables", "count"): "metavoxel-count",
         ("variables", "vector"): "metavoxel-vector",
+        ("codecs", "circular"): "metavoxel-circular",
+        ("codecs", "count"): "metavoxel-count",
+        ("codecs", "pca"): "metavoxel-vector",
         ("kernels", "absorbing"): "metavoxel-absorbing",
+        ("kernels", "birth_death"): "metavoxel-ordinal",
         ("kernels", "rectified_flow"): "metavoxel-rectified-flow",
+        ("adapters", "ordinal"): "metavoxel-ordinal",
     }
 )
 """Types of plugins that this project keeps, so that a schema that names one can say how to install it."""
@@ -50,6 +56,35 @@ class Origin(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.distribution} {self.version}"
+
+
+def origin_of(settings: BaseModel) -> Origin:
+    """Where the class of some settings comes from, by the entry points of what is installed."""
+    package = type(settings).__module__.partition(".")[0]
+    for point in importlib.metadata.entry_points(group="metavoxel"):
+        if point.dist is not None and point.module.partition(".")[0] == package:
+            return Origin(point.dist.name, point.dist.version)
+    return Origin(package, importlib.metadata.version(package) if package == "metavoxel" else "0")
+
+
+@contextmanager
+def blamed(settings: BaseModel, where: str) -> Iterator[None]:
+    """Tell what goes wrong in here as the fault of the plugin that ``settings`` are of, if they are of one.
+
+    Raises:
+        PluginError: in the place of any error but those of the user's making; names plugin and version.
+    """
+    try:
+        yield
+    except MetavoxelError:
+        raise
+    except Exception as error:
+        origin = origin_of(settings)
+        if origin.distribution == "metavoxel":
+            raise
+        reason = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
+        name = getattr(settings, "type", type(settings).__name__)
+        raise PluginError(Problem(where, f"{name!r} of plugin {origin} broke its contract: {reason}")) from error
 
 
 class Failure(NamedTuple):

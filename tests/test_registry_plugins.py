@@ -1,5 +1,6 @@
 """Plugins as third parties write them: each hook gives types that a schema can name; a broken plugin breaks little."""
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +15,7 @@ from metavoxel.errors import PluginError, SchemaError
 from metavoxel.hookspecs import API_VERSION, hookimpl
 from metavoxel.kernels.gaussian import GaussianKernel
 from metavoxel.learning.run import build_codecs, build_joint, versions
-from metavoxel.registry import KINDS, load_registry
+from metavoxel.registry import KINDS, KNOWN_PLUGINS, load_registry
 from metavoxel.rng import Rng
 from metavoxel.schema import parse_schema
 from metavoxel.variables.base import Parts
@@ -245,9 +246,28 @@ def test_a_broken_plugin_is_reported_and_breaks_little(plugin, reason):
         schema_of(registry, {"type": "continuous", "kernel": "softer"})
 
 
-def test_a_known_plugin_that_is_absent_says_how_to_install_it():
-    with pytest.raises(SchemaError, match=r"variables\.mood\.type: .*pip install metavoxel-ordinal"):
-        schema_of(registry_of(), {"type": "ordinal"})
+@pytest.mark.parametrize(
+    ("variable", "where", "plugin"),
+    [
+        ({"type": "ordinal"}, "type", "ordinal"),
+        ({"type": "continuous", "kernel": "rectified_flow"}, "kernel.type", "rectified-flow"),
+        ({"type": "continuous", "codec": {"type": "count"}}, "codec.type", "count"),
+    ],
+)
+def test_a_known_plugin_that_is_absent_says_how_to_install_it(variable, where, plugin):
+    with pytest.raises(SchemaError, match=rf"variables\.mood\.{where}: .*pip install metavoxel-{plugin}"):
+        schema_of(registry_of(), variable)
+
+
+def test_known_plugins_are_those_that_are_kept():
+    """Every type that a plugin of this repository registers is known, under its distribution's name."""
+    folders = sorted((Path(__file__).resolve().parents[1] / "plugins").iterdir())
+    found = {}
+    for folder in folders:
+        for path in folder.glob("metavoxel_*/*.py") if list(folder.glob("metavoxel_*/")) else folder.glob("*.py"):
+            for name in re.findall(r'type: Literal\["(\w+)"\] = ', path.read_text(encoding="utf-8")):
+                found[name] = folder.name
+    assert found and set(found.items()) == {(name, plugin) for (_, name), plugin in KNOWN_PLUGINS.items()}
 
 
 def test_the_registry_is_frozen():

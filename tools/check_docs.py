@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
 
-DOCUMENTS = ("README.md", "CHANGELOG.md", "docs/**/*.md", "examples/**/*.md")
+DOCUMENTS = ("README.md", "CHANGELOG.md", "docs/**/*.md", "examples/**/*.md", "plugins/**/*.md")
 SHELLS = frozenset({"sh", "bash", "shell", "console"})
 TEST_MARK = "<!-- test -->"
 """Put on the line above a Python block, it makes the tests run the block."""

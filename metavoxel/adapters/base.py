@@ -1,7 +1,7 @@
 """What an adapter is: how a code enters a backbone, and how a prediction leaves it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from jaxtyping import Float
@@ -105,6 +105,11 @@ class AbstractAdapterSpec(BaseModel, ABC):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     type: str
+
+    @classmethod
+    def examples(cls) -> Sequence["AbstractAdapterSpec"]:
+        """Settings that ``metavoxel plugins --check`` tries: by default the default ones."""
+        return [cls()]
 
     @abstractmethod
     def build(self, context: AdapterContext) -> AbstractAdapter:

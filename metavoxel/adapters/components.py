@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from metavoxel.adapters.base import Information
 from metavoxel.typing import Code
+
+Scales: TypeAlias = tuple[Float[Tensor, "b 1 *#s"], Float[Tensor, "b 1 *#s"]]
+"""Signal and noise of a state, as a kernel gives them."""
 
 
 class CodeBelief(NamedTuple):
@@ -22,7 +25,7 @@ class CodeBelief(NamedTuple):
 class Components(nn.Module):
     """x_0 = center + scores times loadings + residual, all normal (Tipping and Bishop 1999). Final.
 
-    With x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) noise, and a noise level that may differ from cell to cell,
+    With x_t = signal x_0 + noise e, and a noise level that may differ from cell to cell,
     what x_t says of the scores is a closed form: that of a linear regression of x_t on the loadings, each cell weighted
     by its certainty. Scores have variance 1.
     """
@@ -55,25 +58,25 @@ class Components(nn.Module):
         scores = (x0.flatten(1) - self.center) @ self.loadings.T
         return torch.where(variances > 0, scores / variances.clamp_min(1e-12), 0.0)
 
-    def _scales(self, log_snr: Float[Tensor, "b 1 *#s"], x: Code) -> tuple[Tensor, Tensor, Tensor]:
+    def _scales(self, scales: Scales, x: Code) -> tuple[Tensor, Tensor, Tensor]:
         """Signal, noise, and the variance of a cell that the scores do not account for."""
-        signal, noise = (torch.sigmoid(sign * log_snr).to(x.device).sqrt().float() for sign in (1, -1))
+        signal, noise = (scale.to(x.device).float() for scale in scales)
         return signal, noise, noise.square() + signal.square() * self.residual
 
-    def measure(self, x: Code, log_snr: Float[Tensor, "b 1 *#s"]) -> Information:
-        """What codes of this log(alpha_bar / (1 - alpha_bar)), infinite where clean, say of the scores."""
+    def measure(self, x: Code, scales: Scales) -> Information:
+        """What codes of this signal and noise say of the scores."""
         with torch.autocast(x.device.type, enabled=False):
-            signal, _, spread = self._scales(log_snr, x)
+            signal, _, spread = self._scales(scales, x)
             deviation = x.float() - signal * self.center.reshape(1, *self._shape)
             weighted = (signal / spread * deviation).flatten(1) @ self.loadings.T
             certainty = (signal.square() / spread).expand_as(deviation).flatten(1)
             precision = torch.einsum("bn,kn,ln->bkl", certainty, self.loadings, self.loadings)
             return Information(precision, weighted)
 
-    def expect(self, x: Code, log_snr: Float[Tensor, "b 1 *#s"], scores: Float[Tensor, "b k"]) -> CodeBelief:
+    def expect(self, x: Code, scales: Scales, scores: Float[Tensor, "b k"]) -> CodeBelief:
         """Code and noise given the noisy code and the expected scores."""
         with torch.autocast(x.device.type, enabled=False):
-            signal, noise, spread = self._scales(log_snr, x)
+            signal, noise, spread = self._scales(scales, x)
             fitted = self.center.reshape(1, *self._shape) + self.along(scores)
             misfit = (x.float() - signal * fitted) / spread
             return CodeBelief((fitted + signal * self.residual * misfit).to(x), (noise * misfit).to(x))

@@ -93,7 +93,7 @@ class GridSummaryAdapter(AbstractAdapter):
     def measure(self, x: Code, time: Time, observed: Mask) -> Information:
         if not self.features:
             return super().measure(x, time, observed)
-        return self.components.measure(x, self._kernel.log_snr(along(time, x)))
+        return self.components.measure(x, self._kernel.scales(along(time, x)))
 
     def embed(self, x: Code, time: Time, observed: Mask, belief: Float[Tensor, "b k"]) -> Streams:
         maps = self.grid.embed(x, time, observed, belief).grids
@@ -103,7 +103,7 @@ class GridSummaryAdapter(AbstractAdapter):
         token: Tensor = self.inlet(torch.cat([belief, time_features(row_time(time)).to(belief)], 1))
         if not self.features:
             return Streams({}, token[:, None])
-        expected = self.components.expect(x, self._kernel.log_snr(along(time, x)), belief)
+        expected = self.components.expect(x, self._kernel.scales(along(time, x)), belief)
         skip = self._kernel.express(expected.x0_hat, expected.noise_hat, time)
         return Streams({}, token[:, None], skip=skip)
 

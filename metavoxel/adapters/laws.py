@@ -15,9 +15,14 @@ RESIDUAL = 1e-3
 
 
 class AbstractLaw(nn.Module, ABC):
-    """Features of a code as a normal vector of mean 0 and variance 1 over the training rows."""
+    """Features of a code as a normal vector of mean 0 and variance 1 over the training rows.
+
+    ``center`` and ``scale`` are mean and spread of ``size`` numbers, as ``fit`` finds them.
+    """
 
     features: int
+    further: int = 0
+    """Numbers that a head gives beside the prediction's channels, for ``prediction`` to make use of."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -42,7 +47,11 @@ class AbstractLaw(nn.Module, ABC):
 
     @abstractmethod
     def express(self, x: Code, time: Time, belief: Float[Tensor, "b k"]) -> Float[Tensor, "b p"] | None:
-        """The prediction that states what is expected of the features."""
+        """What is expected of the features, as a head states it: added to what that gives."""
+
+    def prediction(self, stated: Float[Tensor, "b q"]) -> Float[Tensor, "b p"]:
+        """The prediction of what a head and ``express`` state together; with nothing further, that itself."""
+        return stated
 
 
 class NormalLaw(AbstractLaw):
@@ -55,8 +64,7 @@ class NormalLaw(AbstractLaw):
 
     def _scales(self, x: Code, time: Time) -> tuple[Tensor, Tensor, Tensor]:
         """Signal of a feature, noise, and their variance that the feature does not account for."""
-        log_snr = self._kernel.log_snr(along(time, x))
-        signal, noise = (torch.sigmoid(sign * log_snr).to(x.device).sqrt().float() for sign in (1, -1))
+        signal, noise = (scale.to(x.device).float() for scale in self._kernel.scales(along(time, x)))
         return signal, noise, noise.square() + (signal * self.scale).square() * RESIDUAL
 
     def measure(self, x: Code, time: Time, observed: Mask) -> Information:

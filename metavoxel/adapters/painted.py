@@ -35,8 +35,7 @@ class _BottleneckHead(nn.Module):
 class PaintedAdapter(AbstractAdapter):
     """The value as a constant map on every grid and as cross-attention context; the head pools the bottleneck. Final.
 
-    A binary category enters as one scalar in [-1, 1], others by a linear map of their one-hot code. A map that joins
-    the
+    A binary category enters as one scalar in [-1, 1], all else by a linear map of its code. A map that joins the
     others by a sum is the same as a further input channel of the first convolution.
     """
 
@@ -47,7 +46,7 @@ class PaintedAdapter(AbstractAdapter):
         super().__init__()
         ports, channels = context.ports, context.code_shape[0]
         self._grids = ports.grids
-        self._binary = channels == 2
+        self._binary = channels == 2 and context.kernel.support == "one_hot"
         inputs = 1 if self._binary else channels
         self.paint = nn.Linear(inputs, ports.grid_width)
         self.inlet = nn.Linear(inputs, ports.token_width)

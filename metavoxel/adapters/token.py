@@ -24,29 +24,33 @@ from metavoxel.typing import Code, Mask, Time
 class TokenAdapter(AbstractAdapter):
     """One token of the value, its time, whether it is given, and what the joint normal law expects of it. Final.
 
-    The head reads the token that comes back, and begins with that expectation: of the code, for a kernel of normal
-    noise; of the classes' probabilities, for a category, which has a part in the law where it is given.
+    The head reads the token that comes back, and begins with that expectation, as ``law`` states it: of the code, for
+    a kernel of normal noise; of the classes' probabilities, for a category, which has a part in the law where it is
+    given.
     """
 
     tokens = 1
     needs_grids = False
 
-    def __init__(self, context: AdapterContext, dropout: float, magnify: Sequence[float]) -> None:
+    def __init__(
+        self, context: AdapterContext, dropout: float, law: AbstractLaw | None, magnify: Sequence[float] = ()
+    ) -> None:
         super().__init__()
         width, channels = context.ports.token_width, context.code_shape[0]
         self._magnify = tuple(magnify)
-        self.law = _law(context)
+        self.law = law
         self.features = 0 if self.law is None else self.law.features
+        stated = context.prediction_channels + (0 if law is None else law.further)
         inputs = channels * (1 + len(self._magnify)) + TIME_FEATURES + 1 + self.features
         if self._magnify and self.law is not None:
-            inputs += context.prediction_channels
+            inputs += stated
         self.inlet = nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width))
         self.outlet = nn.Sequential(
             nn.LayerNorm(width),
             nn.Linear(width, width),
             nn.SiLU(),
             nn.Dropout(dropout),
-            nn.Linear(width, context.prediction_channels),
+            nn.Linear(width, stated),
         )
         if self.law is not None:
             last = self.outlet[-1]
@@ -74,11 +78,12 @@ class TokenAdapter(AbstractAdapter):
 
     def head(self, features: Features) -> Float[Tensor, "b p"]:
         assert features.tokens is not None
-        prediction: Tensor = self.outlet(features.tokens[:, 0])
-        return prediction if features.skip is None else prediction + features.skip
+        stated: Tensor = self.outlet(features.tokens[:, 0])
+        stated = stated if features.skip is None else stated + features.skip
+        return stated if self.law is None else self.law.prediction(stated)
 
 
-def _law(context: AdapterContext) -> AbstractLaw | None:
+def law_of(context: AdapterContext) -> AbstractLaw | None:
     """How a code of this kernel takes part in the joint normal law, if it does."""
     if context.kernel.support == "one_hot":
         return CategoryLaw(context.code_shape[0])
@@ -97,7 +102,7 @@ class TokenAdapterSpec(AbstractAdapterSpec):
     )
 
     def build(self, context: AdapterContext) -> TokenAdapter:
-        return TokenAdapter(context, self.dropout, self.magnify)
+        return TokenAdapter(context, self.dropout, law_of(context), self.magnify)
 
     def problems(self, *, spatial: bool, grids: bool) -> list[str]:
         if spatial:

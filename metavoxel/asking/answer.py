@@ -79,10 +79,13 @@ class Answer:
         }
         for name in self.question.targets:
             spec = self.schema.variables[name].spec
-            if not spec.data_shape:
+            if not spec.spatial:
                 with torch.inference_mode():
                     values = [self.codecs[name].decode(draw.codes[name]) for draw in self.draws]
-                columns[name] = [spec.format(draw[row]) for row in range(len(self.subjects)) for draw in values]
+                for row in range(len(self.subjects)):
+                    for draw in values:
+                        for column, cell in spec.cells(name, draw[row]).items():
+                            columns.setdefault(column, []).append(cell)
         return pandas.DataFrame(columns)
 
     def _cells(self, name: str, point: Point, vote: bool) -> list[dict[str, object]]:

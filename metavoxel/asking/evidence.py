@@ -16,6 +16,7 @@ from metavoxel.cohort.cohort import Cohort
 from metavoxel.cohort.read import build_cohort
 from metavoxel.cohort.table import Table
 from metavoxel.errors import EvidenceError, Problem
+from metavoxel.registry import blamed
 from metavoxel.sampling.evidence import Given
 from metavoxel.schema.schema import Schema
 from metavoxel.variables.base import Blank
@@ -107,10 +108,11 @@ class EvidenceReader:
         """Evidence of a batch of values (b, *D). ``known`` marks what is, ``sd`` is an error in its unit."""
         codec = self._codecs[name]
         values = values.to(self._device)
-        if known is not None:
-            encoded, trusted = codec.encode_partial(values, known.to(self._device))
-            return Given(encoded.mean, trusted)
-        code = codec.encode(values).mean
+        with blamed(self._schema.variables[name].parts.codec, f"given {name}"):
+            if known is not None:
+                encoded, trusted = codec.encode_partial(values, known.to(self._device))
+                return Given(encoded.mean, trusted)
+            code = codec.encode(values).mean
         cells = torch.ones(len(code), 1, *code.shape[2:], dtype=torch.bool, device=self._device)
         return Given(code, cells, None if sd is None else sd * float(slopes(codec, values[:1])))
 

@@ -1,6 +1,7 @@
 """What a backbone is: the network that all variables share, and that knows none of them."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from jaxtyping import Float
@@ -43,6 +44,11 @@ class AbstractBackboneSpec(BaseModel, ABC):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     type: str
+
+    @classmethod
+    def examples(cls) -> Sequence["AbstractBackboneSpec"]:
+        """Settings that ``metavoxel plugins --check`` tries: by default the default ones."""
+        return [cls()]
 
     def grid_multiple(self) -> int:
         """Axes of a code grid must be multiples of this."""

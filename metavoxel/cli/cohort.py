@@ -1,4 +1,4 @@
-"""``metavoxel validate``, ``plugins`` and ``schema``: looking before training."""
+"""``metavoxel validate`` and ``schema``: looking before training."""
 
 import json
 from pathlib import Path
@@ -6,11 +6,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from metavoxel.cohort.read import read_cohort
 from metavoxel.cohort.summary import describe, render
-from metavoxel.registry import KINDS, load_registry
+from metavoxel.registry import load_registry
 from metavoxel.schema import load_schema
 from metavoxel.schema.json_schema import json_schema
 
@@ -20,19 +19,6 @@ def validate(schema: Annotated[Path, typer.Argument(help="The schema's YAML file
     checked = load_schema(schema)
     cohort = read_cohort(checked.specs, checked.cohort, folder=checked.folder, multiples=checked.multiples())
     Console().print(render(describe(cohort)))
-
-
-def plugins() -> None:
-    """List the installed types, and which distribution and version gives each."""
-    registry = load_registry()
-    table = Table("kind", "type", "from", box=None)
-    for kind in KINDS:
-        for name in registry.names(kind):
-            table.add_row(kind, name, str(registry.origin(kind, name)))
-    console = Console()
-    console.print(table)
-    for failure in registry.failures:
-        console.print(f"Not usable: {failure.origin}: {failure.reason}", style="red", markup=False, soft_wrap=True)
 
 
 def schema() -> None:

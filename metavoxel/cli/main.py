@@ -9,7 +9,7 @@ from types import FrameType, MappingProxyType
 import typer
 from rich.console import Console
 
-from metavoxel.cli import ask, cohort, demo, train
+from metavoxel.cli import ask, cohort, demo, new_plugin, plugins, train
 from metavoxel.errors import MetavoxelError
 
 app = typer.Typer(
@@ -56,7 +56,8 @@ COMMANDS: Mapping[str, Callable[..., None]] = MappingProxyType(
         "sample": ask.sample,
         "predict": ask.predict,
         "validate": cohort.validate,
-        "plugins": cohort.plugins,
+        "plugins": plugins.plugins,
+        "new-plugin": new_plugin.new_plugin,
         "schema": cohort.schema,
         "demo": demo.demo,
     }

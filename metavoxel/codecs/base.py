@@ -1,7 +1,7 @@
 """What a codec is: how a variable's data become the code that is diffused, and back."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar, NamedTuple
 
 from jaxtyping import Bool, Float, Shaped
@@ -98,6 +98,14 @@ class AbstractCodecSpec(BaseModel, ABC):
     """The word that a kernel must share: "real", "one_hot", or a plugin's own; the codec's too."""
 
     type: str
+
+    @classmethod
+    def examples(cls) -> Sequence[tuple["AbstractCodecSpec", Shaped[Tensor, "b *d"]]]:
+        """Settings, and at least 4 unlike data, that ``metavoxel plugins --check`` tries the codec with.
+
+        None by default: enough where a variable type of the same plugin has the codec among its parts.
+        """
+        return ()
 
     def problems(self) -> list[str]:
         """What is wrong with the settings together, in words; nothing when they fit."""

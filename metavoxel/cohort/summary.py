@@ -127,11 +127,11 @@ def _values(spec: AbstractVariableSpec, column: Column) -> Numbers | Labels | Gr
     cells = [cell for cell in column.cells if cell is not None]
     if isinstance(spec, ImageSpec):
         return _grids(spec, cells) if cells else None
-    if spec.lazy or not cells:
+    if spec.lazy or spec.data_shape or not cells:
         return None
     shown = [spec.format(value) for value in column.read(column.present.nonzero()[:, 0])]
     numbers = [float(value) for value in shown if isinstance(value, int | float)]
-    if len(numbers) == len(shown):
+    if 2 * len(numbers) > len(shown):  # the rest may be known only to lie beyond a limit
         sd = statistics.stdev(numbers) if len(numbers) > 1 else 0.0
         return Numbers(min(numbers), max(numbers), statistics.fmean(numbers), sd)
     return Labels(dict(Counter(map(str, shown)).most_common()))

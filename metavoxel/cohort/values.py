@@ -15,6 +15,7 @@ from metavoxel.cohort.column import Column
 from metavoxel.cohort.table import Table
 from metavoxel.cohort.volumes import UnreadableCells, load_volumes
 from metavoxel.errors import CohortError, Problem, did_you_mean
+from metavoxel.registry import blamed
 from metavoxel.variables.base import AbstractVariableSpec, Blank
 from metavoxel.variables.image import ImageSpec
 
@@ -79,7 +80,7 @@ def read_values(
     unreadable = []
     for row in given:
         try:
-            value = resolved.parse(cells[row])
+            value = _parsed(name, resolved, cells[row])
         except ValueError as error:
             unreadable.append(_problem(row, str(error), name, spec, cells, table))
             continue
@@ -93,6 +94,28 @@ def read_values(
     values = torch.stack(list(parsed.values())) if parsed else torch.zeros(0, *resolved.data_shape)
     shown = [cell if row in parsed else None for row, cell in enumerate(cells)]
     return Values(resolved, Column(_mask(list(parsed), len(cells)), shown, values), dict(blanked), fingerprint)
+
+
+def _parsed(name: str, spec: AbstractVariableSpec, cell: str) -> Tensor | Blank:
+    """What a cell is read as.
+
+    Raises:
+        ValueError: it cannot be read.
+        PluginError: its type is a plugin's, which fails otherwise, or gives something that is no value.
+    """
+    refused: ValueError
+    with blamed(spec, f"variables.{name}"):
+        try:
+            value = spec.parse(cell)
+        except ValueError as error:
+            refused = error
+        else:
+            if not isinstance(value, Blank):
+                shape = tuple(value.shape)
+                assert shape == spec.data_shape, f"cell {cell!r} has shape {shape}, and data_shape is {spec.data_shape}"
+                assert value.isfinite().all(), f"cell {cell!r} is read as {value.tolist()}, which is not finite"
+            return value
+    raise refused
 
 
 def _mask(rows: Sequence[int], total: int) -> Tensor:

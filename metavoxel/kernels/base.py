@@ -1,6 +1,7 @@
 """What a kernel is: how one variable's code is lost to noise, and won back."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -63,7 +64,13 @@ class AbstractKernel(BaseModel, ABC):
     support: ClassVar[str]
     """Which codes it can noise: the word that a codec must give too ("real", "one_hot", or a plugin's own)."""
     extrapolates: ClassVar[bool] = False
-    """Whether beliefs about the data may be extrapolated linearly, as multistep solvers do."""
+    """Whether noise is normal, x_t = signal x_0 + noise e with :meth:`scales`: beliefs about the data may then be
+    extrapolated linearly, as multistep solvers do, and take part in the joint normal law."""
+
+    @classmethod
+    def examples(cls) -> Sequence["AbstractKernel"]:
+        """Settings that ``metavoxel plugins --check`` tries: by default the kernel with its default settings."""
+        return [cls()]
 
     @property
     def reads_out(self) -> bool:
@@ -84,6 +91,11 @@ class AbstractKernel(BaseModel, ABC):
     @abstractmethod
     def log_snr(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
         """log(alpha_bar / (1 - alpha_bar)) in float64: infinity at t = 0; minus infinity where no signal is left."""
+
+    def scales(self, t: Float[Tensor, "*b"]) -> tuple[Float64[Tensor, "*b"], Float64[Tensor, "*b"]]:
+        """Signal and noise of a state of normal noise, whose squares sum to 1 unless a kernel says otherwise."""
+        log_snr = self.log_snr(t)
+        return torch.sigmoid(log_snr).sqrt(), torch.sigmoid(-log_snr).sqrt()
 
     def time_of(self, log_snr: Float[Tensor, "*b"]) -> Float64[Tensor, "*b"]:
         """The time at which :meth:`log_snr` has this value, by bisection; the ends for what is beyond them."""

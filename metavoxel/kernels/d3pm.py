@@ -1,43 +1,20 @@
 """Uniform discrete diffusion of one-hot codes (MetaVoxel eq. 2 and 4; Austin et al. 2021)."""
 
 import math
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from metavoxel.kernels.base import AbstractKernel, AbstractTransition, Noised, along
-from metavoxel.kernels.schedules import CosineSchedule, Schedule
+from metavoxel.kernels.base import along
+from metavoxel.kernels.discrete import AbstractDiscreteKernel, CategoricalTransition
 from metavoxel.rng import Rng
 from metavoxel.typing import Code, Time
 
 
-class CategoricalTransition(AbstractTransition):
-    """Independent categories of given log-probabilities on dimension 1. Final."""
-
-    def __init__(self, log_probabilities: Float[Tensor, "b c *s"]) -> None:
-        self._log = log_probabilities
-
-    @property
-    def mean(self) -> Code:
-        return self._log.exp()
-
-    def sample(self, rng: Rng) -> Code:
-        drawn = (self._log + rng.gumbel(tuple(self._log.shape), like=self._log)).argmax(1)
-        return one_hot(drawn, self._log.shape[1]).to(self._log.dtype)
-
-    def cell_log_prob(self, x: Code) -> Float[Tensor, "b 1 *s"]:
-        return torch.where(x > 0.5, self._log, 0.0).sum(1, keepdim=True)
-
-
-def one_hot(index: Tensor, categories: int) -> Code:
-    """(b, *s) of whole numbers to (b, categories, *s) of zeros and ones, in float32."""
-    return torch.nn.functional.one_hot(index, categories).movedim(-1, 1).float()
-
-
-class UniformD3PMKernel(AbstractKernel):
+class UniformD3PMKernel(AbstractDiscreteKernel):
     """Each step keeps the category or draws one of the K uniformly; alpha_bar is the chance that it was always kept.
 
     Any stride is exact in closed form, for q(x_t | x_s) depends only on alpha_bar_t / alpha_bar_s. The network's head,
@@ -47,25 +24,14 @@ class UniformD3PMKernel(AbstractKernel):
     uniform for a head trained so; it is kept for comparison with the paper.
     """
 
-    support: ClassVar[str] = "one_hot"
-
     type: Literal["d3pm_uniform"] = "d3pm_uniform"
-    schedule: Schedule = Field(
-        default_factory=CosineSchedule, description="how the chance of being kept fades with time"
-    )
     reverse: Literal["mixture", "printed"] = Field(
         "mixture", description="reverse step: 'mixture' (exact) or 'printed' (the published formula, biased)"
     )
 
-    def log_snr(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
-        return self.schedule.log_snr(t)
-
     def prior(self, shape: tuple[int, ...], *, rng: Rng, like: Tensor) -> Code:
         uniform = torch.zeros(shape, dtype=like.dtype, device=like.device)
         return CategoricalTransition(uniform).sample(rng)
-
-    def noise(self, x0: Code, t: Time, *, rng: Rng) -> Noised:
-        return Noised(self.renoise(x0, torch.zeros_like(t), t, rng=rng), x0)
 
     def renoise(self, xs: Code, s: Time, t: Time, *, rng: Rng) -> Code:
         return CategoricalTransition(self._log_forward(xs, s, t)).sample(rng)
@@ -77,18 +43,9 @@ class UniformD3PMKernel(AbstractKernel):
 
     def _log_ratio(self, s: Time, t: Time, x: Code) -> tuple[Tensor, Tensor]:
         """log r and log((1 - r)/K) for r = alpha_bar_t / alpha_bar_s; finite differences taken in float64."""
-        log_t, log_s = self.schedule.log_alpha_bar(along(t, x)), self.schedule.log_alpha_bar(along(s, x))
-        log_r = torch.where(log_t == log_s, torch.zeros_like(log_t), log_t - log_s).clamp_max(0)
+        log_r = self.log_ratio(s, t, x)
         log_uniform = torch.log(-torch.expm1(log_r)) - math.log(x.shape[1])
         return log_r.to(x.dtype), log_uniform.to(x.dtype)
-
-    def loss(
-        self, prediction: Float[Tensor, "b p *s"], target: Float[Tensor, "b p *s"], t: Time
-    ) -> Float[Tensor, "b 1 *s"]:
-        return -(target * torch.log_softmax(prediction.float(), 1)).sum(1, keepdim=True)
-
-    def denoise(self, prediction: Float[Tensor, "b p *s"], xt: Code, t: Time) -> Code:
-        return torch.softmax(prediction.float(), 1).to(xt.dtype)
 
     def transition(self, x0_hat: Code, xt: Code, t: Time, s: Time, *, eta: float) -> CategoricalTransition:
         zero = torch.zeros_like(t)

@@ -14,7 +14,7 @@ from metavoxel.errors import Problem, RunError, SchemaError
 from metavoxel.joint import JointModel
 from metavoxel.learning.checkpoint import load_module
 from metavoxel.model import Model
-from metavoxel.registry import Origin, Registry, load_registry
+from metavoxel.registry import Origin, Registry, blamed, load_registry
 from metavoxel.schema import Schema, load_schema
 
 
@@ -101,7 +101,11 @@ def versions(schema: Schema, registry: Registry) -> dict[str, str]:
 
 def build_codecs(schema: Schema) -> dict[str, AbstractCodec]:
     """Fresh codecs of all variables."""
-    return {name: variable.parts.codec.build(variable.spec.data_shape) for name, variable in schema.variables.items()}
+    codecs = {}
+    for name, (spec, parts) in schema.variables.items():
+        with blamed(parts.codec, f"variables.{name}.codec"):
+            codecs[name] = parts.codec.build(spec.data_shape)
+    return codecs
 
 
 def build_joint(schema: Schema, codecs: Mapping[str, AbstractCodec]) -> JointModel:

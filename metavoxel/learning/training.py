@@ -19,13 +19,14 @@ from metavoxel.errors import Problem, RunError
 from metavoxel.learning.checkpoint import load_module, load_weights, save_weights
 from metavoxel.learning.codecs import fit_codec
 from metavoxel.learning.codes import CodeBank, bank, encode_column, load_bank, save_bank
+from metavoxel.learning.contracts import check_codec, check_joint
 from metavoxel.learning.joint import train_joint
 from metavoxel.learning.metrics import MetricsWriter
 from metavoxel.learning.precision import resolve_precision
 from metavoxel.learning.progress import Progress
 from metavoxel.learning.run import RunFolder, build_codecs, build_joint, versions
 from metavoxel.learning.weights import check_missing_weights
-from metavoxel.registry import Registry, load_registry
+from metavoxel.registry import Registry, blamed, load_registry
 from metavoxel.schema import Schema
 
 VARIED_IMAGES = 1000
@@ -72,13 +73,17 @@ def training(
     record = _begin(folder, schema, cohort, registry, fabric, dropped, resume)
     yield Progress("cohort", 1, 1, {"rows": len(cohort), "dropped": dropped})
     writer = MetricsWriter(folder, fabric)
-    for name, codec in codecs.items():
-        yield from _codec(name, codec, cohort, folder, fabric, writer, schema.training.seed)
     banks: dict[str, CodeBank] = {}
     for name, codec in codecs.items():
-        yield from _codes(name, codec, cohort, folder, fabric, banks, schema.training.seed)
+        with blamed(schema.variables[name].parts.codec, f"variables.{name}.codec"):
+            yield from _codec(name, codec, cohort, folder, fabric, writer, schema.training.seed)
+            check_codec(name, schema, codec, cohort)
+    for name, codec in codecs.items():
+        with blamed(schema.variables[name].parts.codec, f"variables.{name}.codec"):
+            yield from _codes(name, codec, cohort, folder, fabric, banks, schema.training.seed)
     torch.manual_seed(schema.training.seed)
     joint = build_joint(schema, codecs)
+    check_joint(schema, joint, {name: bank.mean[bank.present.nonzero()[:3, 0], 0] for name, bank in banks.items()})
     best = yield from train_joint(joint, schema, cohort, banks, folder, fabric, writer)
     fabric.barrier()
     if fabric.is_global_zero:

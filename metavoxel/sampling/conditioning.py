@@ -44,7 +44,7 @@ class Clean(AbstractConditioning):
     A value with noise is not held, but is a second look at its variable, which is walked with the rest: the state x_t
     and the value y have independent noise, so together they are worth one state of more signal,
 
-        x_u = sqrt(alpha_bar_u) (SNR_t x_t / sqrt(alpha_bar_t) + y / sd^2) / SNR_u,    SNR_u = SNR_t + 1 / sd^2
+        x_u = signal_u (SNR_t x_t / signal_t + y / sd^2) / SNR_u,    SNR_u = SNR_t + 1 / sd^2
 
     and the network is asked about that, at its time u.
     """
@@ -55,11 +55,12 @@ class Clean(AbstractConditioning):
             return Entered(entered, times_of_cells(held.known, held.time, t), held.known)
         now = kernel.log_snr(t)
         both = torch.logaddexp(now, held.log_snr)
-        share, signal = torch.sigmoid(now - held.log_snr), torch.sqrt(torch.sigmoid(both))
-        of_state = torch.where(torch.isneginf(now), 0.0, signal * share * torch.rsqrt(torch.sigmoid(now)))
+        u = kernel.time_of(both)
+        share, signal = torch.sigmoid(now - held.log_snr), kernel.scales(u)[0]
+        of_state = torch.where(torch.isneginf(now), 0.0, signal * share / kernel.scales(t)[0])
         of_value = signal * (1 - share)
         together = of_state.to(state) * state + of_value.to(state) * held.value
-        times = times_of_cells(held.known, kernel.time_of(both), t)
+        times = times_of_cells(held.known, u, t)
         return Entered(torch.where(held.known, together, state), times, torch.zeros_like(held.known))
 
     def moved(self, state: Code, entered: Code) -> Code:

@@ -26,12 +26,14 @@ class Held(NamedTuple):
         value: in known cells.
         known: which cells are.
         log_snr: log(1 / variance) of the value's noise, infinity for an exact one.
+        signal: how much of a state of this log(signal / noise) is data.
         time: at which a state has this log(signal / noise): 0 for an exact value, and later the noisier it is.
     """
 
     value: Code
     known: Mask
     log_snr: Float64[Tensor, ""]
+    signal: Float64[Tensor, ""]
     time: Float64[Tensor, ""]
 
     @property
@@ -41,11 +43,11 @@ class Held(NamedTuple):
 
     @property
     def state(self) -> Code:
-        """The value as a state of ``time``: itself, or if it has noise sqrt(alpha_bar) of it.
+        """The value as a state of ``time``: itself, or if it has noise the signal's share of it.
 
         It is not noised as well, which would count its noise twice.
         """
-        return torch.sqrt(torch.sigmoid(self.log_snr)).to(self.value) * self.value
+        return self.signal.to(self.value) * self.value
 
     def at(self, t: Float64[Tensor, ""]) -> Mask:
         """Cells that a walk with one time for all holds at t: those of a noisy value down to its time, and no more."""
@@ -66,4 +68,5 @@ class Given(NamedTuple):
     def held(self, kernel: AbstractKernel) -> Held:
         """The value beside the states of a kernel: noise of variance sd squared is that where SNR = 1 / sd squared."""
         log_snr = torch.tensor(-2 * math.log(self.sd) if self.sd else math.inf, dtype=torch.float64)
-        return Held(self.code, self.known, log_snr, kernel.time_of(log_snr))
+        time = kernel.time_of(log_snr)
+        return Held(self.code, self.known, log_snr, kernel.scales(time)[0], time)

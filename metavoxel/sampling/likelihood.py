@@ -18,7 +18,6 @@ from torch import Tensor
 
 from metavoxel.joint import JointModel
 from metavoxel.kernels.base import AbstractKernel, along
-from metavoxel.kernels.gaussian import GaussianKernel
 from metavoxel.rng import Rng
 from metavoxel.sampling.ask import CELLS_A_BATCH
 from metavoxel.sampling.conditioning import Clean
@@ -49,7 +48,7 @@ def belief_at(
 def code_bound(
     denoiser: Denoiser, question: Question, name: str, code: AnyCode, *, evaluations: int
 ) -> Float64[Tensor, "b"]:
-    """A lower bound of log p(code | evidence) in nats, all cells of the code together, for a Gaussian kernel.
+    """A lower bound of log p(code | evidence) in nats, all cells of the code together, for normal noise.
 
     With u = -log(1 - alpha_bar), which runs evenly over the noise levels that matter, the integral is that of
     |x - x0_hat|^2 / (1 - alpha_bar) over u. It is taken at one random place in each of ``evaluations`` equal strata.
@@ -71,7 +70,8 @@ def code_bound(
     for stratum, t in enumerate(times):
         alpha_bar, rest = scales(kernel, t, code)
         noise = torch.special.ndtri((shift + stratum * _GOLDEN) % 1)
-        state = (alpha_bar.sqrt() * code + rest.sqrt() * noise).to(code.dtype)
+        of_data, of_noise = kernel.scales(along(t, code))
+        state = (of_data * code + of_noise * noise).to(code.dtype)
         error = code - belief_at(denoiser, question, name, state, t, rngs).double()
         cells = error.square() / rest - alpha_bar.square() * (noise.square() - 1)
         total += cells.flatten(1).sum(1)
@@ -99,7 +99,7 @@ def class_log_probability(
 
 def has_likelihood(kernel: AbstractKernel) -> bool:
     """Whether this module knows how probable a code of this kernel is."""
-    return kernel.support == "one_hot" or isinstance(kernel, GaussianKernel)
+    return kernel.support == "one_hot" or kernel.extrapolates
 
 
 @torch.inference_mode()

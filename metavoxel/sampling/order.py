@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metavoxel.joint import JointModel
-from metavoxel.kernels.d3pm import one_hot
+from metavoxel.kernels.discrete import one_hot
 from metavoxel.rng import Rng
 from metavoxel.sampling.ask import CELLS_A_BATCH, Sampling, row_streams, sample_codes
 from metavoxel.sampling.base_rates import shifted

@@ -31,7 +31,7 @@ def mean_cells(name: str, spec: AbstractVariableSpec, codec: AbstractCodec, mean
         return _category_cells(name, spec, codec, mean)
     values = codec.decode(mean)
     if spec.data_shape:
-        return [{name: spec.format(value)} for value in values]
+        return [spec.cells(name, value) for value in values]
     empty = {f"{name}_{suffix}": "" for suffix in ("sd", *QUANTILES)}
     return [{name: spec.format(value), **empty} for value in values]
 
@@ -57,15 +57,17 @@ def draw_cells(
     values: Shaped[Tensor, "k b *d"] = torch.stack([codec.decode(code) for code in draws])
     center = spec.center(values, point)
     if spec.data_shape:
-        return [{name: spec.format(value)} for value in center]
+        return [spec.cells(name, value) for value in center]
     differences = spec.differences(values, center)
-    cells: dict[str, Tensor | None] = {name: center, f"{name}_sd": differences.std(0) if len(draws) > 1 else None}
+    cells: dict[str, Tensor | None] = {}
     for suffix, level in QUANTILES.items():
         enough = len(draws) >= DRAWS_FOR_QUANTILES
         quantiles = np.quantile(differences.numpy(force=True), level, axis=0, method="weibull") if enough else None
         cells[f"{name}_{suffix}"] = None if quantiles is None else center.cpu() + torch.from_numpy(quantiles)
+    spread = differences.std(0) if len(draws) > 1 else None
     return [
-        {column: "" if value is None else spec.format(value[row]) for column, value in cells.items()}
+        {name: spec.format(center[row]), f"{name}_sd": "" if spread is None else float(f"{float(spread[row]):.6g}")}
+        | {column: "" if value is None else spec.format(value[row]) for column, value in cells.items()}
         for row in range(values.shape[1])
     ]
 
@@ -93,8 +95,8 @@ def _category_cells(
         score = torch.nn.functional.one_hot(votes, len(labels)).sum(0) + probabilities / 2
     return [
         {
-            name: labels[int(best)],
+            name: labels[best],
             **{f"{name}_p[{label}]": round(float(p), 6) for label, p in zip(labels, row, strict=True)},
         }
-        for row, best in zip(probabilities, score.argmax(1), strict=True)
+        for row, best in zip(probabilities, spec.likeliest(score).tolist(), strict=True)
     ]

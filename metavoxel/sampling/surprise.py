@@ -27,14 +27,14 @@ EVALUATIONS = 8
 def normal_scores(
     denoiser: Denoiser, question: Question, name: str, code: AnyCode, *, evaluations: int
 ) -> Float64[Tensor, "b c *s"]:
-    """Where the flow carries a code at t = 1, given the evidence; for a Gaussian kernel.
+    """Where the flow carries a code at t = 1, given the evidence; for a kernel of normal noise.
 
     Steps are those of DPM-Solver++(2M), backwards on its grid; the first evaluation is at the least noise of the grid.
     """
     kernel, rngs = question.kernels[name], question.streams()
     grid = log_snr_grid(evaluations + 1, kernel).flip(0)[1:]
     log_snr = kernel.log_snr(grid)
-    signal, noise = torch.sigmoid(log_snr).sqrt(), torch.sigmoid(-log_snr).sqrt()
+    signal, noise = kernel.scales(grid)
     state = signal[0] * code.double()
     before = torch.zeros_like(state)
     for step in range(evaluations):
@@ -72,7 +72,7 @@ def tail_probability(
     Args:
         model: trained with a time for each variable.
         given: evidence, without the variable itself; what is not in it is integrated out.
-        name: a variable without a grid, of a Gaussian kernel or a category.
+        name: a variable without a grid, of normal noise or a category.
         code: of every row, exact.
         rng: streams of the rows.
     """

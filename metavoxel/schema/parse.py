@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from metavoxel.backbones.base import AbstractBackboneSpec
 from metavoxel.errors import PluginError, Problem, SchemaError, did_you_mean
-from metavoxel.registry import Registry, load_registry
+from metavoxel.registry import Registry, blamed, load_registry
 from metavoxel.schema.schema import Schema, Variable
 from metavoxel.schema.settings import CohortSettings, DiffusionSettings, TrainingSettings
 from metavoxel.variables.base import AbstractVariableSpec, Parts
@@ -180,7 +180,12 @@ class _Reader:
         spec: AbstractVariableSpec | None = self._typed("variables", settings, where)
         if spec is None:
             return None
-        parts = spec.parts()
+        try:
+            with blamed(spec, where):
+                parts = spec.parts()
+        except PluginError as error:
+            self.problems.extend(error.problems)
+            return None
         for part, override in overrides.items():
             chosen = self._part(part, override, getattr(parts, part), f"{where}.{part}")
             if chosen is None:

@@ -2,10 +2,11 @@
 
 A plugin's own tests need no more than this::
 
-    from metavoxel.testing import kernel_checks, parametrize_checks
+    import my_plugin
+    from metavoxel.testing import parametrize_checks, plugin_checks
 
-    @parametrize_checks(kernel_checks(MyKernel()))
-    def test_my_kernel(check):
+    @parametrize_checks(plugin_checks(my_plugin))
+    def test_conformance(check):
         check.run()
 
 Strategies are in ``metavoxel.testing.strategies``, which needs hypothesis: ``pip install metavoxel[testing]``.
@@ -17,6 +18,7 @@ from metavoxel.testing.checks import Check, CheckResult, parametrize_checks, run
 from metavoxel.testing.codecs import codec_checks
 from metavoxel.testing.kernels import kernel_checks
 from metavoxel.testing.oracle import MixtureOracle
+from metavoxel.testing.plugins import installed_checks, plugin_checks
 from metavoxel.testing.posterior import MixturePosterior
 from metavoxel.testing.variables import variable_checks
 
@@ -28,8 +30,10 @@ __all__ = [
     "adapter_checks",
     "backbone_checks",
     "codec_checks",
+    "installed_checks",
     "kernel_checks",
     "parametrize_checks",
+    "plugin_checks",
     "run_checks",
     "variable_checks",
 ]

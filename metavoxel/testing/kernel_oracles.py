@@ -48,26 +48,26 @@ def one_hot_marginal(
     state = kernel.prior((rows, len(weights)), rng=rng, like=weights)
     times = torch.linspace(1, 0, steps + 1, dtype=torch.float64).tolist()
     for t, s in pairwise(times):
-        posterior = weights[:, None] * one_hot_likelihood(kernel, len(weights), t).to(weights.dtype)
-        belief = (posterior / posterior.sum(0)).T[state.argmax(1)]
+        there, which = torch.unique(state, dim=0, return_inverse=True)  # a kernel may have states that are no category
+        posterior = weights[:, None] * state_likelihood(kernel, there, t).to(weights.dtype)
+        belief = (posterior / posterior.sum(0)).T[which]
         state = kernel.transition(belief, state, at(t, rows), at(s, rows), eta=eta).sample(rng)
     return state.mean(0)
 
 
-def one_hot_likelihood(kernel: AbstractKernel, categories: int, t: float) -> Float[Tensor, "k k"]:
-    """q(x_t = j | x_0 = k) in row k and column j, from what the kernel offers to all.
+def state_likelihood(kernel: AbstractKernel, states: Float[Tensor, "m k"], t: float) -> Float[Tensor, "k m"]:
+    """q(x_t = state | x_0 = category) with a row for every category, from what the kernel offers to all.
 
     It is the ancestral step from t = 1 to t with x_0 known, averaged over q(x_1 | x_0): over 200 draws, which differ
     only by what signal is left at t = 1.
     """
-    draws = 200
-    identity = torch.eye(categories, dtype=torch.float64)
-    x0 = identity.repeat_interleave(draws, 0)
+    draws, categories = 200, states.shape[1]
+    x0 = torch.eye(categories, dtype=torch.float64).repeat_interleave(draws, 0)
     rows = len(x0)
     last = kernel.noise(x0, at(1, rows), rng=Rng.for_rows(rows, "likelihood")).state
     step = kernel.transition(x0, last, at(1, rows), at(t, rows), eta=1.0)
-    columns = [step.log_prob(identity[j].expand(rows, -1).contiguous()).exp() for j in range(categories)]
-    return torch.stack(columns, 1).reshape(categories, draws, categories).mean(1)
+    columns = [step.log_prob(state.double().expand(rows, -1).contiguous()).exp() for state in states]
+    return torch.stack(columns, 1).reshape(categories, draws, len(states)).mean(1)
 
 
 class NormalMixture(NamedTuple):
@@ -110,7 +110,11 @@ def check_signal_to_noise(kernel: AbstractKernel) -> None:
     """The stated signal-to-noise ratio of a real code is that of its draws."""
     rows = 40_000
     for t in (0.01, 0.3, 0.7):
-        noise = _scales(kernel, t)[1]
+        signal, noise = _scales(kernel, t)
+        stated = [float(scale) for scale in kernel.scales(at(t, 1))]
+        assert not kernel.extrapolates or max(abs(signal - stated[0]), abs(noise - stated[1])) < 1e-5, (
+            f"scales({t}) are {stated[0]:.5f} and {stated[1]:.5f}, those of draws {signal:.5f} and {noise:.5f}"
+        )
         zero = torch.zeros(rows, 1, dtype=torch.float64)
         state = kernel.noise(zero, at(t, rows), rng=Rng.for_rows(rows, "noise")).state
         expected = torch.full_like(state, noise**2)

@@ -195,7 +195,8 @@ def _answers(kernel: AbstractKernel, x0: Code, t: Time, s: Time, rng: Rng) -> It
     state, target = kernel.noise(x0, t, rng=rng.fork("noise"))
     yield "noise(...).state", state
     yield "noise(...).target", target
-    yield "renoise", kernel.renoise(state, s, t, rng=rng.fork("renoise"))
+    earlier = kernel.noise(x0, s, rng=rng.fork("earlier")).state
+    yield "renoise", kernel.renoise(earlier, s, t, rng=rng.fork("renoise"))
     yield "loss", kernel.loss(0.7 * target, target, t)
     yield "denoise", kernel.denoise(0.7 * target, state, t)
     for eta in (0.0, 1.0):

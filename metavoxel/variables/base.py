@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, Self
 
-from jaxtyping import Float64, Shaped
+from jaxtyping import Float, Float64, Int64, Shaped
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 from torch import Tensor
 
@@ -26,10 +26,29 @@ class Parts(NamedTuple):
     adapter: AbstractAdapterSpec
 
 
+class Example(NamedTuple):
+    """Settings of a variable type and cells that it reads, at least two of them unlike: what conformance checks try."""
+
+    spec: "AbstractVariableSpec"
+    cells: Sequence[str]
+
+
 class Blank(NamedTuple):
     """A cell that a rule of the schema made missing; ``rule`` says which, in the user's words."""
 
     rule: str
+
+
+def read_number(cell: str) -> float:
+    """The number in a cell, infinities and NaN among them.
+
+    Raises:
+        ValueError: there is none, in the user's words.
+    """
+    try:
+        return float(cell)
+    except ValueError:
+        raise ValueError(f"{cell!r} is not a number. Add it to cohort.missing if it means missing") from None
 
 
 class AbstractVariableSpec(BaseModel, ABC):
@@ -49,10 +68,15 @@ class AbstractVariableSpec(BaseModel, ABC):
         1.0, allow_inf_nan=False, description="factor of this variable's term in the training loss (no unit)"
     )
 
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        """What ``metavoxel plugins --check`` tries the type with; none by default, which does not pass."""
+        return ()
+
     @property
-    @abstractmethod
     def data_shape(self) -> tuple[int, ...]:
-        """Shape of one value: () for a number or a category's index, (1, x, y, z) for a volume."""
+        """Shape of one value: (), as it is, for a number or a category's index, (1, x, y, z) for a volume."""
+        return ()
 
     @abstractmethod
     def parts(self) -> Parts:
@@ -93,9 +117,23 @@ class AbstractVariableSpec(BaseModel, ABC):
         """
         return self
 
-    @abstractmethod
     def format(self, value: Tensor) -> object:
-        """One value as a table shows it: a number in the variable's unit, a label, a path's contents in words."""
+        """One value as a table shows it: a number in the variable's unit, a label, a path's contents in words.
+
+        Of a number six digits: more than single precision carries would be noise in a table.
+        """
+        return float(f"{float(value):.6g}")
+
+    def cells(self, name: str, value: Tensor) -> dict[str, object]:
+        """One value as cells of a table, by column: one, under the variable's name, unless it takes several."""
+        return {name: self.format(value)}
+
+    def likeliest(self, scores: Float[Tensor, "b k"]) -> Int64[Tensor, "b"]:
+        """The class that stands for the probabilities (or votes) of all: the one that has most.
+
+        To be overridden where being off by one is better than being off by two.
+        """
+        return scores.argmax(1)
 
     def center(self, values: Shaped[Tensor, "k *d"], point: Point) -> Float64[Tensor, "*d"]:
         """One value for ``k`` draws (of one row, or of several at once): their arithmetic mean or median.
@@ -122,4 +160,4 @@ class AbstractVariableSpec(BaseModel, ABC):
         ``folder`` and ``stem`` say where a value that needs a file of its own goes; ``like`` is a cell of the cohort
         whose place in space it shares.
         """
-        return {name: self.format(value)}
+        return self.cells(name, value)

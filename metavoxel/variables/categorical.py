@@ -1,10 +1,10 @@
 """Labels without order: sex, site, diagnosis."""
 
 from datetime import date
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, WithJsonSchema, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from torch import Tensor
 
 from metavoxel.adapters.token import TokenAdapterSpec
@@ -18,7 +18,7 @@ _CATEGORIES = {
         {"type": "object", "additionalProperties": {"type": ["string", "number"]}, "minProperties": 2},
     ]
 }
-"""What ``categories`` may look like in a schema file."""
+"""What labels may look like in a schema file."""
 
 
 def _same(cell: str, code: str) -> bool:
@@ -31,48 +31,52 @@ def _same(cell: str, code: str) -> bool:
         return False
 
 
+def _as_codes(labels: object) -> object:
+    """Labels with the table's codes; of a list, each is its own."""
+    every = [*labels, *labels.values()] if isinstance(labels, dict) else labels
+    for label in every if isinstance(every, list | tuple) else ():
+        if isinstance(label, bool) or not isinstance(label, str | int | float | date):
+            raise ValueError(f"{label!r} is no text or number; write it in quotation marks, as the table has it")
+    if isinstance(labels, list | tuple):
+        if len(set(map(str, labels))) < len(labels):
+            raise ValueError(f"labels must differ, got {list(labels)}")
+        return {str(label): str(label) for label in labels}
+    if isinstance(labels, dict):
+        return {str(label): str(code) for label, code in labels.items()}
+    return labels
+
+
+def _codes_differ(labels: dict[str, str]) -> dict[str, str]:
+    codes = list(labels.values())
+    for index, code in enumerate(codes):
+        if any(_same(code, other) for other in codes[:index]):
+            raise ValueError(f"two labels have the code {code}")
+    return labels
+
+
+Labels = Annotated[
+    dict[str, str],
+    Field(min_length=2),
+    BeforeValidator(_as_codes),
+    AfterValidator(_codes_differ),
+    WithJsonSchema(_CATEGORIES),
+]
+"""At least two labels, each with the table's code."""
+
+
 class CategoricalSpec(AbstractVariableSpec):
     """One of K labels. Its code is one-hot, its kernel discrete diffusion."""
 
     type: Literal["categorical"] = "categorical"
-    categories: Annotated[dict[str, str], WithJsonSchema(_CATEGORIES)] = Field(
-        description="labels, as a list [F, M], or with the table's codes {male: 1, female: 2}", min_length=2
-    )
+    categories: Labels = Field(description="labels, as a list [F, M], or with the table's codes {male: 1, female: 2}")
     valid: tuple[float, float] | None = Field(
         None, description="numeric codes outside [low, high] count as missing, without being unknown"
     )
-
-    @field_validator("categories", mode="before")
-    @classmethod
-    def _as_codes(cls, categories: object) -> object:
-        labels = [*categories, *categories.values()] if isinstance(categories, dict) else categories
-        for label in labels if isinstance(labels, list | tuple) else ():
-            if isinstance(label, bool) or not isinstance(label, str | int | float | date):
-                raise ValueError(f"{label!r} is no text or number; write it in quotation marks, as the table has it")
-        if isinstance(categories, list | tuple):
-            if len(set(map(str, categories))) < len(categories):
-                raise ValueError(f"labels must differ, got {list(categories)}")
-            return {str(label): str(label) for label in categories}
-        if isinstance(categories, dict):
-            return {str(label): str(code) for label, code in categories.items()}
-        return categories
-
-    @model_validator(mode="after")
-    def _codes_differ(self) -> Self:
-        codes = list(self.categories.values())
-        for index, code in enumerate(codes):
-            if any(_same(code, other) for other in codes[:index]):
-                raise ValueError(f"two labels have the code {code}")
-        return self
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Labels in the order of the code's channels."""
         return tuple(self.categories)
-
-    @property
-    def data_shape(self) -> tuple[int, ...]:
-        return ()
 
     def parts(self) -> Parts:
         return Parts(OneHotSpec(categories=len(self.categories)), UniformD3PMKernel(), TokenAdapterSpec())

@@ -10,7 +10,7 @@ from torch import Tensor
 from metavoxel.adapters.token import TokenAdapterSpec
 from metavoxel.codecs.linear import LinearSpec
 from metavoxel.kernels.gaussian import GaussianKernel
-from metavoxel.variables.base import AbstractVariableSpec, Blank, Parts
+from metavoxel.variables.base import AbstractVariableSpec, Blank, Parts, read_number
 
 
 class ContinuousSpec(AbstractVariableSpec):
@@ -38,10 +38,6 @@ class ContinuousSpec(AbstractVariableSpec):
                 raise ValueError(f"'transform: log' needs a range above 0, not {list(ends)}")
         return self
 
-    @property
-    def data_shape(self) -> tuple[int, ...]:
-        return ()
-
     def parts(self) -> Parts:
         codec = LinearSpec(range=self.range, transform=self.transform)
         return Parts(codec, GaussianKernel(), TokenAdapterSpec())
@@ -57,17 +53,10 @@ class ContinuousSpec(AbstractVariableSpec):
         return (math.exp(low), math.exp(high)) if self.transform == "log" else (low, high)
 
     def parse(self, cell: str) -> Tensor | Blank:
-        try:
-            written = float(cell)
-        except ValueError:
-            raise ValueError(f"{cell!r} is not a number. Add it to cohort.missing if it means missing") from None
+        written = read_number(cell)
         # The limits are those of the number as written, ends included; infinity and zero are what it rounds to.
         value = torch.tensor(written, dtype=torch.float32)
         low, high = self.limits()
         if not torch.isfinite(value) or not low <= written <= high or (self.transform == "log" and value <= 0):
             return Blank(f"outside valid [{low:g}, {high:g}]")
         return value
-
-    def format(self, value: Tensor) -> float:
-        """Six digits: more than single precision carries would be noise in a table."""
-        return float(f"{float(value):.6g}")

@@ -8,6 +8,7 @@ from metavoxel.adapters.grid import GridAdapterSpec, GridSummaryAdapterSpec
 from metavoxel.adapters.painted import PaintedAdapterSpec
 from metavoxel.adapters.token import TokenAdapterSpec
 from metavoxel.backbones.unet import UNetSpec
+from metavoxel.kernels.d3pm import UniformD3PMKernel
 from metavoxel.kernels.gaussian import GaussianKernel
 from metavoxel.rng import Rng
 
@@ -20,9 +21,9 @@ def normal(*shape):
     return Rng.for_rows(shape[0], "adapters", *shape).normal(shape)
 
 
-def build(spec, code_shape, port=None):
+def build(spec, code_shape, port=None, kernel=GaussianKernel()):  # noqa: B008 (frozen)
     torch.manual_seed(0)
-    return spec.build(AdapterContext(GaussianKernel(), code_shape, code_shape[0], port, PORTS)).eval()
+    return spec.build(AdapterContext(kernel, code_shape, code_shape[0], port, PORTS)).eval()
 
 
 def times(value=0.5):
@@ -60,7 +61,7 @@ def test_an_image_begins_with_what_is_expected_of_its_components():
     x, t, belief = normal(ROWS, *shape), times(0.6), normal(ROWS, 3)
     streams = adapter.embed(x, t, seen(shape[1:]), belief)
     features = Features({"picture": normal(ROWS, PORTS.grid_width, 4, 6)}, {}, normal(ROWS, 1, 16), streams.skip)
-    expected = adapter.components.expect(x, kernel.log_snr(t).reshape(-1, 1, 1, 1), belief)
+    expected = adapter.components.expect(x, kernel.scales(t.reshape(-1, 1, 1, 1)), belief)
     torch.testing.assert_close(kernel.denoise(adapter.head(features), x, t), expected.x0_hat, atol=1e-5, rtol=1e-5)
 
 
@@ -76,7 +77,8 @@ def test_a_painted_value_covers_every_grid_evenly(channels):
 
 
 def test_a_painted_binary_is_one_scalar_between_minus_1_and_1():
-    adapter = build(PaintedAdapterSpec(), (2,))
+    assert build(PaintedAdapterSpec(), (2,)).paint.in_features == 2, "two numbers are no binary category"
+    adapter = build(PaintedAdapterSpec(), (2,), kernel=UniformD3PMKernel())
     assert adapter.paint.in_features == adapter.inlet.in_features == 1
     codes = torch.tensor([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])
     tokens = adapter.embed(codes, times(), seen(()), normal(len(codes), 0)).context[:, 0]

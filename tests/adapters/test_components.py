@@ -25,9 +25,10 @@ def fitted():
 
 def posterior(components, x, log_snr):
     """Scores expected of x alone, and what they make of it."""
-    said = components.measure(x, log_snr)
+    scales = torch.sigmoid(log_snr).sqrt(), torch.sigmoid(-log_snr).sqrt()
+    said = components.measure(x, scales)
     scores = torch.linalg.solve(said.precision + torch.eye(said.precision.shape[-1]), said.weighted)
-    return scores, components.expect(x, log_snr, scores)
+    return scores, components.expect(x, scales, scores)
 
 
 def test_loadings_are_directions_of_greatest_variance(fitted):

@@ -78,7 +78,7 @@ WRONG = [
     ("variables.", {"type": "continuous"}, f"variables.: {NAME}"),
     ("variables.sex.categories", ["F"], "variables.sex.categories: Dictionary should have at least 2 items"),
     ("variables.sex.categories", ["F", "F"], "variables.sex.categories: labels must differ, got ['F', 'F']"),
-    ("variables.sex.categories", {"F": 1, "M": "1.0"}, "variables.sex: two labels have the code 1.0"),
+    ("variables.sex.categories", {"F": 1, "M": "1.0"}, "variables.sex.categories: two labels have the code 1.0"),
     ("variables.sex.categories", [True, False], "variables.sex.categories: True is no text or number; "
      "write it in quotation marks, as the table has it"),
     ("variables.sex.categories", {"F": [1, 2], "M": 3}, "variables.sex.categories: [1, 2] is no text or number"),

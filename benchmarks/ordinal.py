@@ -1,0 +1,197 @@
+"""Graded scales: `ordinal` beside `categorical`, on a joint whose posteriors are known and on dementia ratings.
+
+python -m benchmarks.ordinal [--output runs/benchmark-ordinal] [--rows 100 300 1000] [--cohorts 3] [--repeats 3]
+    [--table ../shared/data/oasis1_slices/participants.csv]
+
+Needs the plugin: pip install plugins/metavoxel-ordinal. The score is the ranked probability score (Epstein 1969): the
+mean squared error of the cumulative probabilities, over the cuts between levels.
+"""
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas
+import torch
+import yaml
+from jaxtyping import Float64, Int64
+from sklearn.model_selection import StratifiedKFold
+from torch import Tensor
+
+import metavoxel as mv
+from benchmarks.table_run import trained
+from benchmarks.tables import figure, markdown, publish
+from metavoxel.rng import Rng
+
+LEVELS = 6
+CUTS = torch.tensor([-0.9, -0.2, 0.3, 0.9, 1.6], dtype=torch.float64)
+EVIDENCE = ("x1", "x2", "x3")
+COVARIANCE = torch.tensor(
+    [[1.0, 0.3, 0.2, 0.6], [0.3, 1.0, -0.1, 0.5], [0.2, -0.1, 1.0, -0.5], [0.6, 0.5, -0.5, 1.0]], dtype=torch.float64
+)
+"""Of three numbers and of the latent one that the levels cut."""
+VARIANTS: Mapping[str, Mapping[str, object]] = {
+    "categorical": {"type": "categorical"},
+    "categorical, birth_death": {"type": "categorical", "kernel": "birth_death"},
+    "ordinal": {"type": "ordinal"},
+}
+TRAINING = {"steps": 600, "batch_size": 64, "learning_rate": 1e-3, "warm_up": 50, "validate_every": 50}
+BACKBONE = {"type": "transformer", "width": 48, "depth": 2, "heads": 4, "dropout": 0.1}
+CDR = ("0", "0.5", "1")
+TEST_ROWS = 2000
+
+
+def settings_of(variant: str, levels: Sequence[str]) -> dict[str, object]:
+    """The graded variable as a schema has it."""
+    key = "levels" if VARIANTS[variant]["type"] == "ordinal" else "categories"
+    return {**VARIANTS[variant], key: list(levels)}
+
+
+def rows_of(count: int, purpose: str) -> dict[str, Tensor]:
+    """Exact draws of the joint."""
+    root = torch.linalg.cholesky(COVARIANCE)
+    drawn = Rng.for_rows(count, "benchmark ordinal", purpose).normal((count, 4), dtype=torch.float64) @ root.T
+    values = {name: drawn[:, place] for place, name in enumerate(EVIDENCE)}
+    return {**values, "y": (drawn[:, 3:] > CUTS).sum(1)}
+
+
+def exact(rows: Mapping[str, Tensor], names: Sequence[str]) -> Float64[Tensor, "b k"]:
+    """p(level | some of the numbers)."""
+    places = [EVIDENCE.index(name) for name in names]
+    gain = torch.linalg.solve(COVARIANCE[places][:, places], COVARIANCE[places, 3])
+    mean = torch.stack([rows[name] for name in names], 1) @ gain
+    spread = (1 - gain @ COVARIANCE[places, 3]).sqrt()
+    below = torch.special.ndtr((CUTS - mean[:, None]) / spread)
+    return torch.diff(torch.nn.functional.pad(torch.nn.functional.pad(below, (0, 1), value=1.0), (1, 0)))
+
+
+def ranked_score(chances: Float64[Tensor, "b k"], truth: Float64[Tensor, "b k"]) -> float:
+    """Mean squared distance of cumulative probabilities from the true level's, or from exact probabilities."""
+    return float((chances.cumsum(1) - truth.cumsum(1))[:, :-1].square().mean())
+
+
+def analytic(output: Path, sizes: Sequence[int], cohorts: int) -> Iterator[tuple[str, int, int, float, float]]:
+    """(variant, rows, cohort, score, score of the exact posterior), over all evidence sets and the same test rows."""
+    test = rows_of(TEST_ROWS, "test")
+    truth = torch.nn.functional.one_hot(test["y"], LEVELS).double()
+    subsets = [names for size in (1, 2, 3) for names in combinations(EVIDENCE, size)]
+    for count in sizes:
+        for cohort in range(cohorts):
+            columns = rows_of(count + count // 4, f"cohort {cohort}")
+            for variant in VARIANTS:
+                run = trained(
+                    output / f"{variant.replace(', ', '-')}-{count}-{cohort}",
+                    columns,
+                    categories={},
+                    settings={"backbone": BACKBONE, "training": TRAINING},
+                    validation=count // 4,
+                    types={"y": settings_of(variant, [str(level) for level in range(LEVELS)])},
+                )
+                scores = []
+                for names in subsets:
+                    given = {name: test[name] for name in names}
+                    chances = run.predict(given, evaluations=4, seed=1)["y"].double()
+                    posterior = exact(test, names)
+                    # The expected excess over the exact posterior's score is its distance: that has the least noise.
+                    scores.append((ranked_score(chances, posterior), ranked_score(posterior, truth)))
+                excess, best = (sum(score[part] for score in scores) / len(scores) for part in (0, 1))
+                print(f"  {variant}, {count} rows, cohort {cohort}: {best + excess:.4f} (exact {best:.4f})", flush=True)
+                yield variant, count, cohort, best + excess, best
+
+
+def folds_of(levels: Int64[np.ndarray, "n"], repeats: int) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Repeated five-fold cross-validation: repeat, fold, test rows."""
+    for repeat in range(repeats):
+        splits = StratifiedKFold(5, shuffle=True, random_state=repeat).split(levels, levels)
+        yield from ((repeat, fold, test) for fold, (_, test) in enumerate(splits))
+
+
+def ratings(output: Path, table: Path, repeats: int) -> Iterator[tuple[str, int, float, float, float]]:
+    """(variant, repeat, ranked score, share of right levels, levels off on average) of CDR from all else but images."""
+    frame = pandas.read_csv(table, dtype=str, keep_default_na=False)
+    frame = frame[frame["CDR"].isin(CDR)].reset_index(drop=True)
+    levels = frame["CDR"].map(CDR.index).to_numpy()
+    truth = torch.nn.functional.one_hot(torch.from_numpy(levels.copy()), len(CDR)).double()
+    found = {(variant, repeat): torch.zeros(len(frame), len(CDR), dtype=torch.float64)
+             for variant in VARIANTS for repeat in range(repeats)}  # fmt: skip
+    output.mkdir(parents=True, exist_ok=True)
+    for repeat, fold, test in folds_of(levels, repeats):
+        rest = np.setdiff1d(np.arange(len(frame)), test)
+        held = np.random.default_rng(100 * repeat + fold).permutation(rest)[: len(rest) // 6]
+        parts = np.full(len(frame), "train", dtype=object)
+        parts[test], parts[held] = "test", "validation"
+        path = output / f"fold-{repeat}-{fold}.csv"
+        frame.assign(part=parts).to_csv(path, index=False)
+        for variant in VARIANTS:
+            variables = {
+                "age": {"type": "continuous", "column": "Age"},
+                "sex": {"type": "categorical", "column": "M/F", "categories": ["F", "M"]},
+                "education": {"type": "continuous", "column": "Educ"},
+                "MMSE": {"type": "continuous"},
+                "brain": {"type": "continuous", "column": "nWBV"},
+                "head": {"type": "continuous", "column": "eTIV"},
+                "CDR": settings_of(variant, CDR),
+            }
+            split = {"column": "part", "train": 0.7, "validation": 0.1, "test": 0.2}
+            cohort = {"table": path.name, "subject": "ID", "split": split}
+            raw = {"cohort": cohort, "variables": variables, "backbone": BACKBONE, "training": TRAINING}
+            schema, run = path.with_suffix(".yaml"), output / f"{variant.replace(', ', '-')}-{repeat}-{fold}"
+            schema.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
+            if not (run / "model.safetensors").exists():
+                mv.train(mv.load_schema(schema), run, resume=(run / "run.json").exists())
+            said = mv.load(run).predict(frame.iloc[test].drop(columns="CDR"), "CDR")
+            chances = said[[f"CDR_p[{label}]" for label in CDR]].to_numpy(dtype=float, copy=True)
+            found[variant, repeat][torch.from_numpy(test)] = torch.from_numpy(chances)
+    for (variant, repeat), chances in found.items():
+        median = ((chances.cumsum(1) >= 0.5 - 1e-6).int().argmax(1)).numpy()
+        right = float((chances.argmax(1).numpy() == levels).mean())
+        yield variant, repeat, ranked_score(chances, truth), right, float(np.abs(median - levels).mean())
+
+
+def main() -> None:
+    """Measure, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("runs/benchmark-ordinal"))
+    parser.add_argument("--rows", type=int, nargs="+", default=[100, 300, 1000])
+    parser.add_argument("--cohorts", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--table", type=Path, default=Path("../shared/data/oasis1_slices/participants.csv"))
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    known = pandas.DataFrame(
+        analytic(asked.output / "analytic", asked.rows, asked.cohorts),
+        columns=["variant", "rows", "cohort", "score", "exact"],
+    )
+    means = known.groupby(["rows", "variant"], sort=False)["score"].agg(["mean", "std"]).reset_index()
+    picture, axes = figure(1)
+    for variant, part in means.groupby("variant", sort=False):
+        axes[0].errorbar(part["rows"], part["mean"], part["std"].fillna(0), label=variant, marker="o", capsize=3)
+    axes[0].axhline(known["exact"].mean(), color="black", linestyle=":", label="exact posterior")
+    axes[0].set(xlabel="training rows", ylabel="ranked probability score", xscale="log")
+    axes[0].legend(frameon=False)
+    cells = [[rows, variant, f"{mean:.4f}", f"{sd:.4f}"] for rows, variant, mean, sd in means.itertuples(index=False)]
+    paragraphs = [
+        f"Six levels cut a normal number that goes with three others; {asked.cohorts} cohorts of each size, all sets "
+        f"of evidence, {TEST_ROWS} fresh rows. Exact posteriors score {known['exact'].mean():.4f}; lower is better.",
+        markdown(["training rows", "variable", "ranked probability score", "sd over cohorts"], cells),
+    ]
+    if asked.table.exists():
+        real = pandas.DataFrame(
+            ratings(asked.output / "ratings", asked.table, asked.repeats),
+            columns=["variant", "repeat", "score", "right", "off"],
+        )
+        summed = real.groupby("variant", sort=False)[["score", "right", "off"]].agg(["mean", "std"])
+        table = [[variant, *(f"{row[name, 'mean']:.3f} ± {row[name, 'std']:.3f}" for name in ("score", "right", "off"))]
+                 for variant, row in summed.iterrows()]  # fmt: skip
+        paragraphs += [
+            "OASIS-1: dementia rating (CDR 0, 0.5, 1) from age, sex, education, MMSE, volumes of brain and head, "
+            f"{asked.repeats} times five-fold cross-validation; mean and sd over repeats.",
+            markdown(["variable", "ranked probability score", "share right", "levels off (median level)"], table),
+        ]
+    print(publish("ordinal", "Graded scales", paragraphs, picture))
+
+
+if __name__ == "__main__":
+    main()

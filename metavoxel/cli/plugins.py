@@ -1,0 +1,46 @@
+"""``metavoxel plugins``: what is installed, and whether it keeps the contracts."""
+
+from collections import Counter
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from metavoxel.registry import KINDS, Registry, load_registry
+from metavoxel.testing import installed_checks, run_checks
+
+
+def plugins(
+    check: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Run the conformance suite on this plugin; exit 1 if it fails.")
+    ] = None,
+) -> None:
+    """List the installed types, and which distribution and version gives each; or check one plugin's."""
+    registry = load_registry()
+    if check is not None:
+        _check(registry, check)
+        return
+    table = Table("kind", "type", "from", box=None)
+    for kind in KINDS:
+        for name in registry.names(kind):
+            table.add_row(kind, name, str(registry.origin(kind, name)))
+    console = Console()
+    console.print(table)
+    for failure in registry.failures:
+        console.print(f"Not usable: {failure.origin}: {failure.reason}", style="red", markup=False, soft_wrap=True)
+
+
+def _check(registry: Registry, distribution: str) -> None:
+    """A line for each subject, one for each failure with what is wrong, and a last one with the sums."""
+    console = Console(highlight=False, soft_wrap=True)
+    results = run_checks(installed_checks(registry, distribution))
+    failed = [result for result in results if not result.ok]
+    passed = Counter(result.subject for result in results if result.ok)
+    for subject, count in passed.items():
+        console.print(f"{subject}: {count} passed", markup=False)
+    for result in failed:
+        console.print(f"FAILED {result.subject}, {result.name}: {result.message}", style="red", markup=False)
+    console.print(f"{distribution}: {len(results)} checks, {len(failed)} failed", markup=False)
+    if failed:
+        raise typer.Exit(1)

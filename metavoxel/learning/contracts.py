@@ -1,0 +1,61 @@
+"""Whether the parts that plugins gave keep their contracts on the cohort's own rows, before anything learns from them.
+
+The checks are those of :mod:`metavoxel.testing`, the quick ones; metavoxel's own parts are let be.
+"""
+
+from collections.abc import Mapping
+
+import torch
+
+from metavoxel.codecs.base import AbstractCodec
+from metavoxel.cohort.cohort import Cohort
+from metavoxel.joint import JointModel
+from metavoxel.registry import blamed, origin_of
+from metavoxel.schema import Schema
+from metavoxel.testing import adapters, backbones, codecs, kernels
+from metavoxel.typing import AnyCode
+
+ROWS = 4
+
+
+def check_codec(name: str, schema: Schema, codec: AbstractCodec, cohort: Cohort) -> None:
+    """Codes of a few training rows: their shape, their precision, finite, and the data as they were.
+
+    Raises:
+        PluginError: the codec is a plugin's, and breaks its contract.
+    """
+    spec = schema.variables[name].parts.codec
+    if origin_of(spec).distribution == "metavoxel":
+        return
+    rows = cohort.parts["train"]
+    rows = rows[cohort.columns[name].present[rows]][:ROWS]
+    values = cohort.columns[name].read(rows).to(next(codec.buffers(), torch.zeros(())).device)
+    with blamed(spec, f"variables.{name}.codec"):
+        for check in (codecs.check_code_shape, codecs.check_code_precision, codecs.check_inputs_unchanged):
+            check(codec, values)
+
+
+def check_joint(schema: Schema, joint: JointModel, codes: Mapping[str, AnyCode]) -> None:
+    """What kernels, adapters and backbone make of a few codes.
+
+    Raises:
+        PluginError: one of them is a plugin's, and breaks its contract.
+    """
+    for name, variable in schema.variables.items():
+        where = f"variables.{name}"
+        if origin_of(variable.parts.kernel).distribution != "metavoxel":
+            three = codes[name][torch.arange(3) % len(codes[name])]
+            with blamed(variable.parts.kernel, f"{where}.kernel"):
+                for kernel_check in (kernels.check_shapes, kernels.check_loss_finite, kernels.check_inputs_unchanged):
+                    kernel_check(joint.kernels[name], [three])
+        if origin_of(variable.parts.adapter).distribution != "metavoxel":
+            adapter, context = joint.adapter(name), joint.contexts[name]
+            with blamed(variable.parts.adapter, f"{where}.adapter"):
+                for adapter_check in (
+                    adapters.check_stream_shapes, adapters.check_prediction_shape, adapters.check_inputs_unchanged,
+                ):  # fmt: skip
+                    adapter_check(adapter, context)
+    if origin_of(schema.backbone).distribution != "metavoxel":
+        with blamed(schema.backbone, "backbone"):
+            for backbone_check in (backbones.check_feature_shapes, backbones.check_inputs_unchanged):
+                backbone_check(joint.backbone, 2)

@@ -1,0 +1,23 @@
+"""A metavoxel plugin: counts and other measures that are not below 0, skewed, tied, or known only beyond a limit."""
+
+from collections.abc import Sequence
+
+from metavoxel.codecs.base import AbstractCodecSpec
+from metavoxel.hookspecs import hookimpl
+from metavoxel.variables.base import AbstractVariableSpec
+from metavoxel_count.codec import CountCodecSpec
+from metavoxel_count.variable import CountSpec
+
+metavoxel_api = 1
+
+
+@hookimpl
+def metavoxel_variables() -> Sequence[type[AbstractVariableSpec]]:
+    """What ``type: count`` of a variable means."""
+    return [CountSpec]
+
+
+@hookimpl
+def metavoxel_codecs() -> Sequence[type[AbstractCodecSpec]]:
+    """What ``codec: {type: count}`` means."""
+    return [CountCodecSpec]

@@ -1,0 +1,31 @@
+"""A metavoxel plugin: graded scales, whose levels have an order and no distances."""
+
+from collections.abc import Sequence
+
+from metavoxel.adapters.base import AbstractAdapterSpec
+from metavoxel.hookspecs import hookimpl
+from metavoxel.kernels.base import AbstractKernel
+from metavoxel.variables.base import AbstractVariableSpec
+from metavoxel_ordinal.adapter import OrdinalAdapterSpec
+from metavoxel_ordinal.kernel import BirthDeathKernel
+from metavoxel_ordinal.variable import OrdinalSpec
+
+metavoxel_api = 1
+
+
+@hookimpl
+def metavoxel_variables() -> Sequence[type[AbstractVariableSpec]]:
+    """What ``type: ordinal`` of a variable means."""
+    return [OrdinalSpec]
+
+
+@hookimpl
+def metavoxel_kernels() -> Sequence[type[AbstractKernel]]:
+    """What ``kernel: {type: birth_death}`` means."""
+    return [BirthDeathKernel]
+
+
+@hookimpl
+def metavoxel_adapters() -> Sequence[type[AbstractAdapterSpec]]:
+    """What ``adapter: {type: ordinal}`` means."""
+    return [OrdinalAdapterSpec]

@@ -1,0 +1,56 @@
+"""Graded scales as a variable type."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from jaxtyping import Float, Int64
+from pydantic import Field
+from torch import Tensor
+
+from metavoxel.codecs.onehot import OneHotSpec
+from metavoxel.variables.base import AbstractVariableSpec, Blank, Example, Parts
+from metavoxel.variables.categorical import CategoricalSpec, Labels
+from metavoxel_ordinal.adapter import OrdinalAdapterSpec
+from metavoxel_ordinal.kernel import BirthDeathKernel
+
+
+class OrdinalSpec(AbstractVariableSpec):
+    """One of K levels that rise. Cells are read as those of a category; the kernel steps from level to level."""
+
+    type: Literal["ordinal"] = "ordinal"
+    levels: Labels = Field(
+        description="labels from lowest to highest, as a list [0, 0.5, 1], or with the table's codes {none: 0, mild: 1}"
+    )
+    valid: tuple[float, float] | None = Field(
+        None, description="numeric codes outside [low, high] count as missing, without being unknown"
+    )
+    point: Literal["median", "likeliest"] = Field(
+        "median", description="level that stands for a prediction: the median (least levels off) or the likeliest"
+    )
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example(cls(levels=["0", "0.5", "1", "2"]), ["0", "0.5", "2", "1.0"])]
+
+    @property
+    def _labels(self) -> CategoricalSpec:
+        return CategoricalSpec(categories=self.levels, valid=self.valid)
+
+    def parts(self) -> Parts:
+        return Parts(OneHotSpec(categories=len(self.levels)), BirthDeathKernel(), OrdinalAdapterSpec())
+
+    def problems(self, parts: Parts) -> list[str]:
+        return self._labels.problems(parts)
+
+    def parse(self, cell: str) -> Tensor | Blank:
+        return self._labels.parse(cell)
+
+    def format(self, value: Tensor) -> str:
+        return self._labels.format(value)
+
+    def likeliest(self, scores: Float[Tensor, "b k"]) -> Int64[Tensor, "b"]:
+        """The level that stands for probabilities or votes: by ``point``, half of them are at it or below."""
+        if self.point == "likeliest":
+            return super().likeliest(scores)
+        below = scores.cumsum(1) / scores.sum(1, keepdim=True)
+        return (below >= 0.5 - 1e-6).int().argmax(1)

@@ -1,0 +1,24 @@
+import pytest
+import torch
+from metavoxel_ordinal import OrdinalSpec
+from pydantic import ValidationError
+
+from metavoxel.sampling.predict import mean_cells
+
+
+@pytest.mark.parametrize(
+    ("point", "chances", "level"),
+    [("median", [0.4, 0.25, 0.35], "1"), ("likeliest", [0.4, 0.25, 0.35], "0"), ("median", [0.5, 0.3, 0.2], "0")],
+)
+def test_which_level_stands_for_a_prediction(point, chances, level):
+    spec = OrdinalSpec(levels=["0", "1", "2"], point=point)
+    (cells,) = mean_cells("grade", spec, spec.parts().codec.build(()), torch.tensor([chances]))
+    assert cells["grade"] == level
+    assert [cells[f"grade_p[{label}]"] for label in "012"] == pytest.approx(chances)
+
+
+def test_levels_are_read_as_categories_are():
+    spec = OrdinalSpec(levels={"none": 0, "mild": 0.5})
+    assert int(spec.parse("0.50")) == 1 and spec.format(torch.tensor(1)) == "mild"
+    with pytest.raises(ValidationError, match="two labels have the code 1"):
+        OrdinalSpec(levels={"none": 1, "mild": "1.0"})

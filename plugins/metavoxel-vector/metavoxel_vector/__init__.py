@@ -1,0 +1,23 @@
+"""A metavoxel plugin: blocks of many numbers, such as regional volumes, as one variable."""
+
+from collections.abc import Sequence
+
+from metavoxel.codecs.base import AbstractCodecSpec
+from metavoxel.hookspecs import hookimpl
+from metavoxel.variables.base import AbstractVariableSpec
+from metavoxel_vector.codec import PCACodecSpec
+from metavoxel_vector.variable import VectorSpec
+
+metavoxel_api = 1
+
+
+@hookimpl
+def metavoxel_variables() -> Sequence[type[AbstractVariableSpec]]:
+    """What ``type: vector`` of a variable means."""
+    return [VectorSpec]
+
+
+@hookimpl
+def metavoxel_codecs() -> Sequence[type[AbstractCodecSpec]]:
+    """What ``codec: {type: pca}`` means."""
+    return [PCACodecSpec]

@@ -1,0 +1,94 @@
+"""Several columns as one variable."""
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, Self
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor
+
+from metavoxel.adapters.token import TokenAdapterSpec
+from metavoxel.kernels.gaussian import GaussianKernel
+from metavoxel.variables.base import AbstractVariableSpec, Blank, Example, Parts, read_number
+from metavoxel_vector.codec import PCACodecSpec
+
+
+class VectorSpec(AbstractVariableSpec):
+    """A block of numbers, a column each. Its cell is ``a=1; b=2``; a row that lacks one of them lacks the variable."""
+
+    type: Literal["vector"] = "vector"
+    columns: list[str] = Field(
+        min_length=1, description="columns of the table, by name or by pattern (vol_*), in their order there"
+    )
+    components: PositiveInt = Field(16, description="principal components that stand for all the numbers")
+    unit: str | None = Field(None, description="unit of the columns, for tables and figures")
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        cells = ["a=1; b=2; c=3.5", "a=2; b=2; c=3", "a=0; b=-1; c=9", "a=1.5; b=0; c=1", "a=3; b=5; c=2"]
+        return [
+            Example(cls(columns=["a", "b", "c"], components=2), cells),
+            Example(cls(columns=["a", "b", "c"]), cells),
+        ]
+
+    @property
+    def data_shape(self) -> tuple[int, ...]:
+        return (len(self.columns),)
+
+    def parts(self) -> Parts:
+        return Parts(PCACodecSpec(components=self.components), GaussianKernel(), TokenAdapterSpec())
+
+    def needs(self, name: str) -> set[str]:
+        return set(self.columns)
+
+    def locate(self, name: str, row: Mapping[str, str], folder: Path) -> str:
+        found = [column for pattern in self.columns for column in _matching(pattern, row)]
+        cells = [f"{column}={row[column]}" for column in dict.fromkeys(found)]
+        return "; ".join(cells) if any(row[column] for column in found) else ""
+
+    def resolve(self, cells: Sequence[str], *, multiple: int) -> Self:
+        """Patterns become the columns that they stand for."""
+        names = [part.partition("=")[0].strip() for part in cells[0].split(";")] if cells else self.columns
+        return self.model_copy(update={"columns": names})
+
+    def parse(self, cell: str) -> Tensor | Blank:
+        found = dict(_named(part, cell) for part in cell.split(";"))
+        if set(found) != set(self.columns):
+            unlike = sorted(set(found) ^ set(self.columns))
+            raise ValueError(f"its columns are not those of the variable (NAME=NUMBER; ...): {', '.join(unlike[:5])}")
+        if not all(found.values()):
+            empty = [column for column in self.columns if not found[column]]
+            return Blank(f"{', '.join(empty[:3])} missing" if len(empty) < 4 else f"{len(empty)} columns missing")
+        values = torch.tensor([read_number(found[column]) for column in self.columns], dtype=torch.float32)
+        return values if bool(values.isfinite().all()) else Blank("not finite")
+
+    def format(self, value: Tensor) -> str:
+        return "; ".join(f"{column}={float(number):.6g}" for column, number in zip(self.columns, value, strict=True))
+
+    def cells(self, name: str, value: Tensor) -> dict[str, object]:
+        """The columns that the numbers came from."""
+        numbers = (float(f"{float(number):.6g}") for number in value)
+        return dict(zip(self.columns, numbers, strict=True))
+
+
+def _matching(pattern: str, row: Mapping[str, str]) -> list[str]:
+    """Columns that a name or a pattern stands for.
+
+    Raises:
+        KeyError: there is none.
+    """
+    if pattern in row:
+        return [pattern]
+    found = fnmatch.filter(row, pattern)
+    if not found:
+        raise KeyError(pattern)
+    return found
+
+
+def _named(part: str, cell: str) -> tuple[str, str]:
+    column, sign, number = part.partition("=")
+    if not sign:
+        raise ValueError(f"{cell[:40]!r} is no block of numbers: write NAME=NUMBER; NAME=NUMBER")
+    return column.strip(), number.strip()

@@ -1,0 +1,88 @@
+"""Test every plugin of this repository, and those that ``metavoxel new-plugin`` writes, as a user would install them.
+
+Run from anywhere: ``python tools/test_plugins.py [FOLDER ...]``, by default all of ``plugins/`` and the template. Each
+gets an environment of its own, which sees the packages of the one that runs this (nothing large is installed twice), is
+installed into it from its folder, and passes its tests there; ``metavoxel plugins`` has to list it.
+"""
+
+import os
+import shlex
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import venv
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+KINDS = ("variable", "codec", "kernel", "backbone")
+PATHS = ("purelib", "platlib")
+
+
+def environment(folder: Path) -> Path:
+    """Make an environment that sees this one's packages; its interpreter."""
+    venv.EnvBuilder(symlinks=True).create(folder)
+    python = folder / "bin" / "python"
+    own = subprocess.run(
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        check=True, capture_output=True, text=True,
+    ).stdout.strip()  # fmt: skip
+    lines = [f"import site; site.addsitedir({path!r})" for path in sorted({sysconfig.get_path(p) for p in PATHS})]
+    # The checkout comes first, whatever the other environment has.
+    (Path(own) / "seen.pth").write_text("\n".join([str(ROOT), *lines]) + "\n", encoding="utf-8")
+    return python
+
+
+def tested(name: str, folders: Sequence[Path], place: Path) -> str:
+    """What went wrong where these folders were installed into one environment and tested; empty if nothing did."""
+    python = environment(place / "environments" / name)
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
+    steps = [
+        [*pip, "--no-build-isolation", *map(str, folders)],
+        [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *(str(folder / "tests") for folder in folders)],
+        [str(python), "-c", "from metavoxel.cli import main; main()", "plugins"],
+    ]
+    quiet = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "COLUMNS": "200"}
+    for step in steps:
+        done = subprocess.run(step, cwd=place, env=quiet, capture_output=True, text=True)
+        if done.returncode != 0:
+            return f"{shlex.join(step)}\n{done.stdout}{done.stderr}"
+    absent = [folder.name for folder in folders if f" {folder.name} " not in done.stdout]
+    if absent or "Not usable" in done.stdout:
+        return f"metavoxel plugins does not list {', '.join(absent) or 'all'}\n{done.stdout}"
+    return ""
+
+
+def written(place: Path) -> list[Path]:
+    """One plugin of each kind that there is a template for."""
+    from metavoxel.cli.new_plugin import new_plugin
+
+    folders = [place / f"metavoxel-new-{kind}" for kind in KINDS]
+    for kind, folder in zip(KINDS, folders, strict=True):
+        new_plugin(f"new-{kind}", kind, folder)
+    return folders
+
+
+def main() -> int:
+    """Test the folders named, or all, as many at once as there are processors; 1 if any fails."""
+    sys.path.insert(0, str(ROOT))
+    chosen = [Path(argument).resolve() for argument in sys.argv[1:]]
+    with tempfile.TemporaryDirectory() as place:
+        groups = {folder.name: [folder] for folder in chosen or sorted((ROOT / "plugins").glob("metavoxel-*"))}
+        if not chosen:
+            groups["template"] = written(Path(place))
+        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+            running = {name: pool.submit(tested, name, folders, Path(place)) for name, folders in groups.items()}
+            failed = []
+            for name, run in running.items():
+                problem = run.result()
+                print(f"{name}: {problem or 'installs, passes its tests, is listed'}", flush=True)
+                failed += [name] if problem else []
+    print(f"{len(groups)} environments, failed: {', '.join(failed) or 'none'}")
+    return 1 if failed or not groups else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
