@@ -1,0 +1,144 @@
+"""Every set of scans of every image variable, measured and kept as it comes."""
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+from metavoxel.errors import RunError
+from metavoxel.evaluate.errors import Estimate, bootstrap_mean
+from metavoxel.evaluate.features.base import AbstractFeatures
+from metavoxel.evaluate.held_out import HeldOut
+from metavoxel.evaluate.likeness import nearest
+from metavoxel.evaluate.quality import ImageQuality, Images, Measures, copying
+from metavoxel.evaluate.samples import Samples, sample_files, sample_images
+from metavoxel.evaluate.settings import FEWEST_SAMPLES, Settings
+from metavoxel.evaluate.store import Store
+from metavoxel.evaluate.table import Cell, Figures
+from metavoxel.learning.part import subject_table
+from metavoxel.learning.progress import Progress
+
+AUTOENCODER = "autoencoder alone"
+HALVES = "held-out halves"
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Image quality of a run.
+
+    Attributes:
+        measures: by image variable and row: a method's name, ``AUTOENCODER`` or ``HALVES``.
+        codec: by image variable, figures of each held-out scan's reconstruction.
+        notes: what could not be measured, and why.
+    """
+
+    measures: dict[str, dict[str, Measures]] = field(default_factory=dict)
+    codec: dict[str, Measures] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def fid(self) -> dict[str, dict[str, Estimate]]:
+        """By method and image variable, where there is one."""
+        found: dict[str, dict[str, Estimate]] = {}
+        for image, rows in self.measures.items():
+            for method, measures in rows.items():
+                if measures.get("fid") and method not in (AUTOENCODER, HALVES):
+                    found.setdefault(method, {})[image] = Estimate(*measures["fid"])
+        return found
+
+    def table(self, image: str) -> Figures:
+        """One row a set of scans."""
+        rows: list[Mapping[str, Cell]] = []
+        for method, found in self.measures[image].items():
+            copies = found.get("copying") or {}
+            planes = found.get("planes") or {}
+            rows.append({
+                "scans": method, "number": found["scans"],
+                "FID": Estimate(*found["fid"]) if found.get("fid") else None,
+                **{f"FID {plane}": value for plane, value in planes.items() if len(planes) > 1},
+                "KID": found.get("kid"), "precision": found.get("precision"), "recall": found.get("recall"),
+                "MS-SSIM of pairs": found.get("ms_ssim"),
+                "distance to the nearest training subject": copies.get("median"),
+                "share nearer than 95 % of held-out people": copies.get("nearer"),
+            })  # fmt: skip
+        return Figures(rows)
+
+    def codec_table(self) -> Figures:
+        """What the autoencoder loses, one row an image variable."""
+        return Figures([
+            {"image": name, "PSNR (dB)": bootstrap_mean(found["psnr"]), "SSIM": bootstrap_mean(found["ssim"])}
+            for name, found in self.codec.items()
+        ])  # fmt: skip
+
+
+def judging(
+    held_out: HeldOut, sets: Mapping[str, Samples], network: AbstractFeatures, settings: Settings, store: Store
+) -> Generator[Progress, None, Judged]:
+    """Measure every image variable's sets of scans, by method. Yields after each set.
+
+    A set that cannot be read leaves a note, and the others' figures.
+    """
+    judged = Judged()
+    for done, name in enumerate(held_out.images):
+        if not held_out.present(name).any():
+            judged.notes.append(f"image {name}: no test row has one")
+            continue
+        quality = ImageQuality(held_out, name, network, settings.seed)
+        spec, rows = held_out.spec(name), judged.measures.setdefault(name, {})
+        scans: dict[str, Images] = {AUTOENCODER: quality.rebuilt}
+        counts = {AUTOENCODER: len(quality.rows)}
+        files: dict[str, list[Path]] = {}
+        for method, samples in sets.items():
+            files[method] = sample_files(samples, name, settings.samples)
+            if len(files[method]) >= FEWEST_SAMPLES:
+                scans[method] = lambda own=files[method]: sample_images(own, spec)  # type: ignore[misc]
+                counts[method] = len(files[method])
+        for method in [*(each for each in scans if each != AUTOENCODER), AUTOENCODER]:
+            key = {"image": name, "method": method, "network": network.name, "seed": settings.seed}
+            path = store.path(f"quality-{name}-{method}", key | {"files": _state(files.get(method, ()))})
+            found = store.read(path)
+            try:
+                if found is None:
+                    found = quality.measure(scans[method], counts[method])
+                    store.write(path, found)
+                rows[method] = found
+            except RunError as error:
+                judged.notes.append(f"{method}: {error}")
+                scans.pop(method)
+            why = quality.too_few(counts[method], "generated" if method != AUTOENCODER else "rebuilt")
+            judged.notes += [why] if why and why not in judged.notes else []
+            yield Progress(f"quality {name}", len(rows), len(counts), {})
+        rows[HALVES] = quality.halves()
+        judged.codec[name] = quality.codec()
+        if settings.copies:
+            yield from _copies(held_out, quality, scans, rows)
+    return judged
+
+
+def _copies(
+    held_out: HeldOut, quality: ImageQuality, scans: Mapping[str, Images], rows: dict[str, Measures]
+) -> Iterator[Progress]:
+    """Distances to the training subjects: the one place where their images are read."""
+    model, name = held_out.model, quality.name
+    cohort = model.read(subject_table(model, held_out.folder, "train"), [name])
+    column, inside = cohort.columns[name], quality.inside()
+    present = column.present.nonzero()[:, 0].tolist()
+
+    def training() -> Iterator[Any]:
+        for row in present:
+            yield column.read([row])[0]
+
+    found = {}
+    for done, (method, images) in enumerate(scans.items(), start=1):
+        found[method] = nearest(list(images()), training(), inside)
+        yield Progress(f"nearest training {name}", done, len(scans), {})
+    for method, near in found.items():
+        rows[method]["copying"] = copying(near.distance.tolist(), found[AUTOENCODER].distance.tolist())
+        rows[method]["copying"]["ratio"] = float(sorted(near.ratio)[len(near.ratio) // 2])
+
+
+def _state(files: Sequence[Path]) -> list[object]:
+    """What tells whether files are those of an earlier call."""
+    return [
+        [file.name, *([(stat := file.stat()).st_size, stat.st_mtime_ns] if file.exists() else [])] for file in files
+    ]
