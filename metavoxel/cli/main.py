@@ -32,7 +32,8 @@ def _told(command: Callable[..., None]) -> Callable[..., None]:
             command(*args, **options)
         except KeyboardInterrupt:
             console.print(
-                "Stopped. What was finished is kept; 'metavoxel train ... --resume' continues a training, and 'metavoxel evaluate' an evaluation."
+                "Stopped. What was finished is kept; 'metavoxel train ... --resume' continues a training, and "
+                "'metavoxel evaluate' an evaluation."
             )
             raise typer.Exit(130) from None
         except MetavoxelError as error:

@@ -86,8 +86,8 @@ def volume_vectors(planes: Planes, like: Planes) -> Float64[np.ndarray, "n p"]:
 def kernel_distance(a: Float64[np.ndarray, "n p"], b: Float64[np.ndarray, "m p"]) -> float:
     """Squared maximum mean discrepancy with the kernel (x·y / p + 1)³, without bias (Bińkowski et al. 2018): KID.
 
-    Of whole volumes, so it needs no more than two of each, and is 0 on average (and may be negative) between sets of one
-    distribution, whatever their numbers.
+    Of whole volumes, so it needs no more than two of each, and is 0 on average (and may be negative) between sets of
+    one distribution, whatever their numbers.
     """
 
     def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:

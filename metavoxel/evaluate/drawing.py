@@ -37,7 +37,8 @@ def _of_numbers(results: Results) -> Iterator[tuple[Figure, Pictured, str]]:
         }
         yield (
             plots.against_truth(truth, said, label),
-            Pictured(f"predicted-{target}", f"Predicted against true {label}, each held-out row, from all other variables."),
+            Pictured(f"predicted-{target}", f"Predicted against true {label}, each held-out row, from all other "
+                                            f"variables."),
             "Predictions",
         )  # fmt: skip
         if answers.draws.shape[1] > 1:
@@ -51,7 +52,8 @@ def _of_numbers(results: Results) -> Iterator[tuple[Figure, Pictured, str]]:
     if curves:
         yield (
             plots.calibrations(curves, "nominal coverage of the central interval", "share of true values within it"),
-            Pictured("coverage", "Interval coverage. On the diagonal intervals hold as often as they say; below it they are too narrow."),
+            Pictured("coverage", "Interval coverage. On the diagonal intervals hold as often as they say; below it "
+                                 "they are too narrow."),
             "Calibration",
         )  # fmt: skip
     flexible = results.settings.flexible
@@ -63,7 +65,8 @@ def _of_numbers(results: Results) -> Iterator[tuple[Figure, Pictured, str]]:
             label = f"{flexible}{unit(held_out, flexible)}"
             yield (
                 plots.posteriors(results.flexible, truth, rows, names, label),
-                Pictured("posteriors", f"Draws of {label} for a few people under every subset of evidence; dots are medians, "
+                Pictured("posteriors", f"Draws of {label} for a few people under every subset of evidence; dots are "
+                                       f"medians, "
                          "lines reach from the 5 % to the 95 % quantile, dashed is the truth."),
                 "Predictions",
             )  # fmt: skip
@@ -90,7 +93,8 @@ def _of_labels(results: Results) -> Iterator[tuple[Figure, Pictured, str]]:
             what = f"p({target} = {shown[0]})" if len(shown) == 1 else f"probability of each {target}"
             yield (
                 plots.calibrations(curves, what, "frequency"),
-                Pictured(f"reliability-{target}", f"Reliability of the probabilities of {target}: bins of equally many rows; bars are "
+                Pictured(f"reliability-{target}", f"Reliability of the probabilities of {target}: bins of equally "
+                                                  f"many rows; bars are "
                          "the 95 % intervals of chance."),
                 "Calibration",
             )  # fmt: skip
@@ -105,7 +109,8 @@ def _of_images(results: Results) -> Iterator[tuple[Figure, Pictured, str]]:
     for image in held_out.images:
         yield (
             sheet(pictures.denoising(model, image, steps=settings.steps, seed=settings.seed)),
-            Pictured(f"denoising-{image}", f"Unconditional walks from noise to {image}, decoded at each time, with what the other "
+            Pictured(f"denoising-{image}", f"Unconditional walks from noise to {image}, decoded at each time, with "
+                                           f"what the other "
                      "variables are there (the paper's Figure 2)."),
             title,
         )  # fmt: skip
@@ -130,7 +135,8 @@ def _of_images(results: Results) -> Iterator[tuple[Figure, Pictured, str]]:
                 shown = pictures.sweep(held_out, image, swept, person[0], steps=settings.steps, seed=settings.seed)
                 yield (
                     sheet(shown),
-                    Pictured(f"sweep-{image}", f"One draw of {image} at rising {swept}: the labels of one person and the noise "
+                    Pictured(f"sweep-{image}", f"One draw of {image} at rising {swept}: the labels of one person "
+                                               f"and the noise "
                              "are the same; below, what has changed since the first."),
                     title,
                 )  # fmt: skip

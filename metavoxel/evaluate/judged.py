@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -79,7 +80,7 @@ def judging(
     A set that cannot be read leaves a note, and the others' figures.
     """
     judged = Judged()
-    for done, name in enumerate(held_out.images):
+    for name in held_out.images:
         if not held_out.present(name).any():
             judged.notes.append(f"image {name}: no test row has one")
             continue
@@ -91,7 +92,7 @@ def judging(
         for method, samples in sets.items():
             files[method] = sample_files(samples, name, settings.samples)
             if len(files[method]) >= FEWEST_SAMPLES:
-                scans[method] = lambda own=files[method]: sample_images(own, spec)  # type: ignore[misc]
+                scans[method] = partial(sample_images, files[method], spec)
                 counts[method] = len(files[method])
         for method in [*(each for each in scans if each != AUTOENCODER), AUTOENCODER]:
             key = {"image": name, "method": method, "network": network.name, "seed": settings.seed}
@@ -102,11 +103,11 @@ def judging(
                     found = quality.measure(scans[method], counts[method])
                     store.write(path, found)
                 rows[method] = found
+                why = quality.too_few(counts[method], "generated" if method != AUTOENCODER else "rebuilt")
+                judged.notes.extend([why] if why and why not in judged.notes else [])
             except RunError as error:
                 judged.notes.append(f"{method}: {error}")
                 scans.pop(method)
-            why = quality.too_few(counts[method], "generated" if method != AUTOENCODER else "rebuilt")
-            judged.notes += [why] if why and why not in judged.notes else []
             yield Progress(f"quality {name}", len(rows), len(counts), {})
         rows[HALVES] = quality.halves()
         judged.codec[name] = quality.codec()

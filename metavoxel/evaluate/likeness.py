@@ -11,7 +11,7 @@ from monai.metrics import MultiScaleSSIMMetric, SSIMMetric
 from torch import Tensor
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-"""Of the scales of MS-SSIM, finest first (Wang et al. 2003); coarse ones that an image is too small for are left out."""
+"""Of the scales of MS-SSIM, finest first (Wang et al. 2003); coarse ones are left out where an image is too small."""
 
 WINDOW = 7
 """Voxels along each side of SSIM's window; less where an image is smaller."""

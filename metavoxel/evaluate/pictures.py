@@ -31,7 +31,7 @@ def caption(model: Model, values: Mapping[str, object]) -> str:
 
 
 def denoising(model: Model, image: str, *, steps: int, seed: int) -> list[Row]:
-    """States of unconditional walks from t = 1 to 0, decoded, with what the scalars are there (the paper's Figure 2)."""
+    """States of unconditional walks from t = 1 to 0, decoded, with the scalars there (the paper's Figure 2)."""
     sampling = model.default_sampling(steps=steps)
     grid = time_grid(sampling.grid, sampling.steps, list(model.joint.kernels.values()))
     rng = row_streams(seed, [f"draw {number}" for number in range(WALKS)], 0)
@@ -87,7 +87,7 @@ def sweep(held_out: HeldOut, image: str, number: str, row: int, *, steps: int, s
     fixed = {name: cell for name in model.labels if (cell := held_out.truth(name)[row]) is not None}
     known = held_out.numbers(number)
     values = np.quantile(known[np.isfinite(known)], np.linspace(0.02, 0.98, SHOWN))
-    drawn: list[Float[Tensor, 1 *s]] = [
+    drawn: list[Float[Tensor, 1 * s]] = [
         model.sample(1, {**fixed, number: float(value)}, seed=seed, steps=steps)[image][0] for value in values
     ]
     words = " ".join(map(str, fixed.values()))

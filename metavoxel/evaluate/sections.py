@@ -22,18 +22,21 @@ def facts(results: Results, network: AbstractFeatures) -> Iterator[str]:
     people = len(set(held_out.subjects))
     counts = ", ".join(f"{part} {len(rows)}" for part, rows in split.items())
     yield (
-        f"Run {held_out.folder.path.name}, times '{held_out.model.schema.diffusion.times}'. Rows: {counts}. All figures are "
+        f"Run {held_out.folder.path.name}, times '{held_out.model.schema.diffusion.times}'. Rows: {counts}. All "
+        f"figures are "
         f"of the {len(held_out)} test rows ({people} subjects), which neither training nor selection has seen."
     )
     for target in settings.targets:
         yield f"{target}: {protocol(held_out.model, settings, target).told}."
     yield (
-        "Brackets are 95 % intervals: bootstraps over subjects, all rows of a subject drawn together (percentiles of 2,000 "
+        "Brackets are 95 % intervals: bootstraps over subjects, all rows of a subject drawn together (percentiles "
+        "of 2,000 "
         "rounds for means, of 500 for areas)."
     )
     if results.samples is not None:
         yield (
-            f"Image quality: {settings.samples} generated scans, seed {settings.seed}, {settings.steps} network evaluations "
+            f"Image quality: {settings.samples} generated scans, seed {settings.seed}, {settings.steps} network "
+            f"evaluations "
             f"each. FID: {slices.PRESET} (intensities of each scan from its least to its greatest, up to "
             f"{slices.MOST_SLICES} slices a plane, mean of the planes). Features: {network.told}."
         )
@@ -64,13 +67,15 @@ def _table1(results: Results) -> Section:
         seconds = max(one.interval_seconds for one in intervals)
         cost = intervals[0].protocol.draws * intervals[0].protocol.steps
         words.append(
-            f"Point predictions of the joint model cost what the table says; its intervals cost {cost:,} network evaluations "
-            f"({seconds:.2g} s) a row more."
+            f"Point predictions of the joint model cost what the table says; its intervals cost {cost:,} network "
+            f"evaluations ({seconds:.2g} s) a row more."
         )
     tables = [Tabulated("Table 1", results.table1())]
     paired = differences(held_out, results.mode, results.scores)
     if paired.rows:
-        caption = f"Paired differences: a method's error less that of {results.mode}, row by row. Above 0 the joint model is better"
+        caption = (
+            f"Paired differences: error less that of {results.mode}, row by row. Above 0 the joint model is better"
+        )
         tables.append(Tabulated(caption, paired))
     return Section("Table 1: all methods", words, tables)
 
@@ -79,7 +84,8 @@ def _table2(results: Results, figures: Sequence[Pictured]) -> Section:
     target = results.settings.flexible
     assert target is not None
     words = [
-        f"{target} from every subset of the other variables, by the same model. Where nothing bears on it, the error should be "
+        f"{target} from every subset of the other variables, by the same model. Where nothing bears on it, the "
+        f"error should be "
         "that of the population, and the spread of the draws the greatest."
     ]
     if results.held_out.is_label(target):
@@ -113,9 +119,12 @@ def _quality(judged: Judged) -> Section:
         tables.append(Tabulated("The autoencoder alone, on held-out scans: the ceiling", judged.codec_table()))
     if tables:
         words = [
-            f"FID and KID: lower is nearer to the held-out scans. '{AUTOENCODER}' are the held-out scans rebuilt from their "
-            f"codes, what no sampler can better; '{HALVES}' is one half of them beside the other, what a perfect model would "
-            "show at that number. FID falls with the number of scans, so compare equal numbers alone. MS-SSIM of pairs: above "
+            f"FID and KID: lower is nearer to the held-out scans. '{AUTOENCODER}' are the held-out scans rebuilt "
+            f"from their "
+            f"codes, what no sampler can better; '{HALVES}' is one half of them beside the other, what a perfect "
+            f"model would "
+            "show at that number. FID falls with the number of scans, so compare equal numbers alone. MS-SSIM of "
+            "pairs: above "
             "the held-out halves' is less variety than among people.",
             *copied(judged),
         ]
@@ -130,15 +139,20 @@ def copied(judged: Judged) -> Iterator[str]:
             if copies is None or method in (AUTOENCODER, HALVES):
                 continue
             start = (
-                f"Memorisation, {image} by {method}: the median generated scan lies {copies['median']:.3g} (root mean square "
-                f"intensity) from its nearest training subject, and a held-out person's reconstruction {copies['held_out']:.3g}. "
-                f"{copies['nearer']:.0%} of generated scans are nearer than 95 % of held-out people, where 5 % would be without "
+                f"Memorisation, {image} by {method}: the median generated scan lies {copies['median']:.3g} (root "
+                f"mean square "
+                f"intensity) from its nearest training subject, and a held-out person's reconstruction "
+                f"{copies['held_out']:.3g}. "
+                f"{copies['nearer']:.0%} of generated scans are nearer than 95 % of held-out people, where 5 % "
+                f"would be without "
                 "copying. "
             )
             if copies["nearer"] > COPIES and copies["median"] < copies["held_out"]:
                 yield start + (
-                    "That is more than chance: this model may reproduce people that it was trained on, as a joint model of a "
-                    "small cohort can. Look at the nearest pairs before sharing samples or weights. Smooth samples near the "
+                    "That is more than chance: this model may reproduce people that it was trained on, as a joint "
+                    "model of a "
+                    "small cohort can. Look at the nearest pairs before sharing samples or weights. Smooth samples "
+                    "near the "
                     "mean image lie near everybody too: the ratio of nearest to second nearest "
                     f"({copies['ratio']:.2f} in the median) is near 1 for those and near 0 for copies."
                 )

@@ -28,8 +28,8 @@ class RadImageNet(AbstractFeatures):
     """ResNet-50 trained on RadImageNet (Mei et al. 2022, Radiology: AI 4(5)), as MAISI's FID uses it.
 
     Args:
-        path: the weights, a state dictionary as ``torch.hub.load("Warvito/radimagenet-models", "radimagenet_resnet50")``
-            has it, in a ``.safetensors`` file or one of torch (read without unpickling anything but tensors).
+        path: the weights, a state dictionary as the ``radimagenet_resnet50`` of the torch.hub repository
+            Warvito/radimagenet-models has it, in a ``.safetensors`` file or one of torch (only tensors are unpickled).
 
     Raises:
         RunError: no such file, not weights, or weights of another network.
