@@ -18,8 +18,8 @@ ROUNDS = 60
 
 MANY = 256
 
-Planes = Sequence[Float[np.ndarray, "n m f"]]
-"""For each plane the features of every volume's slices."""
+Planes = Sequence[Float[np.ndarray, "_ _ _"]]
+"""For each plane the features of every volume's slices (n, m, f); planes differ in how many slices they have."""
 
 
 class Spread(NamedTuple):

@@ -13,7 +13,7 @@ from torch import Tensor
 from metavoxel.errors import Problem, RunError
 from metavoxel.evaluate.settings import Settings
 from metavoxel.evaluate.store import Store
-from metavoxel.images.files import read_image
+from metavoxel.images.files import is_nifti, read_image
 from metavoxel.learning.progress import Progress
 from metavoxel.model import Model
 from metavoxel.sampling.ask import row_streams, sample_codes
@@ -21,6 +21,9 @@ from metavoxel.variables.base import AbstractVariableSpec
 
 AT_ONCE = 4
 """Subjects drawn at once, and lost at most when a run is stopped."""
+
+GREYS = 255
+"""What a picture's file has for an intensity of 1."""
 
 
 class Samples(NamedTuple):
@@ -75,7 +78,7 @@ def sample_files(samples: Samples, name: str, most: int) -> list[Path]:
 
 
 def sample_images(files: Sequence[Path], spec: AbstractVariableSpec) -> Iterator[Float[Tensor, "1 *s"]]:
-    """The images, one at a time, with the intensities in the files.
+    """The images, one at a time, with the intensities that the model gave them.
 
     Raises:
         RunError: a file that cannot be read, or that is not on the model's grid.
@@ -83,6 +86,7 @@ def sample_images(files: Sequence[Path], spec: AbstractVariableSpec) -> Iterator
     for file in files:
         try:
             image = torch.from_numpy(read_image(file, constant=True).data)[None]
+            image = image if is_nifti(file) else image / GREYS
         except ValueError as error:
             raise RunError(Problem(str(file), str(error).removeprefix(f"{file}: "))) from None
         if image.shape != spec.data_shape:

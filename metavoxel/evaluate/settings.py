@@ -49,7 +49,7 @@ class Settings:
         Raises:
             EvidenceError: names that are not there, or are no scalars; numbers out of range.
         """
-        scalars = [name for name, spec in schema.specs.items() if not spec.data_shape]
+        scalars = [name for name, spec in schema.specs.items() if not (spec.spatial or spec.data_shape)]
         flexible = [self.flexible] if self.flexible else []
         problems = [*unknown_names(schema, self.targets, "--target"), *unknown_names(schema, flexible, "--table2")]
         problems += [

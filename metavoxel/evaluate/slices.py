@@ -37,7 +37,7 @@ class Cut:
         """Names of the planes."""
         return PLANES[self.axes]
 
-    def slices(self, image: Float[Tensor, "1 *s"]) -> list[Float[Tensor, "m h w"]]:
+    def slices(self, image: Float[Tensor, "1 *s"]) -> list[Float[Tensor, "_ _ _"]]:
         """The slices of each plane, the image's own minimum and maximum made 0 and 1 as MAISI does."""
         low, high = image.min(), image.max()
         scaled = (image - low) / (high - low).clamp_min(1e-6)
@@ -71,7 +71,7 @@ def cut(images: Iterable[Float[Tensor, "1 *s"]]) -> Cut:
 
 def features_of(
     images: Iterable[Float[Tensor, "1 *s"]], where: Cut, network: AbstractFeatures
-) -> list[Float32[np.ndarray, "n m f"]]:
+) -> list[Float32[np.ndarray, "_ _ _"]]:
     """For each plane the features of every volume's slices."""
     found: list[list[np.ndarray]] = [[] for _ in where.planes]
     for image in images:

@@ -45,16 +45,16 @@ class Scattering(AbstractFeatures):
 
     def describe(self, slices: Float[Tensor, "n h w"]) -> Float[Tensor, "n f"]:
         wavelets = morlets(slices.shape[1], slices.shape[2]).to(slices.device)
-        found = [slices.mean((1, 2))[:, None]]
+        orders: list[list[Tensor]] = [[slices.mean((1, 2))[:, None]], [], []]
         spectrum = torch.fft.fft2(slices)
         for scale in range(SCALES):
             first = torch.fft.ifft2(spectrum[:, None] * wavelets[scale]).abs()
-            found.append(first.mean((2, 3)))
+            orders[1].append(first.mean((2, 3)))
             again = torch.fft.fft2(first)
             for wider in range(scale + 1, SCALES):
                 for angle in range(ANGLES):
-                    found.append(torch.fft.ifft2(again * wavelets[wider, angle]).abs().mean((2, 3)))
-        return torch.log(torch.cat(found, 1) + FLOOR)
+                    orders[2].append(torch.fft.ifft2(again * wavelets[wider, angle]).abs().mean((2, 3)))
+        return torch.log(torch.cat([part for order in orders for part in order], 1) + FLOOR)
 
 
 @functools.lru_cache(maxsize=8)
