@@ -87,11 +87,11 @@ class Respondent:
         seconds = {"seconds": 0.0, "interval_seconds": 0.0}
         if protocol.reads_out:
             start = time.perf_counter()
-            table = _records(self._answer(target, given, 0, protocol, rows).table())
+            table = _records(self.ask(target, given, 0, protocol, rows).table())
             seconds["seconds"] = time.perf_counter() - start
         if protocol.draws:
             start = time.perf_counter()
-            drawn = self._answer(target, given, protocol.draws, protocol, rows)
+            drawn = self.ask(target, given, protocol.draws, protocol, rows)
             spread = _records(drawn.table(vote=protocol.votes))
             seconds["interval_seconds" if table else "seconds"] = time.perf_counter() - start
             table = [row | {name: cell for name, cell in more.items() if name != target}
@@ -101,7 +101,8 @@ class Respondent:
                 draws = long.reshape(rows.stop - rows.start, -1).tolist()
         return {"rows": table, "draws": draws or [[]] * (rows.stop - rows.start), **seconds}
 
-    def _answer(self, target: str, given: Sequence[str], draws: int, protocol: Protocol, rows: slice) -> Answer:
+    def ask(self, target: str, given: Sequence[str], draws: int, protocol: Protocol, rows: slice) -> Answer:
+        """The model's answer about some of the rows: the read-out without draws, else joint draws."""
         model, cohort = self._held_out.model, self._held_out.cohort
         shared = model.schema.diffusion.times == "shared"
         sampling = model.default_sampling(steps=protocol.steps)

@@ -21,6 +21,7 @@ from metavoxel.evaluate.settings import Settings, others, protocol, subsets
 from metavoxel.evaluate.store import Store, digest
 from metavoxel.evaluate.subgroups import check_columns, groups
 from metavoxel.evaluate.tables import scores_of
+from metavoxel.evaluate.translation import translating
 from metavoxel.learning.metrics import training_seconds
 from metavoxel.learning.progress import Progress
 from metavoxel.learning.run import RunFolder
@@ -48,35 +49,30 @@ def evaluating(
     depends = {"weights": digest(folder.weights), "codecs": codecs, "rows": test.cohort.fingerprint}
     store = Store(output / "parts", depends)
     yield Progress("test part", 1, 1, {"rows": len(test)})
-    joint, flexible = yield from _asked(test, store, settings)
-    methods = [_joint(test, joint), population(test, list(dict.fromkeys([*settings.targets, settings.flexible]))),  # type: ignore[list-item]
-               *compared(test)]  # fmt: skip
+    respondent = Respondent(test, store, settings.seed)
+    joint, flexible = yield from _asked(test, respondent, settings)
+    wanted = dict.fromkeys([*settings.targets, *([settings.flexible] if settings.flexible else [])])
+    methods = [_joint(test, joint), population(test, list(wanted)), *compared(test)]
     notes = [f"{method.name}: {note}" for method in methods for note in method.notes]
     results = Results(
-        test,
-        settings,
-        joint,
-        flexible,
-        methods,
-        scores_of(test, methods),
-        groups(test, settings.by),
-        None,
-        Judged(),
-        notes,
-    )
+        test, settings, joint, flexible, methods, scores_of(test, methods), groups(test, settings.by),
+        samples=None, judged=Judged(), translations={}, notes=notes,
+    )  # fmt: skip
     _write_tables(results, output)
+    translations, unread = yield from translating(test, respondent, methods, settings, store)
+    results = replace(results, translations=translations, notes=[*results.notes, *unread])
     if settings.samples and test.images:
         samples = yield from generate(model, store, settings)
         sets = {methods[0].name: samples}
         sets |= {method.name: read_samples(method.samples) for method in methods if method.samples is not None}
         judged = yield from judging(test, sets, network, settings, store)
-        results = replace(results, samples=samples, judged=judged, notes=[*notes, *judged.notes])
+        results = replace(results, samples=samples, judged=judged, notes=[*results.notes, *judged.notes])
         _write_tables(results, output)
     shown: dict[str, list[Pictured]] = {}
-    for number, (figure, pictured, title) in enumerate(figures(results), start=1):
+    for figure, pictured, title in figures(results):
         save_figure(figure, output / "figures", pictured.name)
         shown.setdefault(title, []).append(pictured)
-        yield Progress("figures", number, number, {})
+        yield Progress(f"figure {pictured.name}", 1, 1, {})
     write_report(
         output / REPORT,
         title=f"Evaluation of {folder.path.name}",
@@ -89,11 +85,10 @@ def evaluating(
 
 
 def _asked(
-    test: HeldOut, store: Store, settings: Settings
+    test: HeldOut, respondent: Respondent, settings: Settings
 ) -> Generator[Progress, None, tuple[dict[str, Answers], list[Answers]]]:
     """The joint model's answers for both tables; what they have in common is asked once."""
     model = test.model
-    respondent = Respondent(test, store, settings.seed)
     joint: dict[str, Answers] = {}
     for target in settings.targets:
         how = protocol(model, settings, target)

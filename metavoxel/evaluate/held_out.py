@@ -6,7 +6,9 @@ from typing import final
 
 import numpy as np
 import pandas
+import torch
 from jaxtyping import Bool, Float64
+from torch import Tensor
 
 from metavoxel.cohort.cohort import Cohort
 from metavoxel.cohort.table import Table
@@ -15,6 +17,7 @@ from metavoxel.learning.part import part_table, subject_table
 from metavoxel.learning.run import RunFolder
 from metavoxel.model import Model
 from metavoxel.variables.base import AbstractVariableSpec
+from metavoxel.variables.image import ImageSpec
 
 
 @final
@@ -62,6 +65,13 @@ class HeldOut:
         """True values as a table shows them; None where there is none."""
         column, spec = self.cohort.columns[name], self.spec(name)
         return [spec.format(column.read([row])[0]) if column.present[row] else None for row in range(len(self.cohort))]
+
+    def inside(self, name: str) -> Bool[Tensor, "1 *s"]:
+        """Voxels of an image that are no padding, in the first file of the part."""
+        spec, cells = self.spec(name), [cell for cell in self.cohort.columns[name].cells if cell is not None]
+        if isinstance(spec, ImageSpec) and cells:
+            return spec.inside(str(cells[0]))
+        return torch.ones(spec.data_shape, dtype=torch.bool)
 
     @cached_property
     def images(self) -> list[str]:

@@ -122,7 +122,7 @@ def _copies(
     """Distances to the training subjects: the one place where their images are read."""
     model, name = held_out.model, quality.name
     cohort = model.read(subject_table(model, held_out.folder, "train"), [name])
-    column, inside = cohort.columns[name], quality.inside()
+    column, inside = cohort.columns[name], held_out.inside(name)
     present = column.present.nonzero()[:, 0].tolist()
 
     def training() -> Iterator[Any]:

@@ -24,6 +24,7 @@ class Method:
         name: as the table calls it.
         predictions: for each target that it answers, a row for each test row in the columns of ``metavoxel predict``.
         given: for each of them, what it was predicted from.
+        folder: that its files lie in.
         samples: folder of scans that it generated, with their ``samples.tsv``.
         training_seconds: of wall time.
         seconds: of wall time a prediction.
@@ -35,6 +36,7 @@ class Method:
     name: str
     predictions: Mapping[str, pandas.DataFrame] = field(default_factory=dict)
     given: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    folder: Path | None = None
     samples: Path | None = None
     training_seconds: float | None = None
     seconds: float | None = None
@@ -73,9 +75,10 @@ def _compared(held_out: HeldOut, folder: Path) -> Method:
                 predictions[target], given[target] = table, list(names)
     samples = folder / "samples"
     return Method(
-        str(record.get("method", folder.name)),
+        folder.name,
         predictions,
         given,
+        folder,
         samples if (samples / "samples.tsv").exists() else None,
         **{name: _number(record.get(key)) for name, key in (
             ("training_seconds", "training_seconds"), ("seconds", "seconds_a_row"),

@@ -5,7 +5,7 @@ from typing import Any, final
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from metavoxel.evaluate import distance
@@ -13,7 +13,6 @@ from metavoxel.evaluate.features.base import AbstractFeatures
 from metavoxel.evaluate.held_out import HeldOut
 from metavoxel.evaluate.likeness import ms_ssim, pairs, psnr, ssim
 from metavoxel.evaluate.slices import cut, features_of
-from metavoxel.variables.image import ImageSpec
 
 PAIRS = 60
 """Pairs of scans behind a mean MS-SSIM."""
@@ -75,13 +74,6 @@ class ImageQuality:
             for image in self.real():
                 yield codec.decode(codec.encode(image[None].to(model.device)).mean)[0].cpu()
 
-    def inside(self) -> Bool[Tensor, "1 *s"]:
-        """Voxels that are no padding, in the first held-out file."""
-        spec, column = self._held_out.spec(self.name), self._held_out.cohort.columns[self.name]
-        if isinstance(spec, ImageSpec):
-            return spec.inside(str(column.cells[self.rows[0]]))
-        return torch.ones(spec.data_shape, dtype=torch.bool)
-
     def measure(self, images: Images, count: int) -> Measures:
         """Distances between a set of scans and the held-out ones, and how unlike each other they are."""
         planes = features_of(images(), self.cut, self._network)
@@ -112,7 +104,7 @@ class ImageQuality:
 
     def codec(self) -> Measures:
         """Peak signal-to-noise ratio and structural similarity of each held-out scan's reconstruction."""
-        inside = self.inside()
+        inside = self._held_out.inside(self.name)
         both = zip(self.rebuilt(), self.real(), strict=True)
         found = [(psnr(image, truth, inside), ssim(image, truth)) for image, truth in both]
         return {"psnr": [one[0] for one in found], "ssim": [one[1] for one in found]}

@@ -22,22 +22,19 @@ def facts(results: Results, network: AbstractFeatures) -> Iterator[str]:
     people = len(set(held_out.subjects))
     counts = ", ".join(f"{part} {len(rows)}" for part, rows in split.items())
     yield (
-        f"Run {held_out.folder.path.name}, times '{held_out.model.schema.diffusion.times}'. Rows: {counts}. All "
-        f"figures are "
-        f"of the {len(held_out)} test rows ({people} subjects), which neither training nor selection has seen."
+        f"Run {held_out.folder.path.name}, times '{held_out.model.schema.diffusion.times}'. Rows: {counts}. All figures "
+        f"are of the {len(held_out)} test rows ({people} subjects), which neither training nor selection has seen."
     )
     for target in settings.targets:
         yield f"{target}: {protocol(held_out.model, settings, target).told}."
     yield (
-        "Brackets are 95 % intervals: bootstraps over subjects, all rows of a subject drawn together (percentiles "
-        "of 2,000 "
-        "rounds for means, of 500 for areas)."
+        "Brackets are 95 % intervals: bootstraps over subjects, all rows of a subject drawn together (percentiles of "
+        "2,000 rounds for means, of 500 for areas)."
     )
     if results.samples is not None:
         yield (
             f"Image quality: {settings.samples} generated scans, seed {settings.seed}, {settings.steps} network "
-            f"evaluations "
-            f"each. FID: {slices.PRESET} (intensities of each scan from its least to its greatest, up to "
+            f"evaluations each. FID: {slices.PRESET} (intensities of each scan from its least to its greatest, up to "
             f"{slices.MOST_SLICES} slices a plane, mean of the planes). Features: {network.told}."
         )
     yield "Training subjects enter in two places alone: the population rows, and the distance to the nearest of them."
@@ -52,6 +49,7 @@ def sections(results: Results, figures: Mapping[str, Sequence[Pictured]]) -> Ite
     yield Section("Calibration", figures=figures.get("Calibration", ()))
     yield _subgroups(results)
     yield _quality(results.judged)
+    yield _translation(results)
     yield Section("Pictures", figures=figures.get("Pictures", ()))
     yield _methods(results.methods)
 
@@ -84,9 +82,8 @@ def _table2(results: Results, figures: Sequence[Pictured]) -> Section:
     target = results.settings.flexible
     assert target is not None
     words = [
-        f"{target} from every subset of the other variables, by the same model. Where nothing bears on it, the "
-        f"error should be "
-        "that of the population, and the spread of the draws the greatest."
+        f"{target} from every subset of the other variables, by the same model. Where nothing bears on it, the error "
+        "should be that of the population, and the spread of the draws the greatest."
     ]
     if results.held_out.is_label(target):
         words.append("Entropy is that of the predicted probabilities.")
@@ -119,16 +116,25 @@ def _quality(judged: Judged) -> Section:
         tables.append(Tabulated("The autoencoder alone, on held-out scans: the ceiling", judged.codec_table()))
     if tables:
         words = [
-            f"FID and KID: lower is nearer to the held-out scans. '{AUTOENCODER}' are the held-out scans rebuilt "
-            f"from their "
-            f"codes, what no sampler can better; '{HALVES}' is one half of them beside the other, what a perfect "
-            f"model would "
-            "show at that number. FID falls with the number of scans, so compare equal numbers alone. MS-SSIM of "
-            "pairs: above "
-            "the held-out halves' is less variety than among people.",
+            f"FID and KID: lower is nearer to the held-out scans. '{AUTOENCODER}' are the held-out scans rebuilt from "
+            f"their codes, what no sampler can better; '{HALVES}' is one half of them beside the other, what a perfect "
+            "model would show at that number. FID falls with the number of scans, so compare equal numbers alone. "
+            "MS-SSIM of pairs: above the held-out halves' is less variety than among people.",
             *copied(judged),
         ]
     return Section("Image quality", words, tables)
+
+
+def _translation(results: Results) -> Section:
+    tables = [
+        Tabulated(f"{image} from {', '.join(others(results.held_out.model.schema, image))}", table)
+        for image, table in results.translations.items()
+    ]
+    words = [
+        "Every held-out image predicted from all other variables. Peak signal-to-noise ratio and structural similarity "
+        "favour the smooth posterior mean over any single draw; the autoencoder's own figures are their ceiling."
+    ]
+    return Section("Images from the other variables", words if tables else [], tables)
 
 
 def copied(judged: Judged) -> Iterator[str]:
@@ -139,21 +145,16 @@ def copied(judged: Judged) -> Iterator[str]:
             if copies is None or method in (AUTOENCODER, HALVES):
                 continue
             start = (
-                f"Memorisation, {image} by {method}: the median generated scan lies {copies['median']:.3g} (root "
-                f"mean square "
-                f"intensity) from its nearest training subject, and a held-out person's reconstruction "
-                f"{copies['held_out']:.3g}. "
-                f"{copies['nearer']:.0%} of generated scans are nearer than 95 % of held-out people, where 5 % "
-                f"would be without "
-                "copying. "
+                f"Memorisation, {image} by {method}: the median generated scan lies {copies['median']:.3g} (root mean "
+                f"square intensity) from its nearest training subject, and a held-out person's reconstruction "
+                f"{copies['held_out']:.3g}. {copies['nearer']:.0%} of generated scans are nearer than 95 % of held-out "
+                "people, where 5 % would be without copying. "
             )
             if copies["nearer"] > COPIES and copies["median"] < copies["held_out"]:
                 yield start + (
                     "That is more than chance: this model may reproduce people that it was trained on, as a joint "
-                    "model of a "
-                    "small cohort can. Look at the nearest pairs before sharing samples or weights. Smooth samples "
-                    "near the "
-                    "mean image lie near everybody too: the ratio of nearest to second nearest "
+                    "model of a small cohort can. Look at the nearest pairs before sharing samples or weights. Smooth "
+                    "samples near the mean image lie near everybody too: the ratio of nearest to second nearest "
                     f"({copies['ratio']:.2f} in the median) is near 1 for those and near 0 for copies."
                 )
             else:

@@ -17,10 +17,14 @@ Scores = Mapping[str, Mapping[str, Score]]
 
 
 def scores_of(held_out: HeldOut, methods: Sequence[Method]) -> dict[str, dict[str, Score]]:
-    """Every method's figures on every target that it answers."""
+    """Every method's figures on every scalar that it answers."""
     found: dict[str, dict[str, Score]] = {}
     for method in methods:
-        judged = {target: score(held_out, target, table) for target, table in method.predictions.items()}
+        judged = {
+            target: score(held_out, target, table)
+            for target, table in method.predictions.items()
+            if not held_out.spec(target).data_shape
+        }
         found[method.name] = {target: one for target, one in judged.items() if one is not None}
     return found
 
