@@ -1,6 +1,7 @@
 """Which figures a run has, drawn one at a time."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -14,129 +15,129 @@ from metavoxel.evaluate.tables import unit
 
 PEOPLE = 3
 FILLED_IN = 5
+PREDICTIONS, CALIBRATION, PICTURES = "Predictions", "Calibration", "Pictures"
+"""Sections of the report that have figures."""
 
 
-def figures(results: Results) -> Iterator[tuple[Figure, Pictured, str]]:
-    """Figures with their names and captions, and the section of the report that each belongs to."""
-    yield from _of_numbers(results)
-    yield from _of_labels(results)
-    if results.samples is not None:
-        yield from _of_images(results)
+class Drawing(NamedTuple):
+    """A figure, what it is called and shows, and the section of the report that it belongs to."""
+
+    figure: Figure
+    pictured: Pictured
+    section: str
 
 
-def _of_numbers(results: Results) -> Iterator[tuple[Figure, Pictured, str]]:
-    held_out, curves = results.held_out, {}
-    for target, answers in results.joint.items():
-        if held_out.is_label(target) or target not in results.scores[results.mode]:
-            continue
-        truth, label = held_out.numbers(target), f"{target}{unit(held_out, target)}"
-        said = {
-            method.name: column(method.predictions[target], target)
-            for method in results.methods
-            if isinstance(results.scores[method.name].get(target), NumberScore) and method is not results.methods[1]
-        }
-        yield (
-            plots.against_truth(truth, said, label),
-            Pictured(f"predicted-{target}", f"Predicted against true {label}, each held-out row, from all other "
-                                            f"variables."),
-            "Predictions",
-        )  # fmt: skip
-        if answers.draws.shape[1] > 1:
-            spread = answers.draws.std(1, ddof=1)
-            yield (
-                plots.spread_against_error(spread, np.abs(said[results.mode] - truth), label),
-                Pictured(f"spread-{target}", f"{label}: where draws spread widely, errors should be large."),
-                "Predictions",
-            )
-            curves[target] = calibration.coverage(answers.draws, truth)
-    if curves:
-        yield (
-            plots.calibrations(curves, "nominal coverage of the central interval", "share of true values within it"),
-            Pictured("coverage", "Interval coverage. On the diagonal intervals hold as often as they say; below it "
-                                 "they are too narrow."),
-            "Calibration",
-        )  # fmt: skip
-    flexible = results.settings.flexible
-    if flexible and not held_out.is_label(flexible) and all(one.draws.shape[1] for one in results.flexible):
-        truth = held_out.numbers(flexible)
-        rows = plots.spread_rows(truth, held_out.present(flexible), PEOPLE)
-        if rows:
-            names = [held_out.subjects[row] for row in rows]
-            label = f"{flexible}{unit(held_out, flexible)}"
-            yield (
-                plots.posteriors(results.flexible, truth, rows, names, label),
-                Pictured("posteriors", f"Draws of {label} for a few people under every subset of evidence; dots are "
-                                       f"medians, "
-                         "lines reach from the 5 % to the 95 % quantile, dashed is the truth."),
-                "Predictions",
-            )  # fmt: skip
-
-
-def _of_labels(results: Results) -> Iterator[tuple[Figure, Pictured, str]]:
-    held_out = results.held_out
+def drawings(results: Results) -> Iterator[Drawing]:
+    """All figures of a run."""
     for target in results.joint:
-        if not held_out.is_label(target):
-            continue
-        labels, truth = held_out.model.labels[target], true_labels(held_out, target)
-        shown = labels[1:] if len(labels) == 2 else labels
-        curves = {}
-        for method in results.methods:
-            if target not in method.predictions or method is results.methods[1]:
-                continue
+        if target in results.scores[results.mode]:
+            if results.held_out.is_label(target):
+                yield from _reliability(results, target)
+            else:
+                yield from _predicted(results, target)
+    yield from _coverage(results)
+    yield from _posteriors(results)
+    if results.samples is not None:
+        for image in results.held_out.images:
+            yield from _of_image(results, image)
+
+
+def _predicted(results: Results, target: str) -> Iterator[Drawing]:
+    truth, label = results.held_out.numbers(target), f"{target}{unit(results.held_out, target)}"
+    said = {
+        method.name: column(method.predictions[target], target)
+        for method in (results.methods[0], *results.methods[2:])
+        if isinstance(results.scores[method.name].get(target), NumberScore)
+    }
+    caption = f"Predicted against true {label} of every held-out row, from all other variables."
+    yield Drawing(plots.against_truth(truth, said, label), Pictured(f"predicted-{target}", caption), PREDICTIONS)
+    draws = results.joint[target].draws
+    if draws.shape[1] > 1:
+        figure = plots.spread_against_error(draws.std(1, ddof=1), np.abs(said[results.mode] - truth), label)
+        caption = f"{label}: where draws spread widely, errors should be large."
+        yield Drawing(figure, Pictured(f"spread-{target}", caption), PREDICTIONS)
+
+
+def _coverage(results: Results) -> Iterator[Drawing]:
+    curves = {
+        target: calibration.coverage(answers.draws, results.held_out.numbers(target))
+        for target, answers in results.joint.items()
+        if target in results.scores[results.mode] and answers.draws.shape[1] > 1
+    }
+    if curves:
+        axes = ("nominal coverage of the central interval", "share of true values within it")
+        caption = (
+            "Interval coverage. On the diagonal intervals hold as often as they say; below it they are too narrow. "
+            "Bars are the 95 % intervals of chance."
+        )
+        yield Drawing(plots.calibrations(curves, *axes), Pictured("coverage", caption), CALIBRATION)
+
+
+def _posteriors(results: Results) -> Iterator[Drawing]:
+    held_out, target = results.held_out, results.settings.flexible
+    if target is None or held_out.is_label(target):
+        return
+    truth = held_out.numbers(target)
+    rows = plots.spread_rows(truth, held_out.present(target), PEOPLE)
+    if rows and all(one.draws.shape[1] for one in results.flexible):
+        label = f"{target}{unit(held_out, target)}"
+        names = [held_out.subjects[row] for row in rows]
+        caption = (
+            f"Draws of {label} for a few people under every subset of evidence. Dots are medians, lines reach from the "
+            "5 % to the 95 % quantile, dashed is the truth."
+        )
+        figure = plots.posteriors(results.flexible, truth, rows, names, label)
+        yield Drawing(figure, Pictured("posteriors", caption), PREDICTIONS)
+
+
+def _reliability(results: Results, target: str) -> Iterator[Drawing]:
+    held_out = results.held_out
+    labels, truth = held_out.model.labels[target], true_labels(held_out, target)
+    shown = labels[1:] if len(labels) == 2 else labels
+    curves = {}
+    for method in (results.methods[0], *results.methods[2:]):
+        if target in method.predictions:
             chances = probabilities(held_out, target, method.predictions[target])
             known = np.isfinite(chances).all(1) & (truth >= 0)
-            if known.sum() >= 2 * len(shown):
+            if known.any():
                 p = np.concatenate([chances[known, labels.index(label)] for label in shown])
-                hit = np.concatenate([truth[known] == labels.index(label) for label in shown]).astype(np.int64)
-                curves[method.name] = calibration.reliability(p, hit)
-        if curves:
-            what = f"p({target} = {shown[0]})" if len(shown) == 1 else f"probability of each {target}"
-            yield (
-                plots.calibrations(curves, what, "frequency"),
-                Pictured(f"reliability-{target}", f"Reliability of the probabilities of {target}: bins of equally "
-                                                  f"many rows; bars are "
-                         "the 95 % intervals of chance."),
-                "Calibration",
-            )  # fmt: skip
+                hits = np.concatenate([truth[known] == labels.index(label) for label in shown])
+                curves[method.name] = calibration.reliability(p, hits.astype(np.int64))
+    if curves:
+        what = f"p({target} = {shown[0]})" if len(shown) == 1 else f"probability of each {target}"
+        caption = (
+            f"Reliability of the probabilities of {target}, in bins of equally many rows. Bars are the 95 % "
+            "intervals of chance."
+        )
+        figure = plots.calibrations(curves, what, "frequency")
+        yield Drawing(figure, Pictured(f"reliability-{target}", caption), CALIBRATION)
 
 
-def _of_images(results: Results) -> Iterator[tuple[Figure, Pictured, str]]:
+def _of_image(results: Results, image: str) -> Iterator[Drawing]:
     held_out, settings, samples = results.held_out, results.settings, results.samples
-    assert samples is not None
-    model, title = held_out.model, "Pictures"
+    assert samples is not None, "pictures are drawn where there are samples"
+    model, walk = held_out.model, {"steps": settings.steps, "seed": settings.seed}
+    caption = (
+        f"Unconditional walks from noise to {image}, decoded at each time, with what the other variables are there "
+        "(the paper's Figure 2)."
+    )
+    figure = sheet(pictures.denoising(model, image, **walk))
+    yield Drawing(figure, Pictured(f"denoising-{image}", caption), PICTURES)
+    caption = f"Generated {image} with the other variables of the same draws (the paper's Figure B.1)."
+    figure = sheet(pictures.sampled(model, image, samples))
+    yield Drawing(figure, Pictured(f"samples-{image}", caption), PICTURES)
+    rows = np.flatnonzero(held_out.present(image)).tolist()[:FILLED_IN]
+    if rows:
+        caption = f"Half of a held-out {image} given, the other half drawn (the paper's Figure B.2)."
+        figure = sheet(pictures.inpainted(held_out, image, rows, **walk))
+        yield Drawing(figure, Pictured(f"inpainting-{image}", caption), PICTURES)
     numbers = [name for name in model.names if not held_out.spec(name).data_shape and not held_out.is_label(name)]
     swept = settings.flexible if settings.flexible in numbers else next(iter(numbers), None)
-    for image in held_out.images:
-        yield (
-            sheet(pictures.denoising(model, image, steps=settings.steps, seed=settings.seed)),
-            Pictured(f"denoising-{image}", f"Unconditional walks from noise to {image}, decoded at each time, with "
-                                           f"what the other "
-                     "variables are there (the paper's Figure 2)."),
-            title,
-        )  # fmt: skip
-        yield (
-            sheet(pictures.sampled(model, image, samples)),
-            Pictured(f"samples-{image}", f"Generated {image} with the other variables of the same draws (Figure B.1)."),
-            title,
+    person = plots.spread_rows(held_out.numbers(swept), held_out.present(swept), 1) if swept is not None else []
+    if swept is not None and person:
+        caption = (
+            f"One draw of {image} at rising {swept}: the labels are those of one held-out person, and the noise is the "
+            "same. Below, what has changed since the first."
         )
-        rows = np.flatnonzero(held_out.present(image)).tolist()
-        if rows:
-            chosen = rows[:FILLED_IN]
-            yield (
-                sheet(pictures.inpainted(held_out, image, chosen, steps=settings.steps, seed=settings.seed)),
-                Pictured(
-                    f"inpainting-{image}", f"Half of a held-out {image} given, the other half drawn (Figure B.2)."
-                ),
-                title,
-            )
-        if swept is not None:
-            person = plots.spread_rows(held_out.numbers(swept), held_out.present(swept), 1)
-            if person:
-                shown = pictures.sweep(held_out, image, swept, person[0], steps=settings.steps, seed=settings.seed)
-                yield (
-                    sheet(shown),
-                    Pictured(f"sweep-{image}", f"One draw of {image} at rising {swept}: the labels of one person "
-                                               f"and the noise "
-                             "are the same; below, what has changed since the first."),
-                    title,
-                )  # fmt: skip
+        figure = sheet(pictures.sweep(held_out, image, swept, person[0], **walk))
+        yield Drawing(figure, Pictured(f"sweep-{image}", caption), PICTURES)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from metavoxel.evaluate.answers import Answers, Respondent
-from metavoxel.evaluate.drawing import figures
+from metavoxel.evaluate.drawing import drawings
 from metavoxel.evaluate.features.base import AbstractFeatures
 from metavoxel.evaluate.figure import save_figure
 from metavoxel.evaluate.held_out import HeldOut, held_out
@@ -69,9 +69,9 @@ def evaluating(
         results = replace(results, samples=samples, judged=judged, notes=[*results.notes, *judged.notes])
         _write_tables(results, output)
     shown: dict[str, list[Pictured]] = {}
-    for figure, pictured, title in figures(results):
+    for figure, pictured, section in drawings(results):
         save_figure(figure, output / "figures", pictured.name)
-        shown.setdefault(title, []).append(pictured)
+        shown.setdefault(section, []).append(pictured)
         yield Progress(f"figure {pictured.name}", 1, 1, {})
     write_report(
         output / REPORT,

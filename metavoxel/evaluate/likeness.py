@@ -53,7 +53,7 @@ def scales(shape: Sequence[int]) -> int:
 def ssim(image: Float[Tensor, "1 *s"], truth: Float[Tensor, "1 *s"]) -> float:
     """Structural similarity, intensities in [0, 1]."""
     measure = SSIMMetric(len(truth.shape) - 1, win_size=window(truth.shape[1:]))
-    return float(measure(image.clamp(0, 1)[None], truth[None]).mean())
+    return float(torch.as_tensor(measure(image.clamp(0, 1)[None], truth[None])).mean())
 
 
 def ms_ssim(a: Float[Tensor, "1 *s"], b: Float[Tensor, "1 *s"]) -> float:
@@ -61,7 +61,7 @@ def ms_ssim(a: Float[Tensor, "1 *s"], b: Float[Tensor, "1 *s"]) -> float:
     count = scales(a.shape[1:])
     weights = [weight / sum(WEIGHTS[:count]) for weight in WEIGHTS[:count]]
     measure = MultiScaleSSIMMetric(len(a.shape) - 1, kernel_size=window(a.shape[1:]), weights=weights)
-    return float(measure(a.clamp(0, 1)[None], b.clamp(0, 1)[None]).mean())
+    return float(torch.as_tensor(measure(a.clamp(0, 1)[None], b.clamp(0, 1)[None])).mean())
 
 
 def pairs(count: int, most: int, *, seed: int = 0) -> list[tuple[int, int]]:

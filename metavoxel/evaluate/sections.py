@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-import metavoxel.evaluate.slices as slices
+from metavoxel.evaluate import slices
+from metavoxel.evaluate.drawing import CALIBRATION, PICTURES, PREDICTIONS
 from metavoxel.evaluate.features.base import AbstractFeatures
 from metavoxel.evaluate.judged import AUTOENCODER, HALVES, Judged
 from metavoxel.evaluate.method import Method
@@ -22,8 +23,9 @@ def facts(results: Results, network: AbstractFeatures) -> Iterator[str]:
     people = len(set(held_out.subjects))
     counts = ", ".join(f"{part} {len(rows)}" for part, rows in split.items())
     yield (
-        f"Run {held_out.folder.path.name}, times '{held_out.model.schema.diffusion.times}'. Rows: {counts}. All figures "
-        f"are of the {len(held_out)} test rows ({people} subjects), which neither training nor selection has seen."
+        f"Run {held_out.folder.path.name}, times '{held_out.model.schema.diffusion.times}'. Rows: {counts}. All "
+        f"figures are of the {len(held_out)} test rows ({people} subjects), which neither training nor selection has "
+        "seen."
     )
     for target in settings.targets:
         yield f"{target}: {protocol(held_out.model, settings, target).told}."
@@ -44,13 +46,13 @@ def sections(results: Results, figures: Mapping[str, Sequence[Pictured]]) -> Ite
     """Parts of the report in order. ``figures`` are those of each part, by its title."""
     yield _table1(results)
     if results.settings.flexible is not None:
-        yield _table2(results, figures.get("Flexible evidence", ()))
-    yield Section("Predictions", figures=figures.get("Predictions", ()))
-    yield Section("Calibration", figures=figures.get("Calibration", ()))
+        yield _table2(results)
+    yield Section(PREDICTIONS, figures=figures.get(PREDICTIONS, ()))
+    yield Section(CALIBRATION, figures=figures.get(CALIBRATION, ()))
     yield _subgroups(results)
     yield _quality(results.judged)
     yield _translation(results)
-    yield Section("Pictures", figures=figures.get("Pictures", ()))
+    yield Section(PICTURES, figures=figures.get(PICTURES, ()))
     yield _methods(results.methods)
 
 
@@ -78,7 +80,7 @@ def _table1(results: Results) -> Section:
     return Section("Table 1: all methods", words, tables)
 
 
-def _table2(results: Results, figures: Sequence[Pictured]) -> Section:
+def _table2(results: Results) -> Section:
     target = results.settings.flexible
     assert target is not None
     words = [
@@ -87,10 +89,8 @@ def _table2(results: Results, figures: Sequence[Pictured]) -> Section:
     ]
     if results.held_out.is_label(target):
         words.append("Entropy is that of the predicted probabilities.")
-    return Section(
-        "Table 2: flexible evidence", words,
-        [Tabulated(f"Table 2{unit(results.held_out, target)}", results.table2())], figures,
-    )  # fmt: skip
+    table = Tabulated(f"Table 2: {target}{unit(results.held_out, target)}", results.table2())
+    return Section("Table 2: flexible evidence", words, [table])
 
 
 def _subgroups(results: Results) -> Section:
@@ -105,8 +105,8 @@ def _subgroups(results: Results) -> Section:
         )
         for target in results.joint
     ]
-    return Section("Errors by subgroup", ["Small groups have wide intervals; a difference between groups is one only "
-                                          "where these part."], tables)  # fmt: skip
+    words = "Small groups have wide intervals; a difference between groups is one only where these part."
+    return Section("Errors by subgroup", [words], tables)
 
 
 def _quality(judged: Judged) -> Section:

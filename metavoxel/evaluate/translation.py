@@ -4,6 +4,7 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import final
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -121,7 +122,7 @@ def _row(held_out: HeldOut, method: str, measures: Sequence[Sequence[float]]) ->
     subjects = [held_out.subjects[int(row)] for row in rows]
     return {
         "method": method,
-        "PSNR (dB)": bootstrap_mean(ratios, subjects=subjects),
-        "SSIM": bootstrap_mean(likeness, subjects=subjects),
+        "PSNR (dB)": bootstrap_mean(np.array(ratios), subjects=subjects),
+        "SSIM": bootstrap_mean(np.array(likeness), subjects=subjects),
         "rows": len(rows),
     }
