@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, final
 
+import numpy as np
+
 from metavoxel.errors import RunError
 from metavoxel.evaluate.errors import Estimate, bootstrap_mean
 from metavoxel.evaluate.features.base import AbstractFeatures
@@ -66,9 +68,10 @@ class Judged:
 
     def codec_table(self) -> Figures:
         """What the autoencoder loses, one row an image variable."""
+        measures = {"PSNR (dB)": "psnr", "SSIM": "ssim"}
         return Figures([
-            {"image": name, "PSNR (dB)": bootstrap_mean(found["psnr"]), "SSIM": bootstrap_mean(found["ssim"])}
-            for name, found in self.codec.items()
+            {"image": image, **{name: bootstrap_mean(np.array(found[key])) for name, key in measures.items()}}
+            for image, found in self.codec.items()
         ])  # fmt: skip
 
 
