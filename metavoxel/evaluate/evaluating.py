@@ -15,7 +15,7 @@ from metavoxel.evaluate.judged import Judged, judging
 from metavoxel.evaluate.method import JOINT, Method, compared, population
 from metavoxel.evaluate.report import Pictured, write_report
 from metavoxel.evaluate.results import Results
-from metavoxel.evaluate.samples import generate, read_samples
+from metavoxel.evaluate.samples import generate
 from metavoxel.evaluate.sections import facts, sections
 from metavoxel.evaluate.settings import Settings, others, protocol, subsets
 from metavoxel.evaluate.store import Store, digest
@@ -63,9 +63,7 @@ def evaluating(
     results = replace(results, translations=translations, notes=[*results.notes, *unread])
     if settings.samples and test.images:
         samples = yield from generate(model, store, settings)
-        sets = {methods[0].name: samples}
-        sets |= {method.name: read_samples(method.samples) for method in methods if method.samples is not None}
-        judged = yield from judging(test, sets, network, settings, store)
+        judged = yield from judging(test, samples, methods, network, settings, store)
         results = replace(results, samples=samples, judged=judged, notes=[*results.notes, *judged.notes])
         _write_tables(results, output)
     shown: dict[str, list[Pictured]] = {}

@@ -13,9 +13,11 @@ from metavoxel.evaluate.errors import Estimate, bootstrap_mean
 from metavoxel.evaluate.features.base import AbstractFeatures
 from metavoxel.evaluate.held_out import HeldOut
 from metavoxel.evaluate.likeness import nearest
+from metavoxel.evaluate.method import Method
 from metavoxel.evaluate.quality import ImageQuality, Images, Measures, copying
-from metavoxel.evaluate.samples import Samples, sample_files, sample_images
+from metavoxel.evaluate.samples import Samples, read_samples, sample_files, sample_images
 from metavoxel.evaluate.settings import FEWEST_SAMPLES, Settings
+from metavoxel.evaluate.slices import PRESET
 from metavoxel.evaluate.store import Store
 from metavoxel.evaluate.table import Cell, Figures
 from metavoxel.learning.part import subject_table
@@ -76,13 +78,27 @@ class Judged:
 
 
 def judging(
-    held_out: HeldOut, sets: Mapping[str, Samples], network: AbstractFeatures, settings: Settings, store: Store
+    held_out: HeldOut,
+    own: Samples,
+    methods: Sequence[Method],
+    network: AbstractFeatures,
+    settings: Settings,
+    store: Store,
 ) -> Generator[Progress, None, Judged]:
     """Measure every image variable's sets of scans, by method. Yields after each set.
 
     A set that cannot be read leaves a note, and the others' figures.
+
+    Args:
+        held_out: the test part.
+        own: scans that the joint model, the first of the methods, generated.
+        methods: of which some have scans.
+        network: that describes slices.
+        settings: of the evaluation.
+        store: what was measured before.
     """
     judged = Judged()
+    sets = _sets(own, methods, judged.notes)
     for name in held_out.images:
         if not held_out.present(name).any():
             judged.notes.append(f"image {name}: no test row has one")
@@ -94,11 +110,14 @@ def judging(
         files: dict[str, list[Path]] = {}
         for method, samples in sets.items():
             files[method] = sample_files(samples, name, settings.samples)
+            if files[method] and len(files[method]) < settings.samples:
+                what = f"{len(files[method])} generated scans where the joint model has {settings.samples}"
+                judged.notes.append(f"{method}: {what}; distances between sets of unlike numbers do not compare")
             if len(files[method]) >= FEWEST_SAMPLES:
                 scans[method] = partial(sample_images, files[method], spec)
                 counts[method] = len(files[method])
         for method in [*(each for each in scans if each != AUTOENCODER), AUTOENCODER]:
-            key = {"image": name, "method": method, "network": network.name, "seed": settings.seed}
+            key = {"image": name, "method": method, "network": network.name, "preset": PRESET, "seed": settings.seed}
             path = store.path(f"quality-{name}-{method}", key | {"files": _state(files.get(method, ()))})
             found = store.read(path)
             try:
@@ -117,6 +136,18 @@ def judging(
         if settings.copies:
             yield from _copies(held_out, quality, scans, rows)
     return judged
+
+
+def _sets(own: Samples, methods: Sequence[Method], notes: list[str]) -> dict[str, Samples]:
+    """Generated scans by method; what cannot be read is noted."""
+    sets = {methods[0].name: own}
+    for method in methods[1:]:
+        if method.samples is not None:
+            try:
+                sets[method.name] = read_samples(method.samples)
+            except RunError as error:
+                notes.append(f"{method.name}: {error}")
+    return sets
 
 
 def _copies(

@@ -66,8 +66,16 @@ def generate(model: Model, store: Store, settings: Settings) -> Generator[Progre
 
 
 def read_samples(folder: Path) -> Samples:
-    """What ``metavoxel sample``, or a comparison, left in a folder."""
-    return Samples(folder, pandas.read_csv(folder / "samples.tsv", sep="\t", dtype=str, keep_default_na=False), None)
+    """What ``metavoxel sample``, or a comparison, left in a folder.
+
+    Raises:
+        RunError: a table that cannot be read.
+    """
+    path = folder / "samples.tsv"
+    try:
+        return Samples(folder, pandas.read_csv(path, sep="\t", dtype=str, keep_default_na=False), None)
+    except (OSError, ValueError) as error:
+        raise RunError(Problem(str(path), f"cannot be read ({error})")) from None
 
 
 def sample_files(samples: Samples, name: str, most: int) -> list[Path]:
