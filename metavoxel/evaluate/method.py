@@ -12,7 +12,6 @@ import pandas
 from metavoxel.evaluate.held_out import HeldOut, training_values
 
 JOINT = "metavoxel"
-POPULATION = "population"
 
 
 @final
@@ -41,7 +40,7 @@ class Method:
     training_seconds: float | None = None
     seconds: float | None = None
     evaluations: float | None = None
-    parameters: int | None = None
+    parameters: float | None = None
     notes: Sequence[str] = ()
 
 
@@ -80,12 +79,12 @@ def _compared(held_out: HeldOut, folder: Path) -> Method:
         given,
         folder,
         samples if (samples / "samples.tsv").exists() else None,
-        **{name: _number(record.get(key)) for name, key in (
-            ("training_seconds", "training_seconds"), ("seconds", "seconds_a_row"),
-            ("evaluations", "evaluations"), ("parameters", "parameters"),
-        )},  # type: ignore[arg-type]
+        training_seconds=_number(record.get("training_seconds")),
+        seconds=_number(record.get("seconds_a_row")),
+        evaluations=_number(record.get("evaluations")),
+        parameters=_number(record.get("parameters")),
         notes=notes,
-    )  # fmt: skip
+    )
 
 
 def _record(path: Path) -> tuple[dict[str, Any], list[str]]:

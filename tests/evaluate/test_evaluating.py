@@ -43,6 +43,12 @@ def evaluate(run, output, settings=QUICK):
             return stop.value
 
 
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Figures take most of the time of a tiny evaluation."""
+    monkeypatch.setattr("metavoxel.evaluate.evaluating.drawings", lambda results: iter(()))
+
+
 def csv(path):
     return pandas.read_csv(path, dtype=str, keep_default_na=False)
 
@@ -104,7 +110,7 @@ def test_the_report_is_one_file(table_report):
     assert "http" not in text and "<link" not in text and "<script" not in text
 
 
-def test_an_evaluation_goes_on_where_it_stopped(table_report, table_study, tmp_path, monkeypatch):
+def test_an_evaluation_goes_on_where_it_stopped(no_figures, table_report, table_study, tmp_path, monkeypatch):
     run = table_study / "run"
     monkeypatch.setattr(answering, "BLOCK", 5)
     asked = []
@@ -183,7 +189,7 @@ def training_subjects(study):
     return set(RunFolder(study / "run").read_record()["split"]["train"])
 
 
-def test_training_subjects_are_not_touched(table_report, table_study, scan_report, scan_study, tmp_path):
+def test_training_subjects_are_not_touched(no_figures, table_report, table_study, scan_report, scan_study, tmp_path):
     """A marker in the training subjects' values and files changes the population row alone."""
     study = copied(table_study, tmp_path / "table")
     frame = pandas.read_csv(study / "people.csv", dtype=str, keep_default_na=False).set_index("participant_id")
