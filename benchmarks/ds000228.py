@@ -20,9 +20,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import metavoxel as mv
-from metavoxel.cli.ask import part_table
 from metavoxel.cli.train import show
 from metavoxel.evaluate.errors import bootstrap_mean
+from metavoxel.learning.part import part_table
 from metavoxel.learning.run import RunFolder
 from metavoxel.schema import Schema
 

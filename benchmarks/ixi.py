@@ -16,9 +16,9 @@ import pandas
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 import metavoxel as mv
-from metavoxel.cli.ask import part_table
 from metavoxel.cli.train import show
 from metavoxel.evaluate.errors import bootstrap_mean
+from metavoxel.learning.part import part_table
 from metavoxel.learning.run import RunFolder
 from metavoxel.sampling.predict import category_labels
 

@@ -1,6 +1,5 @@
 """``metavoxel sample`` and ``metavoxel predict``: asking a trained model."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -29,10 +28,10 @@ from metavoxel.cli.options import (
     pairs,
 )
 from metavoxel.cli.output import ROW_IMAGES, SAMPLES, claim_folder, claim_own_folder, clear_own_folder
-from metavoxel.cohort.bids import read_bids
-from metavoxel.cohort.table import Table, read_table
+from metavoxel.cohort.table import Table
 from metavoxel.errors import EvidenceError, Problem, RunError
 from metavoxel.images.files import read_grid
+from metavoxel.learning.part import own_table, part_table, read_source
 from metavoxel.learning.run import RunFolder
 from metavoxel.model import Model
 from metavoxel.variables.image import ImageSpec
@@ -212,34 +211,4 @@ def _rows(model: Model, folder: RunFolder, path: Path | None, part: str | None) 
         if path is not None:
             raise EvidenceError(Problem("--part", "is of the run's own cohort: leave the table out"))
         return part_table(model, folder, part)
-    return _read(model, path) if path is not None else _own_table(model)
-
-
-def _read(model: Model, source: Path) -> Table:
-    return read_bids(source, model.schema.specs) if source.is_dir() else read_table(source)
-
-
-def _own_table(model: Model) -> Table:
-    settings = model.schema.cohort
-    return _read(model, model.schema.folder / (settings.table or settings.bids or ""))
-
-
-def part_table(model: Model, folder: RunFolder, part: str) -> Table:
-    """Rows of a run's own cohort that are in a part of its split.
-
-    Raises:
-        EvidenceError: no such part.
-        RunError: the cohort no longer holds them all.
-    """
-    split = folder.read_record()["split"]
-    if part not in split:
-        raise EvidenceError(Problem("--part", f"{part!r} is not one of {', '.join(split)}"))
-    table = _own_table(model)
-    wanted = set(split[part])
-    known = model.read(table, [name for name, spec in model.schema.specs.items() if spec.lazy]).row_keys
-    missing = sorted(wanted - set(known))
-    if missing:
-        raise RunError(f"{table.source}: has no row {missing[0]!r}, which the run's split names; it has changed")
-    chosen = [row for row, key in enumerate(known) if key in wanted]
-    frame = table.frame.iloc[chosen].reset_index(drop=True)
-    return replace(table, frame=frame, places=[table.places[row] for row in chosen])
+    return read_source(model, path) if path is not None else own_table(model)

@@ -10,10 +10,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from metavoxel.cli.ask import part_table
 from metavoxel.cli.train import show
 from metavoxel.evaluate.contact_sheet import Picture, Row, draw_sheet
 from metavoxel.evaluate.errors import bootstrap_mean
+from metavoxel.learning.part import part_table
 from metavoxel.learning.run import RunFolder, load
 from metavoxel.learning.training import training
 from metavoxel.model import Model

@@ -9,7 +9,7 @@ from types import FrameType, MappingProxyType
 import typer
 from rich.console import Console
 
-from metavoxel.cli import ask, cohort, demo, new_plugin, plugins, train
+from metavoxel.cli import ask, cohort, demo, evaluate, new_plugin, plugins, train
 from metavoxel.errors import MetavoxelError
 
 app = typer.Typer(
@@ -31,7 +31,10 @@ def _told(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **options)
         except KeyboardInterrupt:
-            console.print("Stopped. What was finished is kept; 'metavoxel train ... --resume' continues a training.")
+            console.print(
+                "Stopped. What was finished is kept; 'metavoxel train ... --resume' continues a training, and "
+                "'metavoxel evaluate' an evaluation."
+            )
             raise typer.Exit(130) from None
         except MetavoxelError as error:
             if debug:
@@ -55,6 +58,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = MappingProxyType(
         "train": train.train,
         "sample": ask.sample,
         "predict": ask.predict,
+        "evaluate": evaluate.evaluate,
         "validate": cohort.validate,
         "plugins": plugins.plugins,
         "new-plugin": new_plugin.new_plugin,

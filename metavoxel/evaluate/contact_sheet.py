@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -31,7 +30,13 @@ def middle_slice(image: Tensor) -> Tensor:
 
 def draw_sheet(rows: Sequence[Row], path: Path) -> None:
     """Write the sheet as a PNG; all images share one grey scale from 0 to 1."""
-    matplotlib.use("Agg")
+    figure = sheet(rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110, facecolor="black")
+
+
+def sheet(rows: Sequence[Row]) -> Figure:
+    """The sheet as a figure; all images share one grey scale from 0 to 1."""
     columns = max(len(row.pictures) for row in rows)
     figure = Figure(figsize=(1.6 * columns + 1.5, 1.95 * len(rows)), facecolor="black")
     axes = figure.subplots(len(rows), columns, squeeze=False)
@@ -43,8 +48,8 @@ def draw_sheet(rows: Sequence[Row], path: Path) -> None:
             axis.set_title(picture.caption, color="white", fontsize=8, pad=2)
         line[0].text(-0.08, 0.5, row.title, color="white", fontsize=9, ha="right", va="center",
                      transform=line[0].transAxes)  # fmt: skip
+    top = 1 - 0.19 / (1.95 * len(rows))
     figure.subplots_adjust(
-        left=1.5 / (1.6 * columns + 1.5), right=0.995, top=0.965, bottom=0.005, wspace=0.02, hspace=0.16
+        left=1.5 / (1.6 * columns + 1.5), right=0.995, top=top, bottom=0.005, wspace=0.02, hspace=0.16
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110, facecolor="black")
+    return figure

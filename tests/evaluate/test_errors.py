@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from metavoxel.evaluate.errors import bootstrap_mean
+from metavoxel.evaluate.errors import bootstrap, bootstrap_mean, clusters
 
 
 def test_the_interval_is_that_of_the_mean() -> None:
@@ -13,6 +13,31 @@ def test_the_interval_is_that_of_the_mean() -> None:
     assert estimate.value == pytest.approx(errors.mean())
     assert (estimate.high - estimate.low) / (2 * 1.96 * standard_error) == pytest.approx(1, abs=0.1)
     assert estimate.low < estimate.value < estimate.high
+
+
+def test_rows_of_a_subject_are_drawn_together() -> None:
+    """Four copies of every subject's row are no more evidence than one."""
+    errors = np.random.default_rng(0).normal(3.0, 2.0, 100)
+    once = bootstrap_mean(errors)
+    copied = bootstrap_mean(np.repeat(errors, 4), subjects=np.repeat(np.arange(100), 4).tolist())
+    alone = bootstrap_mean(np.repeat(errors, 4))
+    assert copied == pytest.approx(once)
+    assert (alone.high - alone.low) / (once.high - once.low) == pytest.approx(0.5, abs=0.05)
+
+
+def test_any_figure_has_the_interval_of_its_resamplings() -> None:
+    errors = np.random.default_rng(0).normal(3.0, 2.0, 200)
+    subjects = [str(row // 2) for row in range(200)]
+    mean = bootstrap_mean(errors, subjects=subjects)
+    same = bootstrap(lambda rows: float(errors[rows].mean()), 200, subjects=subjects)
+    assert same.value == pytest.approx(mean.value)
+    assert same.high - same.low == pytest.approx(mean.high - mean.low, rel=0.15)
+    nowhere = bootstrap(lambda rows: float("nan"), 5)
+    assert np.isnan(nowhere).all()
+
+
+def test_subjects_are_counted_in_order() -> None:
+    assert clusters(["b", "a", "b", "c"]).tolist() == [0, 1, 0, 2]
 
 
 def test_the_same_errors_give_the_same_interval() -> None:

@@ -1,0 +1,59 @@
+"""``metavoxel evaluate``: a run's tables, figures and report, from its held-out rows."""
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from metavoxel.cli.options import Device, RunArgument, Seed, load_on, names
+from metavoxel.cli.output import claim_folder
+from metavoxel.cli.train import show
+from metavoxel.evaluate.evaluating import REPORT, evaluating
+from metavoxel.evaluate.features.choose import choose_features
+from metavoxel.evaluate.results import Results
+from metavoxel.evaluate.settings import Settings
+from metavoxel.learning.progress import Progress
+from metavoxel.learning.run import RunFolder
+
+
+def evaluate(
+    run: RunArgument,
+    output: Annotated[Path | None, typer.Option(help="Folder; by default RUN/evaluation.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Variables of Table 1, separated by commas; by default all scalars.")
+    ] = None,
+    table2: Annotated[
+        str | None,
+        typer.Option(help="Variable of Table 2, from every subset of the others; by default the first number."),
+    ] = None,
+    draws: Annotated[
+        int | None, typer.Option(min=1, help="Draws behind intervals and spreads (20; the paper's mode: 3).")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Network evaluations of a draw and of a generated scan.")] = 50,
+    samples: Annotated[int, typer.Option(min=0, help="Generated scans for image quality; 0 leaves it out.")] = 100,
+    features: Annotated[
+        str,
+        typer.Option(help="Features of FID: scattering, radimagenet (fetched by torch.hub before), or a weights file."),
+    ] = "scattering",
+    copies: Annotated[bool, typer.Option(help="Compare generated scans with the training subjects'.")] = True,
+    by: Annotated[str | None, typer.Option(help="Further columns of the table to break errors down by.")] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """Evaluate a run on its held-out test part: report.html, table1.csv, table2.csv and figures."""
+    network = choose_features(features)
+    settings = Settings(names(target) or (), table2, draws, steps, samples, copies, names(by) or (), seed)
+    model = load_on(run, device)
+    folder = output or run / "evaluation"
+    settings.checked(model.schema)
+    claim_folder(folder)
+    results: list[Results] = []
+
+    def kept() -> Generator[Progress, None, None]:
+        results.append((yield from evaluating(model, RunFolder(run), folder, settings, network)))
+
+    show(kept())
+    for note in results[0].notes:
+        typer.echo(note, err=True)
+    typer.echo(f"{len(results[0].held_out)} test rows: {folder / REPORT}")

@@ -1,0 +1,121 @@
+"""The evaluation of a run, from its held-out rows to the report."""
+
+from collections.abc import Generator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from metavoxel.evaluate.answers import Answers, Respondent
+from metavoxel.evaluate.drawing import drawings
+from metavoxel.evaluate.features.base import AbstractFeatures
+from metavoxel.evaluate.figure import save_figure
+from metavoxel.evaluate.held_out import HeldOut, held_out
+from metavoxel.evaluate.judged import Judged, judging
+from metavoxel.evaluate.method import JOINT, Method, compared, population
+from metavoxel.evaluate.report import Pictured, write_report
+from metavoxel.evaluate.results import Results
+from metavoxel.evaluate.samples import generate
+from metavoxel.evaluate.sections import facts, sections
+from metavoxel.evaluate.settings import Settings, others, protocol, subsets
+from metavoxel.evaluate.store import Store, digest
+from metavoxel.evaluate.subgroups import check_columns, groups
+from metavoxel.evaluate.tables import scores_of
+from metavoxel.evaluate.translation import translating
+from metavoxel.learning.metrics import training_seconds
+from metavoxel.learning.progress import Progress
+from metavoxel.learning.run import RunFolder
+from metavoxel.model import Model
+
+REPORT = "report.html"
+
+
+def evaluating(
+    model: Model, folder: RunFolder, output: Path, settings: Settings, network: AbstractFeatures
+) -> Generator[Progress, None, Results]:
+    """Evaluate a run on its test part, yielding progress; leaves the report, the tables and the figures in ``output``.
+
+    What has been computed lies in ``output/parts``; stopped, the next call with the same settings goes on there. Both
+    tables are there before image quality begins.
+
+    Raises:
+        RunError: no test part, or a cohort that has changed.
+        EvidenceError: settings that name what is not there.
+    """
+    settings = settings.checked(model.schema)
+    test = held_out(model, folder)
+    check_columns(test, settings.by)
+    codecs = {name: digest(folder.codec(name)) for name in model.names if folder.codec(name).exists()}
+    depends = {"weights": digest(folder.weights), "codecs": codecs, "rows": test.cohort.fingerprint}
+    store = Store(output / "parts", depends)
+    yield Progress("test part", 1, 1, {"rows": len(test)})
+    respondent = Respondent(test, store, settings.seed)
+    joint, flexible = yield from _asked(test, respondent, settings)
+    wanted = dict.fromkeys([*settings.targets, *([settings.flexible] if settings.flexible else [])])
+    methods = [_joint(test, joint), population(test, list(wanted)), *compared(test)]
+    notes = [f"{method.name}: {note}" for method in methods for note in method.notes]
+    results = Results(
+        test, settings, joint, flexible, methods, scores_of(test, methods), groups(test, settings.by),
+        samples=None, judged=Judged(), translations={}, notes=notes,
+    )  # fmt: skip
+    _write_tables(results, output)
+    translations, unread = yield from translating(test, respondent, methods, settings, store)
+    results = replace(results, translations=translations, notes=[*results.notes, *unread])
+    if settings.samples and test.images:
+        samples = yield from generate(model, store, settings)
+        judged = yield from judging(test, samples, methods, network, settings, store)
+        results = replace(results, samples=samples, judged=judged, notes=[*results.notes, *judged.notes])
+        _write_tables(results, output)
+    shown: dict[str, list[Pictured]] = {}
+    for figure, pictured, section in drawings(results):
+        save_figure(figure, output / "figures", pictured.name)
+        shown.setdefault(section, []).append(pictured)
+        yield Progress(f"figure {pictured.name}", 1, 1, {})
+    write_report(
+        output / REPORT,
+        title=f"Evaluation of {folder.path.name}",
+        facts=list(facts(results, network)),
+        notes=results.notes,
+        sections=list(sections(results, shown)),
+        figures=output / "figures",
+    )
+    return results
+
+
+def _asked(
+    test: HeldOut, respondent: Respondent, settings: Settings
+) -> Generator[Progress, None, tuple[dict[str, Answers], list[Answers]]]:
+    """The joint model's answers for both tables; what they have in common is asked once."""
+    model = test.model
+    joint: dict[str, Answers] = {}
+    for target in settings.targets:
+        how = protocol(model, settings, target)
+        joint[target] = yield from respondent.answers(target, others(model.schema, target), how)
+    flexible = []
+    if settings.flexible is not None:
+        how = protocol(model, settings, settings.flexible)
+        for given in subsets(model.schema, settings.flexible):
+            flexible.append((yield from respondent.answers(settings.flexible, given, how)))
+    return joint, flexible
+
+
+def _joint(test: HeldOut, joint: Mapping[str, Answers]) -> Method:
+    """The joint model's row."""
+    answers = list(joint.values())
+    modules = (test.model.joint, *test.model.codecs.values())
+    return Method(
+        f"{JOINT} ({'paper' if test.model.schema.diffusion.times == 'shared' else 'evidence'})",
+        {target: one.table for target, one in joint.items()},
+        {target: one.given for target, one in joint.items()},
+        training_seconds=training_seconds(test.folder),
+        seconds=float(np.mean([one.seconds for one in answers])) if answers else None,
+        evaluations=max((one.protocol.point_evaluations for one in answers), default=None),
+        parameters=sum(parameter.numel() for module in modules for parameter in module.parameters()),
+    )
+
+
+def _write_tables(results: Results, output: Path) -> None:
+    output.mkdir(parents=True, exist_ok=True)
+    results.table1().write(output / "table1.csv")
+    if results.settings.flexible is not None:
+        results.table2().write(output / "table2.csv")

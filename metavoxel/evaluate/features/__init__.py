@@ -1,0 +1,1 @@
+"""Networks that describe slices by features, for the Fréchet distance and its kin."""

@@ -1,0 +1,105 @@
+"""The held-out test part: its rows, and what is true of them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import final
+
+import numpy as np
+import pandas
+import torch
+from jaxtyping import Bool, Float64
+from torch import Tensor
+
+from metavoxel.cohort.cohort import Cohort
+from metavoxel.cohort.table import Table
+from metavoxel.errors import Problem, RunError
+from metavoxel.learning.part import part_table, subject_table
+from metavoxel.learning.run import RunFolder
+from metavoxel.model import Model
+from metavoxel.variables.base import AbstractVariableSpec
+from metavoxel.variables.image import ImageSpec
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Rows of the test part.
+
+    Attributes:
+        model: that is evaluated.
+        folder: its run.
+        table: the rows as the table has them, with columns that are no variables.
+        cohort: the values of all variables in them.
+    """
+
+    model: Model
+    folder: RunFolder
+    table: Table
+    cohort: Cohort
+
+    def __len__(self) -> int:
+        return len(self.cohort)
+
+    @property
+    def subjects(self) -> list[str]:
+        """Subject of each row."""
+        return self.cohort.subjects
+
+    def spec(self, name: str) -> AbstractVariableSpec:
+        """Settings of a variable."""
+        return self.model.schema.variables[name].spec
+
+    def is_label(self, name: str) -> bool:
+        """Whether a variable is one of several labels."""
+        return name in self.model.labels
+
+    def present(self, name: str) -> Bool[np.ndarray, "n"]:
+        """Which rows have a true value."""
+        return self.cohort.columns[name].present.numpy()
+
+    def numbers(self, name: str) -> Float64[np.ndarray, "n"]:
+        """True values of a number; NaN where there is none."""
+        return np.array([np.nan if cell is None else float(str(cell)) for cell in self.truth(name)])
+
+    def truth(self, name: str) -> list[object]:
+        """True values as a table shows them; None where there is none."""
+        column, spec = self.cohort.columns[name], self.spec(name)
+        return [spec.format(column.read([row])[0]) if column.present[row] else None for row in range(len(self.cohort))]
+
+    def inside(self, name: str) -> Bool[Tensor, "1 *s"]:
+        """Voxels of an image that are no padding, in the first file of the part."""
+        spec, cells = self.spec(name), [cell for cell in self.cohort.columns[name].cells if cell is not None]
+        if isinstance(spec, ImageSpec) and cells:
+            return spec.inside(str(cells[0]))
+        return torch.ones(spec.data_shape, dtype=torch.bool)
+
+    @cached_property
+    def images(self) -> list[str]:
+        """Image variables of the schema."""
+        return [name for name, spec in self.model.schema.specs.items() if spec.spatial]
+
+
+def held_out(model: Model, folder: RunFolder) -> HeldOut:
+    """The test part of a run. Other subjects' values and images are not read.
+
+    Raises:
+        RunError: the run's split has no test part, or the cohort has changed.
+        CohortError: all that is wrong with the rows.
+    """
+    split = folder.read_record().get("split", {})
+    if not split.get("test"):
+        shown = ", ".join(f"{part} {len(rows)}" for part, rows in split.items())
+        what = f"the run has no test part ({shown} rows), so there is nobody to evaluate it on: set cohort.split.test"
+        raise RunError(Problem(str(folder.record), f"{what} (or a 'test' in cohort.split.column), and train again"))
+    table = part_table(model, folder, "test")
+    return HeldOut(model, folder, table, model.read(table, model.names))
+
+
+def training_values(model: Model, folder: RunFolder, name: str) -> pandas.Series:
+    """Values of a scalar in the training rows, as a table shows them: what the population rows are made of.
+
+    Nothing but this one column of the training subjects is read.
+    """
+    cohort = model.read(subject_table(model, folder, "train"), [name])
+    column, spec = cohort.columns[name], model.schema.variables[name].spec
+    return pandas.Series([spec.format(value) for value in column.values])

@@ -1,0 +1,131 @@
+"""Image quality: scans, generated or rebuilt, beside the held-out ones."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, final
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from metavoxel.evaluate import distance
+from metavoxel.evaluate.features.base import AbstractFeatures
+from metavoxel.evaluate.held_out import HeldOut
+from metavoxel.evaluate.likeness import ms_ssim, pairs, psnr, ssim
+from metavoxel.evaluate.slices import cut, features_of
+
+PAIRS = 60
+"""Pairs of scans behind a mean MS-SSIM."""
+
+Images = Callable[[], Iterator[Float[Tensor, "1 *s"]]]
+"""Scans, from the first again at every call; never all in memory."""
+
+Measures = dict[str, Any]
+"""Figures by name, as JSON holds them."""
+
+
+@final
+class ImageQuality:
+    """What is measured of the scans of one image variable.
+
+    Args:
+        held_out: the test part.
+        name: of the image variable.
+        network: that describes slices.
+        seed: of resamplings and pairs.
+    """
+
+    def __init__(self, held_out: HeldOut, name: str, network: AbstractFeatures, seed: int) -> None:
+        self._held_out, self.name, self._network, self._seed = held_out, name, network, seed
+        self.rows = np.flatnonzero(held_out.present(name)).tolist()
+        self.cut = cut(self.real())
+        self.planes = features_of(self.real(), self.cut, network)
+
+    @property
+    def fewest(self) -> int:
+        """The smallest number of scans that a Fréchet distance is taken of."""
+        return distance.fewest_volumes(self.planes)
+
+    def too_few(self, count: int, what: str) -> str:
+        """Why there is no Fréchet distance, in words; nothing where there is one."""
+        short = [
+            f"{number} {of}" for number, of in ((len(self.rows), "held-out"), (count, what)) if number < self.fewest
+        ]
+        slices = min(len(positions) for positions in self.cut.positions)
+        return (
+            f"image {self.name}: no FID with {' and '.join(short)} scans. It takes at least {self.fewest} of each: the "
+            f"covariance of {self._network.size} features needs {self._network.size + 1} slices, and a scan has "
+            f"{slices} of a plane. KID, precision and recall need no covariance"
+            if short
+            else ""
+        )
+
+    def real(self) -> Iterator[Float[Tensor, "1 *s"]]:
+        """The held-out scans."""
+        column = self._held_out.cohort.columns[self.name]
+        for row in self.rows:
+            yield column.read([row])[0]
+
+    def rebuilt(self) -> Iterator[Float[Tensor, "1 *s"]]:
+        """The held-out scans through the codec and back."""
+        model = self._held_out.model
+        codec = model.codecs[self.name]
+        with torch.inference_mode():
+            for image in self.real():
+                yield codec.decode(codec.encode(image[None].to(model.device)).mean)[0].cpu()
+
+    def measure(self, images: Images, count: int) -> Measures:
+        """Distances between a set of scans and the held-out ones, and how unlike each other they are."""
+        planes = features_of(images(), self.cut, self._network)
+        found: Measures = {"scans": count, "fid": None, "planes": None}
+        if not self.too_few(count, ""):
+            found["fid"] = list(distance.fid(planes, self.planes, seed=self._seed))
+            each = distance.frechet_of_planes(planes, self.planes)
+            found["planes"] = dict(zip(self.cut.planes, each, strict=True))
+        if count > 1 and len(self.rows) > 1:
+            vectors, real = (distance.volume_vectors(each, self.planes) for each in (planes, self.planes))
+            found["kid"] = distance.kernel_distance(vectors, real)
+            spread = distance.precision_recall(vectors, real)
+            found |= {"precision": spread.precision, "recall": spread.recall}
+            found["ms_ssim"] = self._diversity(images, count)
+        return found
+
+    def halves(self) -> Measures:
+        """One half of the held-out scans beside the other: what a model that is right would show at this number."""
+        order = np.random.default_rng(self._seed).permutation(len(self.rows))
+        first, second = order[: len(order) // 2], order[len(order) // 2 :]
+        found: Measures = {"scans": len(second), "fid": None}
+        if len(first) >= self.fewest:
+            parts = ([plane[rows] for plane in self.planes] for rows in (first, second))
+            found["fid"] = list(distance.fid(*parts, seed=self._seed))
+        if len(self.rows) > 1:
+            found["ms_ssim"] = self._diversity(self.real, len(self.rows))
+        return found
+
+    def codec(self) -> Measures:
+        """Peak signal-to-noise ratio and structural similarity of each held-out scan's reconstruction."""
+        inside = self._held_out.inside(self.name)
+        both = zip(self.rebuilt(), self.real(), strict=True)
+        found = [(psnr(image, truth, inside), ssim(image, truth)) for image, truth in both]
+        return {"psnr": [one[0] for one in found], "ssim": [one[1] for one in found]}
+
+    def _diversity(self, images: Images, count: int) -> float:
+        """Mean MS-SSIM over pairs of a set."""
+        chosen = pairs(count, PAIRS, seed=self._seed)
+        wanted = {index for pair in chosen for index in pair}
+        held = {index: image for index, image in enumerate(images()) if index in wanted}
+        return float(np.mean([ms_ssim(held[first], held[second]) for first, second in chosen]))
+
+
+def copying(distances: Sequence[float], held_out: Sequence[float]) -> dict[str, float]:
+    """How much nearer to a training subject generated scans lie than held-out people do.
+
+    'nearer' is the share of generated scans that are nearer than all but 5 % of held-out people: about .05 where
+    nothing is copied.
+    """
+    level = float(np.quantile(held_out, 0.05))
+    return {
+        "median": float(np.median(distances)),
+        "held_out": float(np.median(held_out)),
+        "nearer": float(np.mean(np.asarray(distances) < level)),
+    }
