@@ -9,7 +9,7 @@ from types import FrameType, MappingProxyType
 import typer
 from rich.console import Console
 
-from metavoxel.cli import ask, cohort, demo, train
+from metavoxel.cli import ask, cohort, compare, demo, train
 from metavoxel.errors import MetavoxelError
 
 app = typer.Typer(
@@ -55,6 +55,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = MappingProxyType(
         "train": train.train,
         "sample": ask.sample,
         "predict": ask.predict,
+        "compare": compare.compare,
         "validate": cohort.validate,
         "plugins": cohort.plugins,
         "schema": cohort.schema,
