@@ -9,7 +9,7 @@ from types import FrameType, MappingProxyType
 import typer
 from rich.console import Console
 
-from metavoxel.cli import ask, cohort, compare, demo, train
+from metavoxel.cli import ask, cohort, compare, demo, phantom, train
 from metavoxel.errors import MetavoxelError
 
 app = typer.Typer(
@@ -59,6 +59,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = MappingProxyType(
         "validate": cohort.validate,
         "plugins": cohort.plugins,
         "schema": cohort.schema,
+        "phantom": phantom.phantom,
         "demo": demo.demo,
     }
 )

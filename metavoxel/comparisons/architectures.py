@@ -46,19 +46,22 @@ def painted(images: Float[Tensor, "b c *s"], numbers: Float[Tensor, "b f"]) -> F
     return torch.cat([images, maps], 1)
 
 
+def padded(images: Float[Tensor, "b c *s"], grid: Sequence[int]) -> Float[Tensor, "b c *t"]:
+    """The images with zeros after the end of each axis, on a larger grid."""
+    ends = [size - here for size, here in zip(grid, images.shape[2:], strict=True)]
+    return functional.pad(images, [margin for end in reversed(ends) for margin in (0, end)])
+
+
 @final
 class _Painted(nn.Module):
-    """A network of channels alone: the numbers are painted on some. Its axes are padded to ``grid`` at their ends."""
+    """A network of channels alone, of this grid: the numbers are painted on some."""
 
     def __init__(self, network: nn.Module, grid: Sequence[int]) -> None:
         super().__init__()
         self.network, self._grid = network, tuple(grid)
 
     def forward(self, images: Float[Tensor, "b c *s"], numbers: Float[Tensor, "b f"]) -> Float[Tensor, "b k"]:
-        margins = [(0, size - here) for size, here in zip(self._grid, images.shape[2:], strict=True)]
-        found = self.network(
-            functional.pad(painted(images, numbers), [end for pair in reversed(margins) for end in pair])
-        )
+        found = self.network(padded(painted(images, numbers), self._grid))
         output: Tensor = found[0] if isinstance(found, tuple) else found  # MONAI's ViT gives its hidden states too
         return output
 
@@ -137,6 +140,10 @@ class ViTArchitecture(AbstractArchitecture):
         return _Painted(network, grid)
 
 
+_SMALLEST_RESNET_GRID = 33
+"""Voxels along an axis that leave the deepest level, a thirty-second, more than one."""
+
+
 class _ResNetSize(NamedTuple):
     layers: tuple[int, ...]
     widths: tuple[int, ...]
@@ -163,6 +170,7 @@ class BraidArchitecture(AbstractArchitecture):
 class _Braid(nn.Module):
     def __init__(self, ports: Ports, size: _ResNetSize) -> None:
         super().__init__()
+        self._grid = [max(voxels, _SMALLEST_RESNET_GRID) for voxels in ports.grid]
         self.features = ResNet(
             "basic",
             list(size.layers),
@@ -176,5 +184,5 @@ class _Braid(nn.Module):
         self.head = nn.Sequential(nn.Linear(width + ports.numbers, width), nn.ReLU(), nn.Linear(width, ports.outputs))
 
     def forward(self, images: Float[Tensor, "b c *s"], numbers: Float[Tensor, "b f"]) -> Float[Tensor, "b k"]:
-        output: Tensor = self.head(torch.cat([self.features(images), numbers], 1))
+        output: Tensor = self.head(torch.cat([self.features(padded(images, self._grid)), numbers], 1))
         return output
