@@ -64,7 +64,7 @@ class _Components:
         self._study = study
 
     @cached_property
-    def scores(self) -> dict[str, Float[np.ndarray, "n k"]]:
+    def scores(self) -> dict[str, Float[np.ndarray, "n _"]]:
         """For each image variable, of all rows of the cohort; 0, the mean image's, where there is none."""
         return {name: self._of(name) for name in self._study.images}
 
@@ -123,7 +123,7 @@ def _work(
     return Done({target: given}, 0, loadings + (table.shape[1] + 1) * truth.shape[1], seconds)
 
 
-def _counts(images: Sequence[Float[np.ndarray, "n k"]]) -> list[int]:
+def _counts(images: Sequence[Float[np.ndarray, "n _"]]) -> list[int]:
     """Numbers of components to try; one where there is no image."""
     most = max((scores.shape[1] for scores in images), default=0)
     return [count for count in COMPONENTS if count < most] + [most]
