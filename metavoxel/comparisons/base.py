@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from metavoxel.comparisons.stopwatch import Stopwatch
 from metavoxel.comparisons.study import Study
@@ -36,6 +36,9 @@ class Job(NamedTuple):
 
 class AbstractComparison(ABC):
     """A method that a run's answers are compared with. Has settings, and no state."""
+
+    heeds: ClassVar[tuple[str, ...]] = ()
+    """Those of :class:`~metavoxel.comparisons.study.ComparisonSettings` that what it trains depends on."""
 
     @property
     @abstractmethod

@@ -46,9 +46,11 @@ def compare(
     chosen, asked = check(model, methods, targets)
     records = {}
     for name in chosen:
-        records[name] = Record(run / FOLDER / name, name, _described(settings))
-        records[name].resume()
+        heeded = {word: value for word, value in settings._asdict().items() if word in METHODS[name].heeds}
+        records[name] = Record(run / FOLDER / name, name, heeded)
     study = read_study(run, model, split, asked, settings)
+    for record in records.values():
+        record.resume()
     yield Progress("cohort", 1, 1, {part: float(len(rows)) for part, rows in study.cohort.parts.items()})
     for name in chosen:
         yield from _work(METHODS[name], study, run / FOLDER / name, records[name])
@@ -82,11 +84,6 @@ def check(model: Model, methods: Sequence[str] | None, targets: Sequence[str] | 
     if problems:
         raise EvidenceError(problems)
     return list(dict.fromkeys(able if methods is None else methods)), list(dict.fromkeys(targets or known))
-
-
-def _described(settings: ComparisonSettings) -> dict[str, object]:
-    """Settings that decide what comes out."""
-    return {name: value for name, value in settings._asdict().items() if name in ("size", "steps", "samples")}
 
 
 def _work(method: AbstractComparison, study: Study, folder: Path, record: Record) -> Generator[Progress, None, None]:

@@ -4,7 +4,7 @@ import shutil
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from jaxtyping import Float, Int64
@@ -45,6 +45,8 @@ class NetworkComparison(AbstractComparison):
         architecture: of the networks.
         categories: whether it also predicts categories.
     """
+
+    heeds: ClassVar[tuple[str, ...]] = ("size", "steps")
 
     def __init__(self, architecture: AbstractArchitecture, *, categories: bool = True) -> None:
         self._architecture, self._categories = architecture, categories

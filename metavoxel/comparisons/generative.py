@@ -49,36 +49,54 @@ class AbstractGenerative(AbstractComparison):
         """Types that the changed schema names."""
         return load_registry()
 
-    def answers(self, study: Study, folder: Path, model: Model) -> Mapping[str, tuple[Sequence[str], float]]:
-        """Tables of predictions written to ``folder``: what each target was predicted from, and seconds a row."""
-        return {}
+    def predicted(self, study: Study) -> Sequence[str]:
+        """Targets that it is asked for."""
+        return ()
+
+    def answer(self, study: Study, folder: Path, model: Model, target: str) -> None:
+        """Write the table of a target to ``folder``."""
+        raise NotImplementedError(f"{type(self).__name__} predicts nothing")
 
     def jobs(self, study: Study, folder: Path, watch: Stopwatch) -> Iterator[Job]:
-        yield Job("joint", self._work(study, folder, watch))
-
-    def _work(self, study: Study, folder: Path, watch: Stopwatch) -> Generator[Progress, None, Done]:
         run = RunFolder(folder / "run")
+        yield Job("joint", self._fit(study, run, folder.name, watch))
+        if not run.weights.exists():
+            return  # it failed, and there is nothing to ask
+        if study.images and study.settings.samples:
+            yield Job(f"{study.settings.samples} samples", self._draw(study, run, folder))
+        for target in self.predicted(study):
+            yield Job(target, self._ask(study, run, folder, target))
+
+    def _fit(self, study: Study, run: RunFolder, method: str, watch: Stopwatch) -> Generator[Progress, None, Done]:
         if not run.weights.exists():
             with watch.running("joint"):
-                yield from self._train(study, run, folder.name)
-        model = load(run.path, registry=self.registry(), device=str(_device(study)))
-        if study.images and study.settings.samples:
-            yield Progress(f"{folder.name} samples", 0, study.settings.samples, {})
-            drawn = model.sample(study.settings.samples, seed=SAMPLES_SEED)
-            shutil.rmtree(folder / "samples", ignore_errors=True)
-            write_samples(folder / "samples", model.schema.specs, drawn)
-            yield Progress(f"{folder.name} samples", study.settings.samples, study.settings.samples, {})
-        found = self.answers(study, folder, model)
+                yield from self._train(study, run, method)
         shutil.rmtree(run.cache, ignore_errors=True)  # the run has the same images already
         shutil.rmtree(run.state.parent, ignore_errors=True)
-        seconds = [each for _, each in found.values()]
-        shared = study.model.schema.diffusion.times == "shared"
-        return Done(
-            {target: given for target, (given, _) in found.items()},
-            PAPER_DRAWS * PAPER_STEPS if shared else EVALUATIONS,
-            parameters(model.joint) + sum(map(parameters, model.codecs.values())),
-            sum(seconds) / len(seconds) if seconds else 0.0,
-        )
+        model = self._load(study, run)
+        return Done({}, 0, parameters(model.joint) + sum(map(parameters, model.codecs.values())), 0.0)
+
+    def _draw(self, study: Study, run: RunFolder, folder: Path) -> Generator[Progress, None, Done]:
+        stage, count = f"{folder.name} samples", study.settings.samples
+        yield Progress(stage, 0, count, {})
+        model = self._load(study, run)
+        drawn = model.sample(count, seed=SAMPLES_SEED)
+        shutil.rmtree(folder / "samples", ignore_errors=True)
+        write_samples(folder / "samples", model.schema.specs, drawn)
+        yield Progress(stage, count, count, {})
+        return Done({}, 0, 0, 0.0)
+
+    def _ask(self, study: Study, run: RunFolder, folder: Path, target: str) -> Generator[Progress, None, Done]:
+        model = self._load(study, run)
+        start = time.perf_counter()
+        self.answer(study, folder, model, target)
+        seconds = (time.perf_counter() - start) / len(study.rows("test"))
+        yield Progress(f"{folder.name} {target}", 1, 1, {})
+        shared = model.schema.diffusion.times == "shared"
+        return Done({target: study.others(target)}, PAPER_DRAWS * PAPER_STEPS if shared else EVALUATIONS, 0, seconds)
+
+    def _load(self, study: Study, run: RunFolder) -> Model:
+        return load(run.path, registry=self.registry(), device=str(_device(study)))
 
     def _train(self, study: Study, run: RunFolder, method: str) -> Iterator[Progress]:
         schema = self.changed(study.model.schema)
@@ -135,20 +153,17 @@ class ContinuousLabels(AbstractGenerative):
             variables[name] = _as_number(schema, schema.variables[name])
         return _of_other_variables(schema, variables)
 
-    def answers(self, study: Study, folder: Path, model: Model) -> Mapping[str, tuple[Sequence[str], float]]:
+    def predicted(self, study: Study) -> Sequence[str]:
+        return study.targets
+
+    def answer(self, study: Study, folder: Path, model: Model, target: str) -> None:
         draws = PAPER_DRAWS if model.schema.diffusion.times == "shared" else 0
         settings = {"steps": PAPER_STEPS} if draws else {"evaluations": EVALUATIONS}
-        found = {}
-        for target in study.targets:
-            given, start = study.others(target), time.perf_counter()
-            answer = model.answer(study.test_table(), target, given, draws=draws, **settings)  # type: ignore[arg-type]
-            seconds = (time.perf_counter() - start) / len(answer.row_keys)
-            if isinstance(model.schema.variables[target].spec, ScalarLabelSpec):
-                study.write(folder, target, _probabilities(answer, target))
-            else:
-                study.write_table(folder, target, answer.table(vote=draws > 0))
-            found[target] = given, seconds
-        return found
+        answer = model.answer(study.test_table(), target, study.others(target), draws=draws, **settings)  # type: ignore[arg-type]
+        if isinstance(model.schema.variables[target].spec, ScalarLabelSpec):
+            study.write(folder, target, _probabilities(answer, target))
+        else:
+            study.write_table(folder, target, answer.table(vote=draws > 0))
 
 
 def _binary(schema: Schema) -> list[str]:

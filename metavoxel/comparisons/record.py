@@ -24,12 +24,13 @@ class Record:
         self._failures: dict[str, str] = {}
 
     def resume(self) -> None:
-        """Take over the jobs that the file says are done.
+        """Take over the jobs that the file says are done; the file is there afterwards.
 
         Raises:
             RunError: they were done with other settings, or the file is none of this program's.
         """
         if not self._path.exists():
+            self._write()
             return
         try:
             found = json.loads(self._path.read_text(encoding="utf-8"))
@@ -38,7 +39,7 @@ class Record:
             what = f"is no record of a comparison ({error!r}); remove its folder to make it anew"
             raise RunError(Problem(str(self._path), what)) from None
         changed = [name for name in self._settings if settings.get(name) != self._settings[name]]
-        if jobs and changed:
+        if changed:
             words = ", ".join(f"{name} {settings.get(name)!r}, not {self._settings[name]!r}" for name in changed)
             what = f"was made with {words}; ask for the same again, or remove the folder to make it anew"
             raise RunError(Problem(str(self._path.parent), what))

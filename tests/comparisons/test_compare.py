@@ -62,9 +62,14 @@ def test_what_is_done_is_kept(numbers):
     assert set(records["linear"].targets) == {"first", "second"}
 
 
-def test_results_of_other_settings_are_not_mixed(numbers):
-    compared(numbers / "run", ["linear"], ["first"])
-    (told,) = refusal(RunError, numbers / "run", ["linear"], ["first"], QUICK._replace(size="full"))
-    assert told.startswith(f"{numbers / 'run' / 'comparisons' / 'linear'}: was made with size None, not 'full'")
-    (numbers / "run" / "comparisons" / "linear" / "record.json").write_text("{}")
-    assert "is no record of a comparison" in refusal(RunError, numbers / "run", ["linear"])[0]
+def test_results_of_other_settings_are_not_mixed(pictures):
+    settings = QUICK._replace(steps=1)
+    stopped = compare(pictures / "run", ["vit"], ["age"], settings)
+    next(stopped)
+    stopped.close()
+    (told,) = refusal(RunError, pictures / "run", ["vit"], ["age"], settings._replace(size="full", samples=3))
+    folder = pictures / "run" / "comparisons" / "vit"
+    assert told.startswith(f"{folder}: was made with size None, not 'full'; ask for the same again")
+    assert not compared(pictures / "run", ["vit"], ["age"], settings._replace(samples=3))["vit"].failures
+    (folder / "record.json").write_text("{}")
+    assert "is no record of a comparison" in refusal(RunError, pictures / "run", ["vit"])[0]

@@ -5,7 +5,7 @@ import json
 import pandas
 import pytest
 import torch
-from compared_runs import PICTURES, compared
+from compared_runs import PICTURES, QUICK, compared
 from safetensors.torch import load_file
 from tiny_cohorts import write_schema
 from tiny_runs import train
@@ -36,6 +36,16 @@ def test_ldm_is_the_images_alone(pictures):
     assert not own.cache.exists() and not list(folder.glob("*.tsv"))
 
 
+def test_more_samples_and_targets_need_no_training(pictures):
+    compared(pictures / "run", ["continuous_sex"], ["age"], QUICK._replace(samples=0))
+    folder = pictures / "run" / "comparisons" / "continuous_sex"
+    before = (folder / "run" / "model.safetensors").stat().st_mtime_ns
+    assert not (folder / "samples").exists()
+    compared(pictures / "run", ["continuous_sex"])
+    assert (folder / "run" / "model.safetensors").stat().st_mtime_ns == before
+    assert (folder / "predictions-sex.tsv").exists() and (folder / "samples" / "samples.tsv").exists()
+
+
 def test_continuous_sex_answers_as_the_run_does(pictures):
     records = compared(pictures / "run", ["continuous_sex"])
     assert not records["continuous_sex"].failures
@@ -47,7 +57,8 @@ def test_continuous_sex_answers_as_the_run_does(pictures):
     age = pandas.read_csv(folder / "predictions-age.tsv", sep="\t")
     assert list(age.columns) == ["participant_id", "age", "age_sd", "age_p05", "age_p95"]
     assert set(pandas.read_csv(folder / "samples" / "samples.tsv", sep="\t")["sex"]) <= {"F", "M"}
-    assert json.loads((folder / "record.json").read_text())["evaluations"] == 4
+    record = json.loads((folder / "record.json").read_text())
+    assert record["evaluations"] == 4 and record["seconds_a_row"] > 0 and record["training_seconds"] > 0
     assert (
         "type: scalar_label" in (folder / "run" / "schema.yaml").read_text()
         and "type: gaussian" in (folder / "run" / "schema.yaml").read_text()
