@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import pandas
 import torch
 import typer
 from torch import Tensor
 
 from metavoxel.asking.question import refuse_without_draws
+from metavoxel.asking.samples import write_samples
 from metavoxel.cli.notices import notices
 from metavoxel.cli.options import (
     Conditioning,
@@ -67,16 +67,9 @@ def sample(
     claim_own_folder(folder, SAMPLES)
     drawn = model.sample(n, known, masks, seed=seed, **settings)
     clear_own_folder(folder, SAMPLES)
-    rows = []
-    for index in range(n):
-        row: dict[str, object] = {"sample": index + 1}
-        for name, values in drawn.items():
-            spec = model.schema.variables[name].spec
-            like = known.get(name) if isinstance(spec, ImageSpec) else None
-            row.update(spec.write(name, values[index], folder=folder, stem=f"sample-{index + 1:03d}", like=like))
-        rows.append(row)
-    table = folder / "samples.tsv"
-    pandas.DataFrame(rows).to_csv(table, sep="\t", index=False)
+    specs = model.schema.specs
+    like = {name: file for name, file in known.items() if isinstance(specs[name], ImageSpec)}
+    table = write_samples(folder, specs, drawn, like=like)
     typer.echo(f"{n} samples: {table}")
 
 

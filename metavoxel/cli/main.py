@@ -9,7 +9,7 @@ from types import FrameType, MappingProxyType
 import typer
 from rich.console import Console
 
-from metavoxel.cli import ask, cohort, demo, evaluate, new_plugin, plugins, train
+from metavoxel.cli import ask, cohort, compare, demo, evaluate, new_plugin, phantom, plugins, train
 from metavoxel.errors import MetavoxelError
 
 app = typer.Typer(
@@ -58,11 +58,13 @@ COMMANDS: Mapping[str, Callable[..., None]] = MappingProxyType(
         "train": train.train,
         "sample": ask.sample,
         "predict": ask.predict,
+        "compare": compare.compare,
         "evaluate": evaluate.evaluate,
         "validate": cohort.validate,
         "plugins": plugins.plugins,
         "new-plugin": new_plugin.new_plugin,
         "schema": cohort.schema,
+        "phantom": phantom.phantom,
         "demo": demo.demo,
     }
 )

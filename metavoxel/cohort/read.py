@@ -29,6 +29,7 @@ def read_cohort(
     multiples: Mapping[str, int] | None = None,
     cache: Path | None = None,
     split: bool = True,
+    parts: Mapping[str, Sequence[str]] | None = None,
 ) -> Cohort:
     """Read every value of a cohort, images included, and divide its subjects.
 
@@ -40,6 +41,7 @@ def read_cohort(
         cache: folder that keeps preprocessed images between runs; without it they go to a temporary file.
         split: whether to divide the subjects; not for a table that a model is only asked about. Without it, rows and
             variables may also be empty.
+        parts: keys of the rows of each part, as another run recorded them, instead of a division by ``settings``.
 
     Raises:
         CohortError: all that is wrong with the table, its cells, its images and its split.
@@ -49,7 +51,7 @@ def read_cohort(
     else:
         assert settings.bids is not None, "the settings have exactly one of the two"
         table = read_bids(folder / settings.bids, variables)
-    return build_cohort(table, variables, settings, multiples=multiples, cache=cache, split=split)
+    return build_cohort(table, variables, settings, multiples=multiples, cache=cache, split=split, parts=parts)
 
 
 def build_cohort(
@@ -60,6 +62,7 @@ def build_cohort(
     multiples: Mapping[str, int] | None = None,
     cache: Path | None = None,
     split: bool = True,
+    parts: Mapping[str, Sequence[str]] | None = None,
 ) -> Cohort:
     """The cohort of a table that has been read; see :func:`read_cohort`.
 
@@ -95,30 +98,35 @@ def build_cohort(
             for name, found in values.items()
             if not found.column.present.any()
         ]
-    parts: dict[str, Tensor] = {}
+    divided: dict[str, Tensor] = {}
+    keys: list[str] = []
+    if len(values) == len(variables):
+        resolved = {name: found.spec for name, found in values.items()}
+        keys = _row_keys(table, subjects, resolved, {name: found.column for name, found in values.items()})
     usable = torch.stack([found.column.present for found in values.values()] or [torch.zeros(len(rows))]).any(0)
     if split and values and not usable.any():
         problems = [Problem(table.source, "no usable rows: every variable is missing in every row"), *problems]
     elif split and len(values) == len(variables):
         try:
-            parts = _parts(table, subjects, usable, values, settings)
-            problems += _empty_in_training(values, parts)
+            if parts is None:
+                divided = _parts(table, subjects, usable, values, settings)
+            else:
+                divided = _recorded_parts(table, keys, usable, parts)
+            problems += _empty_in_training(values, divided)
         except CohortError as error:
             problems += error.problems
     if problems:
         raise CohortError(problems)
-    resolved = {name: found.spec for name, found in values.items()}
-    columns = {name: found.column for name, found in values.items()}
     return Cohort(
         frame=table.frame,
         subjects=subjects,
-        row_keys=_row_keys(table, subjects, resolved, columns),
+        row_keys=keys,
         places=places,
-        variables=resolved,
-        columns=columns,
-        parts=parts,
+        variables={name: found.spec for name, found in values.items()},
+        columns={name: found.column for name, found in values.items()},
+        parts=divided,
         blanked={name: found.blanked for name, found in values.items()},
-        fingerprint=_fingerprint(subjects, values, parts),
+        fingerprint=_fingerprint(subjects, values, divided),
     )
 
 
@@ -167,6 +175,20 @@ def _parts(
         strata = {name: _stratum(name, values, index) for name in settings.split.stratify}
         parts = draw_split(who, strata, settings.split)
     return {part: index[torch.tensor([found == part for found in parts])] for part in PARTS}
+
+
+def _recorded_parts(
+    table: Table, keys: Sequence[str], usable: Tensor, parts: Mapping[str, Sequence[str]]
+) -> dict[str, Tensor]:
+    place = {key: row for row, key in enumerate(keys)}
+    gone = sorted(key for part in PARTS for key in parts.get(part, ()) if key not in place)
+    if gone:
+        what = f"has no row {gone[0]!r}, which the run's split names ({len(gone)} such rows); it has changed"
+        raise CohortError(Problem(table.source, what))
+    rows = {part: sorted(place[key] for key in parts.get(part, ())) for part in PARTS}
+    return {
+        part: torch.tensor([row for row in found if usable[row]], dtype=torch.int64) for part, found in rows.items()
+    }
 
 
 def _stratum(name: str, values: Mapping[str, Values], index: Tensor) -> list[str | float | None]:

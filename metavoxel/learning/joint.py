@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 
 from metavoxel.backbones.base import TrainingPlan
 from metavoxel.cohort.cohort import Cohort
@@ -77,7 +77,7 @@ def train_joint(
     def losses(step: int) -> dict[str, Tensor]:
         rng = Rng.for_rows(per_device, settings.seed, "joint", fabric.global_rank, step)
         first = (step * fabric.world_size + fabric.global_rank) * per_device
-        rows = _shuffled(train_rows, first, per_device, settings.seed)
+        rows = shuffled(train_rows, first, per_device, settings.seed)
         times = rng.fork("times")
         if shared:
             row_times = shared_times(len(rows), len(weights), times)
@@ -153,7 +153,7 @@ def _is_due(step: int, every: int, last: int, best: Mapping[str, float]) -> bool
     return (step % every == 0 or step == last) and best["validated_step"] < step
 
 
-def _shuffled(rows: Tensor, first: int, count: int, seed: int) -> Tensor:
+def shuffled(rows: Tensor, first: int, count: int, seed: int) -> Tensor:
     """``count`` rows from place ``first`` on in an endless walk that shuffles the rows anew each time round."""
     chosen = []
     for place in range(first, first + count):
@@ -177,20 +177,8 @@ def _validate(
     shared: bool,
     seed: int,
 ) -> dict[str, float]:
-    """Errors of the averaged weights, which are put in for as long as it takes."""
-    current = {name: weight.detach().clone() for name, weight in joint.named_parameters()}
-    try:
-        _put(joint, optimiser.average)
+    """Errors of the averaged weights."""
+    with optimiser.averaged():
         return relative_errors(
             joint, banks, cohort.parts["validation"], cohort.parts["train"], shared=shared, seed=seed
         )
-    finally:
-        # Also when the user stops the program here: what is saved then has to be the weights.
-        _put(joint, current)
-        joint.train()
-
-
-@torch.no_grad()
-def _put(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    for name, weight in module.named_parameters():
-        weight.copy_(weights[name])

@@ -97,6 +97,18 @@ class Optimiser:
         for name, weight in self.module.named_parameters():
             self.average[name].lerp_(weight.detach(), 1 - decay)
 
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The averaged weights are in the module for as long as this lasts; afterwards it is as it was."""
+        before = {name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()}
+        try:
+            self.module.load_state_dict({**before, **self.average})
+            yield
+        finally:
+            # Also when the user stops the program here: what is saved then has to be the weights.
+            self.module.load_state_dict(before)
+            self.wrapped.train()
+
     def save(self, path: Path, extra: Mapping[str, float] = {}) -> None:
         """Write all that the next step depends on."""
         if self.fabric.is_global_zero:

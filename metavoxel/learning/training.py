@@ -1,7 +1,7 @@
 """Training from a schema to a run folder: fit codecs, cache codes, train the joint model."""
 
 import hashlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,17 @@ def training(
     precision: str = "auto",
     accelerator: str = "auto",
     registry: Registry | None = None,
+    split: Mapping[str, Sequence[str]] | None = None,
 ) -> Generator[Progress, None, None]:
     """Train, yielding progress; what is in ``output`` afterwards can be loaded. Stopping early loses nothing.
+
+    Args:
+        schema: what to train.
+        output: run folder. Codecs that are in it already are taken as they are.
+        resume: continue the run in it.
+        devices, precision, accelerator: as Fabric has them; 'auto' finds what is there.
+        registry: types that the schema names; by default all that are installed.
+        split: keys of the rows of each part, as another run recorded them, instead of the schema's split.
 
     Raises:
         RunError: ``output`` holds another run, or one to be continued with ``resume``.
@@ -55,13 +64,13 @@ def training(
     # Backward passes through flat background meet denormal numbers, which are up to ten times slower on many CPUs.
     torch.set_flush_denormal(True)
     grids = any(spec.spatial for spec in schema.specs.values())
-    fabric = _fabric(accelerator, devices, resolve_precision(precision, grids=grids))
+    fabric = start_fabric(accelerator, devices, precision, grids=grids)
     fabric.launch()
     folder = RunFolder(output)
     folder.claim(resume=resume)
     fabric.barrier()  # no process may take what another has just begun for a run of old
     cohort = read_cohort(
-        schema.specs, schema.cohort, folder=schema.folder, multiples=schema.multiples(), cache=folder.cache
+        schema.specs, schema.cohort, folder=schema.folder, multiples=schema.multiples(), cache=folder.cache, parts=split
     )
     check_missing_weights(schema, cohort)
     dropped = 0
@@ -93,10 +102,15 @@ def training(
     fabric.barrier()
 
 
-def _fabric(accelerator: str, devices: int, precision: str) -> Fabric:
+def start_fabric(accelerator: str, devices: int, precision: str, *, grids: bool) -> Fabric:
+    """Devices and arithmetic of a training, with ``grids`` or of numbers alone.
+
+    Raises:
+        RunError: what this machine does not have.
+    """
     # A U-Net whose scalars are all painted leaves its fusion unused.
     strategy = "ddp_find_unused_parameters_true" if devices > 1 else "auto"
-    arithmetic: Any = precision
+    arithmetic: Any = resolve_precision(precision, grids=grids)
     try:
         return Fabric(accelerator=accelerator, strategy=strategy, devices=devices, precision=arithmetic)
     except (ValueError, RuntimeError, MisconfigurationException) as error:

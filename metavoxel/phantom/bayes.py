@@ -33,7 +33,8 @@ class Bounds(NamedTuple):
     """Least errors in the population of anything that sees no more than the factors (and what is ``given``).
 
     Age errors in years: the root mean square of the posterior mean's, the mean absolute one of the posterior median's.
-    Diagnoses are ``None`` when there is no disease.
+    ``given_others``: given the factors and all of age, sex and diagnosis but what is asked for; without a disease, the
+    same as given sex or age. Diagnoses are ``None`` when there is no disease.
     """
 
     age_sd: float
@@ -46,6 +47,11 @@ class Bounds(NamedTuple):
     diagnosis_accuracy: float | None
     diagnosis_auc: float | None
     diagnosis_majority: float | None
+    age_rmse_given_others: float | None = None
+    age_mae_given_others: float | None = None
+    sex_accuracy_given_others: float | None = None
+    diagnosis_accuracy_given_others: float | None = None
+    diagnosis_auc_given_others: float | None = None
 
 
 class _Risk(NamedTuple):
@@ -187,16 +193,20 @@ def bounds(model: FactorModel, *, cells: int = 70, step: float | None = None) ->
     means, prior = _states(model, ages)
     prior /= prior.sum()
 
-    def one_sex() -> Iterator[_Risk]:
-        for sex in range(2):
-            yield _risk(means, prior * (np.arange(2) == sex)[None, :, None], ages, step)
+    sexes, diagnoses = np.eye(2)[:, None, :, None], np.eye(2)[:, None, None, :]
 
-    def one_age() -> Iterator[_Risk]:
+    def one_age(kind: Float64[np.ndarray, "_ _ _"] | float = 1.0) -> Iterator[_Risk]:
+        of_kind = prior * kind
         for cell in range(cells):
-            yield _risk(means[[cell]], prior[[cell]], ages[[cell]], step)
+            yield _risk(means[[cell]], of_kind[[cell]], ages[[cell]], step)
 
-    blind, sex_known = _risk(means, prior, ages, step), list(one_sex())
     disease = model.disease
+    blind, sex_known = _risk(means, prior, ages, step), [_risk(means, prior * sex, ages, step) for sex in sexes]
+    age_asked, sex_asked, diagnosis_asked = sex_known, list(one_age()), []
+    if disease:
+        age_asked = [_risk(means, prior * sex * sick, ages, step) for sex in sexes for sick in diagnoses]
+        sex_asked = [risk for sick in diagnoses for risk in one_age(sick)]
+        diagnosis_asked = [risk for sex in sexes for risk in one_age(sex)]
     return Bounds(
         age_sd=AGE_SD,
         age_rmse=blind.age_square**0.5,
@@ -208,4 +218,11 @@ def bounds(model: FactorModel, *, cells: int = 70, step: float | None = None) ->
         diagnosis_accuracy=blind.diagnosis_right if disease else None,
         diagnosis_auc=_auc(blind.scores) if disease else None,
         diagnosis_majority=float(prior.sum((0, 1)).max()) if disease else None,
+        age_rmse_given_others=sum(risk.age_square for risk in age_asked) ** 0.5,
+        age_mae_given_others=sum(risk.age_absolute for risk in age_asked),
+        sex_accuracy_given_others=sum(risk.sex_right for risk in sex_asked),
+        diagnosis_accuracy_given_others=sum(risk.diagnosis_right for risk in diagnosis_asked) if disease else None,
+        diagnosis_auc_given_others=(
+            _auc(np.concatenate([risk.scores for risk in diagnosis_asked])) if disease else None
+        ),
     )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import nibabel
 import numpy as np
 import pandas as pd
-from jaxtyping import Float64, Int16
+from jaxtyping import Bool, Float64, Int16, Int64
 
 from metavoxel.errors import CohortError, Problem
 from metavoxel.phantom.atlas import Atlas, load_atlas
@@ -17,7 +17,7 @@ from metavoxel.phantom.bayes import Bounds, bounds, posterior
 from metavoxel.phantom.factors import DIAGNOSES, SEXES, FactorModel
 from metavoxel.phantom.rendering import deform, render
 from metavoxel.phantom.settings import PhantomSettings
-from metavoxel.phantom.subjects import Subject, draw_subject, generator
+from metavoxel.phantom.subjects import Subject, draw_subject, generator, missing_probability
 
 GENERATOR = 1
 """Version of the generator: it grows when the same settings give other brains or another distribution."""
@@ -51,13 +51,14 @@ class Truth(NamedTuple):
     """One row a subject, in order: ``participant_id``, ``age``, ``sex`` (and ``diagnosis``, ``site``) with nothing
     missing; the factors; the exact posterior given the factors (``age_mean``, ``age_sd``, ``age_median``,
     ``sex_p[F]``, ``sex_p[M]``), and given the other variable too (``age_mean_given_sex``,
-    ``sex_p[M]_given_age``, ...)."""
+    ``sex_p[M]_given_age``, ...); with a disease also given both others (``..._given_others``). With a rule for missing
+    cells, ``missing_p``: the probability that a cell of its columns is missing."""
 
 
 def write_phantom(folder: Path, settings: PhantomSettings) -> Iterator[Progress]:
     """Write a phantom cohort as a BIDS folder, subject by subject; the tables come last.
 
-    Started again with the same settings, or with more subjects, it writes the same files again and goes on.
+    Started again with the same settings, or with more subjects, it keeps the images that are there and goes on.
 
     Args:
         folder: new, empty, or a phantom cohort of the same settings and no more subjects.
@@ -173,16 +174,15 @@ def _write_descriptions(folder: Path, settings: PhantomSettings, model: FactorMo
 
 def _write_images(folder: Path, settings: PhantomSettings, model: FactorModel, atlas: Atlas, subject: Subject) -> None:
     wanted = [contrast for contrast in settings.contrasts if contrast not in subject.missing]
-    if not wanted:
-        return
+    paths = {name: folder / subject.name / "anat" / f"{subject.name}_{name}.nii.gz" for name in wanted}
+    if all(path.exists() for path in paths.values()):
+        return  # whole, and the same: it is a function of the settings
     factors = dict(zip(model.names, subject.factors.tolist(), strict=True))
     anatomy = deform(atlas, factors, generator(settings.seed, subject.number, "shape"))
     for contrast in wanted:
         scan = generator(settings.seed, subject.number, f"scan {contrast}")
         data = render(anatomy, atlas, contrast, factors["grey"], settings.noise, subject.site, scan)
-        path = folder / subject.name / "anat" / f"{subject.name}_{contrast}.nii.gz"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _save(path, data, atlas.affine)
+        _save(paths[contrast], data, atlas.affine)
 
 
 def _save(path: Path, data: Int16[np.ndarray, "x y z"], affine: Float64[np.ndarray, "4 4"]) -> None:
@@ -190,7 +190,10 @@ def _save(path: Path, data: Int16[np.ndarray, "x y z"], affine: Float64[np.ndarr
     image.header.set_xyzt_units("mm")
     image.set_qform(affine, "scanner")
     image.set_sform(affine, "scanner")
-    nibabel.save(image, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}")
+    nibabel.save(image, temporary)
+    temporary.replace(path)
 
 
 def _participants(settings: PhantomSettings, subjects: Sequence[Subject]) -> pd.DataFrame:
@@ -232,4 +235,31 @@ def _truth_table(settings: PhantomSettings, model: FactorModel, subjects: Sequen
     columns |= {"sex_p[F]_given_age": 1 - age_known[3], "sex_p[M]_given_age": age_known[3]}
     if settings.disease:
         columns |= {"diagnosis_p[control]": 1 - blind[4], "diagnosis_p[patient]": blind[4]}
+        columns |= _given_others(model, factors, age, male, np.array([subject.patient for subject in subjects]), parts)
+    if settings.missing:
+        columns["missing_p"] = np.array([missing_probability(settings.missing, years) for years in age])
     return pd.concat([table, pd.DataFrame(columns)], axis=1)
+
+
+def _given_others(
+    model: FactorModel,
+    factors: Float64[np.ndarray, "n factors"],
+    age: Float64[np.ndarray, " n"],
+    male: Bool[np.ndarray, " n"],
+    patient: Bool[np.ndarray, " n"],
+    parts: Sequence[Int64[np.ndarray, " _"]],
+) -> dict[str, Float64[np.ndarray, " n"]]:
+    """Posteriors given the factors and all of age, sex and diagnosis but what is asked for."""
+    ages = [posterior(model, factors[part], male=male[part], patient=patient[part]) for part in parts]
+    sexes = [posterior(model, factors[part], age=age[part], patient=patient[part]) for part in parts]
+    sick = [posterior(model, factors[part], age=age[part], male=male[part]) for part in parts]
+    men, patients = np.concatenate([one.male for one in sexes]), np.concatenate([one.patient for one in sick])
+    return {
+        "age_mean_given_others": np.concatenate([one.age_mean for one in ages]),
+        "age_sd_given_others": np.concatenate([one.age_sd for one in ages]),
+        "age_median_given_others": np.concatenate([one.age_median for one in ages]),
+        "sex_p[F]_given_others": 1 - men,
+        "sex_p[M]_given_others": men,
+        "diagnosis_p[control]_given_others": 1 - patients,
+        "diagnosis_p[patient]_given_others": patients,
+    }

@@ -18,7 +18,7 @@ class MissingSettings(_Settings):
         "2 * fraction * (age - 20) / 70: the old lack more, and the mean is 'fraction' (age itself is never missing)",
     )
     fraction: float = Field(0.1, ge=0, lt=1, description="mean share of the cells of each column that are missing")
-    columns: tuple[Literal["age", "sex", "T1w", "T2w"], ...] = Field(
+    columns: tuple[Literal["age", "sex", "diagnosis", "site", "T1w", "T2w"], ...] = Field(
         ("sex", "T1w"), description="columns, or images by suffix, in which cells are missing"
     )
 
@@ -49,8 +49,10 @@ class PhantomSettings(_Settings):
 
     @model_validator(mode="after")
     def _missing_columns_exist(self) -> Self:
-        if self.missing and "T2w" in self.missing.columns and not self.second_contrast:
-            raise ValueError("'missing' names T2w, but there is none: set 'second_contrast'")
+        switches = {"T2w": "second_contrast", "diagnosis": "disease", "site": "site"}
+        for column, switch in switches.items():
+            if self.missing and column in self.missing.columns and not getattr(self, switch):
+                raise ValueError(f"'missing' names {column}, but there is none: set '{switch}'")
         return self
 
     @property

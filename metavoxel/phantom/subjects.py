@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from metavoxel.phantom.factors import OLDEST, YOUNGEST, FactorModel, Site, prevalence
-from metavoxel.phantom.settings import PhantomSettings
+from metavoxel.phantom.settings import MissingSettings, PhantomSettings
 from metavoxel.rng import stream_key
 
 
@@ -46,13 +46,18 @@ def draw_subject(settings: PhantomSettings, model: FactorModel, number: int) -> 
     return Subject(number, age, male, patient, site, factors, _missing(settings, number, age))
 
 
+def missing_probability(rule: MissingSettings, age: float) -> float:
+    """Of a cell of one of the rule's columns, for someone of this age in years."""
+    if rule.rule == "mar_by_age":
+        return rule.fraction * 2 * (age - YOUNGEST) / (OLDEST - YOUNGEST)
+    return rule.fraction
+
+
 def _missing(settings: PhantomSettings, number: int, age: float) -> frozenset[str]:
     rule = settings.missing
     if rule is None:
         return frozenset()
-    chance = rule.fraction
-    if rule.rule == "mar_by_age":
-        chance *= 2 * (age - YOUNGEST) / (OLDEST - YOUNGEST)
+    chance = missing_probability(rule, age)
     return frozenset(
         column for column in rule.columns if generator(settings.seed, number, f"missing {column}").random() < chance
     )

@@ -12,7 +12,7 @@ LAYERS = (
     {"schema"},
     {"joint", "linear"},
     {"sampling"},
-    {"cohort", "asking", "model", "learning", "evaluate", "phantom", "testing"},
+    {"cohort", "asking", "model", "learning", "evaluate", "phantom", "testing", "comparisons"},
     {"cli"},
 )
 """Leaf first. A unit (a module or package right under metavoxel) imports from lower layers; within one layer, units may

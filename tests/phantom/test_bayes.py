@@ -77,6 +77,16 @@ def test_bounds_agree_with_errors_on_a_drawn_population(disease: bool) -> None:
         controls = np.sort(p_patient[~patient])
         below = np.searchsorted(controls, p_patient[patient]) / len(controls)
         assert abs(z_score(below, found.diagnosis_auc)) < 4
+        mean, _, median, *_ = ask(male=male, patient=patient)
+        assert abs(z_score((mean - age) ** 2, found.age_rmse_given_others**2)) < 4
+        assert abs(z_score(np.abs(median - age), found.age_mae_given_others)) < 4
+        p_male = ask(age=age, patient=patient)[3]
+        assert abs(z_score((p_male > 0.5) == male, found.sex_accuracy_given_others)) < 4
+        p_patient = ask(age=age, male=male)[4]
+        assert abs(z_score((p_patient > 0.5) == patient, found.diagnosis_accuracy_given_others)) < 4
+        controls = np.sort(p_patient[~patient])
+        below = np.searchsorted(controls, p_patient[patient]) / len(controls)
+        assert abs(z_score(below, found.diagnosis_auc_given_others)) < 4
 
 
 @pytest.mark.parametrize("disease", [False, True])
@@ -89,6 +99,14 @@ def test_the_signal_is_strong_and_knowing_more_never_hurts(disease: bool) -> Non
     assert found.age_mae_given_sex <= found.age_mae < found.age_rmse
     assert found.sex_accuracy_given_age >= found.sex_accuracy
     assert (found.diagnosis_auc is not None) == disease
+    grain = 1e-3 if disease else 0.0  # of accuracies, by the coarser lattice
+    assert found.age_mae_given_others <= found.age_mae_given_sex
+    assert found.sex_accuracy_given_others >= found.sex_accuracy_given_age - grain
+    if disease:
+        assert found.diagnosis_auc_given_others > found.diagnosis_auc
+        assert found.diagnosis_accuracy_given_others >= found.diagnosis_accuracy - grain > found.diagnosis_majority
+    else:
+        assert found.age_mae_given_others == found.age_mae_given_sex
 
 
 def test_bounds_do_not_depend_on_the_lattice() -> None:

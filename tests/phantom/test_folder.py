@@ -17,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 from metavoxel.errors import CohortError
 from metavoxel.phantom import MissingSettings, PhantomSettings, bounds, read_truth, write_phantom
 from metavoxel.phantom.factors import FactorModel
+from metavoxel.phantom.subjects import draw_subject
 
 
 def write(folder: Path, **settings) -> Path:
@@ -175,6 +176,7 @@ def test_cells_are_missing_by_the_rule(tmp_path: Path) -> None:
     truth = read_truth(folder).table
     assert set(truth.sex) == {"F", "M"}
     expected = 0.8 * (truth.age.to_numpy() - 20) / 70
+    np.testing.assert_allclose(truth.missing_p, expected)
     spread = np.sqrt((expected * (1 - expected)).sum())
     for absent in (
         table.sex == "n/a",
@@ -186,6 +188,29 @@ def test_cells_are_missing_by_the_rule(tmp_path: Path) -> None:
     assert (table.age.astype(float) == truth.age).all()
 
 
+@pytest.mark.parametrize("rule", ["mcar", "mar_by_age"])
+def test_every_column_is_missing_by_the_rule_alone(rule: str) -> None:
+    """In each band of age as often as the rule says, and columns independently of each other."""
+    columns = ("sex", "diagnosis", "site", "T1w", "T2w")
+    settings = PhantomSettings(
+        disease=True, second_contrast=True, site=True, missing={"rule": rule, "fraction": 0.3, "columns": columns}
+    )
+    model = FactorModel(disease=True)
+    subjects = [draw_subject(settings, model, number) for number in range(1, 4001)]
+    age = np.array([subject.age for subject in subjects])
+    lacks = np.array([[column in subject.missing for column in columns] for subject in subjects], dtype=float)
+    chance = 0.6 * (age - 20) / 70 if rule == "mar_by_age" else np.full(len(age), 0.3)
+    surplus, variance = lacks - chance[:, None], chance * (1 - chance)
+    for low in range(20, 90, 14):
+        band = (age >= low) & (age < low + 14)
+        assert (np.abs(surplus[band].sum(0)) < 4 * variance[band].sum() ** 0.5).all()
+    together = surplus.T @ surplus
+    assert (np.abs(together[np.triu_indices(len(columns), 1)]) < 4 * (variance**2).sum() ** 0.5).all()
+    for fact in ([s.male for s in subjects], [s.patient for s in subjects], [s.site == "B" for s in subjects]):
+        signs = np.where(fact, 1.0, -1.0)
+        assert (np.abs(signs @ surplus) < 4 * variance.sum() ** 0.5).all()
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -195,6 +220,8 @@ def test_cells_are_missing_by_the_rule(tmp_path: Path) -> None:
         ({"missing": {"rule": "mar_by_age", "columns": ["age"]}}, "take 'age' out"),
         ({"missing": {"rule": "mar_by_age", "fraction": 0.7}}, "at most 0.5"),
         ({"missing": {"columns": ["T2w"]}}, "second_contrast"),
+        ({"missing": {"columns": ["diagnosis"]}}, "set 'disease'"),
+        ({"missing": {"columns": ["site"]}}, "set 'site'"),
     ],
 )
 def test_impossible_settings_are_refused(settings: dict, message: str) -> None:

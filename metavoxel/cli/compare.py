@@ -1,0 +1,57 @@
+"""``metavoxel compare``: other methods on the cohort and split of a run."""
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from metavoxel.cli.options import RunArgument, names
+from metavoxel.cli.train import show
+from metavoxel.comparisons import FOLDER, METHODS, ComparisonSettings, Record
+from metavoxel.comparisons import compare as compare_methods
+from metavoxel.comparisons.study import Size
+from metavoxel.errors import EvidenceError, Problem
+from metavoxel.learning.progress import Progress
+
+
+def compare(
+    run: RunArgument,
+    methods: Annotated[
+        str | None, typer.Option(help=f"Of {', '.join(METHODS)}, separated by commas; by default all that suit.")
+    ] = None,
+    targets: Annotated[
+        str | None, typer.Option(help="Variables to predict, separated by commas; by default every number and label.")
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(help=f"Of the networks: {', '.join(get_args(Size))}; by the cohort's size if left out."),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Optimiser steps of a network (60 walks over the rows).")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=0, help="Subjects that ldm and continuous_sex draw.")] = 100,
+    accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, 32-true, bf16-mixed, 16-mixed.")] = "auto",
+) -> None:
+    """Train other methods on a run's cohort and split, and write what they say of its test subjects."""
+    if size is not None and size not in get_args(Size):
+        raise EvidenceError(Problem("--size", f"{size!r} is not one of {', '.join(get_args(Size))}"))
+    settings = ComparisonSettings(size, steps, samples, accelerator, precision)  # type: ignore[arg-type]
+    records: dict[str, Record] = {}
+
+    def work() -> Generator[Progress, None, None]:
+        records.update((yield from compare_methods(run, names(methods), names(targets), settings)))
+
+    show(work())
+    console = Console(soft_wrap=True)
+    table = Table("method", "predicts", "failed", box=None)
+    for name, record in records.items():
+        failures = "; ".join(f"{job}: {message}" for job, message in record.failures.items())
+        table.add_row(name, ", ".join(record.targets), failures)
+    console.print(table)
+    console.print(f"Answers about the test subjects: {Path(run) / FOLDER}", markup=False)
+    if any(record.failures for record in records.values()):
+        raise typer.Exit(1)

@@ -1,0 +1,124 @@
+"""``metavoxel phantom``: a cohort of brains whose truth is known, a schema for it, and the least errors possible."""
+
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated
+
+import typer
+import yaml
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from metavoxel.cli.options import names
+from metavoxel.cli.train import show
+from metavoxel.errors import CohortError, Problem
+from metavoxel.learning.progress import Progress
+from metavoxel.phantom import Bounds, PhantomSettings, read_truth, write_phantom
+from metavoxel.phantom.factors import DIAGNOSES, OLDEST, SEXES, YOUNGEST
+
+_OPTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "missing": "--missing-columns",
+        "missing.rule": "--missing",
+        "missing.fraction": "--missing-share",
+        "missing.columns": "--missing-columns",
+    }
+)
+"""Options by the setting that they make."""
+
+
+def phantom(
+    output: Annotated[Path, typer.Option(help="BIDS folder: new, empty, or phantoms of the same settings.")],
+    subjects: Annotated[int, typer.Option(help="How many; a larger cohort begins with the smaller.")] = 200,
+    spacing: Annotated[float, typer.Option(help="Size of the cubic voxels, mm.")] = 4.0,
+    noise: Annotated[float, typer.Option(help="Sd of the noise, as a share of white matter's intensity.")] = 0.03,
+    disease: Annotated[
+        bool, typer.Option("--disease", help="A diagnosis, likelier with age: atrophy of both medial temporal lobes.")
+    ] = False,
+    second_contrast: Annotated[bool, typer.Option("--second-contrast", help="A T2w-like image of each brain.")] = False,
+    site: Annotated[bool, typer.Option("--site", help="Two scanners; B has flatter contrast and more noise.")] = False,
+    missing: Annotated[
+        str | None, typer.Option(help="Missing cells: mcar (any alike) or mar_by_age (the old lack more).")
+    ] = None,
+    missing_share: Annotated[
+        float | None, typer.Option(help="Mean share of each column that is missing (0.1).")
+    ] = None,
+    missing_columns: Annotated[
+        str | None, typer.Option(help="In which: age, sex, diagnosis, site, T1w, T2w, between commas (sex,T1w).")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+) -> None:
+    """Write phantom brains of known joint distribution as a BIDS folder, with a schema to train on."""
+    settings = _settings(
+        subjects=subjects, spacing=spacing, noise=noise, disease=disease, second_contrast=second_contrast, site=site,
+        seed=seed, missing=_missing(missing, missing_share, names(missing_columns)),
+    )  # fmt: skip
+    show(_written(output, settings))
+    schema = output / "schema.yaml"
+    if not schema.exists():  # one that is there may be the user's
+        schema.write_text(_schema(settings), encoding="utf-8")
+    console = Console(soft_wrap=True)
+    console.print(_table(read_truth(output).bounds))
+    console.print(f"Train on it: metavoxel train {schema} --output runs/phantom", markup=False)
+
+
+def _missing(rule: str | None, share: float | None, columns: list[str] | None) -> dict[str, object] | None:
+    chosen: dict[str, object] = {"fraction": share, "columns": columns}
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    if rule is None and chosen:
+        raise CohortError(Problem("--missing", "say by which rule cells are missing: mcar or mar_by_age"))
+    return None if rule is None else {"rule": rule, **chosen}
+
+
+def _settings(**values: object) -> PhantomSettings:
+    try:
+        return PhantomSettings.model_validate(values)
+    except ValidationError as error:
+        problems = []
+        for detail in error.errors():
+            place = ".".join(step for step in detail["loc"] if isinstance(step, str))
+            option = _OPTIONS.get(place, f"--{place.replace('_', '-')}" if place else "")
+            what = detail["msg"].removeprefix("Value error, ")
+            shown = "" if detail["type"] == "value_error" else f" (given: {detail['input']!r})"
+            problems.append(Problem(option, what + shown))
+        raise CohortError(problems) from None
+
+
+def _written(output: Path, settings: PhantomSettings) -> Generator[Progress, None, None]:
+    for step in write_phantom(output, settings):
+        yield Progress("phantoms", step.number, step.total, {})
+
+
+def _schema(settings: PhantomSettings) -> str:
+    """A schema of all variables of the cohort, to lie in its folder."""
+    variables: dict[str, dict[str, object]] = {
+        contrast: {"type": "image", "entities": {"suffix": contrast}, "spacing": settings.spacing}
+        for contrast in settings.contrasts
+    }
+    variables["age"] = {"type": "continuous", "range": [int(YOUNGEST), int(OLDEST)], "unit": "years"}
+    variables["sex"] = {"type": "categorical", "categories": list(SEXES)}
+    if settings.disease:
+        variables["diagnosis"] = {"type": "categorical", "categories": list(DIAGNOSES)}
+    if settings.site:
+        variables["site"] = {"type": "categorical", "categories": ["A", "B"]}
+    kept_alike = ["sex", "diagnosis"] if settings.disease else ["sex"]
+    split = {"train": 0.7, "validation": 0.1, "test": 0.2, "seed": 0, "stratify": kept_alike}
+    return yaml.safe_dump({"cohort": {"bids": ".", "split": split}, "variables": variables}, sort_keys=False)
+
+
+def _table(bounds: Bounds) -> Table:
+    """The least errors that are possible, in the population."""
+    table = Table("", "from the factors", "from the factors and the others", box=None)
+    table.title = "Least errors possible, in the population: an image shows no more than the factors that made it"
+    rows = {
+        "age: mean absolute error (years)": (bounds.age_mae, bounds.age_mae_given_others),
+        "sex: accuracy": (bounds.sex_accuracy, bounds.sex_accuracy_given_others),
+        "diagnosis: accuracy": (bounds.diagnosis_accuracy, bounds.diagnosis_accuracy_given_others),
+        "diagnosis: AUC": (bounds.diagnosis_auc, bounds.diagnosis_auc_given_others),
+    }
+    for name, (blind, given) in rows.items():
+        if blind is not None and given is not None:
+            table.add_row(name, f"{blind:.3f}", f"{given:.3f}")
+    return table

@@ -1,0 +1,165 @@
+"""Discriminative networks, a network a target, trained by the loop that joint models are trained by."""
+
+import shutil
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import ClassVar, final
+
+import torch
+from jaxtyping import Float, Int64
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.optim.swa_utils import update_bn
+
+from metavoxel.comparisons.architectures import AbstractArchitecture
+from metavoxel.comparisons.base import AbstractComparison, Done, Job
+from metavoxel.comparisons.predictor import Predictor, Task, parameters
+from metavoxel.comparisons.stopwatch import Stopwatch
+from metavoxel.comparisons.study import Study
+from metavoxel.errors import NumericalError, Problem
+from metavoxel.learning.checkpoint import load_module, save_weights
+from metavoxel.learning.joint import shuffled
+from metavoxel.learning.loop import Optimisation, Optimiser, whole
+from metavoxel.learning.metrics import MetricsWriter
+from metavoxel.learning.progress import Progress
+from metavoxel.learning.run import RunFolder
+from metavoxel.learning.training import start_fabric
+from metavoxel.rng import Rng
+from metavoxel.schema import Schema
+
+BATCH = 8
+EPOCHS, FEWEST_STEPS, MOST_STEPS = 60, 400, 20_000
+"""How long a network is trained by default: so many walks over the training rows, between these numbers of steps."""
+VALIDATIONS = 40
+"""How often, at most, a network is validated in its training."""
+STATISTICS_ROWS = 64
+"""Training rows that the normalisation statistics of averaged weights are taken from."""
+
+
+@final
+class NetworkComparison(AbstractComparison):
+    """Networks of one architecture, one for each target.
+
+    Args:
+        architecture: of the networks.
+        categories: whether it also predicts categories.
+    """
+
+    heeds: ClassVar[tuple[str, ...]] = ("size", "steps")
+
+    def __init__(self, architecture: AbstractArchitecture, *, categories: bool = True) -> None:
+        self._architecture, self._categories = architecture, categories
+
+    @property
+    def summary(self) -> str:
+        return self._architecture.title
+
+    def unsuitable(self, schema: Schema) -> str | None:
+        return None if any(spec.spatial for spec in schema.specs.values()) else "needs an image"
+
+    def jobs(self, study: Study, folder: Path, watch: Stopwatch) -> Iterator[Job]:
+        for target in study.targets:
+            if self._categories or study.model.codecs[target].support != "one_hot":
+                yield Job(target, self._work(study, folder, watch, target))
+
+    def _work(self, study: Study, folder: Path, watch: Stopwatch, target: str) -> Generator[Progress, None, Done]:
+        place = RunFolder(folder / "networks" / target)
+        stage = f"{folder.name} {target}"
+        torch.set_flush_denormal(True)
+        fabric = start_fabric(study.settings.accelerator, 1, study.settings.precision, grids=True)
+        torch.manual_seed(study.model.schema.training.seed)
+        task = Task(study, target)
+        network = task.network(self._architecture)
+        if not place.weights.exists():
+            place.path.mkdir(parents=True, exist_ok=True)
+            training = _Training(study, task, network, self._architecture.learning_rate, place, fabric)
+            with watch.running(target):
+                yield from training.run(stage)
+        load_module(network, place.weights)
+        network.to(fabric.device).eval()
+        start = time.perf_counter()
+        code = task.expected(_outputs(network, task, study.rows("test"), fabric))
+        seconds = (time.perf_counter() - start) / len(code)
+        study.write(folder, target, code)
+        shutil.rmtree(place.state.parent, ignore_errors=True)
+        return Done({target: task.given}, 1, parameters(network), seconds)
+
+
+@final
+class _Training:
+    """From a fresh network to weights in ``place``: those of the step with the least error on the validation rows."""
+
+    def __init__(
+        self, study: Study, task: Task, network: Predictor, rate: float, place: RunFolder, fabric: Fabric
+    ) -> None:
+        settings = study.model.schema.training
+        self._task, self._network, self._place, self._fabric, self._seed = task, network, place, fabric, settings.seed
+        self._rows, self._held_out = study.known("train", task.target), study.known("validation", task.target)
+        if len(self._rows) < 2:
+            what = f"{len(self._rows)} training row has a value; a network needs two at least"
+            raise NumericalError(Problem(task.target, what))
+        self._batch = min(BATCH, len(self._rows))
+        walks = EPOCHS * len(self._rows) // self._batch
+        steps = study.settings.steps or max(FEWEST_STEPS, min(MOST_STEPS, walks))
+        self._every = max(1, steps // VALIDATIONS)
+        plan = Optimisation(
+            steps, rate, settings.weight_decay, min(settings.warm_up, steps // 10), settings.clip, settings.ema,
+            settings.seed,
+        )  # fmt: skip
+        self._optimiser = Optimiser(fabric, network, plan)
+        self._best = {"best_error": float("inf"), "best_step": 0.0}
+
+    def run(self, stage: str) -> Iterator[Progress]:
+        """Take the steps that remain. Stopped early, the next call goes on from there."""
+        optimiser, place, total = self._optimiser, self._place, self._optimiser.settings.steps
+        writer = MetricsWriter(place, self._fabric)
+        if place.state.exists():
+            self._best |= optimiser.load(place.state)
+        try:
+            for step in optimiser.run(self._losses):
+                if step.number % self._every == 0 or step.number == total:
+                    error = self._validate(step.number)
+                    writer.write(stage, step.number, {**step.losses, "validation": error})
+                yield Progress(stage, step.number, total, {**step.losses, "best": self._best["best_error"]})
+        finally:
+            # Also when the user stops the program: the next run continues here.
+            optimiser.save(place.state, self._best)
+        place.best.replace(place.weights)
+
+    def _losses(self, step: int) -> dict[str, Tensor]:
+        rng = Rng.for_rows(self._batch, self._seed, self._task.target, step)
+        rows = shuffled(self._rows, step * self._batch, self._batch, self._seed)
+        outputs = self._optimiser.wrapped(self._task.inputs(rows, self._fabric.device, rng))
+        return {self._task.target: self._task.losses(outputs, rows).mean()}
+
+    def _validate(self, step: int) -> float:
+        """Error of the averaged weights, which are kept if it is the least so far."""
+        with self._optimiser.averaged():
+            # Statistics of batch normalisation belong to weights, and averaged weights need their own (Izmailov et al.
+            # 2018, "Averaging weights leads to wider optima and better generalization").
+            rows = shuffled(self._rows, 0, min(STATISTICS_ROWS, len(self._rows)), self._seed)
+            batches = [part for part in rows.split(self._batch) if len(part) > 1]
+            with torch.no_grad():
+                update_bn(
+                    ((self._task.inputs(part, self._fabric.device),) for part in batches), self._optimiser.wrapped
+                )
+            if len(self._held_out):
+                outputs = _outputs(self._optimiser.wrapped, self._task, self._held_out, self._fabric)
+                error = float(self._task.losses(outputs, self._held_out).mean())
+            else:
+                error = -float(step)  # without validation rows the last step is the best
+            with whole():
+                if error < self._best["best_error"]:
+                    self._best |= {"best_error": error, "best_step": float(step)}
+                    save_weights(self._place.best, self._network.state_dict(), self._best)
+        return error
+
+
+@torch.no_grad()
+def _outputs(network: torch.nn.Module, task: Task, rows: Int64[Tensor, "n"], fabric: Fabric) -> Float[Tensor, "n k"]:
+    """Of the network in evaluation, a few rows at a time."""
+    network.eval()
+    with fabric.autocast():
+        parts = [network(task.inputs(part, fabric.device)).float() for part in rows.split(BATCH)]
+    return torch.cat(parts)

@@ -1,0 +1,216 @@
+"""Joint models with something taken away or changed, trained as the run was, with its codecs (MetaVoxel 4.1).
+
+``ldm`` is latent diffusion of the images alone (Rombach et al. 2022, "High-resolution image synthesis with latent
+diffusion models"). ``continuous_sex`` has every label of two as a number.
+"""
+
+import shutil
+import time
+from abc import abstractmethod
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from metavoxel.asking.answer import Answer
+from metavoxel.asking.samples import write_samples
+from metavoxel.codecs.linear import LinearSpec
+from metavoxel.comparisons.base import AbstractComparison, Done, Job
+from metavoxel.comparisons.predictor import parameters
+from metavoxel.comparisons.scalar_label import ScalarLabelPlugin, ScalarLabelSpec
+from metavoxel.comparisons.stopwatch import Stopwatch
+from metavoxel.comparisons.study import Study
+from metavoxel.learning.progress import Progress
+from metavoxel.learning.run import RunFolder, load
+from metavoxel.learning.training import training
+from metavoxel.model import Model
+from metavoxel.registry import Registry, load_registry
+from metavoxel.schema import Schema
+from metavoxel.schema.schema import Variable
+from metavoxel.variables.categorical import CategoricalSpec
+
+PAPER_DRAWS, PAPER_STEPS, EVALUATIONS = 3, 50, 4
+"""Draws and steps of an answer from a model with one shared time; evaluations of one that reads out."""
+SAMPLES_SEED = 0
+
+
+class AbstractGenerative(AbstractComparison):
+    """A run of its own in the folder ``run``, made of a changed schema; then samples and answers of it."""
+
+    @abstractmethod
+    def changed(self, schema: Schema) -> Schema:
+        """The schema to train."""
+
+    def registry(self) -> Registry:
+        """Types that the changed schema names."""
+        return load_registry()
+
+    def predicted(self, study: Study) -> Sequence[str]:
+        """Targets that it is asked for."""
+        return ()
+
+    def answer(self, study: Study, folder: Path, model: Model, target: str) -> None:
+        """Write the table of a target to ``folder``."""
+        raise NotImplementedError(f"{type(self).__name__} predicts nothing")
+
+    def jobs(self, study: Study, folder: Path, watch: Stopwatch) -> Iterator[Job]:
+        run = RunFolder(folder / "run")
+        yield Job("joint", self._fit(study, run, folder.name, watch))
+        if not run.weights.exists():
+            return  # it failed, and there is nothing to ask
+        if study.images and study.settings.samples:
+            yield Job(f"{study.settings.samples} samples", self._draw(study, run, folder))
+        for target in self.predicted(study):
+            yield Job(target, self._ask(study, run, folder, target))
+
+    def _fit(self, study: Study, run: RunFolder, method: str, watch: Stopwatch) -> Generator[Progress, None, Done]:
+        if not run.weights.exists():
+            with watch.running("joint"):
+                yield from self._train(study, run, method)
+        shutil.rmtree(run.cache, ignore_errors=True)  # the run has the same images already
+        shutil.rmtree(run.state.parent, ignore_errors=True)
+        model = self._load(study, run)
+        return Done({}, 0, parameters(model.joint) + sum(map(parameters, model.codecs.values())), 0.0)
+
+    def _draw(self, study: Study, run: RunFolder, folder: Path) -> Generator[Progress, None, Done]:
+        stage, count = f"{folder.name} samples", study.settings.samples
+        yield Progress(stage, 0, count, {})
+        model = self._load(study, run)
+        drawn = model.sample(count, seed=SAMPLES_SEED)
+        shutil.rmtree(folder / "samples", ignore_errors=True)
+        write_samples(folder / "samples", model.schema.specs, drawn)
+        yield Progress(stage, count, count, {})
+        return Done({}, 0, 0, 0.0)
+
+    def _ask(self, study: Study, run: RunFolder, folder: Path, target: str) -> Generator[Progress, None, Done]:
+        model = self._load(study, run)
+        start = time.perf_counter()
+        self.answer(study, folder, model, target)
+        seconds = (time.perf_counter() - start) / len(study.rows("test"))
+        yield Progress(f"{folder.name} {target}", 1, 1, {})
+        shared = model.schema.diffusion.times == "shared"
+        return Done({target: study.others(target)}, PAPER_DRAWS * PAPER_STEPS if shared else EVALUATIONS, 0, seconds)
+
+    def _load(self, study: Study, run: RunFolder) -> Model:
+        return load(run.path, registry=self.registry(), device=str(_device(study)))
+
+    def _train(self, study: Study, run: RunFolder, method: str) -> Iterator[Progress]:
+        schema = self.changed(study.model.schema)
+        for name, variable in schema.variables.items():
+            if variable == study.model.schema.variables[name] and not run.codec(name).exists():
+                run.codec(name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(study.run.codec(name), run.codec(name))
+        split = study.run.read_record()["split"]
+        for progress in training(
+            schema,
+            run.path,
+            resume=run.record.exists(),
+            precision=study.settings.precision,
+            accelerator=study.settings.accelerator,
+            registry=self.registry(),
+            split=split,
+        ):
+            yield progress._replace(stage=f"{method} {progress.stage}")
+
+
+@final
+class LatentDiffusion(AbstractGenerative):
+    """The images alone: what a table beside them costs, or gives, their quality."""
+
+    @property
+    def summary(self) -> str:
+        return "latent diffusion of the images alone"
+
+    def unsuitable(self, schema: Schema) -> str | None:
+        return None if any(spec.spatial for spec in schema.specs.values()) else "needs an image"
+
+    def changed(self, schema: Schema) -> Schema:
+        images = {name: variable for name, variable in schema.variables.items() if variable.spec.spatial}
+        return _of_other_variables(schema, images)
+
+
+@final
+class ContinuousLabels(AbstractGenerative):
+    """Every label of two as a number: what discrete diffusion costs, or gives."""
+
+    @property
+    def summary(self) -> str:
+        return "the joint model with every label of two as a number"
+
+    def unsuitable(self, schema: Schema) -> str | None:
+        return None if _binary(schema) else "needs a category of two labels"
+
+    def registry(self) -> Registry:
+        return load_registry([ScalarLabelPlugin()])
+
+    def changed(self, schema: Schema) -> Schema:
+        variables = dict(schema.variables)
+        for name in _binary(schema):
+            variables[name] = _as_number(schema, schema.variables[name])
+        return _of_other_variables(schema, variables)
+
+    def predicted(self, study: Study) -> Sequence[str]:
+        return study.targets
+
+    def answer(self, study: Study, folder: Path, model: Model, target: str) -> None:
+        draws = PAPER_DRAWS if model.schema.diffusion.times == "shared" else 0
+        settings = {"steps": PAPER_STEPS} if draws else {"evaluations": EVALUATIONS}
+        answer = model.answer(study.test_table(), target, study.others(target), draws=draws, **settings)  # type: ignore[arg-type]
+        if isinstance(model.schema.variables[target].spec, ScalarLabelSpec):
+            study.write(folder, target, _probabilities(answer, target))
+        else:
+            study.write_table(folder, target, answer.table(vote=draws > 0))
+
+
+def _binary(schema: Schema) -> list[str]:
+    return [
+        name
+        for name, variable in schema.variables.items()
+        if isinstance(variable.spec, CategoricalSpec) and len(variable.spec.categories) == 2
+    ]
+
+
+def _as_number(schema: Schema, variable: Variable) -> Variable:
+    """The same labels as a number, diffused as the schema's first number is; its adapter stays."""
+    assert isinstance(variable.spec, CategoricalSpec)
+    spec = ScalarLabelSpec(**variable.spec.model_dump(exclude={"type"}))
+    codec, kernel, _ = spec.parts()
+    for other in schema.variables.values():
+        if isinstance(other.parts.codec, LinearSpec):
+            kernel, codec = other.parts.kernel, codec.model_copy(update={"scale": other.parts.codec.scale})
+            break
+    return Variable(spec, variable.parts._replace(codec=codec, kernel=kernel))
+
+
+def _of_other_variables(schema: Schema, variables: Mapping[str, Variable]) -> Schema:
+    """The same settings, without those that could name a variable that is not there or is another now."""
+    split = schema.cohort.split.model_copy(update={"stratify": []})
+    numbers = [name for name in schema.training.missing_weights if name in variables]
+    return replace(
+        schema,
+        variables=variables,
+        cohort=schema.cohort.model_copy(update={"split": split}),
+        training=schema.training.model_copy(update={"missing_weights": numbers}),
+    )
+
+
+def _probabilities(answer: Answer, target: str) -> Float[Tensor, "b 2"]:
+    """Of the labels: those whose mean is the read-out's, or shares of the draws on either side of 0."""
+    codec = answer.codecs[target]
+    with torch.inference_mode():
+        if answer.draws:
+            second = torch.stack([(codec.decode(draw.codes[target]) > 0).float() for draw in answer.draws]).mean(0)
+        else:
+            second = ((1 + codec.decode(answer.means[target])) / 2).clamp(0, 1)
+    second = second.cpu()
+    return torch.stack([1 - second, second], 1)
+
+
+def _device(study: Study) -> torch.device:
+    """Where samples are drawn and questions answered."""
+    cuda = study.settings.accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()
+    return torch.device("cuda" if cuda else "cpu")

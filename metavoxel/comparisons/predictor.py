@@ -1,0 +1,103 @@
+"""One network for one target: what goes in, what comes out, and what it is fitted by."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, final
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.nn import functional
+
+from metavoxel.comparisons.architectures import AbstractArchitecture, Ports
+from metavoxel.comparisons.inputs import Standard, numbers, pictures, standard
+from metavoxel.comparisons.study import Study
+from metavoxel.rng import Rng
+
+
+class Inputs(NamedTuple):
+    """Of a batch: images by name, and what is known of the scalars."""
+
+    images: dict[str, Tensor]
+    numbers: Float[Tensor, "b f"]
+
+
+@final
+class Predictor(nn.Module):
+    """A network for each grid of images; their outputs are added.
+
+    Args:
+        groups: names of the images of each grid, which are channels of one network.
+        networks: one for each group.
+    """
+
+    def __init__(self, groups: Sequence[Sequence[str]], networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self._groups = [list(group) for group in groups]
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, inputs: Inputs) -> Float[Tensor, "b k"]:
+        outputs = [
+            network(torch.cat([inputs.images[name] for name in group], 1), inputs.numbers)
+            for group, network in zip(self._groups, self.networks, strict=True)
+        ]
+        return torch.stack(outputs).sum(0)
+
+
+@final
+class Task:
+    """A target of a study, for networks: mean squared error of a number's standardised code, cross-entropy of a label.
+
+    Args:
+        study: the run's.
+        target: variable to predict from all others.
+    """
+
+    def __init__(self, study: Study, target: str) -> None:
+        self._study, self.target, self.given = study, target, study.others(target)
+        self.category = study.model.codecs[target].support == "one_hot"
+        self._numbers = numbers(study, self.given)
+        self._code = study.values(target).code
+        self._standard: Standard = standard(self._code[study.known("train", target)])
+
+    def network(self, architecture: AbstractArchitecture) -> Predictor:
+        """A fresh one."""
+        study = self._study
+        groups: dict[tuple[int, ...], list[str]] = {}
+        for name in study.images:
+            groups.setdefault(study.cohort.variables[name].data_shape[1:], []).append(name)
+        networks = [
+            architecture.build(Ports(grid, len(names), self._numbers.shape[1], self._code.shape[1]), study.size)
+            for grid, names in groups.items()
+        ]
+        return Predictor(list(groups.values()), networks)
+
+    def inputs(self, rows: Int64[Tensor, "b"], device: torch.device, vary: Rng | None = None) -> Inputs:
+        """What is known of these rows; with ``vary`` their images as varied as the run's own training has them."""
+        images = {
+            name: pictures(self._study, name, rows, None if vary is None else vary.fork(name)).to(device)
+            for name in self._study.images
+        }
+        return Inputs(images, self._numbers[rows].to(device))
+
+    def losses(self, outputs: Float[Tensor, "b k"], rows: Int64[Tensor, "b"]) -> Float[Tensor, "b"]:
+        """Of each row."""
+        code, outputs = self._code[rows].to(outputs.device), outputs.float()
+        if self.category:
+            return functional.cross_entropy(outputs, code, reduction="none")
+        scaled = Standard(*(part.to(outputs.device) for part in self._standard)).forth(code)
+        return (outputs - scaled).square().mean(1)
+
+    def expected(self, outputs: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        """The code that outputs stand for: probabilities of a category."""
+        outputs = outputs.float().cpu()
+        return outputs.softmax(1) if self.category else self._standard.back(outputs)
+
+
+def parameters(module: nn.Module) -> int:
+    """Trained numbers of a module."""
+    return sum(weight.numel() for weight in module.parameters())
+
+
+def state(module: nn.Module) -> Mapping[str, Tensor]:
+    """Weights and statistics, copied."""
+    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}

@@ -1,0 +1,54 @@
+"""A label of two as one real number, which Gaussian diffusion models: the variable of Continuous-Sex MetaVoxel.
+
+It is a plugin as a third party would write one, registered for the comparison alone: a category that is diffused as a
+number is a method to compare with, not one to recommend.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, final
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from metavoxel.adapters.token import TokenAdapterSpec
+from metavoxel.codecs.linear import LinearSpec
+from metavoxel.hookspecs import API_VERSION, hookimpl
+from metavoxel.kernels.gaussian import GaussianKernel
+from metavoxel.variables.base import AbstractVariableSpec, Blank, Parts
+from metavoxel.variables.categorical import CategoricalSpec
+
+
+class ScalarLabelSpec(AbstractVariableSpec):
+    """One of two labels, as -1 and 1."""
+
+    type: Literal["scalar_label"] = "scalar_label"
+    categories: dict[str, str] = Field(description="the two labels, with the table's codes", min_length=2, max_length=2)
+    valid: tuple[float, float] | None = Field(None, description="numeric codes outside [low, high] count as missing")
+
+    @property
+    def data_shape(self) -> tuple[int, ...]:
+        return ()
+
+    def parts(self) -> Parts:
+        return Parts(LinearSpec(range=(-1.0, 1.0)), GaussianKernel(), TokenAdapterSpec())
+
+    def parse(self, cell: str) -> Tensor | Blank:
+        index = CategoricalSpec(categories=self.categories, valid=self.valid).parse(cell)
+        return index if isinstance(index, Blank) else torch.tensor(2.0 * int(index) - 1.0)
+
+    def format(self, value: Tensor) -> str:
+        return list(self.categories)[int(float(value) > 0)]
+
+
+@final
+class ScalarLabelPlugin:
+    """Hooks that give the type. It says of itself that it is metavoxel's."""
+
+    __name__ = "metavoxel"
+    metavoxel_api = API_VERSION
+
+    @hookimpl
+    def metavoxel_variables(self) -> Sequence[type[AbstractVariableSpec]]:
+        """What ``type: scalar_label`` of a variable means."""
+        return [ScalarLabelSpec]

@@ -1,0 +1,21 @@
+"""The comparison methods by name."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from metavoxel.comparisons.architectures import BraidArchitecture, DenseNetArchitecture, ViTArchitecture
+from metavoxel.comparisons.base import AbstractComparison
+from metavoxel.comparisons.discriminative import NetworkComparison
+from metavoxel.comparisons.generative import ContinuousLabels, LatentDiffusion
+from metavoxel.comparisons.linear import LinearComparison
+
+METHODS: Mapping[str, AbstractComparison] = MappingProxyType(
+    {
+        "linear": LinearComparison(),
+        "densenet": NetworkComparison(DenseNetArchitecture()),
+        "vit": NetworkComparison(ViTArchitecture()),
+        "braid": NetworkComparison(BraidArchitecture(), categories=False),
+        "ldm": LatentDiffusion(),
+        "continuous_sex": ContinuousLabels(),
+    }
+)
