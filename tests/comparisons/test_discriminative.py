@@ -70,7 +70,7 @@ def test_what_is_known_is_standardised_and_what_is_not_is_said(pictures):
 
 def test_a_network_learns(pictures):
     """The age that a bar's height shows, and on which side it stands."""
-    compared(pictures / "run", ["densenet"], settings=QUICK._replace(steps=40))
+    compared(pictures / "run", ["densenet"], settings=QUICK._replace(steps=100))
     truth = pandas.read_csv(pictures / "people.csv").set_index("participant_id")
     folder = pictures / "run" / "comparisons" / "densenet"
     age = pandas.read_csv(folder / "predictions-age.tsv", sep="\t").set_index("participant_id")
