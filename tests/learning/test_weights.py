@@ -146,7 +146,7 @@ def metrics(run):
 def test_a_variable_that_nine_rows_of_ten_miss_is_learnt(tmp_path):
     """It is predicted far better than by its mean, on validation rows that have it and to rows that ask for it."""
     write_gaps(tmp_path, mostly)
-    training = {"steps": 400, "batch_size": 32, "validate_every": 200, "learning_rate": 3e-3, "weight_decay": 0.0}
+    training = {"steps": 600, "batch_size": 32, "validate_every": 200, "learning_rate": 3e-3, "weight_decay": 0.0}
     backbone = {**BACKBONE, "dropout": 0.0}
     train(write_schema(tmp_path, TABLE, training=training, backbone=backbone), tmp_path / "run")
     assert metrics(tmp_path / "run")[-1]["validation/score"] < 0.5
