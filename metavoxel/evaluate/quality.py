@@ -120,9 +120,9 @@ class ImageQuality:
 def copying(generated: Copying, held_out: Copying) -> Measures:
     """How much nearer to training subjects generated scans lie than held-out people do.
 
-    'nearer' is the share of generated scans that are nearer to somebody than all but 5 % of held-out people, 'alike' the
-    share whose distance to the nearest training subject is less of that to the second nearest than it is for all but
-    5 % of held-out people. Both are about .05 where nothing is copied. Smooth scans near the mean image lie near
+    'nearer' is the share of generated scans that are nearer to somebody than all but 5 % of held-out people. 'alike' is
+    the share whose distance to the nearest training subject is less of that to the second nearest than it is for all
+    but 5 % of held-out people. Both are about .05 where nothing is copied. Smooth scans near the mean image lie near
     everybody, so only the second tells a copy.
     """
     return {
