@@ -30,14 +30,6 @@ def blocks(title, language):
     return re.findall(rf"^```{language}\n(.*?)\n```$", section(title), re.MULTILINE | re.DOTALL)
 
 
-def together(shown):
-    """Blocks as they stand in a file: what is indented goes on after an empty line, what is not after two."""
-    text = shown[0]
-    for block in shown[1:]:
-        text += ("\n\n" if block.startswith(" ") else "\n\n\n") + block
-    return text + "\n"
-
-
 @pytest.fixture(scope="module")
 def plugin():
     spec = importlib.util.spec_from_file_location("metavoxel_circular", MODULE)
@@ -55,7 +47,7 @@ def plugin():
     ],
 )
 def test_the_document_shows_what_is_installed(title, language, file):
-    assert together(blocks(title, language)) == (PLUGIN / file).read_text(encoding="utf-8")
+    assert "\n\n\n".join(blocks(title, language)) + "\n" == (PLUGIN / file).read_text(encoding="utf-8")
 
 
 def test_it_is_at_most_sixty_lines_of_code():

@@ -64,7 +64,8 @@ class Judged:
                 "KID": found.get("kid"), "precision": found.get("precision"), "recall": found.get("recall"),
                 "MS-SSIM of pairs": found.get("ms_ssim"),
                 "distance to the nearest training subject": copies.get("median"),
-                "share nearer than 95 % of held-out people": copies.get("nearer"),
+                "its ratio to the second nearest": copies.get("ratio"),
+                "share alike one training subject": copies.get("alike"),
             })  # fmt: skip
         return Figures(rows)
 
@@ -125,7 +126,7 @@ def judging(
                     found = quality.measure(scans[method], counts[method])
                     store.write(path, found)
                 rows[method] = found
-                why = quality.too_few(counts[method], "generated" if method != AUTOENCODER else "rebuilt")
+                why = quality.too_few(counts[method], "generated") if method != AUTOENCODER else ""
                 judged.notes.extend([why] if why and why not in judged.notes else [])
             except RunError as error:
                 judged.notes.append(f"{method}: {error}")
@@ -168,8 +169,7 @@ def _copies(
         found[method] = nearest(list(images()), training(), inside)
         yield Progress(f"nearest training {name}", done, len(scans), {})
     for method, near in found.items():
-        rows[method]["copying"] = copying(near.distance.tolist(), found[AUTOENCODER].distance.tolist())
-        rows[method]["copying"]["ratio"] = float(sorted(near.ratio)[len(near.ratio) // 2])
+        rows[method]["copying"] = copying(near, found[AUTOENCODER])
 
 
 def _state(files: Sequence[Path]) -> list[object]:

@@ -1,6 +1,6 @@
 """Image quality: scans, generated or rebuilt, beside the held-out ones."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, final
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 from metavoxel.evaluate import distance
 from metavoxel.evaluate.features.base import AbstractFeatures
 from metavoxel.evaluate.held_out import HeldOut
-from metavoxel.evaluate.likeness import ms_ssim, pairs, psnr, ssim
+from metavoxel.evaluate.likeness import Copying, ms_ssim, pairs, psnr, ssim
 from metavoxel.evaluate.slices import cut, features_of
 
 PAIRS = 60
@@ -117,15 +117,18 @@ class ImageQuality:
         return float(np.mean([ms_ssim(held[first], held[second]) for first, second in chosen]))
 
 
-def copying(distances: Sequence[float], held_out: Sequence[float]) -> dict[str, float]:
-    """How much nearer to a training subject generated scans lie than held-out people do.
+def copying(generated: Copying, held_out: Copying) -> Measures:
+    """How much nearer to training subjects generated scans lie than held-out people do.
 
-    'nearer' is the share of generated scans that are nearer than all but 5 % of held-out people: about .05 where
-    nothing is copied.
+    'nearer' is the share of generated scans that are nearer to somebody than all but 5 % of held-out people. 'alike' is
+    the share whose distance to the nearest training subject is less of that to the second nearest than it is for all
+    but 5 % of held-out people. Both are about .05 where nothing is copied. Smooth scans near the mean image lie near
+    everybody, so only the second tells a copy.
     """
-    level = float(np.quantile(held_out, 0.05))
     return {
-        "median": float(np.median(distances)),
-        "held_out": float(np.median(held_out)),
-        "nearer": float(np.mean(np.asarray(distances) < level)),
+        "median": float(np.median(generated.distance)),
+        "held_out": float(np.median(held_out.distance)),
+        "nearer": float(np.mean(generated.distance < np.quantile(held_out.distance, 0.05))),
+        "alike": float(np.mean(generated.ratio < np.quantile(held_out.ratio, 0.05))),
+        "ratio": float(np.median(generated.ratio)),
     }

@@ -13,7 +13,7 @@ from metavoxel.evaluate.settings import others, protocol
 from metavoxel.evaluate.tables import differences, subgroup_table, unit
 
 COPIES = 0.15
-"""Share of generated scans nearer to a training subject than 95 % of held-out people are, above which it is told."""
+"""Share of generated scans that stand out by a likeness as 5 % of held-out people do, above which it is told."""
 
 
 def facts(results: Results, network: AbstractFeatures) -> Iterator[str]:
@@ -147,15 +147,19 @@ def copied(judged: Judged) -> Iterator[str]:
             start = (
                 f"Memorisation, {image} by {method}: the median generated scan lies {copies['median']:.3g} (root mean "
                 f"square intensity) from its nearest training subject, and a held-out person's reconstruction "
-                f"{copies['held_out']:.3g}. {copies['nearer']:.0%} of generated scans are nearer than 95 % of held-out "
-                "people, where 5 % would be without copying. "
+                f"{copies['held_out']:.3g}. {copies['alike']:.0%} of generated scans stand out by being like one "
+                "training subject more than any other, as 5 % of held-out people do. "
             )
-            if copies["nearer"] > COPIES and copies["median"] < copies["held_out"]:
+            if copies["alike"] > COPIES:
                 yield start + (
                     "That is more than chance: this model may reproduce people that it was trained on, as a joint "
-                    "model of a small cohort can. Look at the nearest pairs before sharing samples or weights. Smooth "
-                    "samples near the mean image lie near everybody too: the ratio of nearest to second nearest "
-                    f"({copies['ratio']:.2f} in the median) is near 1 for those and near 0 for copies."
+                    "model of a small cohort can. Look at the nearest pairs before sharing samples or weights."
+                )
+            elif copies["nearer"] > COPIES:
+                yield start + (
+                    "That is no sign of copying. They do lie nearer to training subjects than people do "
+                    f"({copies['nearer']:.0%} nearer than 95 % of held-out people), but to nobody in particular, as "
+                    "smooth scans near the mean image do."
                 )
             else:
                 yield start + "That is no sign of copying, which is no proof that there is none."

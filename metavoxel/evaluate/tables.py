@@ -127,7 +127,7 @@ def differences(held_out: HeldOut, reference: str, scores: Scores) -> Figures:
                 difference = bootstrap_mean((one.errors - against.errors)[both], subjects=subjects)
                 what = "error rate" if held_out.is_label(target) else f"absolute error{unit(held_out, target)}"
                 rows.append({
-                    "target": target, "method": method, f"{what} less that of {reference}": difference,
+                    "target": f"{target}: {what}", "method": method, f"less that of {reference}": difference,
                     "rows": int(both.sum()),
                 })  # fmt: skip
     return Figures(rows)

@@ -134,8 +134,26 @@ def test_an_evaluation_goes_on_where_it_stopped(no_figures, table_report, table_
 
 @pytest.fixture(scope="module")
 def scan_report(scan_study, tmp_path_factory):
+    write_oracle(scan_study / "run")
     output = tmp_path_factory.mktemp("report")
     return evaluate(scan_study / "run", output, SCANS), output
+
+
+def write_oracle(run):
+    """A comparison whose predicted and generated volumes are the held-out ones."""
+    part = held_out(load(run), RunFolder(run))
+    folder = write_comparison(run, "oracle", {}, targets={"volume": ["picture"]})
+    column, cells, rows = part.cohort.columns["volume"], [], []
+    for row in range(len(part)):
+        cell = {"volume": ""}
+        if column.present[row]:
+            stem = f"sample-{row + 1:03d}"
+            cell = part.spec("volume").write("volume", column.read([row])[0], folder=folder / "samples", stem=stem)
+            rows.append({"sample": row + 1, **cell})
+        cells.append(f"samples/{cell['volume']}" if cell["volume"] else "")
+    pandas.DataFrame(rows).to_csv(folder / "samples" / "samples.tsv", sep="\t", index=False)
+    table = pandas.DataFrame({"participant_id": part.subjects, "volume": cells})
+    table.to_csv(folder / "predictions-volume.tsv", sep="\t", index=False)
 
 
 def test_images_have_their_measures(scan_report):
@@ -143,7 +161,7 @@ def test_images_have_their_measures(scan_report):
     text = (output / "report.html").read_text()
     for image in ("picture", "volume"):
         rows = results.judged.measures[image]
-        assert set(rows) == {"metavoxel (evidence)", "autoencoder alone", "held-out halves"}
+        assert set(rows) - {"oracle"} == {"metavoxel (evidence)", "autoencoder alone", "held-out halves"}
         found = rows["metavoxel (evidence)"]
         assert (
             found["scans"] == 5
@@ -160,8 +178,19 @@ def test_images_have_their_measures(scan_report):
     table = csv(output / "table1.csv")
     assert float(table["picture FID low"][0]) <= float(table["picture FID"][0]) and table["volume FID"][1] == DASH
     assert [row["method"] for row in results.translations["volume"].rows] == [
-        "metavoxel (evidence), posterior mean (4 evaluations)", "metavoxel (evidence), mean of 3 draws of 1",
+        "metavoxel (evidence), posterior mean (4 evaluations)", "metavoxel (evidence), mean of 3 draws of 1", "oracle",
     ]  # fmt: skip
+
+
+def test_a_comparison_s_images_are_judged(scan_report):
+    results, output = scan_report
+    found = results.judged.measures["volume"]["oracle"]
+    assert found["fid"][0] == pytest.approx(0, abs=1e-6) and found["precision"] == found["recall"] == 1
+    assert found["copying"]["median"] > 0
+    rows = {row["method"]: row for row in results.translations["volume"].rows}
+    assert rows["oracle"]["PSNR (dB)"].value == pytest.approx(120) and rows["oracle"]["SSIM"].value == pytest.approx(1)
+    table = csv(output / "table1.csv").set_index("method")
+    assert table.loc["oracle", "age MAE"] == DASH and float(table.loc["oracle", "volume FID"]) < 1e-6
 
 
 def test_too_few_scans_for_a_covariance_are_told(scan_part):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from metavoxel.evaluate.likeness import ms_ssim, nearest, pairs, psnr, scales, ssim, window
+from metavoxel.evaluate.likeness import Copying, ms_ssim, nearest, pairs, psnr, scales, ssim, window
+from metavoxel.evaluate.quality import copying
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +54,15 @@ def test_a_copy_is_found_among_the_training_subjects(image):
     expected = min(float(((other - one) ** 2).mean().sqrt()) for one in training)
     assert found.distance[1] == pytest.approx(expected) and found.ratio[1] > 0.9
     assert np.isfinite(found.distance).all()
+
+
+def test_copies_are_told_from_smooth_scans():
+    """Near to one training subject is a copy; near to all of them is the mean."""
+    rng = np.random.default_rng(0)
+    people = Copying(rng.normal(0.3, 0.02, 200), rng.uniform(0.9, 1, 200))
+    same = copying(Copying(rng.normal(0.3, 0.02, 200), rng.uniform(0.9, 1, 200)), people)
+    assert same["nearer"] < 0.15 and same["alike"] < 0.15
+    smooth = copying(Copying(rng.normal(0.2, 0.02, 200), rng.uniform(0.97, 1, 200)), people)
+    assert smooth["nearer"] > 0.9 and smooth["alike"] == 0
+    copies = copying(Copying(rng.normal(0.05, 0.01, 200), rng.uniform(0.1, 0.3, 200)), people)
+    assert copies["nearer"] == copies["alike"] == 1 and copies["median"] < same["median"]

@@ -96,7 +96,7 @@ def test_methods_are_compared_row_by_row(table_part):
     ]  # fmt: skip
     scores = scores_of(table_part, methods)
     rows = {row["method"]: row for row in differences(table_part, "near", scores).rows}
-    column = "absolute error (years) less that of near"
+    column = "less that of near"
     assert set(rows) == {"population mean or majority", "far"}
     assert rows["far"][column] == pytest.approx((3, 3, 3))
     by_group = subgroup_table(table_part, "age", groups(table_part, []), ["near", "far"], scores)
