@@ -1,6 +1,7 @@
 """Scores, groups and comparisons on a real test part."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas
@@ -105,10 +106,11 @@ def test_methods_are_compared_row_by_row(table_part):
 
 @pytest.fixture
 def comparisons(table_part):
-    yield table_part.folder.path
-    import shutil
-
-    shutil.rmtree(table_part.folder.path / "comparisons", ignore_errors=True)
+    """The run's folder, with no comparisons in it before and after."""
+    folder = table_part.folder.path
+    shutil.rmtree(folder / "comparisons", ignore_errors=True)
+    yield folder
+    shutil.rmtree(folder / "comparisons", ignore_errors=True)
 
 
 def test_comparisons_are_read_and_put_in_order(table_part, comparisons):

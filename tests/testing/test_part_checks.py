@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from metavoxel.adapters.base import AdapterContext, Features, Ports, Streams
-from metavoxel.adapters.token import TokenAdapter
+from metavoxel.adapters.token import TokenAdapter, law_of
 from metavoxel.backbones.transformer import Transformer, TransformerSpec
 from metavoxel.codecs.base import Encoded
 from metavoxel.codecs.identity import IdentityCodec
@@ -105,8 +105,8 @@ class IgnoresObserved(TokenAdapter):
 
 
 class HasIdleWeights(TokenAdapter):
-    def __init__(self, context, dropout):
-        super().__init__(context, dropout)
+    def __init__(self, context, dropout, law):
+        super().__init__(context, dropout, law)
         self.idle = nn.Linear(2, 2)
 
 
@@ -138,7 +138,7 @@ class InventsPort(TokenAdapter):
     ],
 )
 def test_a_broken_adapter_is_found(adapter, found):
-    assert outcome(adapter_checks(adapter(CONTEXT, 0.0), CONTEXT), found) == "failed"
+    assert outcome(adapter_checks(adapter(CONTEXT, 0.0, law_of(CONTEXT)), CONTEXT), found) == "failed"
 
 
 class KeepsTokensApart(Transformer):
