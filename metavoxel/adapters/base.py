@@ -109,7 +109,7 @@ class AbstractAdapterSpec(BaseModel, ABC):
     @classmethod
     def examples(cls) -> Sequence["AbstractAdapterSpec"]:
         """Settings that ``metavoxel plugins --check`` tries: by default the default ones."""
-        return [cls()]
+        return [cls.model_validate({})]
 
     @abstractmethod
     def build(self, context: AdapterContext) -> AbstractAdapter:

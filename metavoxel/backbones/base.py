@@ -43,7 +43,7 @@ class AbstractBackboneSpec(BaseModel, ABC):
     @classmethod
     def examples(cls) -> Sequence["AbstractBackboneSpec"]:
         """Settings that ``metavoxel plugins --check`` tries: by default the default ones."""
-        return [cls()]
+        return [cls.model_validate({})]
 
     def grid_multiple(self) -> int:
         """Axes of a code grid must be multiples of this."""

@@ -70,7 +70,7 @@ class AbstractKernel(BaseModel, ABC):
     @classmethod
     def examples(cls) -> Sequence["AbstractKernel"]:
         """Settings that ``metavoxel plugins --check`` tries: by default the kernel with its default settings."""
-        return [cls()]
+        return [cls.model_validate({})]
 
     @property
     def reads_out(self) -> bool:

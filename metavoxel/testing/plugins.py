@@ -161,7 +161,7 @@ def _part_checks(one: object) -> Iterator[Check]:
         assert isinstance(one, AbstractBackboneSpec)
         yield from (bound(one.type, check, one) for check in SETTINGS_CHECKS)
         multiple = one.grid_multiple()
-        grids = {"grid": (4 * multiple, 4 * multiple)}
+        grids: dict[str, tuple[int, ...]] = {"grid": (4 * multiple, 4 * multiple)}
         yield from backbone_checks(one.build({} if one.problems(grids) else grids))
 
 
