@@ -86,7 +86,8 @@ def sweep(held_out: HeldOut, image: str, number: str, row: int, *, steps: int, s
     model = held_out.model
     fixed = {name: cell for name in model.labels if (cell := held_out.truth(name)[row]) is not None}
     known = held_out.numbers(number)
-    values = np.linspace(*np.quantile(known[np.isfinite(known)], [0.02, 0.98]), SHOWN)
+    low, high = np.quantile(known[np.isfinite(known)], [0.02, 0.98])
+    values = np.linspace(low, high, SHOWN)
     drawn: list[Float[Tensor, 1 * s]] = [
         model.sample(1, {**fixed, number: float(value)}, seed=seed, steps=steps)[image][0] for value in values
     ]
