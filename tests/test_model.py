@@ -16,7 +16,6 @@ def trained(folder, raw):
     run = folder / "run"
     for _ in mv.training(load_schema(write_schema(folder, raw)), run, precision="32-true", accelerator="cpu"):
         pass
-    torch.set_flush_denormal(False)
     return run
 
 
@@ -52,7 +51,6 @@ FRAME = pandas.DataFrame(
 def test_training_from_python(tmp_path):
     write_table(tmp_path)
     model = mv.train(mv.load_schema(write_schema(tmp_path, TABLE, training={"steps": 2})), tmp_path / "run")
-    torch.set_flush_denormal(False)
     assert isinstance(model, mv.Model) and model.names == ["age", "sex", "score"]
 
 

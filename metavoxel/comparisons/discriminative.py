@@ -22,6 +22,7 @@ from metavoxel.learning.checkpoint import load_module, save_weights
 from metavoxel.learning.joint import shuffled
 from metavoxel.learning.loop import Optimisation, Optimiser, whole
 from metavoxel.learning.metrics import MetricsWriter
+from metavoxel.learning.precision import flushed_denormals
 from metavoxel.learning.progress import Progress
 from metavoxel.learning.run import RunFolder
 from metavoxel.learning.training import start_fabric
@@ -66,7 +67,6 @@ class NetworkComparison(AbstractComparison):
     def _work(self, study: Study, folder: Path, watch: Stopwatch, target: str) -> Generator[Progress, None, Done]:
         place = RunFolder(folder / "networks" / target)
         stage = f"{folder.name} {target}"
-        torch.set_flush_denormal(True)
         fabric = start_fabric(study.settings.accelerator, 1, study.settings.precision, grids=True)
         torch.manual_seed(study.model.schema.training.seed)
         task = Task(study, target)
@@ -74,7 +74,7 @@ class NetworkComparison(AbstractComparison):
         if not place.weights.exists():
             place.path.mkdir(parents=True, exist_ok=True)
             training = _Training(study, task, network, self._architecture.learning_rate, place, fabric)
-            with watch.running(target):
+            with watch.running(target), flushed_denormals():
                 yield from training.run(stage)
         load_module(network, place.weights)
         network.to(fabric.device).eval()

@@ -22,7 +22,7 @@ from metavoxel.learning.codes import CodeBank, bank, encode_column, load_bank, s
 from metavoxel.learning.contracts import check_codec, check_joint
 from metavoxel.learning.joint import train_joint
 from metavoxel.learning.metrics import MetricsWriter
-from metavoxel.learning.precision import resolve_precision
+from metavoxel.learning.precision import flushed_denormals, resolve_precision
 from metavoxel.learning.progress import Progress
 from metavoxel.learning.run import RunFolder, build_codecs, build_joint, versions
 from metavoxel.learning.weights import check_missing_weights
@@ -61,45 +61,49 @@ def training(
         CohortError: all that is wrong with the cohort, before any training.
     """
     registry = registry or load_registry()
-    # Backward passes through flat background meet denormal numbers, which are up to ten times slower on many CPUs.
-    torch.set_flush_denormal(True)
-    grids = any(spec.spatial for spec in schema.specs.values())
-    fabric = start_fabric(accelerator, devices, precision, grids=grids)
-    fabric.launch()
-    folder = RunFolder(output)
-    folder.claim(resume=resume)
-    fabric.barrier()  # no process may take what another has just begun for a run of old
-    cohort = read_cohort(
-        schema.specs, schema.cohort, folder=schema.folder, multiples=schema.multiples(), cache=folder.cache, parts=split
-    )
-    check_missing_weights(schema, cohort)
-    dropped = 0
-    if schema.diffusion.times == "shared":
-        cohort, dropped = _without_incomplete(cohort)
-    schema = schema.with_specs(cohort.variables)
-    torch.manual_seed(schema.training.seed)
-    codecs = build_codecs(schema)
-    record = _begin(folder, schema, cohort, registry, fabric, dropped, resume)
-    yield Progress("cohort", 1, 1, {"rows": len(cohort), "dropped": dropped})
-    writer = MetricsWriter(folder, fabric)
-    banks: dict[str, CodeBank] = {}
-    for name, codec in codecs.items():
-        with blamed(schema.variables[name].parts.codec, f"variables.{name}.codec"):
-            yield from _codec(name, codec, cohort, folder, fabric, writer, schema.training.seed)
-            check_codec(name, schema, codec, cohort)
-    for name, codec in codecs.items():
-        with blamed(schema.variables[name].parts.codec, f"variables.{name}.codec"):
-            yield from _codes(name, codec, cohort, folder, fabric, banks, schema.training.seed)
-    torch.manual_seed(schema.training.seed)
-    joint = build_joint(schema, codecs)
-    check_joint(schema, joint, {name: bank.mean[bank.present.nonzero()[:3, 0], 0] for name, bank in banks.items()})
-    best = yield from train_joint(joint, schema, cohort, banks, folder, fabric, writer)
-    fabric.barrier()
-    if fabric.is_global_zero:
-        weights, numbers = load_weights(folder.best)
-        save_weights(folder.weights, weights, numbers)
-        folder.write_record({**record, "state": "finished", **best})
-    fabric.barrier()
+    with flushed_denormals():
+        grids = any(spec.spatial for spec in schema.specs.values())
+        fabric = start_fabric(accelerator, devices, precision, grids=grids)
+        fabric.launch()
+        folder = RunFolder(output)
+        folder.claim(resume=resume)
+        fabric.barrier()  # no process may take what another has just begun for a run of old
+        cohort = read_cohort(
+            schema.specs,
+            schema.cohort,
+            folder=schema.folder,
+            multiples=schema.multiples(),
+            cache=folder.cache,
+            parts=split,
+        )
+        check_missing_weights(schema, cohort)
+        dropped = 0
+        if schema.diffusion.times == "shared":
+            cohort, dropped = _without_incomplete(cohort)
+        schema = schema.with_specs(cohort.variables)
+        torch.manual_seed(schema.training.seed)
+        codecs = build_codecs(schema)
+        record = _begin(folder, schema, cohort, registry, fabric, dropped, resume)
+        yield Progress("cohort", 1, 1, {"rows": len(cohort), "dropped": dropped})
+        writer = MetricsWriter(folder, fabric)
+        banks: dict[str, CodeBank] = {}
+        for name, codec in codecs.items():
+            with blamed(schema.variables[name].parts.codec, f"variables.{name}.codec"):
+                yield from _codec(name, codec, cohort, folder, fabric, writer, schema.training.seed)
+                check_codec(name, schema, codec, cohort)
+        for name, codec in codecs.items():
+            with blamed(schema.variables[name].parts.codec, f"variables.{name}.codec"):
+                yield from _codes(name, codec, cohort, folder, fabric, banks, schema.training.seed)
+        torch.manual_seed(schema.training.seed)
+        joint = build_joint(schema, codecs)
+        check_joint(schema, joint, {name: bank.mean[bank.present.nonzero()[:3, 0], 0] for name, bank in banks.items()})
+        best = yield from train_joint(joint, schema, cohort, banks, folder, fabric, writer)
+        fabric.barrier()
+        if fabric.is_global_zero:
+            weights, numbers = load_weights(folder.best)
+            save_weights(folder.weights, weights, numbers)
+            folder.write_record({**record, "state": "finished", **best})
+        fabric.barrier()
 
 
 def start_fabric(accelerator: str, devices: int, precision: str, *, grids: bool) -> Fabric:

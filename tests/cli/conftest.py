@@ -4,7 +4,6 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-import torch
 from tiny_cohorts import IMAGES, TABLE, write_images, write_schema, write_table
 
 from metavoxel.cli import main
@@ -19,7 +18,6 @@ def as_before(monkeypatch):
     yield
     os.environ.pop("METAVOXEL_DEBUG", None)
     signal.signal(signal.SIGTERM, handler)
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture

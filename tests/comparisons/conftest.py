@@ -1,16 +1,9 @@
 import shutil
 
 import pytest
-import torch
 from compared_runs import NUMBERS, PICTURES, write_numbers, write_pictures
 from tiny_cohorts import write_schema
 from tiny_runs import train
-
-
-@pytest.fixture(autouse=True)
-def own_denormals():
-    yield
-    torch.set_flush_denormal(False)
 
 
 def _trained(folder, raw):

@@ -1,13 +1,5 @@
 import pytest
-import torch
 from tiny_cohorts import write_table
-
-
-@pytest.fixture(autouse=True)
-def own_denormals():
-    """Training turns denormal numbers off for the whole process; the tests after it want them back."""
-    yield
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture

@@ -27,7 +27,6 @@ def reference(tmp_path_factory):
     write_table(folder)
     schema = write_schema(folder, TABLE)
     events = train(schema, folder / "run")
-    torch.set_flush_denormal(False)
     return schema, folder / "run", events
 
 

@@ -22,7 +22,6 @@ def scans(tmp_path_factory):
     write_images(folder)
     schema = write_schema(folder, IMAGES)
     events = train(schema, folder / "run")
-    torch.set_flush_denormal(False)
     return schema, folder / "run", events
 
 

@@ -188,7 +188,6 @@ def weighted(tmp_path_factory):
     write_gaps(folder, at_random, rows=400)
     schema = write_schema(folder, TABLE, training={"missing_weights": ["age"]})
     train(schema, folder / "run")
-    torch.set_flush_denormal(False)
     return schema, folder / "run"
 
 
