@@ -67,7 +67,7 @@ class NetworkComparison(AbstractComparison):
     def _work(self, study: Study, folder: Path, watch: Stopwatch, target: str) -> Generator[Progress, None, Done]:
         place = RunFolder(folder / "networks" / target)
         stage = f"{folder.name} {target}"
-        # On processors, PyTorch 2.13's bf16 convolutions of odd grids and few channels have gradients that are no numbers.
+        # On processors, bf16 convolutions of odd grids and few channels have gradients that are no numbers (2.13).
         half = torch.cuda.is_available()
         fabric = start_fabric(study.settings.accelerator, 1, study.settings.precision, half=half)
         torch.manual_seed(study.model.schema.training.seed)
