@@ -12,7 +12,7 @@ import argparse
 import gc
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -74,6 +74,21 @@ def steps_of(joint: JointModel, fabric: Fabric) -> Iterator[Step]:
     return optimiser.run(losses)
 
 
+def draw(seconds: Mapping[int, Sequence[float]], path: Path) -> None:
+    """Median processor time of a step by the number of scalars, and the least and most of the rounds."""
+    board, (axis,) = figure(1)
+    medians = [1000 * statistics.median(found) for found in seconds.values()]
+    below = [1000 * (statistics.median(found) - min(found)) for found in seconds.values()]
+    above = [1000 * (max(found) - statistics.median(found)) for found in seconds.values()]
+    axis.errorbar(list(seconds), medians, [below, above], marker="o", capsize=3)
+    axis.axhline(2 * medians[0], color="grey", linestyle=":", label=f"twice the step with {min(seconds)}")
+    axis.set(xscale="log", xlabel="scalars beside a volume", ylabel="processor ms a training step", ylim=(0, None))
+    axis.set_xticks(list(seconds), list(map(str, seconds)))
+    axis.legend(frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    board.savefig(path, dpi=80)
+
+
 def main() -> None:
     """Measure, print the table and draw the curve."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -105,18 +120,7 @@ def main() -> None:
         rows.append([count, f"{size:.2f}", f"{middle:.0f} [{low:.0f}, {high:.0f}]", times])
     print(f"{precision}, median of {arguments.rounds} rounds [least, most]")
     print(markdown(["scalars", "M parameters", "ms a step", f"times that of {fewest}"], rows))
-    board, (axis,) = figure(1)
-    medians = [1000 * statistics.median(found) for found in seconds.values()]
-    ends = [
-        (statistics.median(found) - min(found), max(found) - statistics.median(found)) for found in seconds.values()
-    ]
-    axis.errorbar(list(seconds), middle, [[1000 * end[side] for end in ends] for side in (0, 1)], marker="o", capsize=3)
-    axis.axhline(2 * medians[0], color="grey", linestyle=":", label=f"twice the step with {fewest}")
-    axis.set(xscale="log", xlabel="scalars beside a volume", ylabel="processor ms a training step", ylim=(0, None))
-    axis.set_xticks(list(seconds), list(map(str, seconds)))
-    axis.legend(frameon=False)
-    arguments.picture.parent.mkdir(parents=True, exist_ok=True)
-    board.savefig(arguments.picture, dpi=80)
+    draw(seconds, arguments.picture)
 
 
 if __name__ == "__main__":

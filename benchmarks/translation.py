@@ -61,9 +61,9 @@ def pairs(model: mv.Model, folder: RunFolder, part: str) -> Pairs:
 def regression(
     train: Pairs, validation: Pairs, specs: Mapping[str, AbstractVariableSpec], seconds: float
 ) -> tuple[nn.Module, int, int]:
-    """A U-Net that is trained for so much processor time; its best step, and the last."""
+    """A U-Net of what the target has beyond the source, trained for so long (s of a processor); its best step, the last."""
     torch.manual_seed(0)
-    network = UNet(train.source.ndim - 2, 1, 1, channels=(24, 48, 96, 192), strides=(2, 2, 2), num_res_units=2)
+    network = UNet(train.source.ndim - 2, 1, 1, channels=(32, 64, 128, 256), strides=(2, 2, 2), num_res_units=2)
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=0.01)
     bf16 = resolve_precision("auto", grids=True) == "bf16-mixed"
     best, kept, best_step, step, begun = math.inf, network.state_dict(), 0, 0, time.process_time()
@@ -78,8 +78,8 @@ def regression(
             group["lr"] = 1e-3 * min(1, (step + 1) / 50) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * used)))
         network.train()
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            found = network(source)
-        (found.float() - target).square().mean().backward()
+            change = network(source)
+        (source + change.float() - target).square().mean().backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         optimiser.zero_grad()
@@ -96,7 +96,7 @@ def regression(
 @torch.inference_mode()
 def regressed(network: nn.Module, asked: Pairs) -> Float[Tensor, "n 1 *s"]:
     """What the regression says, with intensities in [0, 1]."""
-    return torch.cat([network.eval()(image[None]) for image in asked.source]).clamp(0, 1)
+    return torch.cat([image[None] + network.eval()(image[None]) for image in asked.source]).clamp(0, 1)
 
 
 def joint_answers(model: mv.Model, folder: RunFolder) -> dict[str, Float[Tensor, "n 1 *s"]]:
