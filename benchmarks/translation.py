@@ -61,7 +61,7 @@ def pairs(model: mv.Model, folder: RunFolder, part: str) -> Pairs:
 def regression(
     train: Pairs, validation: Pairs, specs: Mapping[str, AbstractVariableSpec], seconds: float
 ) -> tuple[nn.Module, int, int]:
-    """A U-Net of what the target has beyond the source, trained for so long (s of a processor); its best step, the last."""
+    """A U-Net of what the target has beyond the source, trained for so much processor time; best step and last."""
     torch.manual_seed(0)
     network = UNet(train.source.ndim - 2, 1, 1, channels=(32, 64, 128, 256), strides=(2, 2, 2), num_res_units=2)
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=0.01)

@@ -248,13 +248,11 @@ def check_stacked(adapter: AbstractAdapter, context: AdapterContext) -> None:
     features = features._replace(grids={}, bottlenecks={}, skip=None)
     seen = [features._replace(skip=entry.skip) for entry in streams]
     twice = [[entry, entry] for entry in inputs]
-    for what, ours, theirs in (
-        ("embed", map(_parts, stack.embed(*twice)), map(_parts, streams)),
-        ("measure", stack.measure(*twice[:3]), (each.measure(*inputs[:3]) for each in both)),
-        ("head", stack.head(seen), (each.head(entry) for each, entry in zip(both, seen, strict=True))),
-    ):
-        for together, alone in zip(ours, theirs, strict=True):
-            assert_all_close(list(together), list(alone), f"{what} of two, stacked, beside each alone")
+    entered, said, predicted = stack.embed(*twice), stack.measure(*twice[:3]), stack.head(seen)
+    for place, each in enumerate(both):
+        ours = [*_parts(entered[place]), *said[place], predicted[place]]
+        alone = [*_parts(streams[place]), *each.measure(*inputs[:3]), each.head(seen[place])]
+        assert_all_close(ours, alone, "two adapters computed as one, beside each alone")
 
 
 CHECKS = (
