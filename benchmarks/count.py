@@ -40,7 +40,7 @@ VARIANTS: Mapping[str, Mapping[str, Mapping[str, object]]] = {
 }
 SETTINGS = {
     "backbone": {"type": "transformer", "width": 48, "depth": 2, "heads": 4, "dropout": 0.0},
-    "training": {"steps": 1000, "batch_size": 128, "learning_rate": 1e-3, "warm_up": 100, "validate_every": 250},
+    "training": {"steps": 300, "batch_size": 256, "learning_rate": 1e-3, "warm_up": 30, "validate_every": 100},
 }
 
 

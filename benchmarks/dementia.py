@@ -37,7 +37,7 @@ QUESTIONS: Mapping[str, list[str]] = {
     "all others": list(OTHERS),
     "all but MMSE": [name for name in OTHERS if name != "MMSE"],
 }
-TRAINING = {"steps": 400, "batch_size": 64, "learning_rate": 1e-3, "warm_up": 50, "validate_every": 50}
+TRAINING = {"steps": 200, "batch_size": 128, "learning_rate": 1e-3, "warm_up": 30, "validate_every": 25}
 BACKBONE = {"type": "transformer", "width": 48, "depth": 2, "heads": 4, "dropout": 0.1}
 FIGURES = ("score", "right", "off")
 

@@ -32,7 +32,7 @@ VARIANTS: Mapping[str, Mapping[str, object]] = {
     "categorical, birth_death": {"type": "categorical", "kernel": "birth_death"},
     "ordinal": {"type": "ordinal"},
 }
-TRAINING = {"steps": 600, "batch_size": 64, "learning_rate": 1e-3, "warm_up": 50, "validate_every": 50}
+TRAINING = {"steps": 300, "batch_size": 128, "learning_rate": 1e-3, "warm_up": 30, "validate_every": 50}
 BACKBONE = {"type": "transformer", "width": 48, "depth": 2, "heads": 4, "dropout": 0.1}
 TEST_ROWS = 2000
 
