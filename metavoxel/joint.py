@@ -71,12 +71,12 @@ class JointModel(nn.Module):
 
     def fit(self, codes: Mapping[str, AnyCode], present: Mapping[str, Bool[Tensor, "n"]]) -> None:
         """Take what is known in closed form of the training rows' codes: adapters' statistics, the joint normal law."""
-        features = {}
+        features, strengths = {}, {}
         for name in self.kernels:
             here, adapter = present[name], self.adapter(name)
             adapter.fit(lambda seen=codes[name][here]: [seen])  # type: ignore[misc]
-            features[name] = adapter.describe(codes[name])
-        self.linear.fit(features, present)
+            features[name], strengths[name] = adapter.describe(codes[name]), adapter.strengths()
+        self.linear.fit(features, present, strengths)
 
     @property
     def names_without_grids(self) -> list[str]:
