@@ -33,17 +33,22 @@ def evaluate(
     steps: Annotated[int, typer.Option(min=1, help="Network evaluations of a draw and of a generated scan.")] = 50,
     samples: Annotated[int, typer.Option(min=0, help="Generated scans for image quality; 0 leaves it out.")] = 100,
     features: Annotated[
-        str,
-        typer.Option(help="Features of FID: scattering, radimagenet (fetched by torch.hub before), or a weights file."),
-    ] = "scattering",
+        str | None,
+        typer.Option(
+            help="Features of FID: scattering, radimagenet (fetched by torch.hub before), or a weights file; by "
+            "default scattering, where there are scans enough."
+        ),
+    ] = None,
     copies: Annotated[bool, typer.Option(help="Compare generated scans with the training subjects'.")] = True,
     by: Annotated[str | None, typer.Option(help="Further columns of the table to break errors down by.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
     """Evaluate a run on its held-out test part: report.html, table1.csv, table2.csv and figures."""
-    network = choose_features(features)
-    settings = Settings(names(target) or (), table2, draws, steps, samples, copies, names(by) or (), seed)
+    network = choose_features(features or "scattering")
+    settings = Settings(
+        names(target) or (), table2, draws, steps, samples, copies, names(by) or (), seed, fid=features is not None
+    )
     model = load_on(run, device)
     folder = output or run / "evaluation"
     settings.checked(model.schema)

@@ -9,6 +9,7 @@ from typing import Any, final
 import numpy as np
 import pandas
 
+from metavoxel.asking.samples import TABLE
 from metavoxel.evaluate.held_out import HeldOut, training_values
 
 JOINT = "metavoxel"
@@ -78,7 +79,7 @@ def _compared(held_out: HeldOut, folder: Path) -> Method:
         predictions,
         given,
         folder,
-        samples if (samples / "samples.tsv").exists() else None,
+        samples if (samples / TABLE).exists() else None,
         training_seconds=_number(record.get("training_seconds")),
         seconds=_number(record.get("seconds_a_row")),
         evaluations=_number(record.get("evaluations")),

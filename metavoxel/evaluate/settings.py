@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 from metavoxel.asking.question import unknown_names
@@ -32,6 +32,7 @@ class Settings:
         copies: whether generated scans are compared with the training subjects'.
         by: columns of the table, besides the usual ones, to break errors down by.
         seed: of draws, samples and bootstraps.
+        fid: whether too few scans for a Fréchet distance are an error, and not a note.
     """
 
     targets: Sequence[str] = ()
@@ -42,6 +43,7 @@ class Settings:
     copies: bool = True
     by: Sequence[str] = ()
     seed: int = 0
+    fid: bool = False
 
     def checked(self, schema: Schema) -> "Settings":
         """The same with every choice made for this schema.
@@ -68,15 +70,11 @@ class Settings:
         targets = list(self.targets) or scalars
         numbers = [name for name in targets if schema.variables[name].parts.codec.support == "real"]
         shared = schema.diffusion.times == "shared"
-        return Settings(
-            targets,
-            self.flexible or next(iter([*numbers, *targets]), None),
-            self.draws or (3 if shared else DRAWS_FOR_QUANTILES),
-            self.steps,
-            self.samples,
-            self.copies,
-            self.by,
-            self.seed,
+        return replace(
+            self,
+            targets=targets,
+            flexible=self.flexible or next(iter([*numbers, *targets]), None),
+            draws=self.draws or (3 if shared else DRAWS_FOR_QUANTILES),
         )
 
 
