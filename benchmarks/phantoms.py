@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+import pandas
 import yaml
 
 import metavoxel as mv
@@ -27,7 +29,7 @@ from metavoxel.evaluate.features.scattering import Scattering
 from metavoxel.evaluate.settings import Settings
 from metavoxel.learning.progress import Progress
 from metavoxel.learning.run import RunFolder
-from metavoxel.phantom import PhantomSettings, write_phantom
+from metavoxel.phantom import PhantomSettings, read_truth, write_phantom
 
 MODES = ("evidence", "shared")
 OWN = ("ldm", "continuous_sex")
@@ -102,6 +104,21 @@ def compare_all(arguments: argparse.Namespace, mode: str) -> None:
             show(compare(output / mode, [name], settings=settings))
 
 
+def write_exact(output: Path, mode: str) -> None:
+    """The exact posterior given the factors and the other variable, as one more method: what an image cannot better."""
+    folder, test = output / mode / FOLDER / "exact", RunFolder(output / mode).read_record()["split"]["test"]
+    truth = read_truth(output / "cohort").table.set_index("participant_id").loc[test]
+    names = {"age": "age_median_given_sex", "age_sd": "age_sd_given_sex"}
+    age = pandas.DataFrame({name: truth[column] for name, column in names.items()})
+    chances = {f"sex_p[{label}]": truth[f"sex_p[{label}]_given_age"] for label in ("F", "M")}
+    sex = pandas.DataFrame({"sex": np.where(chances["sex_p[M]"] > 0.5, "M", "F"), **chances})
+    folder.mkdir(parents=True, exist_ok=True)
+    age.reset_index().to_csv(folder / "predictions-age.tsv", sep="\t", index=False)
+    sex.reset_index().to_csv(folder / "predictions-sex.tsv", sep="\t", index=False)
+    record = {"method": "exact", "targets": {"age": ["factors", "sex"], "sex": ["factors", "age"]}}
+    (folder / "record.json").write_text(json.dumps(record) + "\n")
+
+
 def evaluate(arguments: argparse.Namespace, mode: str) -> None:
     """Both tables, figures and the report of a run."""
     output = arguments.output
@@ -137,6 +154,7 @@ def main() -> None:
         (output / f"{mode}.yaml").write_text(yaml.safe_dump(schema(arguments, mode), sort_keys=False))
         train(output, mode)
         compare_all(arguments, mode)
+        write_exact(output, mode)
         evaluate(arguments, mode)
     report(output, arguments.modes)
 

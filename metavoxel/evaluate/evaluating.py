@@ -120,5 +120,8 @@ def _joint(test: HeldOut, joint: Mapping[str, Answers]) -> Method:
 def _write_tables(results: Results, output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     results.table1().write(output / "table1.csv")
+    results.differences().write(output / "differences.csv")
     if results.settings.flexible is not None:
         results.table2().write(output / "table2.csv")
+    for image in results.judged.measures:
+        results.judged.table(image).write(output / f"quality-{image}.csv")

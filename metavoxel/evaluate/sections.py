@@ -10,7 +10,7 @@ from metavoxel.evaluate.method import Method
 from metavoxel.evaluate.report import Pictured, Section, Tabulated
 from metavoxel.evaluate.results import Results
 from metavoxel.evaluate.settings import others, protocol
-from metavoxel.evaluate.tables import differences, subgroup_table, unit
+from metavoxel.evaluate.tables import subgroup_table, unit
 
 COPIES = 0.15
 """Share of generated scans that stand out by a likeness as 5 % of held-out people do, above which it is told."""
@@ -71,7 +71,7 @@ def _table1(results: Results) -> Section:
             f"evaluations ({seconds:.2g} s) a row more."
         )
     tables = [Tabulated("Table 1", results.table1())]
-    paired = differences(held_out, results.mode, results.scores)
+    paired = results.differences()
     if paired.rows:
         caption = (
             f"Paired differences: error less that of {results.mode}, row by row. Above 0 the joint model is better"
