@@ -1,6 +1,6 @@
 """Tables 1 and 2 of phantom brains, whose Bayes errors are known, in both modes and with every comparison.
 
-python -m benchmarks.phantoms [--subjects 1200] [--output runs/benchmark-phantoms]
+python -m benchmarks.phantoms [--subjects 1000] [--output runs/benchmark-phantoms]
 
 Writes the cohort, trains the joint model (``evidence``) and the paper's (``shared``, on the same codec), trains every
 comparison of each, evaluates both runs, and prints the tables of docs/benchmarks.md. Started again it goes on where it
@@ -41,7 +41,7 @@ def schema(arguments: argparse.Namespace, mode: str) -> dict[str, object]:
     """The schema of a mode; the paper's as examples/ds000228/schema_paper.yaml has it."""
     cohort = {
         "bids": "cohort",
-        "split": {"train": 0.75, "validation": 0.05, "test": 0.2, "seed": 0, "stratify": ["sex"]},
+        "split": {"train": 0.8, "validation": 0.05, "test": 0.15, "seed": 0, "stratify": ["sex"]},
     }
     image: dict[str, object] = {"type": "image", "entities": {"suffix": "T1w"}, "spacing": arguments.spacing}
     image["codec"] = {"type": "kl_vae", "downsampling": 4, "steps": arguments.codec_steps}
@@ -122,9 +122,9 @@ def write_exact(output: Path, mode: str) -> None:
 def evaluate(arguments: argparse.Namespace, mode: str) -> None:
     """Both tables, figures and the report of a run."""
     output = arguments.output
+    draws = arguments.draws if mode == "evidence" else None
     settings = Settings(
-        ("age", "sex"), "age", arguments.draws if mode == "evidence" else None, arguments.sampler_steps,
-        arguments.samples,
+        ("age", "sex"), "age", draws=draws, steps=arguments.draw_steps, samples=arguments.samples
     )  # fmt: skip
     with timed(output, f"{mode}: evaluation"):
         run = RunFolder(output / mode)
@@ -134,13 +134,13 @@ def evaluate(arguments: argparse.Namespace, mode: str) -> None:
 def main() -> None:
     """Everything, in an order in which what matters most is there first."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--subjects", type=int, default=1200)
+    parser.add_argument("--subjects", type=int, default=1000)
     parser.add_argument("--spacing", type=float, default=6.0, help="mm")
-    parser.add_argument("--codec-steps", type=int, default=700)
-    parser.add_argument("--steps", type=int, default=600, help="of a joint network")
-    parser.add_argument("--network-steps", type=int, default=800, help="of each discriminative network")
-    parser.add_argument("--draws", type=int, default=8, help="behind spreads and intervals; 3 in the paper's mode")
-    parser.add_argument("--sampler-steps", type=int, default=20, help="network evaluations of a draw")
+    parser.add_argument("--codec-steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=500, help="of a joint network")
+    parser.add_argument("--network-steps", type=int, default=1500, help="of each discriminative network")
+    parser.add_argument("--draws", type=int, default=20, help="behind spreads and intervals; 3 in the paper's mode")
+    parser.add_argument("--draw-steps", type=int, default=10, help="network evaluations of a draw")
     parser.add_argument("--samples", type=int, default=100, help="generated scans of each method")
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark-phantoms"))

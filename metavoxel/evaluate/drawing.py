@@ -116,7 +116,7 @@ def _reliability(results: Results, target: str) -> Iterator[Drawing]:
 def _of_image(results: Results, image: str) -> Iterator[Drawing]:
     held_out, settings, samples = results.held_out, results.settings, results.samples
     assert samples is not None, "pictures are drawn where there are samples"
-    model, walk = held_out.model, {"steps": settings.steps, "seed": settings.seed}
+    model, walk = held_out.model, {"steps": settings.sample_steps, "seed": settings.seed}
     caption = (
         f"Unconditional walks from noise to {image}, decoded at each time, with what the other variables are there "
         "(the paper's Figure 2)."

@@ -40,8 +40,8 @@ def generate(model: Model, store: Store, settings: Settings) -> Generator[Progre
 
     They are those of ``metavoxel sample`` with the same seed and steps. Yields how many there are.
     """
-    sampling = model.default_sampling(steps=settings.steps)
-    folder = store.path("samples", {"steps": settings.steps, "seed": settings.seed}, suffix="")
+    sampling = model.default_sampling(steps=settings.sample_steps)
+    folder = store.path("samples", {"steps": settings.sample_steps, "seed": settings.seed}, suffix="")
     state = folder / "samples.json"
     rows: list[dict[str, object]] = (store.read(state) or {}).get("rows", [])
     seconds: float = (store.read(state) or {}).get("seconds", 0.0)

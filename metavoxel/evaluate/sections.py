@@ -35,7 +35,7 @@ def facts(results: Results, network: AbstractFeatures) -> Iterator[str]:
     )
     if results.samples is not None:
         yield (
-            f"Image quality: {settings.samples} generated scans, seed {settings.seed}, {settings.steps} network "
+            f"Image quality: {settings.samples} generated scans, seed {settings.seed}, {settings.sample_steps} network "
             f"evaluations each. FID: {slices.PRESET} (intensities of each scan from its least to its greatest, up to "
             f"{slices.MOST_SLICES} slices a plane, mean of the planes). Features: {network.told}."
         )

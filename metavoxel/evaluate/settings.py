@@ -28,6 +28,7 @@ class Settings:
         flexible: the variable of Table 2, predicted from subsets of the others; by default the first number.
         draws: joint draws behind intervals and spreads; by default the paper's 3 where times are shared, else 20.
         steps: network evaluations of one draw.
+        sample_steps: network evaluations of a generated scan; 50 are those of the comparisons' scans.
         samples: generated scans for image quality and its figures; 0 leaves image quality out.
         copies: whether generated scans are compared with the training subjects'.
         by: columns of the table, besides the usual ones, to break errors down by.
@@ -39,6 +40,7 @@ class Settings:
     flexible: str | None = None
     draws: int | None = None
     steps: int = 50
+    sample_steps: int = 50
     samples: int = 100
     copies: bool = True
     by: Sequence[str] = ()

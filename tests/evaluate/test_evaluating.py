@@ -21,8 +21,8 @@ from metavoxel.evaluate.table import DASH
 from metavoxel.learning.part import part_table
 from metavoxel.learning.run import RunFolder, load
 
-QUICK = Settings(steps=2, draws=20, samples=6)
-SCANS = Settings(targets=["age"], flexible="sex", steps=1, draws=2, samples=5)
+QUICK = Settings(steps=2, sample_steps=2, draws=20, samples=6)
+SCANS = Settings(targets=["age"], flexible="sex", steps=1, sample_steps=1, draws=2, samples=5)
 
 
 class Moments(AbstractFeatures):
