@@ -81,8 +81,10 @@ class Optimiser:
                 self.wrapped, self._optimizer, max_norm=self.settings.clip, error_if_nonfinite=False
             )
             # In half precision a step that overflows is skipped, and the scale lowered.
-            if norm is not None and not torch.isfinite(norm) and self.fabric._precision.precision != "16-mixed":
-                raise NumericalError(f"training step {self.step + 1}: the gradient is not finite")
+            precision = self.fabric._precision.precision
+            if norm is not None and not torch.isfinite(norm) and precision != "16-mixed":
+                what = f"training step {self.step + 1}: the gradient is not finite"
+                raise NumericalError(what if precision == "32-true" else f"{what}; try --precision 32-true")
             with whole():
                 self._optimizer.step()
                 self._optimizer.zero_grad()

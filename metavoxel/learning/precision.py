@@ -21,15 +21,11 @@ def flushed_denormals() -> Iterator[None]:
         torch.set_flush_denormal(flushed)
 
 
-def resolve_precision(precision: str, *, grids: bool) -> str:
-    """'auto' becomes bf16 mixed precision where that pays, else single precision.
-
-    It pays for grids, on processors and GPUs that compute in it natively. Tables are as fast without, and numbers need
-    their digits: 8 bits of a scalar are a noise of their own.
-    """
+def resolve_precision(precision: str, *, half: bool) -> str:
+    """'auto' becomes bf16 mixed precision where that would do (``half``) and the machine computes in it natively."""
     if precision != "auto":
         return precision
-    if not grids:
+    if not half:
         return "32-true"
     if torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"

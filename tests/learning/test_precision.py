@@ -6,15 +6,15 @@ import torch
 from metavoxel.learning.precision import flushed_denormals, resolve_precision
 
 
-@pytest.mark.parametrize("grids", [True, False])
-def test_what_is_asked_for_is_taken(grids):
-    assert resolve_precision("16-mixed", grids=grids) == "16-mixed"
+@pytest.mark.parametrize("half", [True, False])
+def test_what_is_asked_for_is_taken(half):
+    assert resolve_precision("16-mixed", half=half) == "16-mixed"
 
 
 def test_numbers_keep_their_digits():
     """A table's structure may be finer than half precision resolves."""
-    assert resolve_precision("auto", grids=False) == "32-true"
-    assert resolve_precision("auto", grids=True) in ("32-true", "bf16-mixed")
+    assert resolve_precision("auto", half=False) == "32-true"
+    assert resolve_precision("auto", half=True) in ("32-true", "bf16-mixed")
 
 
 def _tiny() -> float:
