@@ -117,7 +117,13 @@ class ImageQuality:
         if len(first) >= fewest(self.cut, self._network):
             parts = ([plane[rows] for plane in self.planes] for rows in (first, second))
             found["fid"] = list(distance.fid(*parts, seed=self._seed))
-        if len(self.rows) > 1:
+        if len(first) > 1:
+            vectors, real = (
+                distance.volume_vectors([plane[rows] for plane in self.planes], self.planes) for rows in (second, first)
+            )
+            spread = distance.precision_recall(vectors, real)
+            found |= {"kid": distance.kernel_distance(vectors, real)}
+            found |= {"precision": spread.precision, "recall": spread.recall}
             found["ms_ssim"] = self._diversity(self.real, len(self.rows))
         return found
 

@@ -70,6 +70,11 @@ def _table1(results: Results) -> Section:
             f"Point predictions of the joint model cost what the table says; its intervals cost {cost:,} network "
             f"evaluations ({seconds:.2g} s) a row more."
         )
+    if any(method.samples for method in results.methods):
+        words.append(
+            "Training times are wall time. The joint model's includes its codecs; that of a method that takes them "
+            "from the run, as ldm and continuous_sex do, leaves them out."
+        )
     tables = [Tabulated("Table 1", results.table1())]
     paired = results.differences()
     if paired.rows:
