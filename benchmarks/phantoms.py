@@ -64,15 +64,15 @@ def schema(arguments: argparse.Namespace, mode: str) -> dict[str, object]:
 
 @contextmanager
 def timed(output: Path, stage: str) -> Iterator[None]:
-    """Add the minutes that a stage takes, however often it is started, to ``minutes.json``."""
-    path, start = output / "minutes.json", time.perf_counter()
+    """Add the minutes of processor time that a stage takes, however often it is started, to ``minutes.json``."""
+    path, start = output / "minutes.json", time.process_time()
     try:
         yield
     finally:
         found = json.loads(path.read_text()) if path.exists() else {}
-        found[stage] = round(found.get(stage, 0.0) + (time.perf_counter() - start) / 60, 2)
+        found[stage] = round(found.get(stage, 0.0) + (time.process_time() - start) / 60, 2)
         path.write_text(json.dumps(found, indent=2) + "\n")
-        print(f"{stage}: {found[stage]} minutes so far", flush=True)
+        print(f"{stage}: {found[stage]} minutes of processor time so far", flush=True)
 
 
 def write_cohort(arguments: argparse.Namespace) -> Iterator[Progress]:
@@ -86,13 +86,16 @@ def train(output: Path, mode: str) -> None:
     """Train what is not trained yet."""
     run = RunFolder(output / mode)
     if not run.weights.exists():
+        if mode == "shared" and not run.cache.exists():  # the same images, and the same codes of them
+            shutil.copytree(output / "evidence" / run.cache.name, run.cache)
         with timed(output, f"{mode}: training"):
             show(mv.training(mv.load_schema(output / f"{mode}.yaml"), run.path, resume=run.record.exists()))
 
 
 def compare_all(arguments: argparse.Namespace, mode: str) -> None:
     """The comparisons of a mode; those that both modes have in common are trained beside the first."""
-    output, settings = arguments.output, ComparisonSettings(steps=arguments.network_steps, samples=arguments.samples)
+    output = arguments.output
+    settings = ComparisonSettings(arguments.size, arguments.network_steps, arguments.samples)
     if mode == "shared":
         for name in COMMON:
             shutil.copytree(
@@ -139,6 +142,7 @@ def main() -> None:
     parser.add_argument("--codec-steps", type=int, default=600)
     parser.add_argument("--steps", type=int, default=500, help="of a joint network")
     parser.add_argument("--network-steps", type=int, default=1500, help="of each discriminative network")
+    parser.add_argument("--size", choices=["small", "medium", "full"], default="small", help="of these networks")
     parser.add_argument("--draws", type=int, default=20, help="behind spreads and intervals; 3 in the paper's mode")
     parser.add_argument("--draw-steps", type=int, default=8, help="network evaluations of a draw")
     parser.add_argument("--samples", type=int, default=100, help="generated scans of each method")

@@ -73,7 +73,7 @@ def report(output: Path, modes: Sequence[str]) -> None:
             f"Exact, of the {len(test)} test subjects{name}: age error {error:.2f}, posterior variance {variance:.1f}"
         )
     print(f"Variance of their ages: {age.var():.0f}")
-    print(f"Minutes: {json.loads((output / 'minutes.json').read_text())}")
+    print(f"Minutes of processor time: {json.loads((output / 'minutes.json').read_text())}")
 
 
 if __name__ == "__main__":

@@ -83,8 +83,8 @@ def _compared(held_out: HeldOut, folder: Path) -> Method:
         folder,
         samples if drew else None,
         training_seconds=_number(costs.get("training_seconds")),
-        seconds=_number(costs.get("seconds_a_row")),
-        evaluations=_number(costs.get("evaluations")),
+        seconds=_number(costs.get("seconds_a_row")) if predictions else None,
+        evaluations=_number(costs.get("evaluations")) if predictions else None,
         parameters=_number(costs.get("parameters")),
         notes=notes,
     )

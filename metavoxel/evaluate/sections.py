@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from metavoxel.evaluate import slices
 from metavoxel.evaluate.drawing import CALIBRATION, PICTURES, PREDICTIONS
+from metavoxel.evaluate.errors import FEWEST_SUBJECTS
 from metavoxel.evaluate.features.base import AbstractFeatures
 from metavoxel.evaluate.judged import AUTOENCODER, HALVES, Judged
 from metavoxel.evaluate.method import Method
@@ -31,7 +32,8 @@ def facts(results: Results, network: AbstractFeatures) -> Iterator[str]:
         yield f"{target}: {protocol(held_out.model, settings, target).told}."
     yield (
         "Brackets are 95 % intervals: bootstraps over subjects, all rows of a subject drawn together (percentiles of "
-        "2,000 rounds for means, of 500 for areas)."
+        f"2,000 rounds for means, of 500 for areas). There is none of fewer than {FEWEST_SUBJECTS} subjects, nor where "
+        "all rows are alike: resampling them tells nothing."
     )
     if results.samples is not None:
         yield (
@@ -39,6 +41,8 @@ def facts(results: Results, network: AbstractFeatures) -> Iterator[str]:
             f"evaluations each. FID: {slices.PRESET} (intensities of each scan from its least to its greatest, up to "
             f"{slices.MOST_SLICES} slices a plane, mean of the planes). Features: {network.told}."
         )
+    made = ", ".join(f"{name} {version}" for name, version in held_out.folder.read_record().get("versions", {}).items())
+    yield f"Trained with {made}."
     yield "Training subjects enter in two places alone: the population rows, and the distance to the nearest of them."
 
 
