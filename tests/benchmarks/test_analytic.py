@@ -33,10 +33,10 @@ class ExactRun:
         drawn = self._posterior(given, rows).sample(Rng.for_rows(rows, "exact run", seed))
         return {name: value for name, value in drawn.items() if name not in given and name not in marginal}
 
-    def draw_in_turn(self, given, order, sampling, *, rows, seed):
+    def draw_in_turn(self, given, order, *, rows, seed):
         known = dict(given)
         for place, name in enumerate(order):
-            known |= {name: self.draw(known, sampling, rows=rows, seed=seed * 1009 + place)[name]}
+            known |= {name: self.draw(known, ANY, rows=rows, seed=seed * 1009 + place)[name]}
         return {name: known[name] for name in order}
 
 
@@ -73,8 +73,8 @@ def test_intervals_of_exact_draws_cover():
 
 
 def test_the_categories_joint_of_exact_draws_is_right_in_turn_and_together():
-    for in_turn in (True, False):
-        assert analytic.joint_of_categories(ExactRun(), ("s1",), 20_000, 1, in_turn=in_turn) < 0.02
+    for steps in (None, 1):
+        assert analytic.joint_of_categories(ExactRun(), ("s1",), 20_000, steps) < 0.02
 
 
 def test_two_samples_tell_a_blind_model_and_not_an_exact_one(monkeypatch):
