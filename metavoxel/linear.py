@@ -16,7 +16,11 @@ PENALTIES = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Of weak features: one of strength s counts for s (1 + penalty) / (s + penalty), as in a ridge regression."""
 ENOUGH_ROWS = 40
 MOST_ROWS = 5000
-"""Complete rows that choose the shrinkage: fewer know too little, more hardly change it."""
+"""Rows that choose the shrinkage, the fewest of them complete: fewer know too little, more hardly change it."""
+MOST_STEPS, CLOSE = 60, 1e-3
+"""Of the moments of rows with gaps: steps, and the change of a correlation that ends them."""
+MOST_PATTERNS = 200
+"""Of gaps: where nearly every row has its own, the steps would take minutes, and gaps are many and small."""
 
 
 class LinearJoint(nn.Module):
@@ -39,7 +43,7 @@ class LinearJoint(nn.Module):
         present: Mapping[str, Bool[Tensor, "n"]],
         strengths: Mapping[str, Float[Tensor, "_"]],
     ) -> None:
-        """Correlations of features, each over the rows that have both, shrunk between variables by cross-validation.
+        """The likeliest correlations of features, those between variables shrunk by cross-validation.
 
         Args:
             features: of every variable.
@@ -51,16 +55,17 @@ class LinearJoint(nn.Module):
         seen = torch.cat([present[name][:, None].expand(-1, size) for name, size in self._sizes.items()], 1)
         rows = torch.cat([features[name] for name in self._sizes], 1).double()
         rows = torch.where(seen, rows, 0.0)
-        covariance = _pairwise(rows, seen)
-        scale = covariance.diagonal().clamp_min(1e-12).sqrt()
-        rows, correlation = rows / scale, covariance / scale / scale[:, None]
+        scale = (rows.square().sum(0) / seen.sum(0).clamp_min(1)).clamp_min(1e-12).sqrt()
+        rows = rows / scale
+        correlation = _moments(rows, seen)
         inside = _block_diagonal([torch.ones(1, size, size) for size in self._sizes.values()])[0].bool()
         own = torch.where(inside, 0.99 * correlation, 0.0) + 0.01 * torch.eye(len(correlation))
         whole = seen.all(1)
         # Absent features stand at their mean, and a law that is judged by such rows believes in less than there is.
-        chosen = whole if int(whole.sum()) >= ENOUGH_ROWS else torch.ones_like(whole)
+        judged = whole if int(whole.sum()) >= ENOUGH_ROWS else torch.ones_like(whole)
         strength = torch.cat([strengths[name] for name in self._sizes]).double().clamp_min(1e-9)
-        kept = _kept(rows[chosen][:MOST_ROWS], seen[chosen][:MOST_ROWS], own, inside, strength)
+        some = slice(0, MOST_ROWS)
+        kept = _kept(rows[some], seen[some], judged[some], own, inside, strength)
         self.precision.copy_(torch.linalg.inv(_lawful(torch.where(inside, own, kept * correlation))))
 
     def forward(self, said: Mapping[str, Information]) -> dict[str, Float[Tensor, "b _"]]:
@@ -75,14 +80,37 @@ class LinearJoint(nn.Module):
         return dict(zip(self._sizes, expected.split(list(self._sizes.values()), 1), strict=True))
 
 
-def _pairwise(rows: Float64[Tensor, "n k"], seen: Bool[Tensor, "n k"]) -> Float64[Tensor, "k k"]:
-    """Second moments, each over the rows that have both features; absent ones are 0 in ``rows``."""
+def _moments(rows: Float64[Tensor, "n k"], seen: Bool[Tensor, "n k"]) -> Float64[Tensor, "k k"]:
+    """Second moments of normal rows with gaps, the likeliest (Dempster, Laird and Rubin 1977); absent ones are 0.
+
+    Moments over the rows that have both features would be simpler, and much worse where much is explained: chance in
+    an image's scores no longer cancels between its own moments and those with an age that only half of the rows have.
+    They are the start, and the answer where there are too many patterns of gaps.
+    """
     here = seen.double()
-    return rows.T @ rows / (here.T @ here).clamp_min(1)
+    found = rows.T @ rows / (here.T @ here).clamp_min(1)
+    patterns, kind = torch.unique(seen, dim=0, return_inverse=True)
+    if len(patterns) == 1 or len(patterns) > MOST_PATTERNS:
+        return found
+    groups = [(pattern, rows[kind == number]) for number, pattern in enumerate(patterns)]
+    for _ in range(MOST_STEPS):
+        before, total = _lawful(found), torch.zeros_like(found)
+        for pattern, group in groups:
+            there, gap = pattern.nonzero()[:, 0], (~pattern).nonzero()[:, 0]
+            regression = torch.linalg.solve(before[there][:, there], before[there][:, gap])
+            filled = group.clone()
+            filled[:, gap] = group[:, there] @ regression
+            total += filled.T @ filled
+            left = before[gap][:, gap] - before[gap][:, there] @ regression
+            total[gap[:, None], gap] += len(group) * left
+        found = total / len(rows)
+        if float((found - before).abs().max()) < CLOSE:
+            break
+    return found
 
 
 def _lawful(correlation: Float64[Tensor, "k k"]) -> Float64[Tensor, "k k"]:
-    """The same with a least eigenvalue: pairs over different rows need not make a law together."""
+    """The same with a least eigenvalue: shrunken in part, or of few rows, it need not be a law."""
     values, vectors = torch.linalg.eigh(correlation)
     return vectors @ torch.diag(values.clamp_min(1e-3)) @ vectors.T
 
@@ -90,11 +118,12 @@ def _lawful(correlation: Float64[Tensor, "k k"]) -> Float64[Tensor, "k k"]:
 def _kept(
     rows: Float64[Tensor, "n k"],
     seen: Bool[Tensor, "n k"],
+    judged: Bool[Tensor, "n"],
     own: Float64[Tensor, "k k"],
     inside: Bool[Tensor, "k k"],
     strength: Float64[Tensor, "k"],
 ) -> Float64[Tensor, "k k"]:
-    """Which part of each correlation between variables is kept: such that held-out rows are likeliest.
+    """Which part of each correlation between variables is kept: such that held-out ones of ``judged`` are likeliest.
 
     Those within a variable stay as they are. Scores of one image have none by construction, and a rule that shrinks the
     whole matrix by its error (Ledoit and Wolf 2004) is right about most of it, and wrong about the part that predicts.
@@ -102,7 +131,7 @@ def _kept(
     target, and is less certain, than a regression that leaves the strong ones whole.
     """
     fold = torch.arange(len(rows)) % FOLDS
-    folds = [(_pairwise(rows[fold != k], seen[fold != k]), rows[fold == k]) for k in range(FOLDS)]
+    folds = [(_moments(rows[fold != k], seen[fold != k]), rows[(fold == k) & judged]) for k in range(FOLDS)]
     best, most = torch.zeros_like(own), -torch.inf
     for kept, penalty in product(KEPT, PENALTIES if bool((strength < 1).any()) else PENALTIES[:1]):
         trust = strength * (1 + penalty) / (strength + penalty)

@@ -112,6 +112,31 @@ def test_weak_features_are_believed_less():
     assert beliefs["by strength"] > errors["by strength"]
 
 
+def test_rows_with_gaps_are_no_worse_than_complete_rows_alone():
+    """An age that half of 300 people miss, most of which ten scores tell: the scores of the others do no harm."""
+    rows, count = 300, 10
+    told = torch.linspace(0.5, -0.4, count)
+
+    def people(number, purpose):
+        rng = Rng.for_rows(number, "gaps", purpose)
+        scores = rng.fork("scores").normal((number, count))
+        return scores, scores @ told[:, None] + 0.3 * rng.fork("age").normal((number, 1))
+
+    scores, age = people(rows, "seen")
+    fresh, truth = people(4000, "fresh")
+    known = Rng.for_rows(rows, "gaps").uniform((rows,)) < 0.5
+    unknown = Information(torch.zeros(4000, 1, 1), torch.zeros(4000, 1))
+
+    def error(scan, ages, there):
+        law = LinearJoint({"scan": count, "age": 1})
+        present = {"scan": torch.ones(len(scan), dtype=torch.bool), "age": there}
+        law.fit({"scan": scan, "age": ages}, present, {"scan": torch.ones(count), "age": torch.ones(1)})
+        return float((law({"scan": said(fresh, CERTAIN), "age": unknown})["age"] - truth).square().mean())
+
+    complete = error(scores[known], age[known], known[known])
+    assert error(scores, torch.where(known[:, None], age, torch.nan), known) < 1.05 * complete
+
+
 RAW = {
     "cohort": {"table": "people.csv"},
     "variables": {
