@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from monai.networks.nets import BasicUNet
+from PIL import Image
 from torch import Tensor, nn
 
 import metavoxel as mv
@@ -167,6 +168,8 @@ def picture(test: Pairs, shown: Mapping[str, Float[Tensor, "n 1 *s"]], path: Pat
     board.set_size_inches(1.5 * len(columns), 6.3)
     path.parent.mkdir(parents=True, exist_ok=True)
     board.savefig(path, dpi=80)
+    with Image.open(path) as drawn:
+        drawn.convert("L").save(path, optimize=True)
 
 
 def with_steps(schema: Schema, codec: int | None, joint: int | None) -> Schema:
