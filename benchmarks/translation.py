@@ -1,6 +1,7 @@
 """FLAIR from T1w on held-out patients: the joint model beside a U-Net regression of this one question.
 
 python -m benchmarks.translation [--table ../shared/data/lgg_slices/slices.csv] [--output runs/benchmark-lgg]
+    [--codec-steps 350 --steps 110 --draw-steps 20 for a look in a few minutes]
 
 The joint model is trained as ``examples/lgg/schema.yaml`` says. The regression (MONAI's U-Net, mean squared error) sees
 the same training patients, varied alike, for the same processor time, and is taken at its best step on the validation
@@ -20,7 +21,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float
-from monai.networks.nets import UNet
+from monai.networks.nets import BasicUNet
+from PIL import Image
 from torch import Tensor, nn
 
 import metavoxel as mv
@@ -33,6 +35,7 @@ from metavoxel.learning.precision import flushed_denormals, resolve_precision
 from metavoxel.learning.run import RunFolder
 from metavoxel.rng import Rng
 from metavoxel.sampling.predict import image_values
+from metavoxel.schema import Schema
 from metavoxel.variables.base import AbstractVariableSpec
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "images"
@@ -40,7 +43,7 @@ SCHEMA = Path("examples/lgg/schema.yaml")
 TABLE = Path("../shared/data/lgg_slices/slices.csv")
 SOURCE, TARGET = "T1w", "FLAIR"
 BATCH, VALIDATE_EVERY = 16, 50
-DRAWS, STEPS = 3, 50
+DRAWS = 3
 
 
 class Pairs(NamedTuple):
@@ -63,7 +66,11 @@ def regression(
 ) -> tuple[nn.Module, int, int]:
     """A U-Net of what the target has beyond the source, trained for so much processor time; best step and last."""
     torch.manual_seed(0)
-    network = UNet(train.source.ndim - 2, 1, 1, channels=(32, 64, 128, 256), strides=(2, 2, 2), num_res_units=2)
+    network = BasicUNet(
+        train.source.ndim - 2, out_channels=1, features=(28, 28, 56, 112, 224, 28), upsample="nontrainable"
+    )
+    for weights in network.final_conv.parameters():
+        nn.init.zeros_(weights)  # it begins with the source itself
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=0.01)
     bf16 = resolve_precision("auto", grids=True) == "bf16-mixed"
     best, kept, best_step, step, begun = math.inf, network.state_dict(), 0, 0, time.process_time()
@@ -99,8 +106,8 @@ def regressed(network: nn.Module, asked: Pairs) -> Float[Tensor, "n 1 *s"]:
     return torch.cat([image[None] + network.eval()(image[None]) for image in asked.source]).clamp(0, 1)
 
 
-def joint_answers(model: mv.Model, folder: RunFolder) -> dict[str, Float[Tensor, "n 1 *s"]]:
-    """The joint model's images of the test part, by way of asking."""
+def joint_answers(model: mv.Model, folder: RunFolder, steps: int) -> dict[str, Float[Tensor, "n 1 *s"]]:
+    """The joint model's images of the test part, by way of asking; ``steps`` are a draw's."""
     table, spec, codec = part_table(model, folder, "test"), model.schema.variables[TARGET].spec, model.codecs[TARGET]
     found = {}
     with torch.inference_mode():
@@ -108,9 +115,9 @@ def joint_answers(model: mv.Model, folder: RunFolder) -> dict[str, Float[Tensor,
         found["joint model, posterior mean in 4 evaluations"] = torch.stack(
             list(image_values(spec, codec, [mean.means[TARGET]]))
         )
-        drawn = model.answer(table, TARGET, [SOURCE], draws=DRAWS, steps=STEPS)
+        drawn = model.answer(table, TARGET, [SOURCE], draws=DRAWS, steps=steps)
         codes = [draw.codes[TARGET] for draw in drawn.draws]
-        found[f"joint model, mean of {DRAWS} draws of {STEPS}"] = torch.stack(list(image_values(spec, codec, codes)))
+        found[f"joint model, mean of {DRAWS} draws of {steps}"] = torch.stack(list(image_values(spec, codec, codes)))
         found["joint model, one draw"] = torch.stack(list(image_values(spec, codec, codes[:1])))
         everything = [name for name in model.names if name != TARGET]
         mean = model.answer(table, TARGET, everything)
@@ -161,9 +168,24 @@ def picture(test: Pairs, shown: Mapping[str, Float[Tensor, "n 1 *s"]], path: Pat
     board.set_size_inches(1.5 * len(columns), 6.3)
     path.parent.mkdir(parents=True, exist_ok=True)
     board.savefig(path, dpi=80)
+    with Image.open(path) as drawn:
+        drawn.convert("L").save(path, optimize=True)
 
 
-def trained(schema: mv.Schema, run: Path, table: Path) -> float:
+def with_steps(schema: Schema, codec: int | None, joint: int | None) -> Schema:
+    """The schema with other numbers of optimiser steps."""
+    variables = dict(schema.variables)
+    for name in (SOURCE, TARGET) if codec is not None else ():
+        parts = variables[name].parts
+        parts = parts._replace(codec=parts.codec.model_copy(update={"steps": codec}))
+        variables[name] = variables[name]._replace(parts=parts)
+    training = schema.training
+    if joint is not None:
+        training = training.model_copy(update={"steps": joint, "warm_up": joint // 10, "validate_every": joint})
+    return replace(schema, variables=variables, training=training)
+
+
+def trained(schema: Schema, run: Path, table: Path) -> float:
     """Train the joint model where that is to be done; the processor seconds that it took."""
     times = run.parent / "seconds.json"
     if not RunFolder(run).weights.exists():
@@ -184,11 +206,15 @@ def main() -> None:
     parser.add_argument("--schema", type=Path, default=SCHEMA)
     parser.add_argument("--table", type=Path, default=TABLE)
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark-lgg"))
+    parser.add_argument("--codec-steps", type=int, help="of an autoencoder; by default the schema's")
+    parser.add_argument("--steps", type=int, help="of the joint network; by default the schema's")
+    parser.add_argument("--draw-steps", type=int, default=50, help="network evaluations of a draw")
     parser.add_argument("--minutes", type=float, help="processor time of the regression; by default the joint model's")
     parser.add_argument("--pictures", type=Path, default=DOCS / "translation.png")
     arguments = parser.parse_args()
     run = arguments.output / "joint"
-    seconds = trained(mv.load_schema(arguments.schema), run, arguments.table)
+    schema = with_steps(mv.load_schema(arguments.schema), arguments.codec_steps, arguments.steps)
+    seconds = trained(schema, run, arguments.table)
     model, folder = mv.load(run), RunFolder(run)
     train, validation, test = (pairs(model, folder, part) for part in ("train", "validation", "test"))
     with flushed_denormals():
@@ -205,7 +231,7 @@ def main() -> None:
     print(f"joint model: {seconds / 60:.1f} processor minutes; regression: best step {best} of {last}")
     answers = {
         "codec alone, seeing the answer": rebuilt(model, test.target),
-        **joint_answers(model, folder),
+        **joint_answers(model, folder, arguments.draw_steps),
         "U-Net regression": regressed(network, test),
         f"{SOURCE} itself": test.source,
         "mean training image": train.target.mean(0).expand_as(test.target),

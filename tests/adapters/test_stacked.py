@@ -70,6 +70,17 @@ def test_together_is_as_one_by_one(model, monkeypatch, options):
         torch.testing.assert_close(gradients[name], gradient, atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_together_where_nothing_is_learnt(model, monkeypatch, dtype):
+    with torch.inference_mode(), torch.autocast("cpu", dtype, enabled=dtype is not None):
+        ours = model(*inputs(model))
+        monkeypatch.setattr(model, "_stacks", [])
+        theirs = model(*inputs(model))
+    for name, prediction in theirs.items():
+        close = {"atol": 1e-5, "rtol": 1e-4} if dtype is None else {"atol": 0.1, "rtol": 0.1}
+        torch.testing.assert_close(ours[name], prediction, **close)
+
+
 def test_weights_stay_where_they_are(model):
     assert not [name for name, _ in model.named_parameters() if "stack" in name]
     assert len(list(model.adapters)) == len(RAW["variables"])
