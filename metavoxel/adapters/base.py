@@ -70,6 +70,10 @@ class AbstractAdapter(nn.Module, ABC):
     needs_grids: bool
     """Whether ``head`` has nothing to say where the backbone's grids are left out."""
 
+    stackable: bool = False
+    """Whether several such adapters of one setting may be computed as one, their weights stacked: one without maps or
+    context, whose code chooses nothing by a tensor's content."""
+
     features: int = 0
     """How many numbers of the code have a part in the joint normal law (:class:`metavoxel.linear.LinearJoint`)."""
 

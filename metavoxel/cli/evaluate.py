@@ -30,20 +30,27 @@ def evaluate(
     draws: Annotated[
         int | None, typer.Option(min=1, help="Draws behind intervals and spreads (20; the paper's mode: 3).")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Network evaluations of a draw and of a generated scan.")] = 50,
+    steps: Annotated[int, typer.Option(min=1, help="Network evaluations of a draw.")] = 50,
+    sample_steps: Annotated[int, typer.Option(min=1, help="Network evaluations of a generated scan.")] = 50,
     samples: Annotated[int, typer.Option(min=0, help="Generated scans for image quality; 0 leaves it out.")] = 100,
     features: Annotated[
-        str,
-        typer.Option(help="Features of FID: scattering, radimagenet (fetched by torch.hub before), or a weights file."),
-    ] = "scattering",
+        str | None,
+        typer.Option(
+            help="Features of FID: scattering, radimagenet (fetched by torch.hub before), or a weights file; by "
+            "default scattering, where there are scans enough."
+        ),
+    ] = None,
     copies: Annotated[bool, typer.Option(help="Compare generated scans with the training subjects'.")] = True,
     by: Annotated[str | None, typer.Option(help="Further columns of the table to break errors down by.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
     """Evaluate a run on its held-out test part: report.html, table1.csv, table2.csv and figures."""
-    network = choose_features(features)
-    settings = Settings(names(target) or (), table2, draws, steps, samples, copies, names(by) or (), seed)
+    network = choose_features(features or "scattering")
+    settings = Settings(
+        targets=names(target) or (), flexible=table2, draws=draws, steps=steps, sample_steps=sample_steps,
+        samples=samples, copies=copies, by=names(by) or (), seed=seed, fid=features is not None,
+    )  # fmt: skip
     model = load_on(run, device)
     folder = output or run / "evaluation"
     settings.checked(model.schema)

@@ -7,6 +7,9 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 from torch import Tensor
 
+_WIDTH, _LEFT, _GAP, _LINE = 1.6, 1.5, 0.06, 0.15
+"""Inches: a picture, the titles of the rows, between pictures, a line of a caption."""
+
 
 class Picture(NamedTuple):
     """An image (1, *d) and what to write under it."""
@@ -37,19 +40,24 @@ def draw_sheet(rows: Sequence[Row], path: Path) -> None:
 
 def sheet(rows: Sequence[Row]) -> Figure:
     """The sheet as a figure; all images share one grey scale from 0 to 1."""
-    columns = max(len(row.pictures) for row in rows)
-    figure = Figure(figsize=(1.6 * columns + 1.5, 1.95 * len(rows)), facecolor="black")
-    axes = figure.subplots(len(rows), columns, squeeze=False)
-    for line, row in zip(axes, rows, strict=True):
-        for axis in line:
+    planes = [[middle_slice(picture.image) for picture in row.pictures] for row in rows]
+    heights = [_WIDTH * max(plane.shape[0] / plane.shape[1] for plane in line) for line in planes]
+    above = [_GAP + _LINE * max(_lines(picture.caption) for picture in row.pictures) for row in rows]
+    width = _LEFT + (_WIDTH + _GAP) * max(map(len, planes))
+    height = top = sum(heights) + sum(above)
+    figure = Figure(figsize=(width, height), facecolor="black")
+    for row, line, tall, words in zip(rows, planes, heights, above, strict=True):
+        top -= words + tall
+        for number, (picture, plane) in enumerate(zip(row.pictures, line, strict=True)):
+            left = _LEFT + number * (_WIDTH + _GAP)
+            axis = figure.add_axes((left / width, top / height, _WIDTH / width, tall / height))
             axis.set_axis_off()
-        for axis, picture in zip(line, row.pictures, strict=False):
-            axis.imshow(middle_slice(picture.image).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="bicubic")
+            axis.imshow(plane.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="bicubic")
             axis.set_title(picture.caption, color="white", fontsize=8, pad=2)
-        line[0].text(-0.08, 0.5, row.title, color="white", fontsize=9, ha="right", va="center",
-                     transform=line[0].transAxes)  # fmt: skip
-    top = 1 - 0.19 / (1.95 * len(rows))
-    figure.subplots_adjust(
-        left=1.5 / (1.6 * columns + 1.5), right=0.995, top=top, bottom=0.005, wspace=0.02, hspace=0.16
-    )
+        figure.text((_LEFT - 0.1) / width, (top + tall / 2) / height, row.title, color="white", fontsize=9, ha="right",
+                    va="center")  # fmt: skip
     return figure
+
+
+def _lines(caption: str) -> int:
+    return len(caption.splitlines())

@@ -29,13 +29,12 @@ class Spread(NamedTuple):
     recall: float
 
 
-def fewest_volumes(planes: Planes) -> int:
-    """The smallest number of volumes that a Fréchet distance is taken of.
+def fewest_volumes(slices: int, features: int) -> int:
+    """The smallest number of volumes of so many slices a plane that a Fréchet distance is taken of.
 
     A covariance of f features has full rank only from f + 1 slices on; below, the distance is of a degenerate normal
     and falls with the number of slices rather than with what is in them.
     """
-    slices, features = min(plane.shape[1] for plane in planes), planes[0].shape[2]
     return max(2, math.ceil((features + 1) / slices))
 
 

@@ -107,7 +107,7 @@ def _reliability(results: Results, target: str) -> Iterator[Drawing]:
         what = f"p({target} = {shown[0]})" if len(shown) == 1 else f"probability of each {target}"
         caption = (
             f"Reliability of the probabilities of {target}, in bins of equally many rows. Bars are the 95 % "
-            "intervals of chance."
+            "intervals of chance; the mean distance from the diagonal is the expected calibration error."
         )
         figure = plots.calibrations(curves, what, "frequency")
         yield Drawing(figure, Pictured(f"reliability-{target}", caption), CALIBRATION)
@@ -116,7 +116,7 @@ def _reliability(results: Results, target: str) -> Iterator[Drawing]:
 def _of_image(results: Results, image: str) -> Iterator[Drawing]:
     held_out, settings, samples = results.held_out, results.settings, results.samples
     assert samples is not None, "pictures are drawn where there are samples"
-    model, walk = held_out.model, {"steps": settings.steps, "seed": settings.seed}
+    model, walk = held_out.model, {"steps": settings.sample_steps, "seed": settings.seed}
     caption = (
         f"Unconditional walks from noise to {image}, decoded at each time, with what the other variables are there "
         "(the paper's Figure 2)."
@@ -137,7 +137,7 @@ def _of_image(results: Results, image: str) -> Iterator[Drawing]:
     if swept is not None and person:
         caption = (
             f"One draw of {image} at rising {swept}: the labels are those of one held-out person, and the noise is the "
-            "same. Below, what has changed since the first."
+            "same. Below, what has changed since the first: grey is no change, white brighter, black darker."
         )
         figure = sheet(pictures.sweep(held_out, image, swept, person[0], **walk))
         yield Drawing(figure, Pictured(f"sweep-{image}", caption), PICTURES)

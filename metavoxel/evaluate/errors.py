@@ -8,18 +8,21 @@ from jaxtyping import Float64, Int64
 
 
 class Estimate(NamedTuple):
-    """A figure over subjects and its bootstrap 95 % interval."""
+    """A figure over subjects and its bootstrap 95 % interval; NaN ends where resampling cannot tell one."""
 
     value: float
     low: float
     high: float
 
     def __str__(self) -> str:
-        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+        return f"{self.value:.2f}" + (f" [{self.low:.2f}, {self.high:.2f}]" if np.isfinite(self.low) else "")
 
 
 ROUNDS = 2000
 """Resamplings of a mean."""
+
+FEWEST_SUBJECTS = 5
+"""Of fewer subjects no interval is given: resamplings of so few are too much alike, and of one all the same."""
 
 
 def bootstrap_mean(
@@ -44,8 +47,7 @@ def bootstrap_mean(
     generator = np.random.default_rng(seed)
     drawn = generator.integers(0, len(sums), (rounds, len(sums)))
     means = sums[drawn].sum(1) / counts[drawn].sum(1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Estimate(float(errors.mean()), float(low), float(high))
+    return Estimate(float(errors.mean()), *_ends(means, len(sums)))
 
 
 def bootstrap(
@@ -69,9 +71,15 @@ def bootstrap(
     generator = np.random.default_rng(seed)
     draws = (generator.integers(0, len(own), len(own)) for _ in range(rounds))
     found = np.array([figure(np.concatenate([own[member] for member in draw])) for draw in draws])
-    found = found[np.isfinite(found)]
-    low, high = np.percentile(found, [2.5, 97.5]) if len(found) else (np.nan, np.nan)
-    return Estimate(float(figure(np.arange(rows))), float(low), float(high))
+    return Estimate(float(figure(np.arange(rows))), *_ends(found[np.isfinite(found)], len(own)))
+
+
+def _ends(found: Float64[np.ndarray, "r"], subjects: int) -> tuple[float, float]:
+    """Percentiles of the resamplings; none of few subjects, nor where all are alike, as when all answers are right."""
+    if subjects < FEWEST_SUBJECTS or not len(found) or np.ptp(found) < 1e-12:
+        return np.nan, np.nan
+    low, high = np.percentile(found, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def clusters(subjects: Sequence[object]) -> Int64[np.ndarray, "n"]:

@@ -13,6 +13,7 @@ from metavoxel.evaluate.figure import save_figure
 from metavoxel.evaluate.held_out import HeldOut, held_out
 from metavoxel.evaluate.judged import Judged, judging
 from metavoxel.evaluate.method import JOINT, Method, compared, population
+from metavoxel.evaluate.quality import check_enough
 from metavoxel.evaluate.report import Pictured, write_report
 from metavoxel.evaluate.results import Results
 from metavoxel.evaluate.samples import generate
@@ -40,11 +41,13 @@ def evaluating(
 
     Raises:
         RunError: no test part, or a cohort that has changed.
-        EvidenceError: settings that name what is not there.
+        EvidenceError: settings that name what is not there, or ask for what so few scans cannot give.
     """
     settings = settings.checked(model.schema)
     test = held_out(model, folder)
     check_columns(test, settings.by)
+    if settings.fid:
+        check_enough(test, network, settings.samples)
     codecs = {name: digest(folder.codec(name)) for name in model.names if folder.codec(name).exists()}
     depends = {"weights": digest(folder.weights), "codecs": codecs, "rows": test.cohort.fingerprint}
     store = Store(output / "parts", depends)
@@ -117,5 +120,8 @@ def _joint(test: HeldOut, joint: Mapping[str, Answers]) -> Method:
 def _write_tables(results: Results, output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     results.table1().write(output / "table1.csv")
+    results.differences().write(output / "differences.csv")
     if results.settings.flexible is not None:
         results.table2().write(output / "table2.csv")
+    for image in results.judged.measures:
+        results.judged.table(image).write(output / f"quality-{image}.csv")

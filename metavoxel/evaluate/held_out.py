@@ -1,5 +1,6 @@
 """The held-out test part: its rows, and what is true of them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import final
@@ -7,7 +8,7 @@ from typing import final
 import numpy as np
 import pandas
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from metavoxel.cohort.cohort import Cohort
@@ -56,6 +57,16 @@ class HeldOut:
     def present(self, name: str) -> Bool[np.ndarray, "n"]:
         """Which rows have a true value."""
         return self.cohort.columns[name].present.numpy()
+
+    def rows(self, name: str) -> list[int]:
+        """Numbers of the rows that have a true value."""
+        return np.flatnonzero(self.present(name)).tolist()
+
+    def scans(self, name: str) -> Iterator[Float[Tensor, "1 *s"]]:
+        """The images there are of a variable, one at a time."""
+        column = self.cohort.columns[name]
+        for row in self.rows(name):
+            yield column.read([row])[0]
 
     def numbers(self, name: str) -> Float64[np.ndarray, "n"]:
         """True values of a number; NaN where there is none."""

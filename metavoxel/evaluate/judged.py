@@ -126,7 +126,7 @@ def judging(
                     found = quality.measure(scans[method], counts[method])
                     store.write(path, found)
                 rows[method] = found
-                why = quality.too_few(counts[method], "generated") if method != AUTOENCODER else ""
+                why = quality.too_few(counts[method]) if method != AUTOENCODER else ""
                 judged.notes.extend([why] if why and why not in judged.notes else [])
             except RunError as error:
                 judged.notes.append(f"{method}: {error}")

@@ -9,6 +9,7 @@ from typing import Any, final
 import numpy as np
 import pandas
 
+from metavoxel.asking.samples import TABLE
 from metavoxel.evaluate.held_out import HeldOut, training_values
 
 JOINT = "metavoxel"
@@ -73,16 +74,18 @@ def _compared(held_out: HeldOut, folder: Path) -> Method:
             else:
                 predictions[target], given[target] = table, list(names)
     samples = folder / "samples"
+    drew = (samples / TABLE).exists()
+    costs = record if predictions or drew else {}  # one that came to nothing cost what is not comparable
     return Method(
         folder.name,
         predictions,
         given,
         folder,
-        samples if (samples / "samples.tsv").exists() else None,
-        training_seconds=_number(record.get("training_seconds")),
-        seconds=_number(record.get("seconds_a_row")),
-        evaluations=_number(record.get("evaluations")),
-        parameters=_number(record.get("parameters")),
+        samples if drew else None,
+        training_seconds=_number(costs.get("training_seconds")),
+        seconds=_number(costs.get("seconds_a_row")) if predictions else None,
+        evaluations=_number(costs.get("evaluations")) if predictions else None,
+        parameters=_number(costs.get("parameters")),
         notes=notes,
     )
 

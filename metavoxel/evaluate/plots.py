@@ -8,16 +8,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from metavoxel.evaluate.answers import Answers
-from metavoxel.evaluate.calibration import Curve
+from metavoxel.evaluate.calibration import Curve, calibration_error
 
 INK, QUIET = "#1f4e79", "#9a9a9a"
 COLOURS = ("#1f4e79", "#c0504d", "#4f9a55", "#8064a2", "#d68a1f", "#3a9fb5", "#7f7f7f", "#a0522d")
 
+PANELS = 4
+"""Side by side at most."""
+
 
 def against_truth(truth: Float64[np.ndarray, "n"], said: Mapping[str, Float64[np.ndarray, "n"]], label: str) -> Figure:
     """Predicted against true values, one panel a method, on common axes."""
-    figure = Figure(figsize=(2.9 * len(said) + 0.5, 3.2), layout="constrained")
-    axes = figure.subplots(1, len(said), squeeze=False, sharex=True, sharey=True)[0]
+    figure, axes = _panels(len(said), f"true {label}", f"predicted {label}")
     every = np.concatenate([truth, *said.values()])
     ends = [float(np.nanmin(every)), float(np.nanmax(every))]
     for axis, (name, values) in zip(axes, said.items(), strict=True):
@@ -26,9 +28,7 @@ def against_truth(truth: Float64[np.ndarray, "n"], said: Mapping[str, Float64[np
         known = np.isfinite(truth) & np.isfinite(values)
         error = np.abs(values - truth)[known].mean() if known.any() else np.nan
         axis.set_title(f"{name}\nmean absolute error {error:.3g}", fontsize=9)
-        axis.set_xlabel(f"true {label}", fontsize=9)
-        _plain(axis)
-    axes[0].set_ylabel(f"predicted {label}", fontsize=9)
+        axis.set_aspect("equal")
     return figure
 
 
@@ -70,23 +70,20 @@ def posteriors(
         axis.set_title(f"{name} (true {truth[row]:.3g})", fontsize=9)
         axis.set_xlabel(label, fontsize=9)
         _plain(axis)
+    axes[0].set_ylabel("given", fontsize=9)
     axes[0].set_yticks(places, [", ".join(one.given) or "nothing" for one in answers], fontsize=8)
     return figure
 
 
 def calibrations(curves: Mapping[str, Curve], x: str, y: str) -> Figure:
-    """What was said against what was found, one line a name, with the interval that chance gives."""
-    figure = Figure(figsize=(4, 3.6), layout="constrained")
-    axis = figure.subplots()
-    axis.plot([0, 1], [0, 1], color=QUIET, lw=1)
-    for (name, curve), colour in zip(curves.items(), COLOURS, strict=False):
+    """What was said against what was found, one panel a name, with the interval that chance gives."""
+    figure, axes = _panels(len(curves), x, y)
+    for axis, (name, curve) in zip(axes, curves.items(), strict=True):
         bars = [np.clip(curve.found - curve.low, 0, 1), np.clip(curve.high - curve.found, 0, 1)]
-        axis.errorbar(curve.said, curve.found, bars, fmt="o-", ms=4, lw=1.2, elinewidth=0.8, color=colour, label=name)
-    axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-    axis.set_xlabel(x, fontsize=9)
-    axis.set_ylabel(y, fontsize=9)
-    axis.legend(fontsize=7, frameon=False)
-    _plain(axis)
+        axis.plot([0, 1], [0, 1], color=QUIET, lw=1)
+        axis.errorbar(curve.said, curve.found, bars, fmt="o-", ms=4, lw=1.2, elinewidth=0.8, color=INK)
+        axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+        axis.set_title(f"{name}\nmean distance {calibration_error(curve):.2f}", fontsize=9)
     return figure
 
 
@@ -96,6 +93,24 @@ def spread_rows(truth: Float64[np.ndarray, "n"], known: Bool[np.ndarray, "n"], c
     ordered = rows[np.argsort(truth[rows], kind="stable")]
     chosen = np.linspace(0, len(ordered) - 1, min(count, len(ordered)) + 2).round().astype(int)[1:-1]
     return [int(ordered[index]) for index in dict.fromkeys(chosen)] if len(ordered) else []
+
+
+def _panels(count: int, x: str, y: str) -> tuple[Figure, list[Axes]]:
+    """Panels on common axes, a few side by side, with the axes named once a row and column."""
+    columns = min(count, PANELS)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(2.8 * columns + 0.4, 3.1 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    axes = list(grid.flat)
+    for number, axis in enumerate(axes):
+        axis.set_visible(number < count)
+        _plain(axis)
+        if number + columns >= count:
+            axis.set_xlabel(x, fontsize=9)
+            axis.tick_params(labelbottom=True)
+        if number % columns == 0:
+            axis.set_ylabel(y, fontsize=9)
+    return figure, axes[:count]
 
 
 def _plain(axis: Axes) -> None:

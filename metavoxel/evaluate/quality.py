@@ -1,6 +1,6 @@
 """Image quality: scans, generated or rebuilt, beside the held-out ones."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, final
 
 import numpy as np
@@ -8,11 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metavoxel.errors import EvidenceError, Problem
 from metavoxel.evaluate import distance
 from metavoxel.evaluate.features.base import AbstractFeatures
 from metavoxel.evaluate.held_out import HeldOut
 from metavoxel.evaluate.likeness import Copying, ms_ssim, pairs, psnr, ssim
-from metavoxel.evaluate.slices import cut, features_of
+from metavoxel.evaluate.slices import Cut, cut, features_of
 
 PAIRS = 60
 """Pairs of scans behind a mean MS-SSIM."""
@@ -22,6 +23,41 @@ Images = Callable[[], Iterator[Float[Tensor, "1 *s"]]]
 
 Measures = dict[str, Any]
 """Figures by name, as JSON holds them."""
+
+
+def fewest(where: Cut, network: AbstractFeatures) -> int:
+    """The smallest number of scans that a Fréchet distance is taken of."""
+    return distance.fewest_volumes(where.fewest, network.size)
+
+
+def too_few(image: str, where: Cut, network: AbstractFeatures, counts: Mapping[str, int]) -> str:
+    """Why there is no Fréchet distance between sets of so many scans, in words; nothing where there is one."""
+    needed = fewest(where, network)
+    short = [f"{count} {kind}" for kind, count in counts.items() if count < needed]
+    if not short:
+        return ""
+    return (
+        f"image {image}: no FID with {' and '.join(short)} scans. It takes at least {needed} of each: the covariance "
+        f"of {network.size} features needs {network.size + 1} slices, and a scan has {where.fewest} of a plane. KID, "
+        "precision and recall need no covariance"
+    )
+
+
+def check_enough(held_out: HeldOut, network: AbstractFeatures, samples: int) -> None:
+    """Make sure that every image variable will have a Fréchet distance.
+
+    Raises:
+        EvidenceError: too few held-out scans, or too few that are to be generated, for the covariance of the features.
+    """
+    problems = []
+    for name in held_out.images:
+        real = len(held_out.rows(name))
+        if real:
+            counts = {"held-out": real, "generated": samples}
+            why = too_few(name, cut(held_out.scans(name)), network, counts)
+            problems += [Problem("--features", f"{why}: leave --features out to go without FID")] if why else []
+    if problems:
+        raise EvidenceError(problems)
 
 
 @final
@@ -37,34 +73,17 @@ class ImageQuality:
 
     def __init__(self, held_out: HeldOut, name: str, network: AbstractFeatures, seed: int) -> None:
         self._held_out, self.name, self._network, self._seed = held_out, name, network, seed
-        self.rows = np.flatnonzero(held_out.present(name)).tolist()
+        self.rows = held_out.rows(name)
         self.cut = cut(self.real())
         self.planes = features_of(self.real(), self.cut, network)
 
-    @property
-    def fewest(self) -> int:
-        """The smallest number of scans that a Fréchet distance is taken of."""
-        return distance.fewest_volumes(self.planes)
-
-    def too_few(self, count: int, what: str) -> str:
-        """Why there is no Fréchet distance, in words; nothing where there is one."""
-        short = [
-            f"{number} {of}" for number, of in ((len(self.rows), "held-out"), (count, what)) if number < self.fewest
-        ]
-        slices = min(len(positions) for positions in self.cut.positions)
-        return (
-            f"image {self.name}: no FID with {' and '.join(short)} scans. It takes at least {self.fewest} of each: the "
-            f"covariance of {self._network.size} features needs {self._network.size + 1} slices, and a scan has "
-            f"{slices} of a plane. KID, precision and recall need no covariance"
-            if short
-            else ""
-        )
+    def too_few(self, count: int) -> str:
+        """Why there is no Fréchet distance to so many generated scans, in words; nothing where there is one."""
+        return too_few(self.name, self.cut, self._network, {"held-out": len(self.rows), "generated": count})
 
     def real(self) -> Iterator[Float[Tensor, "1 *s"]]:
         """The held-out scans."""
-        column = self._held_out.cohort.columns[self.name]
-        for row in self.rows:
-            yield column.read([row])[0]
+        return self._held_out.scans(self.name)
 
     def rebuilt(self) -> Iterator[Float[Tensor, "1 *s"]]:
         """The held-out scans through the codec and back."""
@@ -78,7 +97,7 @@ class ImageQuality:
         """Distances between a set of scans and the held-out ones, and how unlike each other they are."""
         planes = features_of(images(), self.cut, self._network)
         found: Measures = {"scans": count, "fid": None, "planes": None}
-        if not self.too_few(count, ""):
+        if not self.too_few(count):
             found["fid"] = list(distance.fid(planes, self.planes, seed=self._seed))
             each = distance.frechet_of_planes(planes, self.planes)
             found["planes"] = dict(zip(self.cut.planes, each, strict=True))
@@ -95,10 +114,16 @@ class ImageQuality:
         order = np.random.default_rng(self._seed).permutation(len(self.rows))
         first, second = order[: len(order) // 2], order[len(order) // 2 :]
         found: Measures = {"scans": len(second), "fid": None}
-        if len(first) >= self.fewest:
+        if len(first) >= fewest(self.cut, self._network):
             parts = ([plane[rows] for plane in self.planes] for rows in (first, second))
             found["fid"] = list(distance.fid(*parts, seed=self._seed))
-        if len(self.rows) > 1:
+        if len(first) > 1:
+            vectors, real = (
+                distance.volume_vectors([plane[rows] for plane in self.planes], self.planes) for rows in (second, first)
+            )
+            spread = distance.precision_recall(vectors, real)
+            found |= {"kid": distance.kernel_distance(vectors, real)}
+            found |= {"precision": spread.precision, "recall": spread.recall}
             found["ms_ssim"] = self._diversity(self.real, len(self.rows))
         return found
 

@@ -13,7 +13,7 @@ from metavoxel.evaluate.scores import Score
 from metavoxel.evaluate.settings import Settings
 from metavoxel.evaluate.subgroups import Group
 from metavoxel.evaluate.table import Figures
-from metavoxel.evaluate.tables import table1, table2
+from metavoxel.evaluate.tables import differences, table1, table2
 
 
 @final
@@ -55,6 +55,10 @@ class Results:
     def table1(self) -> Figures:
         """Table 1 of the paper."""
         return table1(self.held_out, self.methods, self.scores, self.judged.fid())
+
+    def differences(self) -> Figures:
+        """Every other method's errors less those of the joint model."""
+        return differences(self.held_out, self.mode, self.scores)
 
     def table2(self) -> Figures:
         """Table 2 of the paper."""

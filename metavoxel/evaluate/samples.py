@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metavoxel.asking.samples import TABLE, sample_rows, write_table
 from metavoxel.errors import Problem, RunError
 from metavoxel.evaluate.settings import Settings
 from metavoxel.evaluate.store import Store
@@ -39,8 +40,8 @@ def generate(model: Model, store: Store, settings: Settings) -> Generator[Progre
 
     They are those of ``metavoxel sample`` with the same seed and steps. Yields how many there are.
     """
-    sampling = model.default_sampling(steps=settings.steps)
-    folder = store.path("samples", {"steps": settings.steps, "seed": settings.seed}, suffix="")
+    sampling = model.default_sampling(steps=settings.sample_steps)
+    folder = store.path("samples", {"steps": settings.sample_steps, "seed": settings.seed}, suffix="")
     state = folder / "samples.json"
     rows: list[dict[str, object]] = (store.read(state) or {}).get("rows", [])
     seconds: float = (store.read(state) or {}).get("seconds", 0.0)
@@ -52,17 +53,12 @@ def generate(model: Model, store: Store, settings: Settings) -> Generator[Progre
         with torch.inference_mode():
             drawn = {name: model.codecs[name].decode(code).cpu() for name, code in codes.items()}
         seconds += time.perf_counter() - start
-        for place, number in enumerate(numbers):
-            row: dict[str, object] = {"sample": number + 1}
-            for name, values in drawn.items():
-                spec = model.schema.variables[name].spec
-                row.update(spec.write(name, values[place], folder=folder, stem=f"sample-{number + 1:03d}"))
-            rows.append(row)
+        rows.extend(sample_rows(folder, model.schema.specs, drawn, first=len(rows) + 1))
         store.write(state, {"rows": rows, "seconds": seconds})
         yield Progress("samples", len(rows), settings.samples, {})
-    table = pandas.DataFrame(rows[: settings.samples])
-    table.to_csv(folder / "samples.tsv", sep="\t", index=False)
-    return Samples(folder, table, seconds / len(rows))
+    kept = rows[: settings.samples]
+    write_table(folder, kept)
+    return Samples(folder, pandas.DataFrame(kept), seconds / len(rows))
 
 
 def read_samples(folder: Path) -> Samples:
@@ -71,7 +67,7 @@ def read_samples(folder: Path) -> Samples:
     Raises:
         RunError: a table that cannot be read.
     """
-    path = folder / "samples.tsv"
+    path = folder / TABLE
     try:
         return Samples(folder, pandas.read_csv(path, sep="\t", dtype=str, keep_default_na=False), None)
     except (OSError, ValueError) as error:

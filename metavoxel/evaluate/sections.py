@@ -4,13 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from metavoxel.evaluate import slices
 from metavoxel.evaluate.drawing import CALIBRATION, PICTURES, PREDICTIONS
+from metavoxel.evaluate.errors import FEWEST_SUBJECTS
 from metavoxel.evaluate.features.base import AbstractFeatures
 from metavoxel.evaluate.judged import AUTOENCODER, HALVES, Judged
 from metavoxel.evaluate.method import Method
 from metavoxel.evaluate.report import Pictured, Section, Tabulated
 from metavoxel.evaluate.results import Results
 from metavoxel.evaluate.settings import others, protocol
-from metavoxel.evaluate.tables import differences, subgroup_table, unit
+from metavoxel.evaluate.tables import subgroup_table, unit
 
 COPIES = 0.15
 """Share of generated scans that stand out by a likeness as 5 % of held-out people do, above which it is told."""
@@ -31,14 +32,17 @@ def facts(results: Results, network: AbstractFeatures) -> Iterator[str]:
         yield f"{target}: {protocol(held_out.model, settings, target).told}."
     yield (
         "Brackets are 95 % intervals: bootstraps over subjects, all rows of a subject drawn together (percentiles of "
-        "2,000 rounds for means, of 500 for areas)."
+        f"2,000 rounds for means, of 500 for areas). There is none of fewer than {FEWEST_SUBJECTS} subjects, nor where "
+        "all rows are alike: resampling them tells nothing."
     )
     if results.samples is not None:
         yield (
-            f"Image quality: {settings.samples} generated scans, seed {settings.seed}, {settings.steps} network "
+            f"Image quality: {settings.samples} generated scans, seed {settings.seed}, {settings.sample_steps} network "
             f"evaluations each. FID: {slices.PRESET} (intensities of each scan from its least to its greatest, up to "
             f"{slices.MOST_SLICES} slices a plane, mean of the planes). Features: {network.told}."
         )
+    made = ", ".join(f"{name} {version}" for name, version in held_out.folder.read_record().get("versions", {}).items())
+    yield f"Trained with {made}."
     yield "Training subjects enter in two places alone: the population rows, and the distance to the nearest of them."
 
 
@@ -70,8 +74,13 @@ def _table1(results: Results) -> Section:
             f"Point predictions of the joint model cost what the table says; its intervals cost {cost:,} network "
             f"evaluations ({seconds:.2g} s) a row more."
         )
+    if any(method.samples for method in results.methods):
+        words.append(
+            "Training times are wall time. The joint model's includes its codecs; that of a method that takes them "
+            "from the run, as ldm and continuous_sex do, leaves them out."
+        )
     tables = [Tabulated("Table 1", results.table1())]
-    paired = differences(held_out, results.mode, results.scores)
+    paired = results.differences()
     if paired.rows:
         caption = (
             f"Paired differences: error less that of {results.mode}, row by row. Above 0 the joint model is better"

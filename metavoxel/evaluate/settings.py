@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 from metavoxel.asking.question import unknown_names
@@ -28,20 +28,24 @@ class Settings:
         flexible: the variable of Table 2, predicted from subsets of the others; by default the first number.
         draws: joint draws behind intervals and spreads; by default the paper's 3 where times are shared, else 20.
         steps: network evaluations of one draw.
+        sample_steps: network evaluations of a generated scan; 50 are those of the comparisons' scans.
         samples: generated scans for image quality and its figures; 0 leaves image quality out.
         copies: whether generated scans are compared with the training subjects'.
         by: columns of the table, besides the usual ones, to break errors down by.
         seed: of draws, samples and bootstraps.
+        fid: whether too few scans for a Fréchet distance are an error, and not a note.
     """
 
     targets: Sequence[str] = ()
     flexible: str | None = None
     draws: int | None = None
     steps: int = 50
+    sample_steps: int = 50
     samples: int = 100
     copies: bool = True
     by: Sequence[str] = ()
     seed: int = 0
+    fid: bool = False
 
     def checked(self, schema: Schema) -> "Settings":
         """The same with every choice made for this schema.
@@ -68,15 +72,11 @@ class Settings:
         targets = list(self.targets) or scalars
         numbers = [name for name in targets if schema.variables[name].parts.codec.support == "real"]
         shared = schema.diffusion.times == "shared"
-        return Settings(
-            targets,
-            self.flexible or next(iter([*numbers, *targets]), None),
-            self.draws or (3 if shared else DRAWS_FOR_QUANTILES),
-            self.steps,
-            self.samples,
-            self.copies,
-            self.by,
-            self.seed,
+        return replace(
+            self,
+            targets=targets,
+            flexible=self.flexible or next(iter([*numbers, *targets]), None),
+            draws=self.draws or (3 if shared else DRAWS_FOR_QUANTILES),
         )
 
 

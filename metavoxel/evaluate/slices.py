@@ -37,6 +37,11 @@ class Cut:
         """Names of the planes."""
         return PLANES[self.axes]
 
+    @property
+    def fewest(self) -> int:
+        """Slices of a scan, in the plane that has fewest."""
+        return min(len(positions) for positions in self.positions)
+
     def slices(self, image: Float[Tensor, "1 *s"]) -> list[Float[Tensor, "_ _ _"]]:
         """The slices of each plane, the image's own minimum and maximum made 0 and 1 as MAISI does."""
         low, high = image.min(), image.max()

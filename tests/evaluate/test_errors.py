@@ -45,4 +45,12 @@ def test_the_same_errors_give_the_same_interval() -> None:
 
 
 def test_an_estimate_prints_with_its_interval() -> None:
-    assert str(bootstrap_mean(np.ones(5))) == "1.00 [1.00, 1.00]"
+    assert str(bootstrap_mean(np.arange(10.0))).startswith("4.50 [2.")
+
+
+def test_nothing_is_said_of_the_spread_of_few_subjects_or_of_rows_that_are_alike() -> None:
+    assert str(bootstrap_mean(np.ones(50))) == "1.00"
+    few = np.arange(4.0)
+    for estimate in (bootstrap_mean(few), bootstrap(lambda rows: float(few[rows].mean()), 4)):
+        assert estimate.value == 1.5 and np.isnan(estimate.low) and np.isnan(estimate.high)
+    assert np.isfinite(bootstrap_mean(np.arange(5.0)).low)

@@ -9,20 +9,20 @@ import pytest
 import torch
 from tiny_comparisons import write_comparison
 
-from metavoxel.errors import CohortError, RunError
+from metavoxel.errors import CohortError, EvidenceError, RunError
 from metavoxel.evaluate import answers as answering
 from metavoxel.evaluate.evaluating import evaluating
 from metavoxel.evaluate.features.base import AbstractFeatures
 from metavoxel.evaluate.features.scattering import Scattering
 from metavoxel.evaluate.held_out import held_out
-from metavoxel.evaluate.quality import ImageQuality
+from metavoxel.evaluate.quality import ImageQuality, check_enough
 from metavoxel.evaluate.settings import Settings
 from metavoxel.evaluate.table import DASH
 from metavoxel.learning.part import part_table
 from metavoxel.learning.run import RunFolder, load
 
-QUICK = Settings(steps=2, draws=20, samples=6)
-SCANS = Settings(targets=["age"], flexible="sex", steps=1, draws=2, samples=5)
+QUICK = Settings(steps=2, sample_steps=2, draws=20, samples=6)
+SCANS = Settings(targets=["age"], flexible="sex", steps=1, sample_steps=1, draws=2, samples=5)
 
 
 class Moments(AbstractFeatures):
@@ -195,12 +195,24 @@ def test_a_comparison_s_images_are_judged(scan_report):
 
 def test_too_few_scans_for_a_covariance_are_told(scan_part):
     quality = ImageQuality(scan_part, "volume", Scattering(), 0)
-    assert quality.too_few(6, "generated").startswith(
+    assert quality.too_few(6).startswith(
         "image volume: no FID with 5 held-out and 6 generated scans. It takes at least 17 of each: the covariance of 113 "
         "features needs 114 slices, and a scan has 7 of a plane."
     )
     assert "fid" not in {name for name, value in quality.measure(quality.real, 5).items() if value is not None}
-    assert ImageQuality(scan_part, "volume", Moments(), 0).too_few(5, "generated") == ""
+    assert ImageQuality(scan_part, "volume", Moments(), 0).too_few(5) == ""
+
+
+def test_fid_that_is_asked_for_is_refused_before_anything_is_computed(scan_study, tmp_path):
+    run = scan_study / "run"
+    with pytest.raises(EvidenceError) as caught:
+        list(evaluating(load(run), RunFolder(run), tmp_path, replace(SCANS, fid=True), Scattering()))
+    said = {problem.where: problem.what for problem in caught.value.problems if "volume" in problem.what}
+    assert said["--features"].startswith(
+        "image volume: no FID with 5 held-out and 5 generated scans. It takes at least 17"
+    )
+    assert not list(tmp_path.iterdir())
+    check_enough(held_out(load(run), RunFolder(run)), Moments(), 5)
 
 
 def test_generated_scans_are_those_of_sample(scan_report, scan_study):

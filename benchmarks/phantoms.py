@@ -1,0 +1,167 @@
+"""Tables 1 and 2 of phantom brains, whose Bayes errors are known, in both modes and with every comparison.
+
+python -m benchmarks.phantoms [--subjects 1000] [--output runs/benchmark-phantoms]
+
+Writes the cohort, trains the joint model (``evidence``) and the paper's (``shared``, on the same codec), trains every
+comparison of each, evaluates both runs, and prints the tables of docs/benchmarks.md. Started again it goes on where it
+stopped. The networks of ``linear``, ``densenet``, ``vit`` and ``braid`` see images, table and split, which both runs
+share, so they are trained once.
+"""
+
+import argparse
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas
+import yaml
+
+import metavoxel as mv
+from benchmarks.phantoms_report import report
+from metavoxel.cli.train import show
+from metavoxel.comparisons import FOLDER, ComparisonSettings, compare
+from metavoxel.evaluate.evaluating import evaluating
+from metavoxel.evaluate.features.scattering import Scattering
+from metavoxel.evaluate.settings import Settings
+from metavoxel.learning.progress import Progress
+from metavoxel.learning.run import RunFolder
+from metavoxel.phantom import PhantomSettings, read_truth, write_phantom
+
+MODES = ("evidence", "shared")
+OWN = ("ldm", "continuous_sex")
+"""Comparisons that are the run's own joint model with something changed, and so differ between modes."""
+COMMON = ("linear", "densenet", "braid", "vit")
+
+
+def schema(arguments: argparse.Namespace, mode: str) -> dict[str, object]:
+    """The schema of a mode; the paper's as examples/ds000228/schema_paper.yaml has it."""
+    cohort = {
+        "bids": "cohort",
+        "split": {"train": 0.83, "validation": 0.05, "test": 0.12, "seed": 0, "stratify": ["sex"]},
+    }
+    image: dict[str, object] = {"type": "image", "entities": {"suffix": "T1w"}, "spacing": arguments.spacing}
+    image["codec"] = {"type": "kl_vae", "downsampling": 4, "steps": arguments.codec_steps}
+    age: dict[str, object] = {"type": "continuous", "range": [20, 90], "unit": "years"}
+    sex: dict[str, object] = {"type": "categorical", "categories": ["F", "M"]}
+    training = {"steps": arguments.steps}
+    if mode == "shared":
+        scaled = {"type": "scaled_linear", "beta_start": 0.0015, "beta_end": 0.0195, "steps": 1000}
+        gaussian = {"type": "gaussian", "schedule": scaled, "prediction": "epsilon"}
+        image["codec"]["weights"] = "evidence/codecs/T1w.safetensors"  # type: ignore[index]
+        image |= {"adapter": {"type": "grid"}, "kernel": gaussian}
+        age |= {"codec": {"type": "linear", "scale": "range"}, "adapter": {"type": "painted"}, "kernel": gaussian}
+        sex |= {
+            "adapter": {"type": "painted"},
+            "kernel": {"type": "d3pm_uniform", "schedule": {"type": "cosine", "power": 1}, "reverse": "printed"},
+        }
+    found = {"cohort": cohort, "variables": {"T1w": image, "age": age, "sex": sex}, "training": training}
+    return found | {"diffusion": {"times": mode}}
+
+
+@contextmanager
+def timed(output: Path, stage: str) -> Iterator[None]:
+    """Add the minutes of processor time that a stage takes, however often it is started, to ``minutes.json``."""
+    path, start = output / "minutes.json", time.process_time()
+    try:
+        yield
+    finally:
+        found = json.loads(path.read_text()) if path.exists() else {}
+        found[stage] = round(found.get(stage, 0.0) + (time.process_time() - start) / 60, 2)
+        path.write_text(json.dumps(found, indent=2) + "\n")
+        print(f"{stage}: {found[stage]} minutes of processor time so far", flush=True)
+
+
+def write_cohort(arguments: argparse.Namespace) -> Iterator[Progress]:
+    """The phantoms."""
+    settings = PhantomSettings(subjects=arguments.subjects, spacing=arguments.spacing)
+    for step in write_phantom(arguments.output / "cohort", settings):
+        yield Progress("phantoms", step.number, step.total, {})
+
+
+def train(output: Path, mode: str) -> None:
+    """Train what is not trained yet."""
+    run = RunFolder(output / mode)
+    if not run.weights.exists():
+        if mode == "shared" and not run.cache.exists():  # the same images, and the same codes of them
+            shutil.copytree(output / "evidence" / run.cache.name, run.cache)
+        with timed(output, f"{mode}: training"):
+            show(mv.training(mv.load_schema(output / f"{mode}.yaml"), run.path, resume=run.record.exists()))
+
+
+def compare_all(arguments: argparse.Namespace, mode: str) -> None:
+    """The comparisons of a mode; those that both modes have in common are trained beside the first."""
+    output = arguments.output
+    settings = ComparisonSettings(arguments.size, arguments.network_steps, arguments.samples)
+    if mode == "shared":
+        for name in COMMON:
+            shutil.copytree(
+                output / "evidence" / FOLDER / name, output / mode / FOLDER / name, dirs_exist_ok=True,
+                ignore=shutil.ignore_patterns("networks"),
+            )  # fmt: skip
+    for name in [*(COMMON if mode == "evidence" else ()), *OWN]:
+        with timed(output, f"{mode}: {name}"):
+            show(compare(output / mode, [name], settings=settings))
+
+
+def write_exact(output: Path, mode: str) -> None:
+    """The exact posterior given the factors and the other variable, as one more method: what an image cannot better."""
+    folder, test = output / mode / FOLDER / "exact", RunFolder(output / mode).read_record()["split"]["test"]
+    truth = read_truth(output / "cohort").table.set_index("participant_id").loc[test]
+    names = {"age": "age_median_given_sex", "age_sd": "age_sd_given_sex"}
+    age = pandas.DataFrame({name: truth[column] for name, column in names.items()})
+    chances = {f"sex_p[{label}]": truth[f"sex_p[{label}]_given_age"] for label in ("F", "M")}
+    sex = pandas.DataFrame({"sex": np.where(chances["sex_p[M]"] > 0.5, "M", "F"), **chances})
+    folder.mkdir(parents=True, exist_ok=True)
+    age.reset_index().to_csv(folder / "predictions-age.tsv", sep="\t", index=False)
+    sex.reset_index().to_csv(folder / "predictions-sex.tsv", sep="\t", index=False)
+    record = {"method": "exact", "targets": {"age": ["factors", "sex"], "sex": ["factors", "age"]}}
+    (folder / "record.json").write_text(json.dumps(record) + "\n")
+
+
+def evaluate(arguments: argparse.Namespace, mode: str) -> None:
+    """Both tables, figures and the report of a run."""
+    output = arguments.output
+    draws = arguments.draws if mode == "evidence" else None
+    settings = Settings(
+        ("age", "sex"), "age", draws=draws, steps=arguments.draw_steps, samples=arguments.samples
+    )  # fmt: skip
+    with timed(output, f"{mode}: evaluation"):
+        run = RunFolder(output / mode)
+        show(evaluating(mv.load(run.path), run, run.path / "evaluation", settings, Scattering()))
+
+
+def main() -> None:
+    """Everything, in an order in which what matters most is there first."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--subjects", type=int, default=1000)
+    parser.add_argument("--spacing", type=float, default=8.0, help="mm")
+    parser.add_argument("--codec-steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=500, help="of a joint network")
+    parser.add_argument("--network-steps", type=int, default=1500, help="of each discriminative network")
+    parser.add_argument("--size", choices=["small", "medium", "full"], default="small", help="of these networks")
+    parser.add_argument("--draws", type=int, default=20, help="behind spreads and intervals; 3 in the paper's mode")
+    parser.add_argument("--draw-steps", type=int, default=8, help="network evaluations of a draw")
+    parser.add_argument("--samples", type=int, default=100, help="generated scans of each method")
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
+    parser.add_argument("--output", type=Path, default=Path("runs/benchmark-phantoms"))
+    arguments = parser.parse_args()
+    output: Path = arguments.output
+    output.mkdir(parents=True, exist_ok=True)
+    if not (output / "cohort" / "participants.tsv").exists():
+        with timed(output, "cohort"):
+            show(write_cohort(arguments))
+    for mode in arguments.modes:
+        (output / f"{mode}.yaml").write_text(yaml.safe_dump(schema(arguments, mode), sort_keys=False))
+        train(output, mode)
+        compare_all(arguments, mode)
+        write_exact(output, mode)
+        evaluate(arguments, mode)
+    report(output, arguments.modes)
+
+
+if __name__ == "__main__":
+    main()
