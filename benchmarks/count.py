@@ -1,20 +1,23 @@
 """Counts and censored measures: `count` beside `continuous`, on a skewed joint whose draws are exact.
 
-python -m benchmarks.count [--output runs/benchmark-count] [--rows 300 3000] [--compared 2000]
+python -m benchmarks.count [--output runs/benchmark-count] [--rows 300 3000] [--cohorts 3] [--compared 1000]
 
 Needs the plugin: pip install plugins/metavoxel-count. The measure is a classifier two-sample test (C2ST): how well a
 random forest tells draws of the model from exact ones, .5 being not at all.
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
+import pandas
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+import metavoxel as mv
 from benchmarks.table_run import TableRun, trained
 from benchmarks.tables import figure, markdown, publish
 from benchmarks.two_sample import c2st
@@ -37,7 +40,7 @@ VARIANTS: Mapping[str, Mapping[str, Mapping[str, object]]] = {
 }
 SETTINGS = {
     "backbone": {"type": "transformer", "width": 48, "depth": 2, "heads": 4, "dropout": 0.0},
-    "training": {"steps": 1500, "batch_size": 128, "learning_rate": 1e-3, "warm_up": 100, "validate_every": 250},
+    "training": {"steps": 300, "batch_size": 256, "learning_rate": 1e-3, "warm_up": 30, "validate_every": 100},
 }
 
 
@@ -71,20 +74,20 @@ def compared(run: TableRun, given: Sequence[str], rows: int, *, mend: bool) -> f
     return c2st(matrix(rows_of(rows, "reference")), matrix(whole))
 
 
-def main() -> None:
-    """Measure, and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path("runs/benchmark-count"))
-    parser.add_argument("--rows", type=int, nargs="+", default=[300, 3000])
-    parser.add_argument("--compared", type=int, default=2000)
-    asked = parser.parse_args()
-    torch.set_num_threads(1)
-    cells, shown = [], {}
-    for count in asked.rows:
-        columns = rows_of(count + count // 5, "cohort")
+def run_folder(output: Path, variant: str, rows: int, cohort: int) -> Path:
+    """Of one training."""
+    return output / f"{variant.replace(', ', '-').replace(' ', '-')}-{rows}-{cohort}"
+
+
+def measured(
+    output: Path, sizes: Sequence[int], cohorts: int, rows: int
+) -> Iterator[tuple[int, int, str, float, float]]:
+    """(training rows, cohort, variables, C2ST of all drawn, C2ST given age)."""
+    for count, cohort in product(sizes, range(cohorts)):
+        columns = rows_of(count + count // 5, f"cohort {cohort}")
         for variant, types in VARIANTS.items():
             run = trained(
-                asked.output / f"{variant.replace(', ', '-').replace(' ', '-')}-{count}",
+                run_folder(output, variant, count, cohort),
                 columns,
                 categories={},
                 settings=SETTINGS,
@@ -92,12 +95,34 @@ def main() -> None:
                 types=types,
             )
             for mend in (False, True) if variant == "continuous" else (False,):
-                apart = [compared(run, given, asked.compared, mend=mend) for given in ((), ("age",))]
+                apart, apart_age = (compared(run, given, rows, mend=mend) for given in ((), ("age",)))
                 name = f"{variant}, rounded and clipped" if mend else variant
-                cells.append([count, name, *(f"{value:.3f}" for value in apart)])
-                print(f"  {cells[-1]}", flush=True)
-            if count == asked.rows[-1] and variant in ("continuous", "count"):
-                shown[variant] = run.draw({}, Sampling(), rows=asked.compared, seed=2)["lesions"]
+                print(f"  {count} rows, cohort {cohort}, {name}: {apart:.3f}, given age {apart_age:.3f}", flush=True)
+                yield count, cohort, name, apart, apart_age
+
+
+def main() -> None:
+    """Measure, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("runs/benchmark-count"))
+    parser.add_argument("--rows", type=int, nargs="+", default=[300, 3000])
+    parser.add_argument("--cohorts", type=int, default=3)
+    parser.add_argument("--compared", type=int, default=1000)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    found = pandas.DataFrame(
+        measured(asked.output, asked.rows, asked.cohorts, asked.compared),
+        columns=["rows", "cohort", "variables", "apart", "apart_age"],
+    )
+    cells = [
+        [rows, name, *(f"{part[column].mean():.3f} ± {part[column].std():.3f}" for column in ("apart", "apart_age"))]
+        for (rows, name), part in found.groupby(["rows", "variables"], sort=False)
+    ]
+    shown = {
+        variant: TableRun(mv.load(run_folder(asked.output, variant, asked.rows[-1], 0)))
+        .draw({}, Sampling(), rows=asked.compared, seed=2)["lesions"]
+        for variant in ("continuous", "count")
+    }  # fmt: skip
     picture, axes = figure(1)
     edges = np.arange(-4.5, 20.5)
     for name, values in {"exact": rows_of(asked.compared, "shown")["lesions"], **shown}.items():
@@ -106,7 +131,8 @@ def main() -> None:
     axes[0].legend(frameon=False)
     paragraphs = [
         "Age, a number of lesions (two in five have none) and a concentration with a limit of detection, of one normal "
-        f"law underneath; accuracy of a random forest that tells {asked.compared} drawn rows from as many exact ones.",
+        f"law underneath; accuracy of a random forest that tells {asked.compared} drawn rows from as many exact ones; "
+        f"mean ± standard deviation over {asked.cohorts} cohorts.",
         markdown(["training rows", "variables", "C2ST, all drawn", "C2ST, given age"], cells),
     ]
     print(publish("count", "Counts and censored measures", paragraphs, picture))

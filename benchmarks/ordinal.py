@@ -1,7 +1,6 @@
-"""Graded scales: `ordinal` beside `categorical`, on a joint whose posteriors are known and on dementia ratings.
+"""Graded scales: `ordinal` beside `categorical`, on a joint whose posteriors are known.
 
-python -m benchmarks.ordinal [--output runs/benchmark-ordinal] [--rows 100 300 1000] [--cohorts 3] [--repeats 3]
-    [--table ../shared/data/oasis1_slices/participants.csv]
+python -m benchmarks.ordinal [--output runs/benchmark-ordinal] [--rows 100 300 1000] [--cohorts 3]
 
 Needs the plugin: pip install plugins/metavoxel-ordinal. The score is the ranked probability score (Epstein 1969): the
 mean squared error of the cumulative probabilities, over the cuts between levels.
@@ -12,15 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
-import numpy as np
 import pandas
 import torch
-import yaml
-from jaxtyping import Float64, Int64
-from sklearn.model_selection import StratifiedKFold
+from jaxtyping import Float64
 from torch import Tensor
 
-import metavoxel as mv
 from benchmarks.table_run import trained
 from benchmarks.tables import figure, markdown, publish
 from metavoxel.rng import Rng
@@ -37,9 +32,8 @@ VARIANTS: Mapping[str, Mapping[str, object]] = {
     "categorical, birth_death": {"type": "categorical", "kernel": "birth_death"},
     "ordinal": {"type": "ordinal"},
 }
-TRAINING = {"steps": 600, "batch_size": 64, "learning_rate": 1e-3, "warm_up": 50, "validate_every": 50}
+TRAINING = {"steps": 300, "batch_size": 128, "learning_rate": 1e-3, "warm_up": 30, "validate_every": 50}
 BACKBONE = {"type": "transformer", "width": 48, "depth": 2, "heads": 4, "dropout": 0.1}
-CDR = ("0", "0.5", "1")
 TEST_ROWS = 2000
 
 
@@ -101,63 +95,12 @@ def analytic(output: Path, sizes: Sequence[int], cohorts: int) -> Iterator[tuple
                 yield variant, count, cohort, best + excess, best
 
 
-def folds_of(levels: Int64[np.ndarray, "n"], repeats: int) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Repeated five-fold cross-validation: repeat, fold, test rows."""
-    for repeat in range(repeats):
-        splits = StratifiedKFold(5, shuffle=True, random_state=repeat).split(levels, levels)
-        yield from ((repeat, fold, test) for fold, (_, test) in enumerate(splits))
-
-
-def ratings(output: Path, table: Path, repeats: int) -> Iterator[tuple[str, int, float, float, float]]:
-    """(variant, repeat, ranked score, share of right levels, levels off on average) of CDR from all else but images."""
-    frame = pandas.read_csv(table, dtype=str, keep_default_na=False)
-    frame = frame[frame["CDR"].isin(CDR)].reset_index(drop=True)
-    levels = frame["CDR"].map(CDR.index).to_numpy()
-    truth = torch.nn.functional.one_hot(torch.from_numpy(levels.copy()), len(CDR)).double()
-    found = {(variant, repeat): torch.zeros(len(frame), len(CDR), dtype=torch.float64)
-             for variant in VARIANTS for repeat in range(repeats)}  # fmt: skip
-    output.mkdir(parents=True, exist_ok=True)
-    for repeat, fold, test in folds_of(levels, repeats):
-        rest = np.setdiff1d(np.arange(len(frame)), test)
-        held = np.random.default_rng(100 * repeat + fold).permutation(rest)[: len(rest) // 6]
-        parts = np.full(len(frame), "train", dtype=object)
-        parts[test], parts[held] = "test", "validation"
-        path = output / f"fold-{repeat}-{fold}.csv"
-        frame.assign(part=parts).to_csv(path, index=False)
-        for variant in VARIANTS:
-            variables = {
-                "age": {"type": "continuous", "column": "Age"},
-                "sex": {"type": "categorical", "column": "M/F", "categories": ["F", "M"]},
-                "education": {"type": "continuous", "column": "Educ"},
-                "MMSE": {"type": "continuous"},
-                "brain": {"type": "continuous", "column": "nWBV"},
-                "head": {"type": "continuous", "column": "eTIV"},
-                "CDR": settings_of(variant, CDR),
-            }
-            split = {"column": "part", "train": 0.7, "validation": 0.1, "test": 0.2}
-            cohort = {"table": path.name, "subject": "ID", "split": split}
-            raw = {"cohort": cohort, "variables": variables, "backbone": BACKBONE, "training": TRAINING}
-            schema, run = path.with_suffix(".yaml"), output / f"{variant.replace(', ', '-')}-{repeat}-{fold}"
-            schema.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
-            if not (run / "model.safetensors").exists():
-                mv.train(mv.load_schema(schema), run, resume=(run / "run.json").exists())
-            said = mv.load(run).predict(frame.iloc[test].drop(columns="CDR"), "CDR")
-            chances = said[[f"CDR_p[{label}]" for label in CDR]].to_numpy(dtype=float, copy=True)
-            found[variant, repeat][torch.from_numpy(test)] = torch.from_numpy(chances)
-    for (variant, repeat), chances in found.items():
-        median = ((chances.cumsum(1) >= 0.5 - 1e-6).int().argmax(1)).numpy()
-        right = float((chances.argmax(1).numpy() == levels).mean())
-        yield variant, repeat, ranked_score(chances, truth), right, float(np.abs(median - levels).mean())
-
-
 def main() -> None:
     """Measure, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark-ordinal"))
     parser.add_argument("--rows", type=int, nargs="+", default=[100, 300, 1000])
     parser.add_argument("--cohorts", type=int, default=3)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--table", type=Path, default=Path("../shared/data/oasis1_slices/participants.csv"))
     asked = parser.parse_args()
     torch.set_num_threads(1)
     known = pandas.DataFrame(
@@ -165,31 +108,29 @@ def main() -> None:
         columns=["variant", "rows", "cohort", "score", "exact"],
     )
     means = known.groupby(["rows", "variant"], sort=False)["score"].agg(["mean", "std"]).reset_index()
+    wide = known.pivot(index=["rows", "cohort"], columns="variant", values="score")
+    paired = wide.sub(wide["categorical"], axis=0).groupby("rows").agg(["mean", "std"])
     picture, axes = figure(1)
     for variant, part in means.groupby("variant", sort=False):
         axes[0].errorbar(part["rows"], part["mean"], part["std"].fillna(0), label=variant, marker="o", capsize=3)
     axes[0].axhline(known["exact"].mean(), color="black", linestyle=":", label="exact posterior")
     axes[0].set(xlabel="training rows", ylabel="ranked probability score", xscale="log")
     axes[0].legend(frameon=False)
-    cells = [[rows, variant, f"{mean:.4f}", f"{sd:.4f}"] for rows, variant, mean, sd in means.itertuples(index=False)]
+    cells = [
+        [rows, variant, f"{mean:.4f} ± {sd:.4f}", f"{mean - known['exact'].mean():.4f}",
+         "" if variant == "categorical"
+         else f"{paired.loc[rows, (variant, 'mean')]:.4f} ± {paired.loc[rows, (variant, 'std')]:.4f}"]
+        for rows, variant, mean, sd in means.itertuples(index=False)
+    ]  # fmt: skip
     paragraphs = [
         f"Six levels cut a normal number that goes with three others; {asked.cohorts} cohorts of each size, all sets "
-        f"of evidence, {TEST_ROWS} fresh rows. Exact posteriors score {known['exact'].mean():.4f}; lower is better.",
-        markdown(["training rows", "variable", "ranked probability score", "sd over cohorts"], cells),
+        f"of evidence, {TEST_ROWS} fresh rows. Exact posteriors score {known['exact'].mean():.4f}; lower is better. "
+        "Mean ± standard deviation over cohorts; differences are paired, a cohort being the same for all. A "
+        "score here is the exact posterior's plus the distance of the cumulative probabilities from the exact ones "
+        "(mean square), which is what is expected of it. The joint is an ordered probit, which is what the plugin's "
+        "adapter is made for; `categorical, birth_death` has the kernel alone.",
+        markdown(["training rows", "variable", "ranked probability score", "above exact", "less categorical"], cells),
     ]
-    if asked.table.exists():
-        real = pandas.DataFrame(
-            ratings(asked.output / "ratings", asked.table, asked.repeats),
-            columns=["variant", "repeat", "score", "right", "off"],
-        )
-        summed = real.groupby("variant", sort=False)[["score", "right", "off"]].agg(["mean", "std"])
-        table = [[variant, *(f"{row[name, 'mean']:.3f} ± {row[name, 'std']:.3f}" for name in ("score", "right", "off"))]
-                 for variant, row in summed.iterrows()]  # fmt: skip
-        paragraphs += [
-            "OASIS-1: dementia rating (CDR 0, 0.5, 1) from age, sex, education, MMSE, volumes of brain and head, "
-            f"{asked.repeats} times five-fold cross-validation; mean and sd over repeats.",
-            markdown(["variable", "ranked probability score", "share right", "levels off (median level)"], table),
-        ]
     print(publish("ordinal", "Graded scales", paragraphs, picture))
 
 

@@ -15,6 +15,7 @@ from metavoxel.cli.train import show
 from metavoxel.learning.run import RunFolder
 from metavoxel.sampling.ask import Sampling, posterior_means, row_streams, sample_codes
 from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.order import Asked, joint_draws
 
 Rows = Mapping[str, Shaped[Tensor, "_"]]
 """Values of each variable, one a row: numbers, and categories as indices."""
@@ -62,20 +63,20 @@ class TableRun:
             if name not in given and name not in marginal
         }
 
-    def draw_in_turn(
-        self, given: Rows, order: Sequence[str], sampling: Sampling, *, rows: int, seed: int
-    ) -> dict[str, Tensor]:
-        """One draw a row of the variables in ``order``, each given all before it: the chain rule."""
-        known = dict(given)
-        for place, name in enumerate(order):
-            others = [other for other in self.names if other not in known and other != name]
-            known |= self.draw(known, sampling, rows=rows, seed=seed * 1009 + place, marginal=others)
-        return {name: known[name] for name in order}
+    def draw_in_turn(self, given: Rows, order: Sequence[str], *, rows: int, seed: int) -> dict[str, Tensor]:
+        """One draw a row of the categories in ``order``, each given all before it in one evaluation: the chain rule."""
+        keys, asked = _keys(rows), Asked(order, in_turn=True, marginal=(), ratios={})
+        (drawn,) = joint_draws(self.model.joint, self.codes(given), asked, keys, 1, seed, Sampling())
+        return {name: drawn.codes[name].argmax(1) for name in order}
 
 
 def streams(seed: int, rows: int) -> Any:
     """Random streams of rows that have no key but their place."""
-    return row_streams(seed, [f"row {row}" for row in range(rows)], 0)
+    return row_streams(seed, _keys(rows), 0)
+
+
+def _keys(rows: int) -> list[str]:
+    return [f"row {row}" for row in range(rows)]
 
 
 def trained(

@@ -1,6 +1,7 @@
 """The joint model: one network that predicts every variable from all of them, each at its own time."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool
@@ -8,12 +9,18 @@ from torch import Tensor, nn
 
 from metavoxel.adapters.base import AbstractAdapter, AdapterContext, Streams
 from metavoxel.adapters.embedding import TIME_FEATURES, row_time, time_features
+from metavoxel.adapters.stacked import StackedAdapters
 from metavoxel.backbones.base import AbstractBackbone, AbstractBackboneSpec
 from metavoxel.kernels.base import AbstractKernel
 from metavoxel.linear import LinearJoint
 from metavoxel.registry import blamed
 from metavoxel.schema.schema import Variable
 from metavoxel.typing import AnyCode, AnyMask, AnyTime
+
+_Result = TypeVar("_Result")
+
+FEWEST_STACKED = 4
+"""Adapters of one kind that are computed as one: fewer are as fast one after another."""
 
 
 def port_name(code_shape: tuple[int, ...]) -> str | None:
@@ -55,6 +62,7 @@ class JointModel(nn.Module):
             self.contexts[name] = AdapterContext(self.kernels[name], shape, channels, ports[name], self.backbone.ports)
             with blamed(variable.parts.adapter, f"variables.{name}.adapter"):
                 self.adapters[module_name(name)] = variable.parts.adapter.build(self.contexts[name])
+        self._stacks = self._stacked(variables)
         self.linear = LinearJoint({name: self.adapter(name).features for name in variables})
         width = self.backbone.ports.level_width
         self._shared_time = shared_time
@@ -62,6 +70,19 @@ class JointModel(nn.Module):
         self.time_in = nn.Linear(TIME_FEATURES, width)
         self.time_tags = nn.Parameter(torch.randn(clocks, width) * 0.5)
         self.time_out = nn.Linear(width, width)
+
+    def _stacked(self, variables: Mapping[str, Variable]) -> list[tuple[list[str], StackedAdapters]]:
+        """Variables whose adapters differ by weights alone, where there are many."""
+        kinds: dict[str, list[str]] = {}
+        for name, variable in variables.items():
+            if self.adapter(name).stackable:
+                kind = repr((variable.parts.adapter, self.kernels[name], self.code_shapes[name]))
+                kinds.setdefault(kind, []).append(name)
+        return [
+            (names, StackedAdapters([self.adapter(name) for name in names]))
+            for names in kinds.values()
+            if len(names) >= FEWEST_STACKED
+        ]
 
     def adapter(self, name: str) -> AbstractAdapter:
         """The two ends of one variable."""
@@ -71,12 +92,12 @@ class JointModel(nn.Module):
 
     def fit(self, codes: Mapping[str, AnyCode], present: Mapping[str, Bool[Tensor, "n"]]) -> None:
         """Take what is known in closed form of the training rows' codes: adapters' statistics, the joint normal law."""
-        features = {}
+        features, strengths = {}, {}
         for name in self.kernels:
             here, adapter = present[name], self.adapter(name)
             adapter.fit(lambda seen=codes[name][here]: [seen])  # type: ignore[misc]
-            features[name] = adapter.describe(codes[name])
-        self.linear.fit(features, present)
+            features[name], strengths[name] = adapter.describe(codes[name]), adapter.strengths()
+        self.linear.fit(features, present, strengths)
 
     @property
     def names_without_grids(self) -> list[str]:
@@ -123,28 +144,47 @@ class JointModel(nn.Module):
         self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], observed: Mapping[str, AnyMask]
     ) -> dict[str, Tensor]:
         beliefs = self._beliefs(states, times, observed)
-        inlets = {
-            name: self.adapter(name).embed(states[name], times[name], observed[name], beliefs[name])
-            for name in self.kernels
-        }
+        inlets = self._each(
+            lambda adapter: adapter.embed, lambda stack: stack.embed, self.kernels, states, times, observed, beliefs
+        )
         return self._heads(inlets, self._level(times), list(self.kernels))
 
     def _predictions_without_grids(
         self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], observed: Mapping[str, AnyMask]
     ) -> dict[str, Tensor]:
         beliefs = self._beliefs(states, times, observed)
-        inlets = {
-            name: self.adapter(name).embed_without_grids(states[name], times[name], observed[name], beliefs[name])
-            for name in self.kernels
-        }
+        inlets = self._each(
+            lambda adapter: adapter.embed_without_grids, lambda stack: stack.embed,
+            self.kernels, states, times, observed, beliefs,
+        )  # fmt: skip
         return self._heads(inlets, self._level(times), self.names_without_grids)
 
     def _beliefs(
         self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], observed: Mapping[str, AnyMask]
     ) -> dict[str, Tensor]:
         """What the joint normal law expects of every variable's features."""
-        said = {name: self.adapter(name).measure(states[name], times[name], observed[name]) for name in self.kernels}
+        said = self._each(
+            lambda adapter: adapter.measure, lambda stack: stack.measure, self.kernels, states, times, observed
+        )
         return self.linear(said)
+
+    def _each(
+        self,
+        own: Callable[[AbstractAdapter], Callable[..., _Result]],
+        stacked: Callable[[StackedAdapters], Callable[..., list[_Result]]],
+        names: Collection[str],
+        *inputs: Mapping[str, Any],
+    ) -> dict[str, _Result]:
+        """What a method of the adapters of these variables says, in their order; of those that are alike, as one."""
+        found: dict[str, _Result] = {}
+        for alike, stack in self._stacks:
+            if set(alike) <= set(names):
+                results = stacked(stack)(*([entries[name] for name in alike] for entries in inputs))
+                found |= zip(alike, results, strict=True)
+        return {
+            name: found[name] if name in found else own(self.adapter(name))(*(entries[name] for entries in inputs))
+            for name in names
+        }
 
     def _heads(self, inlets: Mapping[str, Streams], level: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """The backbone between what enters and what these variables' heads give."""
@@ -156,16 +196,15 @@ class JointModel(nn.Module):
         context = [streams.context for streams in inlets.values() if streams.context is not None]
         joined = Streams(grids, torch.cat(tokens, 1) if tokens else None, torch.cat(context, 1) if context else None)
         features = self.backbone(joined, level)
-        predictions, start = {}, 0
+        seen, start = {}, 0
         for name, streams in inlets.items():
-            adapter = self.adapter(name)
             own = None
             if features.tokens is not None and streams.tokens is not None:
-                own = features.tokens[:, start : start + adapter.tokens]
-                start += adapter.tokens
-            if name in names:
-                predictions[name] = adapter.head(features._replace(tokens=own, skip=streams.skip)).float()
-        return predictions
+                own = features.tokens[:, start : start + self.adapter(name).tokens]
+                start += self.adapter(name).tokens
+            seen[name] = features._replace(tokens=own, skip=streams.skip)
+        predictions = self._each(lambda adapter: adapter.head, lambda stack: stack.head, names, seen)
+        return {name: prediction.float() for name, prediction in predictions.items()}
 
     def denoise(
         self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], observed: Mapping[str, AnyMask]

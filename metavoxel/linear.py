@@ -1,6 +1,7 @@
 """The joint normal law of all variables' features: what is known of all before a network has learnt anything."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import torch
 from jaxtyping import Bool, Float, Float64
@@ -10,6 +11,9 @@ from metavoxel.adapters.base import Information
 
 FOLDS = 5
 KEPT = (0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 1.0)
+"""Parts of the correlations between variables."""
+PENALTIES = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+"""Of weak features: one of strength s counts for s (1 + penalty) / (s + penalty), as in a ridge regression."""
 ENOUGH_ROWS = 40
 MOST_ROWS = 5000
 """Complete rows that choose the shrinkage: fewer know too little, more hardly change it."""
@@ -29,8 +33,19 @@ class LinearJoint(nn.Module):
         self.register_buffer("precision", torch.eye(sum(sizes.values())))
         self.precision: Tensor
 
-    def fit(self, features: Mapping[str, Float[Tensor, "n _"]], present: Mapping[str, Bool[Tensor, "n"]]) -> None:
-        """Correlations of features, each over the rows that have both, shrunk between variables by cross-validation."""
+    def fit(
+        self,
+        features: Mapping[str, Float[Tensor, "n _"]],
+        present: Mapping[str, Bool[Tensor, "n"]],
+        strengths: Mapping[str, Float[Tensor, "_"]],
+    ) -> None:
+        """Correlations of features, each over the rows that have both, shrunk between variables by cross-validation.
+
+        Args:
+            features: of every variable.
+            present: rows that have the variable.
+            strengths: which share of its code's variance each feature stands for, over that of the strongest.
+        """
         if len(next(iter(present.values()))) < FOLDS or not sum(self._sizes.values()):
             return
         seen = torch.cat([present[name][:, None].expand(-1, size) for name, size in self._sizes.items()], 1)
@@ -44,7 +59,8 @@ class LinearJoint(nn.Module):
         whole = seen.all(1)
         # Absent features stand at their mean, and a law that is judged by such rows believes in less than there is.
         chosen = whole if int(whole.sum()) >= ENOUGH_ROWS else torch.ones_like(whole)
-        kept = _kept(rows[chosen][:MOST_ROWS], seen[chosen][:MOST_ROWS], own, inside)
+        strength = torch.cat([strengths[name] for name in self._sizes]).double().clamp_min(1e-9)
+        kept = _kept(rows[chosen][:MOST_ROWS], seen[chosen][:MOST_ROWS], own, inside, strength)
         self.precision.copy_(torch.linalg.inv(_lawful(torch.where(inside, own, kept * correlation))))
 
     def forward(self, said: Mapping[str, Information]) -> dict[str, Float[Tensor, "b _"]]:
@@ -72,23 +88,32 @@ def _lawful(correlation: Float64[Tensor, "k k"]) -> Float64[Tensor, "k k"]:
 
 
 def _kept(
-    rows: Float64[Tensor, "n k"], seen: Bool[Tensor, "n k"], own: Float64[Tensor, "k k"], inside: Bool[Tensor, "k k"]
-) -> float:
-    """Which part of the correlations between variables is kept: that under which held-out rows are likeliest.
+    rows: Float64[Tensor, "n k"],
+    seen: Bool[Tensor, "n k"],
+    own: Float64[Tensor, "k k"],
+    inside: Bool[Tensor, "k k"],
+    strength: Float64[Tensor, "k"],
+) -> Float64[Tensor, "k k"]:
+    """Which part of each correlation between variables is kept: such that held-out rows are likeliest.
 
     Those within a variable stay as they are. Scores of one image have none by construction, and a rule that shrinks the
     whole matrix by its error (Ledoit and Wolf 2004) is right about most of it, and wrong about the part that predicts.
+    A single factor for all has to be small where some features are weak and many, and then the law knows less of a
+    target, and is less certain, than a regression that leaves the strong ones whole.
     """
     fold = torch.arange(len(rows)) % FOLDS
-    likelihood = dict.fromkeys(KEPT, 0.0)
-    for number in range(FOLDS):
-        found = _pairwise(rows[fold != number], seen[fold != number])
-        held_out = rows[fold == number]
-        for kept in KEPT:
-            law = _lawful(torch.where(inside, own, kept * found))
+    folds = [(_pairwise(rows[fold != k], seen[fold != k]), rows[fold == k]) for k in range(FOLDS)]
+    best, most = torch.zeros_like(own), -torch.inf
+    for kept, penalty in product(KEPT, PENALTIES if bool((strength < 1).any()) else PENALTIES[:1]):
+        trust = strength * (1 + penalty) / (strength + penalty)
+        factors, likelihood = kept * trust[:, None] * trust, 0.0
+        for found, held_out in folds:
+            law = _lawful(torch.where(inside, own, factors * found))
             misfit = (held_out * torch.linalg.solve(law, held_out.T).T).sum()
-            likelihood[kept] -= float(misfit + len(held_out) * torch.logdet(law))
-    return max(KEPT, key=lambda kept: likelihood[kept])
+            likelihood -= float(misfit + len(held_out) * torch.logdet(law))
+        if likelihood > most:
+            best, most = factors, likelihood
+    return best
 
 
 def _block_diagonal(blocks: Sequence[Float[Tensor, "b _ _"]]) -> Float[Tensor, "b k k"]:

@@ -8,7 +8,7 @@ nothing needs saving to resume, for a key is made again from (seed, step, row).
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from jaxtyping import Float, Int64
@@ -59,6 +59,11 @@ class Rng:
     def fork(self, *parts: str | int) -> "Rng":
         """Streams of the same rows for another purpose, independent of these."""
         return Rng(_mix(self.keys ^ stream_key(*parts)))
+
+    def forks(self, names: Sequence[str]) -> "Rng":
+        """The streams that ``fork`` gives of each name: row by row, and within a row in the order of the names."""
+        words = torch.tensor([stream_key(name) for name in names], dtype=torch.int64)
+        return Rng(_mix(self.keys[:, None] ^ words).flatten())
 
     def __getitem__(self, rows: Tensor | slice) -> "Rng":
         """The streams of some rows, starting anew."""

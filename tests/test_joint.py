@@ -231,6 +231,24 @@ def test_drawing_a_batch_is_a_function_of_rows_and_seed():
         assert torch.equal(part.observed[name], whole.observed[name][order])
 
 
+def test_a_seventh_variable_leaves_the_noise_of_six_alone():
+    """Wherever it stands: every variable of a training row has streams of its own name."""
+    more = {name: {"type": "continuous"} for name in ("height", "score", "weight")}
+    six = {**MIXED["variables"], **more}
+    seven = {"iq": {"type": "continuous"}, **six}
+    states = []
+    for variables in (six, seven):
+        made = banks(ALL)
+        made |= {name: made["age"] for name in variables if name not in made}
+        joint, width = joint_of({**MIXED, "variables": variables}), len(variables)
+        halfway = RowTimes(torch.full((ROWS, width), 0.5).double(), torch.zeros(ROWS, width, dtype=torch.bool))
+        rng = Rng.for_rows(ROWS, "seventh")
+        states.append(corrupt(joint, made, torch.arange(ROWS), halfway, rng, device=torch.device("cpu")).states)
+    assert set(states[1]) - set(states[0]) == {"iq"}
+    assert all(torch.equal(states[1][name], state) for name, state in states[0].items())
+    assert not torch.equal(states[0]["age"], states[0]["height"]), "no two have the same noise"
+
+
 def test_rows_beyond_the_grid_rows_leave_grids_out(model):
     """The first rows are as without the others; of the others, an image plays its part by its components."""
     corrupted, whole, _ = terms_of(model, banks(ALL), times(0.5))

@@ -116,6 +116,13 @@ def test_a_fork_does_not_depend_on_what_was_drawn():
     assert torch.equal(before.fork("x").normal((3, 5)), after.fork("x").normal((3, 5)))
 
 
+def test_forks_of_several_names_are_those_of_each():
+    parent, names = Rng.for_rows(3, "several"), ["age", "sex"]
+    together = parent.forks(names).uniform((6, 2)).reshape(3, 2, 2)
+    for place, name in enumerate(names):
+        assert torch.equal(together[:, place], parent.fork(name).uniform((3, 2)))
+
+
 def test_a_skipped_draw_counts():
     drawn, skipped = Rng.for_rows(3, "skip"), Rng.for_rows(3, "skip")
     drawn.normal((3, 5))

@@ -36,6 +36,14 @@ IMAGES = {
     "training": {"steps": 4, "batch_size": 4, "validate_every": 2},
 }
 """Pictures and volumes, a VAE and none."""
+_CONTRAST = {"type": "image", "codec": "identity", "flip": True, "adapter": {"type": "grid_summary", "components": 4}}
+CONTRASTS = {
+    "cohort": {"table": "people.csv"},
+    "variables": {"T1w": _CONTRAST, "FLAIR": _CONTRAST, "age": {"type": "continuous", "range": [10, 90]}},
+    "backbone": UNET,
+    "training": {"steps": 4, "batch_size": 4, "validate_every": 2},
+}
+"""Two contrasts of one slice."""
 
 
 def write_table(folder: Path, rows: int = 40, *, missing: bool = True) -> Path:
@@ -65,6 +73,23 @@ def write_images(folder: Path, rows: int = 16) -> Path:
         voxels = (draw.normal(100, 20, (9, 8, 7)) + age).astype(np.float32)
         nibabel.save(nibabel.Nifti1Image(voxels, np.diag([-2.0, 2.0, 2.0, 1.0])), folder / volume)
         lines.append(f"s{row:02},{picture},{volume if row % 6 != 5 else ''},{age:.2f},{'FM'[row % 2]}")
+    (folder / "people.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder / "people.csv"
+
+
+def write_contrasts(folder: Path, rows: int = 24) -> Path:
+    """``people.csv`` with PNG slices of 12 x 8 pixels: T1w, and for every other row FLAIR, its negative."""
+    draw = np.random.default_rng(0)
+    (folder / "slices").mkdir(parents=True)
+    shapes = draw.normal(0, 1, (2, 8, 12))
+    lines = ["participant_id,T1w,FLAIR,age"]
+    for row in range(rows):
+        age, other = draw.uniform(20, 80), draw.normal()
+        slice_ = 128 + 40 * np.tanh((age - 50) / 20 * shapes[0] + other * shapes[1] + draw.normal(0, 0.05, (8, 12)))
+        T1w, FLAIR = (f"slices/s{row:02}_{contrast}.png" for contrast in ("T1w", "FLAIR"))
+        PIL.Image.fromarray(slice_.astype(np.uint8)).save(folder / T1w)
+        PIL.Image.fromarray((255 - slice_).astype(np.uint8)).save(folder / FLAIR)
+        lines.append(f"s{row:02},{T1w},{FLAIR if row % 2 else ''},{age:.2f}")
     (folder / "people.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder / "people.csv"
 

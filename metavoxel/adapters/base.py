@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
@@ -69,6 +70,10 @@ class AbstractAdapter(nn.Module, ABC):
     needs_grids: bool
     """Whether ``head`` has nothing to say where the backbone's grids are left out."""
 
+    stackable: bool = False
+    """Whether several such adapters of one setting may be computed as one, their weights stacked: one without maps or
+    context, whose code chooses nothing by a tensor's content."""
+
     features: int = 0
     """How many numbers of the code have a part in the joint normal law (:class:`metavoxel.linear.LinearJoint`)."""
 
@@ -78,6 +83,13 @@ class AbstractAdapter(nn.Module, ABC):
     def describe(self, x0: Code) -> Float[Tensor, "b k"]:
         """The features of clean codes, of mean 0 and variance 1 over the training rows."""
         return x0.new_zeros(len(x0), 0)
+
+    def strengths(self) -> Float[Tensor, "k"]:
+        """Which share of the code's variance each feature stands for, over that of the strongest. All 1 by default.
+
+        The weaker a feature, the less its correlations with other variables are believed, as far as held-out rows say.
+        """
+        return torch.ones(self.features)
 
     def measure(self, x: Code, time: Time, observed: Mask) -> Information:
         """What a noisy code says of the features."""

@@ -58,6 +58,11 @@ class Components(nn.Module):
         scores = (x0.flatten(1) - self.center) @ self.loadings.T
         return torch.where(variances > 0, scores / variances.clamp_min(1e-12), 0.0)
 
+    def strengths(self) -> Float[Tensor, "k"]:
+        """Variance along each, over the greatest."""
+        variances = self.loadings.square().sum(1)
+        return variances / variances.max().clamp_min(1e-12)
+
     def _scales(self, scales: Scales, x: Code) -> tuple[Tensor, Tensor, Tensor]:
         """Signal, noise, and the variance of a cell that the scores do not account for."""
         signal, noise = (scale.to(x.device).float() for scale in scales)

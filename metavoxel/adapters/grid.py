@@ -90,6 +90,9 @@ class GridSummaryAdapter(AbstractAdapter):
     def describe(self, x0: Code) -> Float[Tensor, "b k"]:
         return self.components.scores(x0) if self.features else super().describe(x0)
 
+    def strengths(self) -> Float[Tensor, "k"]:
+        return self.components.strengths() if self.features else super().strengths()
+
     def measure(self, x: Code, time: Time, observed: Mask) -> Information:
         if not self.features:
             return super().measure(x, time, observed)

@@ -31,6 +31,7 @@ class TokenAdapter(AbstractAdapter):
 
     tokens = 1
     needs_grids = False
+    stackable = True
 
     def __init__(
         self, context: AdapterContext, dropout: float, law: AbstractLaw | None, magnify: Sequence[float] = ()

@@ -73,10 +73,7 @@ class Task:
 
     def inputs(self, rows: Int64[Tensor, "b"], device: torch.device, vary: Rng | None = None) -> Inputs:
         """What is known of these rows; with ``vary`` their images as varied as the run's own training has them."""
-        images = {
-            name: pictures(self._study, name, rows, None if vary is None else vary.fork(name)).to(device)
-            for name in self._study.images
-        }
+        images = {name: pictures(self._study, name, rows, vary).to(device) for name in self._study.images}
         return Inputs(images, self._numbers[rows].to(device))
 
     def losses(self, outputs: Float[Tensor, "b k"], rows: Int64[Tensor, "b"]) -> Float[Tensor, "b"]:

@@ -36,13 +36,15 @@ class CodeBank:
     partial: Float[Tensor, "n k c *s"] | None
     trusted: Bool[Tensor, "n k 1 *s"] | None
 
-    def draw(self, rows: Int64[Tensor, "b"], rng: Rng, *, vary: bool) -> tuple[Code, Code | None, Mask | None]:
-        """Codes of these rows, a fresh draw of an uncertain codec; with the partly known code and its trusted cells."""
-        versions = self.mean.shape[1]
-        if vary and versions > 1:
-            version = (rng.uniform((len(rows),), dtype=torch.float64) * versions).long()
-        else:
-            version = torch.zeros(len(rows), dtype=torch.int64)
+    def draw(
+        self, rows: Int64[Tensor, "b"], rng: Rng, *, version: Float[Tensor, "b"]
+    ) -> tuple[Code, Code | None, Mask | None]:
+        """Codes of these rows, a fresh draw of an uncertain codec; with the partly known code and its trusted cells.
+
+        ``version`` in [0, 1) chooses the version of each row: the same for all of a row's images, whose versions were
+        moved alike. At 0 it is the datum itself.
+        """
+        version = (version * self.mean.shape[1]).long()
         sd = None if self.sd is None else self.sd[rows, version]
         code = Encoded(self.mean[rows, version], sd).draw(rng)
         if self.partial is None or self.trusted is None:
@@ -56,6 +58,7 @@ def encode_column(
     """Encode one variable of the whole cohort: progress (rows done, rows), and at the end the bank's tensors.
 
     The first version is the datum itself; the further ones are made for the rows in ``varied`` (training rows) alone.
+    All images of a row are varied alike, so that what lies at one place of two of them still does.
     """
     column, spec = cohort.columns[name], cohort.variables[name]
     rows = column.present.nonzero()[:, 0]
@@ -71,14 +74,13 @@ def encode_column(
                 batch, data = batch[kept], data[kept]
             if not len(batch):
                 break
-            rng = Rng.of([_key(cohort, int(row), name, version, seed) for row in batch])
-            values = data if version == 0 else spec.vary(data, rng.fork("vary"))
+            values = data if version == 0 else spec.vary(data, _streams(cohort, batch, "vary", version, seed))
             encoded = codec.encode(values.to(device))
             tensors["mean"][batch, version] = encoded.mean.cpu()
             if encoded.sd is not None:
                 tensors.setdefault("sd", torch.zeros(shape))[batch, version] = encoded.sd.cpu()
             if spec.spatial:
-                known = random_known(tuple(values.shape), rng.fork("mask"))
+                known = random_known(tuple(values.shape), _streams(cohort, batch, name, version, seed).fork("mask"))
                 partial, trusted = codec.encode_partial(values.to(device), known.to(device))
                 tensors.setdefault("partial", torch.zeros(shape))[batch, version] = partial.mean.cpu()
                 cells = torch.zeros(*shape[:2], 1, *shape[3:], dtype=torch.bool)
@@ -86,8 +88,8 @@ def encode_column(
         yield min(start + ENCODE_BATCH, len(rows)), len(rows), tensors
 
 
-def _key(cohort: Cohort, row: int, name: str, version: int, seed: int) -> int:
-    return stream_key(seed, name, cohort.row_keys[row], version)
+def _streams(cohort: Cohort, rows: Int64[Tensor, "b"], purpose: str, version: int, seed: int) -> Rng:
+    return Rng.of([stream_key(seed, purpose, cohort.row_keys[row], version) for row in rows.tolist()])
 
 
 def random_known(shape: tuple[int, ...], rng: Rng) -> Bool[Tensor, "b c *s"]:

@@ -88,6 +88,7 @@ def train_joint(
                 read_out=read_out,
                 power=default.time_power,
                 questions=questions if settings.questions else None,
+                names=list(joint.kernels),
             )
         corrupted = corrupt(joint, banks, rows, row_times, rng, device=fabric.device, partial=not shared)
         predictions = optimiser.wrapped(

@@ -38,5 +38,6 @@ def training_seconds(folder: RunFolder) -> float | None:
         return None
     lines = [json.loads(line) for line in folder.metrics.read_text(encoding="utf-8").splitlines() if line.strip()]
     times = [line["seconds"] for line in lines if "seconds" in line]
-    ends = [now for now, later in zip(times, [*times[1:], -1.0], strict=True) if later < now]
-    return sum(ends) if times else None
+    if not times:
+        return None
+    return sum(now for now, later in zip(times, [*times[1:], -1.0], strict=True) if later < now)

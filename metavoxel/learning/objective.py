@@ -39,9 +39,10 @@ def corrupt(
 ) -> Corrupted:
     """Noise the codes of these rows. An absent datum enters as a draw of the prior, and counts for nothing."""
     corrupted = Corrupted({}, {}, {}, {}, {})
+    version = rng.fork("versions", "of all images").uniform((len(rows),), dtype=torch.float64)
     for index, (name, kernel) in enumerate(model.kernels.items()):
         stream = rng.fork(name)
-        code, hidden, trusted = banks[name].draw(rows, stream, vary=vary)
+        code, hidden, trusted = banks[name].draw(rows, stream, version=version if vary else torch.zeros_like(version))
         code, present = code.to(device), banks[name].present[rows].to(device)
         cells = (-1, *[1] * (code.ndim - 1))
         t, seen = row_times.t[:, index], row_times.observed[:, index].to(device).reshape(cells)

@@ -1,5 +1,6 @@
 """Which times a training row has: the law that decides what the model can be asked later."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -40,6 +41,7 @@ def evidence_times(
     read_out: float | Float[Tensor, "b"] = READ_OUT_SHARE,
     power: float = 1.0,
     questions: Bool[Tensor, "q v"] | None = None,
+    names: Sequence[str] | None = None,
 ) -> RowTimes:
     """Clean, absent and noisy variables in every combination, with the corners that users ask for made frequent.
 
@@ -54,10 +56,14 @@ def evidence_times(
         read_out: chance, one a row or one for all.
         power: of a uniform number that a time between is: above 1, more of them are little noisy.
         questions: evidence sets, one of which half of the rows take, as far as they have it.
+        names: of the variables, by which each has its own draws: how large a part of a row is evidence depends on all,
+            but a time between is the same whatever other variables there are. Their numbers by default.
     """
     rows, variables = present.shape
-    chance = rng.uniform((rows, 5), dtype=torch.float64)
-    order = torch.where(present, rng.uniform((rows, variables), dtype=torch.float64), 2.0)
+    chance = rng.uniform((rows, 6), dtype=torch.float64)
+    streams = rng.forks([str(number) for number in range(variables)] if names is None else names)
+    own = streams.uniform((rows * variables, 2), dtype=torch.float64).reshape(rows, variables, 2)
+    order = torch.where(present, own[:, :, 0], 2.0)
     rank = order.argsort(1).argsort(1)
     count = present.sum(1)
     size = (chance[:, 0] * count).floor().long()
@@ -75,7 +81,6 @@ def evidence_times(
     marginal_size = torch.where(chance[:, 2] < MARGINAL_SHARE, marginal_size, 0)
     marginal = rank < (size + marginal_size)[:, None]
     marginal = marginal | (chance[:, 3] < read_out)[:, None] | ~present
-    own = rng.uniform((rows, variables), dtype=torch.float64) ** power
-    noisy = torch.where((chance[:, 4] < SHARED_SHARE)[:, None], own[:, :1], own)
+    noisy = torch.where((chance[:, 4] < SHARED_SHARE)[:, None], chance[:, 5:], own[:, :, 1]) ** power
     t = torch.where(marginal, torch.ones_like(noisy), noisy)
     return RowTimes(torch.where(observed, torch.zeros_like(t), t), observed)

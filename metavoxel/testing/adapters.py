@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metavoxel.adapters.base import AbstractAdapter, AdapterContext, Features, Streams
+from metavoxel.adapters.stacked import StackedAdapters
 from metavoxel.rng import Rng
 from metavoxel.testing.checks import Check, bound
 from metavoxel.testing.modules import (
@@ -233,6 +234,27 @@ def check_fit_in_state(adapter: AbstractAdapter, context: AdapterContext) -> Non
     assert_all_close(second, first, "outputs after loading the state")
 
 
+def check_stacked(adapter: AbstractAdapter, context: AdapterContext) -> None:
+    """Two that are computed as one, with other weights each, say what each says by itself, if they may be."""
+    if not adapter.stackable:
+        return
+    both = [deepcopy(adapter).eval(), at_generic_weights(adapter)]
+    stack = StackedAdapters(both)
+    inputs, features = _inputs(adapter, context, cells=False), _features(adapter, context)
+    streams = [each.embed(*inputs) for each in both]
+    assert not any(entry.grids or entry.context is not None for entry in streams), (
+        "a stackable adapter has tokens alone"
+    )
+    features = features._replace(grids={}, bottlenecks={}, skip=None)
+    seen = [features._replace(skip=entry.skip) for entry in streams]
+    twice = [[entry, entry] for entry in inputs]
+    entered, said, predicted = stack.embed(*twice), stack.measure(*twice[:3]), stack.head(seen)
+    for place, each in enumerate(both):
+        ours = [*_parts(entered[place]), *said[place], predicted[place]]
+        alone = [*_parts(streams[place]), *each.measure(*inputs[:3]), each.head(seen[place])]
+        assert_all_close(ours, alone, "two adapters computed as one, beside each alone")
+
+
 CHECKS = (
     check_stream_shapes,
     check_prediction_shape,
@@ -247,5 +269,6 @@ CHECKS = (
     check_measure,
     check_inputs_unchanged,
     check_fit_in_state,
+    check_stacked,
 )
 """Checks of any adapter."""

@@ -151,7 +151,10 @@ class AbstractVariableSpec(BaseModel, ABC):
         return values.double() - center
 
     def vary(self, values: Tensor, rng: Rng) -> Tensor:
-        """Values (b, *D) that a training row might as well have had: small shifts of an image, say. None by default."""
+        """Values (b, *D) that a training row might as well have had: small shifts of an image, say. None by default.
+
+        All images of a row are given the same stream, so that they are moved alike.
+        """
         return values
 
     def write(self, name: str, value: Tensor, *, folder: Path, stem: str, like: str | None = None) -> dict[str, object]:

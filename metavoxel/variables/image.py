@@ -131,16 +131,20 @@ class ImageSpec(AbstractVariableSpec):
         return torch.from_numpy(image.padded(shape).data)[None]
 
     def vary(self, values: Float[Tensor, "b 1 *s"], rng: Rng) -> Float[Tensor, "b 1 *s"]:
-        """The same images a little shifted, with a little more or less contrast, and perhaps mirrored."""
+        """The same images a little shifted, with a little more or less contrast, and perhaps mirrored.
+
+        What each chance does has its own place in the stream, whatever the number of axes: with one stream, a picture
+        is mirrored just when a volume is.
+        """
         rows, axes = len(values), values.ndim - 2
-        chance = rng.uniform((rows, axes + 3))
+        chance = rng.uniform((rows, 3 + axes))
         varied = []
-        for image, row in zip(values, chance.tolist(), strict=True):
-            moves = [math.floor(row[axis] * (2 * self.shifts + 1)) - self.shifts for axis in range(axes)]
+        for image, (mirrored, brighter, steeper, *places) in zip(values, chance.tolist(), strict=True):
+            moves = [math.floor(place * (2 * self.shifts + 1)) - self.shifts for place in places]
             image = torch.roll(image, moves, tuple(range(1, 1 + axes)))
-            gain, gamma = (1 + self.jitter * (2 * row[axes + index] - 1) for index in range(2))
+            gain, gamma = (1 + self.jitter * (2 * share - 1) for share in (brighter, steeper))
             image = (image.clamp(0, 1) ** gamma * gain).clamp(0, 1)
-            varied.append(image.flip(1) if self.flip and row[axes + 2] < 0.5 else image)
+            varied.append(image.flip(1) if self.flip and mirrored < 0.5 else image)
         return torch.stack(varied)
 
     def parse_mask(self, cell: str) -> Bool[Tensor, "1 *s"]:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_cohorts import IMAGES, write_images, write_schema
+from tiny_cohorts import CONTRASTS, IMAGES, write_contrasts, write_images, write_schema
 
 from metavoxel.cohort.read import read_cohort
 from metavoxel.learning.codes import CodeBank, bank, encode_column, load_bank, random_known, save_bank
@@ -66,10 +66,11 @@ def test_versions_and_draws_belong_to_rows():
     values = torch.arange(5.0)[:, None, None] * 10 + torch.arange(4.0)[None, :, None]
     found = CodeBank(torch.ones(5, dtype=torch.bool), values, torch.full_like(values, 0.1), None, None)
     rows, rng = torch.tensor([4, 0, 2]), Rng.for_rows(3, "draw")
-    first, again = (found.draw(rows, rng[slice(None)], vary=True)[0] for _ in range(2))
+    version = rng.fork("version").uniform((3,), dtype=torch.float64)
+    first, again = (found.draw(rows, rng[slice(None)], version=version)[0] for _ in range(2))
     assert torch.equal(first, again)
     assert torch.equal(torch.round(first[:, 0] / 10), rows.float())
-    plain = found.draw(rows, rng[slice(None)], vary=False)[0]
+    plain = found.draw(rows, rng[slice(None)], version=torch.zeros(3))[0]
     assert ((plain - values[rows, 0]).abs() < 0.7).all() and not torch.equal(plain, values[rows, 0])
 
 
@@ -82,3 +83,23 @@ def test_a_bank_is_read_back(cohort, tmp_path):
     for name in ("present", "mean", "sd", "partial", "trusted"):
         assert torch.equal(getattr(read_back, name), tensors[name])
     assert [file.name for file in (tmp_path / "cache").iterdir()] == ["volume.safetensors"]
+
+
+def test_images_of_a_row_are_moved_alike(tmp_path):
+    """Two contrasts of one slice still agree where they are shifted and mirrored, in every version of every row."""
+    write_contrasts(tmp_path)
+    schema = load_schema(write_schema(tmp_path, CONTRASTS))
+    read = read_cohort(schema.specs, schema.cohort, folder=tmp_path, multiples=schema.multiples())
+    schema = schema.with_specs(read.variables)
+    codecs, versions = build_codecs(schema), {}
+    for name in ("T1w", "FLAIR"):
+        *_, (_, _, tensors) = encode_column(
+            name, read, codecs[name].eval(), versions=4, varied=range(len(read)), seed=0, device="cpu"
+        )
+        versions[name] = bank(tensors)
+    both = versions["T1w"].present & versions["FLAIR"].present
+    first, second = (versions[name].mean[both] for name in ("T1w", "FLAIR"))
+    assert not torch.equal(first[:, 1], first[:, 0])
+    alike = [torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1] for a, b in zip(first, second, strict=True)]
+    # FLAIR is T1w upside down in brightness, pixel by pixel.
+    assert max(alike) < -0.99

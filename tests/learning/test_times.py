@@ -136,3 +136,14 @@ def test_a_power_makes_little_noise_frequent():
     assert torch.equal(plain.t == 1, squared.t == 1) and torch.equal(plain.observed, squared.observed)
     between = squared.t[(squared.t > 0) & (squared.t < 1)]
     assert_share(between < 0.04, 0.2)
+
+
+def test_a_seventh_variable_leaves_the_times_of_six_alone():
+    """Where one is between the ends in both, it is the same, wherever the seventh stands."""
+    six = ["T1w", "age", "sex", "site", "score", "height"]
+    seven = [*six[:2], "weight", *six[2:]]
+    rng = Rng.for_rows(ROWS, "seventh")
+    few, many = (evidence_times(torch.ones(ROWS, len(n), dtype=torch.bool), rng[:], names=n).t for n in (six, seven))
+    many = many[:, [seven.index(name) for name in six]]
+    between = (few > 0) & (few < 1) & (many > 0) & (many < 1)
+    assert float(between.double().mean()) > 0.05 and torch.equal(few[between], many[between])

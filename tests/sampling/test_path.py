@@ -116,18 +116,21 @@ def test_the_seed_decides():
     assert not torch.equal(first["scan"], other["scan"])
 
 
-def test_a_variable_more_leaves_the_draws_of_others_alone():
-    """Each has streams of its own name."""
-    priors = {}
-    for names in (["age"], ["site", "age", "scan"]):
-        asked = Question({n: KERNELS[n] for n in names}, SHAPES, {}, (), LIKE, row_streams(0, ["a", "b"], 0))
+@pytest.mark.parametrize("method", METHODS)
+def test_a_variable_more_leaves_the_draws_of_others_alone(method):
+    """From the prior to the last step, for a network that does not heed it: each has streams of its own name."""
+    keys, found = ["a", "d"], []
+    for more in ({}, {"height": GaussianKernel()}):
+        kernels, shapes = {**more, **KERNELS}, {**SHAPES, "height": (1,)}
+        asked = Question(kernels, shapes, given_for(keys), (), LIKE, row_streams(0, keys, 0))
 
-        def watch(states, times, observed):
-            priors.setdefault("age", []).append(states["age"])
-            return denoiser({**{n: torch.zeros(2, *SHAPES[n]) for n in SHAPES}, **states}, times, observed)
+        def heedless(states, times, observed):
+            return denoiser(states, times, observed) | {name: states[name] for name in states if name == "height"}
 
-        list(denoising_path(watch, asked, uniform_grid(1), solver=DDIM(), conditioning=Clean()))
-    assert torch.equal(*priors["age"])
+        *_, last = METHODS[method](heedless, asked, uniform_grid(4))
+        found.append(last)
+    for name in KERNELS:
+        assert torch.equal(found[0][name], found[1][name]), name
 
 
 def test_what_the_network_is_told():

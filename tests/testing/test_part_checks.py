@@ -126,6 +126,12 @@ class InventsPort(TokenAdapter):
         return Streams({"nowhere": torch.zeros(len(x), 8, 4)}, super().embed(x, time, observed, belief).tokens)
 
 
+class ChoosesByContent(TokenAdapter):
+    def head(self, features):
+        prediction = super().head(features)
+        return prediction if bool((features.tokens > 0).any()) else -prediction
+
+
 @pytest.mark.parametrize(
     ("adapter", "found"),
     [
@@ -135,6 +141,7 @@ class InventsPort(TokenAdapter):
         (MixesRows, "check_rows_independent"),
         (PredictsTooMuch, "check_prediction_shape"),
         (InventsPort, "check_stream_shapes"),
+        (ChoosesByContent, "check_stacked"),
     ],
 )
 def test_a_broken_adapter_is_found(adapter, found):

@@ -1,0 +1,95 @@
+"""Half of the ages missing, on phantom brains: training on all rows, on complete rows alone, and with nothing missing.
+
+python -m benchmarks.missing_phantoms [--subjects 480] [--output runs/benchmark-missing-phantoms]
+
+Ages of training and validation subjects are removed completely at random, and that of every test subject is asked for
+from the image and the sex. The three trainings share one autoencoder, the first one's. Beside them stands the exact
+posterior given the generating factors, which no reader of the image can better. Prints a table; started again it goes
+on where it stopped.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas
+import yaml
+
+import metavoxel as mv
+from benchmarks.tables import markdown
+from metavoxel.cli.train import show
+from metavoxel.evaluate.errors import bootstrap_mean
+from metavoxel.learning.run import RunFolder
+from metavoxel.phantom import PhantomSettings, read_truth, write_phantom
+from metavoxel.rng import Rng
+
+CODEC = Path("complete data") / "codecs" / "T1w.safetensors"
+
+
+def tables(people: pandas.DataFrame) -> dict[str, pandas.DataFrame]:
+    """What each training is given. Test subjects lack nothing in any."""
+    known = people["part"] == "test"
+    known |= Rng.for_rows(len(people), "missing phantoms").uniform((len(people),)).numpy() < 0.5
+    gaps = people.assign(age=people["age"].where(known))
+    return {"complete data": people, "half missing, all rows": gaps, "half missing, complete rows": people[known]}
+
+
+def schema(name: str, cohort: Path, spacing: float, codec_steps: int, steps: int) -> dict[str, object]:
+    """The demo's, on a table."""
+    codec: dict[str, object] = {"type": "kl_vae", "downsampling": 4, "steps": codec_steps}
+    if name != CODEC.parts[0]:
+        codec["weights"] = str(CODEC)
+    split = {"column": "part", "train": 0.7, "validation": 0.1, "test": 0.2}
+    path = str(cohort.resolve() / "{participant_id}" / "anat" / "{participant_id}_T1w.nii.gz")
+    return {
+        "cohort": {"table": f"{name}.tsv", "split": split},
+        "variables": {
+            "T1w": {"type": "image", "path": path, "spacing": spacing, "codec": codec},
+            "age": {"type": "continuous", "range": [20, 90], "unit": "years"},
+            "sex": {"type": "categorical", "categories": ["F", "M"]},
+        },
+        "training": {"steps": steps},
+    }
+
+
+def main() -> None:
+    """Write, train and judge what is not there yet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--subjects", type=int, default=480)
+    parser.add_argument("--spacing", type=float, default=8.0, help="mm")
+    parser.add_argument("--codec-steps", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=600, help="of each joint network")
+    parser.add_argument("--output", type=Path, default=Path("runs/benchmark-missing-phantoms"))
+    arguments = parser.parse_args()
+    output: Path = arguments.output
+    for _ in write_phantom(output / "cohort", PhantomSettings(subjects=arguments.subjects, spacing=arguments.spacing)):
+        pass
+    people = pandas.read_csv(output / "cohort" / "participants.tsv", sep="\t")
+    place = Rng.for_rows(len(people), "parts").uniform((len(people),)).argsort().argsort().numpy() / len(people)
+    people["part"] = np.select([place < 0.7, place < 0.8], ["train", "validation"], "test")
+    test = people[people["part"] == "test"].reset_index(drop=True)
+    truth = read_truth(output / "cohort").table.set_index("participant_id").loc[test["participant_id"]]
+    age = test["age"].to_numpy(float)
+    rows: list[list[object]] = []
+    errors: dict[str, np.ndarray] = {}
+    exact = np.abs(truth["age_median_given_sex"].to_numpy(float) - age)
+    for name, table in tables(people).items():
+        table.to_csv(output / f"{name}.tsv", sep="\t", index=False, na_rep="n/a")
+        file, run = output / f"{name}.yaml", RunFolder(output / name)
+        settings = schema(name, output / "cohort", arguments.spacing, arguments.codec_steps, arguments.steps)
+        file.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+        if not run.weights.exists():
+            show(mv.training(mv.load_schema(file), run.path, resume=run.record.exists()))
+        said = mv.load(run.path).predict(test, "age", ["T1w", "sex"])
+        errors[name] = np.abs(said["age"].to_numpy(float) - age)
+        ratio = errors[name].mean() / errors["complete data"].mean()
+        more = bootstrap_mean(errors[name] - errors["complete data"])
+        rows.append([name, int(table["age"][table["part"] != "test"].notna().sum()), len(table) - len(test),
+                     bootstrap_mean(errors[name]), f"{ratio:.2f}", more])  # fmt: skip
+    rows.append(["exact, from the generating factors", "", "", bootstrap_mean(exact), "", ""])
+    header = ["training", "known ages", "rows", "age: mean absolute error (years)", "over complete data", "paired"]
+    print(markdown(header, rows))
+
+
+if __name__ == "__main__":
+    main()

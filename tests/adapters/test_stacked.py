@@ -1,0 +1,88 @@
+"""Adapters of one kind computed as one say what each says by itself."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from metavoxel.adapters.base import Features
+from metavoxel.joint import FEWEST_STACKED
+from metavoxel.learning.run import build_codecs, build_joint
+from metavoxel.rng import Rng
+from metavoxel.schema import parse_schema
+from metavoxel.testing.modules import at_generic_weights
+
+ROWS = 5
+SCAN = {"type": "image", "codec": "identity", "shape": [4, 6], "adapter": {"type": "grid_summary", "components": 2}}
+RAW = {
+    "cohort": {"table": "people.csv"},
+    "variables": {
+        "first": {"type": "continuous", "adapter": {"type": "token", "magnify": [4.0]}},
+        **{f"number{place}": {"type": "continuous"} for place in range(FEWEST_STACKED)},
+        "scan": SCAN,
+        **{f"label{place}": {"type": "categorical", "categories": ["a", "b"]} for place in range(FEWEST_STACKED)},
+        "last": {"type": "categorical", "categories": ["a", "b", "c"]},
+    },
+    "backbone": {"type": "unet", "channels": [8, 16], "head_channels": 8, "token_width": 16},
+}
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    schema = parse_schema(RAW, folder=Path())
+    joint = at_generic_weights(build_joint(schema, build_codecs(schema))).eval()
+    codes = inputs(joint)[0]
+    joint.fit(codes, {name: torch.ones(ROWS, dtype=torch.bool) for name in codes})
+    return joint
+
+
+def inputs(joint):
+    rng, states, times, observed = Rng.for_rows(ROWS, "stacked"), {}, {}, {}
+    for name, kernel in joint.kernels.items():
+        stream, shape = rng.fork(name), joint.code_shapes[name]
+        states[name] = kernel.prior((ROWS, *shape), rng=stream, like=torch.zeros(()))
+        known = stream.uniform((ROWS,)) < 0.3
+        times[name] = torch.where(known, 0.0, stream.uniform((ROWS,), dtype=torch.float64))
+        observed[name] = known.reshape(ROWS, 1, *[1] * (len(shape) - 1)).expand(ROWS, 1, *shape[1:])
+    return states, times, observed
+
+
+def answers(joint, stacks, monkeypatch, **options):
+    monkeypatch.setattr(joint, "_stacks", stacks)
+    joint.zero_grad()
+    predictions = joint(*inputs(joint), **options)
+    sum(prediction.square().sum() for prediction in predictions.values()).backward()
+    gradients = {name: weight.grad.clone() for name, weight in joint.named_parameters() if weight.grad is not None}
+    return predictions, gradients
+
+
+@pytest.mark.parametrize("options", [{}, {"grid_rows": 2}], ids=["grids", "some rows without"])
+def test_together_is_as_one_by_one(model, monkeypatch, options):
+    assert [len(names) for names, _ in model._stacks] == [FEWEST_STACKED] * 2
+    (ours, gradients), (theirs, expected) = (
+        answers(model, stacks, monkeypatch, **options) for stacks in (model._stacks, [])
+    )
+    assert list(ours) == list(theirs) and gradients.keys() == expected.keys()
+    for name, prediction in theirs.items():
+        torch.testing.assert_close(ours[name], prediction, atol=1e-5, rtol=1e-4)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(gradients[name], gradient, atol=1e-4, rtol=1e-3)
+
+
+def test_weights_stay_where_they_are(model):
+    assert not [name for name, _ in model.named_parameters() if "stack" in name]
+    assert len(list(model.adapters)) == len(RAW["variables"])
+
+
+def test_dropout_is_each_ones_own():
+    raw = {**RAW, "variables": {name: {"type": "continuous", "adapter": {"type": "token", "dropout": 0.5}}
+                                for name in ("a", "b", "c", "d")}, "backbone": {"type": "transformer"}}  # fmt: skip
+    schema = parse_schema(raw, folder=Path())
+    joint = at_generic_weights(build_joint(schema, build_codecs(schema))).train()
+    for name in ("b", "c", "d"):
+        joint.adapter(name).load_state_dict(joint.adapter("a").state_dict())
+    entered = joint.adapter("a").embed(torch.ones(3, 1), torch.ones(3), torch.zeros(3, 1).bool(), torch.zeros(3, 1))
+    (_, stack), *_ = joint._stacks
+    said = stack.head([Features({}, {}, entered.tokens, entered.skip)] * 4)
+    assert not torch.equal(said[0], said[1])
