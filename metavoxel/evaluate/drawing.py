@@ -12,6 +12,7 @@ from metavoxel.evaluate.report import Pictured
 from metavoxel.evaluate.results import Results
 from metavoxel.evaluate.scores import NumberScore, column, probabilities, true_labels
 from metavoxel.evaluate.tables import unit
+from metavoxel.sampling.predict import DRAWS_FOR_QUANTILES
 
 PEOPLE = 3
 FILLED_IN = 5
@@ -82,9 +83,11 @@ def _posteriors(results: Results) -> Iterator[Drawing]:
     if rows and all(one.draws.shape[1] for one in results.flexible):
         label = f"{target}{unit(held_out, target)}"
         names = [held_out.subjects[row] for row in rows]
+        few = min(one.draws.shape[1] for one in results.flexible) < DRAWS_FOR_QUANTILES
+        ends = "the least to the greatest draw" if few else "the 5 % to the 95 % quantile"
         caption = (
-            f"Draws of {label} for a few people under every subset of evidence. Dots are medians, lines reach from the "
-            "5 % to the 95 % quantile, dashed is the truth."
+            f"Draws of {label} for a few people under every subset of evidence. Dots are medians, lines reach from "
+            f"{ends}, dashed is the truth."
         )
         figure = plots.posteriors(results.flexible, truth, rows, names, label)
         yield Drawing(figure, Pictured("posteriors", caption), PREDICTIONS)
