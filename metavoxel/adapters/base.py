@@ -74,8 +74,15 @@ class AbstractAdapter(nn.Module, ABC):
     """Whether several such adapters of one setting may be computed as one, their weights stacked: one without maps or
     context, whose code chooses nothing by a tensor's content."""
 
+    trust: Tensor
+    """A buffer, (): how much ``head`` believes of what the network adds to a skip. 1 until validation rows choose it."""
+
     features: int = 0
     """How many numbers of the code have a part in the joint normal law (:class:`metavoxel.linear.LinearJoint`)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("trust", torch.ones(()))
 
     def fit(self, codes: Callable[[], Iterable[Code]]) -> None:
         """Take statistics of the training rows' codes into buffers, once, before training. Nothing by default."""
@@ -108,7 +115,7 @@ class AbstractAdapter(nn.Module, ABC):
 
     @abstractmethod
     def head(self, features: Features) -> Float[Tensor, "b p *s"]:
-        """What the kernel asked for, from the backbone's features."""
+        """What the kernel asked for, from the backbone's features: the skip, if any, and ``trust`` times the rest."""
 
 
 class AbstractAdapterSpec(BaseModel, ABC):

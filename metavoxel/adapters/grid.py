@@ -114,9 +114,9 @@ class GridSummaryAdapter(AbstractAdapter):
         parts = [self.grid.head(features)] if features.grids else []
         if features.tokens is not None:
             parts.append(self.components.along(self.shift(features.tokens[:, 0])))
-        if features.skip is not None:
-            parts.append(features.skip)
-        return torch.stack(parts).sum(0)
+        if features.skip is None:
+            return torch.stack(parts).sum(0)
+        return features.skip + self.trust * torch.stack(parts).sum(0) if parts else features.skip
 
 
 class _GridSpec(AbstractAdapterSpec, ABC):

@@ -80,7 +80,7 @@ class TokenAdapter(AbstractAdapter):
     def head(self, features: Features) -> Float[Tensor, "b p"]:
         assert features.tokens is not None
         stated: Tensor = self.outlet(features.tokens[:, 0])
-        stated = stated if features.skip is None else stated + features.skip
+        stated = stated if features.skip is None else features.skip + self.trust * stated
         return stated if self.law is None else self.law.prediction(stated)
 
 

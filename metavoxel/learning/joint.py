@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metavoxel.backbones.base import TrainingPlan
 from metavoxel.cohort.cohort import Cohort
-from metavoxel.joint import JointModel
+from metavoxel.joint import JointModel, module_name
 from metavoxel.learning.checkpoint import save_weights
 from metavoxel.learning.codes import CodeBank
 from metavoxel.learning.loop import Optimisation, Optimiser, whole
@@ -106,14 +106,14 @@ def train_joint(
 
     def validated(step: int) -> dict[str, float]:
         """Judge the averaged weights, keep them if they are the best so far, and leave a checkpoint."""
-        errors = _validate(joint, optimiser, banks, cohort, shared, settings.seed)
+        errors, trust = _validate(joint, optimiser, banks, cohort, shared, settings.seed)
         score = sum(errors.values()) / max(len(errors), 1)
         found = {**best, "validated_step": step}
         with whole():
             if score < best["best_score"]:
                 found |= {"best_score": score, "best_step": step}
                 if fabric.is_global_zero:
-                    save_weights(folder.best, {**joint.state_dict(), **optimiser.average}, found)
+                    save_weights(folder.best, {**joint.state_dict(), **optimiser.average, **trust}, found)
             named = {f"validation/{name}": value for name, value in errors.items()}
             writer.write("joint", step, {**running, **named, "score": score})
             optimiser.save(folder.state, found)
@@ -177,9 +177,33 @@ def _validate(
     cohort: Cohort,
     shared: bool,
     seed: int,
-) -> dict[str, float]:
-    """Errors of the averaged weights."""
+) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """Errors of the averaged weights, each at the trust in the network under which it is least; these trusts by key."""
+    adapters = {name: joint.adapter(name) for name in joint.kernels}
+    trusts = (0.0, 0.5, 1.0) if any(adapter.features for adapter in adapters.values()) else (1.0,)
+    found: list[dict[str, float]] = []
     with optimiser.averaged():
-        return relative_errors(
-            joint, banks, cohort.parts["validation"], cohort.parts["train"], shared=shared, seed=seed
-        )
+        for trust in trusts:
+            for adapter in adapters.values():
+                adapter.trust.fill_(trust)
+            parts = cohort.parts
+            found.append(relative_errors(joint, banks, parts["validation"], parts["train"], shared=shared, seed=seed))
+    if len(trusts) == 1:
+        return found[0], {}
+    least = {name: least_of_parabola(*(errors[name] for errors in found)) for name in found[0]}
+    keys = {name: f"adapters.{module_name(name)}.trust" for name in least}
+    return (
+        {name: error for name, (_, error) in least.items()},
+        {keys[name]: torch.full_like(adapters[name].trust, trust) for name, (trust, _) in least.items()},
+    )
+
+
+def least_of_parabola(none: float, half: float, whole: float) -> tuple[float, float]:
+    """Where in [0, 1] a parabola through values at 0, 1/2 and 1 is least, and its value there.
+
+    A squared error is one, of the share of a correction that is made; a cross-entropy nearly.
+    """
+    bend, slope = 2 * (none - 2 * half + whole), 4 * half - 3 * none - whole
+    end = 1.0 if whole <= none else 0.0
+    least = min(max(-slope / (2 * bend), 0.0), 1.0) if bend > 0 else end
+    return least, none + slope * least + bend * least**2

@@ -234,6 +234,19 @@ def check_fit_in_state(adapter: AbstractAdapter, context: AdapterContext) -> Non
     assert_all_close(second, first, "outputs after loading the state")
 
 
+def check_trust(adapter: AbstractAdapter, context: AdapterContext) -> None:
+    """Without trust in the network, a prediction with a skip is the same whatever the network says."""
+    generic = at_generic_weights(adapter)
+    skip = generic.embed(*_inputs(adapter, context, cells=False)).skip
+    if skip is None:
+        return
+    features = _features(generic, context)._replace(skip=skip)
+    generic.trust.zero_()
+    tokens = None if features.tokens is None else features.tokens + 1
+    other = features._replace(tokens=tokens, grids={port: grid + 1 for port, grid in features.grids.items()})
+    assert_all_close([generic.head(other)], [generic.head(features)], "head of other features, at trust 0")
+
+
 def check_stacked(adapter: AbstractAdapter, context: AdapterContext) -> None:
     """Two that are computed as one, with other weights each, say what each says by itself, if they may be."""
     if not adapter.stackable:
@@ -269,6 +282,7 @@ CHECKS = (
     check_measure,
     check_inputs_unchanged,
     check_fit_in_state,
+    check_trust,
     check_stacked,
 )
 """Checks of any adapter."""
