@@ -75,7 +75,7 @@ class AbstractAdapter(nn.Module, ABC):
     context, whose code chooses nothing by a tensor's content."""
 
     trust: Tensor
-    """A buffer, (): how much ``head`` believes of what the network adds to a skip. 1 until validation rows choose it."""
+    """A buffer, (): how much ``head`` believes of what the network adds to a skip. 1 until validation chooses it."""
 
     features: int = 0
     """How many numbers of the code have a part in the joint normal law (:class:`metavoxel.linear.LinearJoint`)."""
