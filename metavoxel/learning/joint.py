@@ -1,7 +1,7 @@
 """The joint stage of training: batches of cached codes, validation, and the best weights."""
 
 from collections.abc import Generator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning_fabric import Fabric
@@ -18,7 +18,7 @@ from metavoxel.learning.objective import corrupt, loss_sums, ratio
 from metavoxel.learning.progress import Progress
 from metavoxel.learning.run import RunFolder
 from metavoxel.learning.times import GRID_READ_OUT_SHARE, READ_OUT_SHARE, evidence_times, shared_times
-from metavoxel.learning.validate import relative_errors
+from metavoxel.learning.validate import Errors, relative_errors
 from metavoxel.learning.weights import missing_report, missing_weights
 from metavoxel.rng import Rng, stream_key
 from metavoxel.schema import Schema
@@ -178,32 +178,54 @@ def _validate(
     shared: bool,
     seed: int,
 ) -> tuple[dict[str, float], dict[str, Tensor]]:
-    """Errors of the averaged weights, each at the trust in the network under which it is least; these trusts by key."""
+    """Errors of the averaged weights, at the trust in the network that suits each variable; these trusts by key.
+
+    An image is hardly to be predicted from scalars, but to be drawn: its error is that of both. What the network knows
+    of a scalar may be all in its denoising too, the two humps of a number that goes with nothing, so that trust is
+    chosen by both.
+    """
     adapters = {name: joint.adapter(name) for name in joint.kernels}
     trusts = (0.0, 0.5, 1.0) if any(adapter.features for adapter in adapters.values()) else (1.0,)
-    found: list[dict[str, float]] = []
+    found: list[dict[str, Errors]] = []
     with optimiser.averaged():
         for trust in trusts:
             for adapter in adapters.values():
                 adapter.trust.fill_(trust)
             parts = cohort.parts
             found.append(relative_errors(joint, banks, parts["validation"], parts["train"], shared=shared, seed=seed))
+    drawn = {name: len(shape) > 1 for name, shape in joint.code_shapes.items()}
+    scores = {name: [errors[name].both if drawn[name] else errors[name].asked for errors in found] for name in found[0]}
     if len(trusts) == 1:
-        return found[0], {}
-    least = {name: least_of_parabola(*(errors[name] for errors in found)) for name in found[0]}
-    keys = {name: f"adapters.{module_name(name)}.trust" for name in least}
+        return {name: score for name, (score,) in scores.items()}, {}
+    chosen = {name: Parabola.through(*(errors[name].both for errors in found)).least for name in found[0]}
     return (
-        {name: error for name, (_, error) in least.items()},
-        {keys[name]: torch.full_like(adapters[name].trust, trust) for name, (trust, _) in least.items()},
+        {name: Parabola.through(*scores[name]).at(trust) for name, trust in chosen.items()},
+        {
+            f"adapters.{module_name(name)}.trust": torch.full_like(adapters[name].trust, trust)
+            for name, trust in chosen.items()
+        },
     )
 
 
-def least_of_parabola(none: float, half: float, whole: float) -> tuple[float, float]:
-    """Where in [0, 1] a parabola through values at 0, 1/2 and 1 is least, and its value there.
+class Parabola(NamedTuple):
+    """What a squared error is of the share of a correction that is made, and a cross-entropy nearly."""
 
-    A squared error is one, of the share of a correction that is made; a cross-entropy nearly.
-    """
-    bend, slope = 2 * (none - 2 * half + whole), 4 * half - 3 * none - whole
-    end = 1.0 if whole <= none else 0.0
-    least = min(max(-slope / (2 * bend), 0.0), 1.0) if bend > 0 else end
-    return least, none + slope * least + bend * least**2
+    start: float
+    slope: float
+    bend: float
+
+    @classmethod
+    def through(cls, none: float, half: float, whole: float) -> "Parabola":
+        """The one with these values at 0, 1/2 and 1."""
+        return cls(none, 4 * half - 3 * none - whole, 2 * (none - 2 * half + whole))
+
+    def at(self, share: float) -> float:
+        """Its value."""
+        return self.start + self.slope * share + self.bend * share**2
+
+    @property
+    def least(self) -> float:
+        """Where in [0, 1] it is least."""
+        if self.bend > 0:
+            return min(max(-self.slope / (2 * self.bend), 0.0), 1.0)
+        return 1.0 if self.at(1) <= self.start else 0.0

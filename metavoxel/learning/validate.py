@@ -1,9 +1,10 @@
 """How well a model answers on the validation subjects: the figure that the best step is chosen by."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from metavoxel.joint import JointModel
@@ -14,8 +15,27 @@ from metavoxel.sampling.evidence import Given
 
 EVALUATIONS = 2
 DENOISING_TIMES = (0.25, 0.5, 0.75)
+HALF_A_COUNT = 0.02
+"""Of every category: a single draw is no probability, and this keeps its logarithm finite."""
 QUICK_CLEAN = Sampling(steps=10)
 QUICK_REPLACE = Sampling(steps=10, solver="ddim", grid="uniform", conditioning="replace")
+
+
+class Errors(NamedTuple):
+    """Of one variable, relative to knowing only the training rows.
+
+    Attributes:
+        asked: of its prediction from all others.
+        seen: of its denoising at the times between.
+    """
+
+    asked: float
+    seen: float
+
+    @property
+    def both(self) -> float:
+        """Mean over the prediction and the denoisings."""
+        return (self.asked + len(DENOISING_TIMES) * self.seen) / (1 + len(DENOISING_TIMES))
 
 
 def relative_errors(
@@ -26,15 +46,14 @@ def relative_errors(
     *,
     shared: bool,
     seed: int,
-) -> dict[str, float]:
-    """For each variable, the error of its prediction from all others, relative to knowing only the training rows.
+) -> dict[str, Errors]:
+    """For each variable, the errors of its prediction and of its denoising.
 
     Squared error of the code for real codes, cross-entropy for categories; 1 is no better than the training rows' mean
-    or frequencies. Variables that no validation row has are left out. An image is hardly to be predicted from scalars,
-    but to be drawn: the error of its prediction is averaged with those of its denoising at the times between.
+    or frequencies. Variables that no validation row has are left out.
     """
     device = model.time_tags.device
-    errors: dict[str, float] = {}
+    errors: dict[str, Errors] = {}
     for name in model.kernels:
         bank = banks[name]
         asked = rows[bank.present[rows]]
@@ -45,26 +64,26 @@ def relative_errors(
         prior = bank.mean[seen, 0].mean(0, keepdim=True)
         given = {other: _given(banks[other], asked, device) for other in model.kernels if other != name}
         rng = row_streams(seed, [f"validation {int(row)}" for row in asked], 0)
-        belief = _belief(model, given, rng, name, shared).cpu()
-        if model.kernels[name].support == "one_hot":
-            # A single draw is no probability: half a count for every category keeps its logarithm finite.
-            belief = 0.98 * belief + 0.02 / belief.shape[1]
-            prior = 0.98 * prior + 0.02 / prior.shape[1]
-            error, reference = -(truth * belief.log()).sum(1).mean(), -(truth * prior.log()).sum(1).mean()
-        else:
-            error, reference = (truth - belief).square().mean(), (truth - prior).square().mean()
-        found = [error]
-        if len(model.code_shapes[name]) > 1:
-            every = {**given, name: _given(bank, asked, device)}
-            found += [_denoising_error(model, every, name, t, rng, shared) for t in DENOISING_TIMES]
-        errors[name] = float(torch.stack(found).mean() / reference.clamp_min(1e-12))
+        categories = model.kernels[name].support == "one_hot"
+        reference = _error(truth, prior.expand_as(truth), categories).clamp_min(1e-12)
+        every = {**given, name: _given(bank, asked, device)}
+        seen_at = [_denoised(model, every, name, t, rng, shared) for t in DENOISING_TIMES]
+        error = _error(truth, _belief(model, given, rng, name, shared), categories)
+        between = torch.stack([_error(truth, belief, categories) for belief in seen_at]).mean()
+        errors[name] = Errors(float(error / reference), float(between / reference))
     return errors
 
 
-def _denoising_error(
-    model: JointModel, every: Mapping[str, Given], name: str, t: float, rng: Rng, shared: bool
-) -> Tensor:
-    """Squared error of one variable's code seen at time t: beside all others clean, or as noisy as it is."""
+def _error(truth: Float[Tensor, "n *c"], belief: Float[Tensor, "n *c"], categories: bool) -> Float[Tensor, ""]:
+    belief = belief.cpu()
+    if not categories:
+        return (truth - belief).square().mean()
+    belief = (1 - HALF_A_COUNT) * belief + HALF_A_COUNT / belief.shape[1]
+    return -(truth * belief.log()).sum(1).mean()
+
+
+def _denoised(model: JointModel, every: Mapping[str, Given], name: str, t: float, rng: Rng, shared: bool) -> Tensor:
+    """What is believed of one variable's code seen at time t: beside all others clean, or as noisy as it is."""
     states, times, observed = {}, {}, {}
     for other, kernel in model.kernels.items():
         entry, stream = every[other], rng.fork("denoising", other)
@@ -75,7 +94,7 @@ def _denoising_error(
         states[other] = kernel.noise(entry.code, time, rng=stream).state
         times[other], observed[other] = time, entry.known & (not noisy)
     belief: Tensor = model.denoise(states, times, observed)[name]
-    return (belief - every[name].code).square().mean().cpu()
+    return belief
 
 
 def _given(bank: CodeBank, rows: Int64[Tensor, "n"], device: torch.device) -> Given:

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from tiny_cohorts import TABLE, write_schema, write_table
 from tiny_runs import train
 
-from metavoxel.learning.joint import least_of_parabola
+from metavoxel.learning.joint import Parabola
 
 NUMBERS = st.floats(-5, 5)
 
@@ -22,7 +22,8 @@ def test_the_least_is_that_of_a_squared_error(errors, corrections):
     def error(share):
         return float((missing - share * added).square().mean())
 
-    share, least = least_of_parabola(error(0), error(0.5), error(1))
+    parabola = Parabola.through(error(0), error(0.5), error(1))
+    share, least = parabola.least, parabola.at(parabola.least)
     assert 0 <= share <= 1
     assert least == pytest.approx(error(share), abs=1e-6)
     assert least <= min(error(step / 50) for step in range(51)) + 1e-6
@@ -30,7 +31,7 @@ def test_the_least_is_that_of_a_squared_error(errors, corrections):
 
 @pytest.mark.parametrize(("whole", "share"), [(0.5, 1.0), (2.0, 0.0), (1.0, 1.0)])
 def test_a_straight_line_is_least_at_an_end(whole, share):
-    assert least_of_parabola(1.0, (1.0 + whole) / 2, whole)[0] == share
+    assert Parabola.through(1.0, (1.0 + whole) / 2, whole).least == share
 
 
 def test_the_weights_of_a_run_hold_what_validation_chose(tmp_path):
