@@ -1,9 +1,11 @@
 """The joint stage of training: batches of cached codes, validation, and the best weights."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Bool
 from lightning_fabric import Fabric
 from torch import Tensor
 
@@ -17,8 +19,8 @@ from metavoxel.learning.metrics import MetricsWriter
 from metavoxel.learning.objective import corrupt, loss_sums, ratio
 from metavoxel.learning.progress import Progress
 from metavoxel.learning.run import RunFolder
-from metavoxel.learning.times import GRID_READ_OUT_SHARE, READ_OUT_SHARE, evidence_times, shared_times
-from metavoxel.learning.validate import Errors, relative_errors
+from metavoxel.learning.times import GRID_READ_OUT_SHARE, READ_OUT_SHARE, RowTimes, evidence_times, shared_times
+from metavoxel.learning.validate import Errors, drawing_losses, relative_errors
 from metavoxel.learning.weights import missing_report, missing_weights
 from metavoxel.rng import Rng, stream_key
 from metavoxel.schema import Schema
@@ -74,6 +76,15 @@ def train_joint(
     weights = {name: variable.spec.weight for name, variable in schema.variables.items()}
     present = torch.stack([banks[name].present for name in joint.kernels], 1)
 
+    times_of = partial(
+        evidence_times,
+        power=settings.time_power or default.time_power,
+        questions=questions if settings.questions else None,
+        question_share=settings.question_share,
+        names=list(joint.kernels),
+    )
+    judged = Judged(settings.draw_share, partial(times_of, draw_share=1.0), shared, settings.seed)
+
     def losses(step: int) -> dict[str, Tensor]:
         rng = Rng.for_rows(per_device, settings.seed, "joint", fabric.global_rank, step)
         first = (step * fabric.world_size + fabric.global_rank) * per_device
@@ -82,14 +93,7 @@ def train_joint(
         if shared:
             row_times = shared_times(len(rows), len(weights), times)
         else:
-            row_times = evidence_times(
-                present[rows],
-                times,
-                read_out=read_out,
-                power=default.time_power,
-                questions=questions if settings.questions else None,
-                names=list(joint.kernels),
-            )
+            row_times = times_of(present[rows], times, read_out=read_out, draw_share=settings.draw_share)
         corrupted = corrupt(joint, banks, rows, row_times, rng, device=fabric.device, partial=not shared)
         predictions = optimiser.wrapped(
             corrupted.states, corrupted.times, corrupted.observed, grid_rows=grid_rows if token_rows else None
@@ -106,7 +110,7 @@ def train_joint(
 
     def validated(step: int) -> dict[str, float]:
         """Judge the averaged weights, keep them if they are the best so far, and leave a checkpoint."""
-        errors, trust = _validate(joint, optimiser, banks, cohort, shared, settings.seed)
+        errors, trust = _validate(joint, optimiser, banks, cohort, judged)
         score = sum(errors.values()) / max(len(errors), 1)
         found = {**best, "validated_step": step}
         with whole():
@@ -169,14 +173,18 @@ def shuffled(rows: Tensor, first: int, count: int, seed: int) -> Tensor:
     return rows[torch.stack([orders[epoch][index] for epoch, index in chosen])]
 
 
+class Judged(NamedTuple):
+    """What validation measures: answers, and as far as rows teach to draw and nothing else, what those teach."""
+
+    draw_share: float
+    draw_times: Callable[[Bool[Tensor, "b v"], Rng], RowTimes]
+    shared: bool
+    seed: int
+
+
 @torch.no_grad()
 def _validate(
-    joint: JointModel,
-    optimiser: Optimiser,
-    banks: Mapping[str, CodeBank],
-    cohort: Cohort,
-    shared: bool,
-    seed: int,
+    joint: JointModel, optimiser: Optimiser, banks: Mapping[str, CodeBank], cohort: Cohort, judged: Judged
 ) -> tuple[dict[str, float], dict[str, Tensor]]:
     """Errors of the averaged weights, at the trust in the network that suits each variable; these trusts by key.
 
@@ -187,12 +195,18 @@ def _validate(
     adapters = {name: joint.adapter(name) for name in joint.kernels}
     trusts = (0.0, 0.5, 1.0) if any(adapter.features for adapter in adapters.values()) else (1.0,)
     found: list[dict[str, Errors]] = []
+    parts, share = cohort.parts, judged.draw_share
     with optimiser.averaged():
         for trust in trusts:
             for adapter in adapters.values():
                 adapter.trust.fill_(trust)
-            parts = cohort.parts
-            found.append(relative_errors(joint, banks, parts["validation"], parts["train"], shared=shared, seed=seed))
+            errors = relative_errors(
+                joint, banks, parts["validation"], parts["train"], shared=judged.shared, seed=judged.seed
+            )
+            if share:
+                losses = drawing_losses(joint, banks, parts["validation"], judged.draw_times, judged.seed)
+                errors = {name: error.mixed(losses[name], share) for name, error in errors.items()}
+            found.append(errors)
     drawn = {name: len(shape) > 1 for name, shape in joint.code_shapes.items()}
     scores = {name: [errors[name].both if drawn[name] else errors[name].asked for errors in found] for name in found[0]}
     if len(trusts) == 1:

@@ -1,20 +1,23 @@
 """How well a model answers on the validation subjects: the figure that the best step is chosen by."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from metavoxel.joint import JointModel
 from metavoxel.learning.codes import CodeBank
+from metavoxel.learning.objective import corrupt, loss_sums, ratio
+from metavoxel.learning.times import RowTimes
 from metavoxel.rng import Rng
 from metavoxel.sampling.ask import Sampling, posterior_means, row_streams, sample_codes
 from metavoxel.sampling.evidence import Given
 
 EVALUATIONS = 2
 DENOISING_TIMES = (0.25, 0.5, 0.75)
+DRAWING_REPEATS = 4
 HALF_A_COUNT = 0.02
 """Of every category: a single draw is no probability, and this keeps its logarithm finite."""
 QUICK_CLEAN = Sampling(steps=10)
@@ -36,6 +39,10 @@ class Errors(NamedTuple):
     def both(self) -> float:
         """Mean over the prediction and the denoisings."""
         return (self.asked + len(DENOISING_TIMES) * self.seen) / (1 + len(DENOISING_TIMES))
+
+    def mixed(self, loss: float, share: float) -> "Errors":
+        """The same where a share of what counts is another loss."""
+        return Errors(*((1 - share) * error + share * loss for error in self))
 
 
 def relative_errors(
@@ -72,6 +79,33 @@ def relative_errors(
         between = torch.stack([_error(truth, belief, categories) for belief in seen_at]).mean()
         errors[name] = Errors(float(error / reference), float(between / reference))
     return errors
+
+
+def drawing_losses(
+    model: JointModel,
+    banks: Mapping[str, CodeBank],
+    rows: Int64[Tensor, "n"],
+    times: Callable[[Bool[Tensor, "b v"], Rng], RowTimes],
+    seed: int,
+) -> dict[str, float]:
+    """For each variable, the training loss of these rows where all unknown variables are noisy, as a draw meets them.
+
+    0 where no row has the variable.
+    """
+    device = model.time_tags.device
+    present = torch.stack([banks[name].present for name in model.kernels], 1)
+    totals: dict[str, tuple[Tensor, Tensor]] = {}
+    for repeat in range(DRAWING_REPEATS):
+        rng = row_streams(seed, [f"validation {int(row)}" for row in rows], repeat).fork("drawing")
+        noised = corrupt(
+            model, banks, rows, times(present[rows], rng.fork("times")), rng, device=device, vary=False, partial=False
+        )
+        predictions = model(noised.states, noised.times, noised.observed)
+        for name, (total, count) in loss_sums(model, predictions, noised).items():
+            if name in totals:
+                total, count = totals[name][0] + total, totals[name][1] + count
+            totals[name] = (total, count)
+    return {name: float(ratio(total, count)) for name, (total, count) in totals.items()}
 
 
 def _error(truth: Float[Tensor, "n *c"], belief: Float[Tensor, "n *c"], categories: bool) -> Float[Tensor, ""]:

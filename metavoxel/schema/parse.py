@@ -256,14 +256,17 @@ class _Reader:
         self, variables: Mapping[str, Variable], training: TrainingSettings, diffusion: DiffusionSettings
     ) -> None:
         where = "training.questions"
-        if training.questions and diffusion.times == "shared":
-            self._refuse(
-                where, "diffusion.times 'shared' knows no evidence in training; use 'evidence', or leave it out"
-            )
-        if training.questions and training.missing_weights:
-            self._refuse(
-                where, "the weights of 'missing_weights' hold for the usual evidence sets; leave one of them out"
-            )
+        for entry, value in (("questions", training.questions), ("draw_share", training.draw_share)):
+            if value and diffusion.times == "shared":
+                self._refuse(
+                    f"training.{entry}",
+                    "diffusion.times 'shared' knows no evidence in training; use 'evidence', or leave it out",
+                )
+            if value and training.missing_weights:
+                self._refuse(
+                    f"training.{entry}",
+                    "the weights of 'missing_weights' hold for the usual rows; leave one of them out",
+                )
         for question in training.questions:
             for name in question:
                 if name not in variables:

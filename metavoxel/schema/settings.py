@@ -107,6 +107,21 @@ class TrainingSettings(_Section):
     )
     questions: list[list[str]] = Field(
         [],
-        description="what will mostly be asked: lists of the variables that are then given. Half of the training rows "
-        "take one of these evidence sets; the other half keep every other question answered",
+        description="what will mostly be asked: lists of the variables that are then given. ``question_share`` of the "
+        "training rows take one of these evidence sets; the others keep every other question answered",
+    )
+    question_share: float = Field(0.5, ge=0, le=1, description="share of training rows that take one of ``questions``")
+    draw_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of training rows that teach to draw alone: all unknown variables equally noisy. By default "
+        "predictions in one evaluation come first; .8 where draws have to be exact (not with times 'shared', where all "
+        "rows are such)",
+    )
+    time_power: PositiveFloat | None = Field(
+        None,
+        description="training times between the ends are uniform numbers to this power: the higher, the more of them "
+        "are little noisy, where fine structure is learnt (4 where posteriors are a hundredth as wide as the rows are "
+        "spread); by default chosen from the backbone",
     )

@@ -124,9 +124,27 @@ def test_questions_are_asked_by_half_of_the_rows():
     without = evidence_times(present[ROWS // 2 :], Rng.for_rows(ROWS, "usual")[ROWS // 2 :])
     for question in questions:
         usual = float((without.observed == question).all(1).double().mean())
-        expected = usual * (1 - law.QUESTION_SHARE) + law.QUESTION_SHARE / 2
+        expected = usual / 2 + 1 / 4
         assert_share((drawn.observed[ROWS // 2 :] == question).all(1), expected)
     assert (drawn.observed[: ROWS // 2] == torch.tensor([False, True, False, False])).all(1).any()
+
+
+def test_draws_are_taught_by_as_many_rows_as_are_asked_for():
+    """All that is unknown has one time between, in these rows; the others are what they are without them."""
+    present = torch.ones(ROWS, 4, dtype=torch.bool)
+    present[: ROWS // 2, 0] = False
+    drawn, usual = (evidence_times(present, Rng.for_rows(ROWS, "walks"), draw_share=share) for share in (0.8, 0.0))
+    assert torch.equal(drawn.observed, usual.observed) and (drawn.t[~present] == 1).all()
+    unknown = present & ~drawn.observed
+
+    def together(times):
+        first = torch.where(unknown, times.t, 2.0).amin(1, keepdim=True)
+        return ((times.t == first) | ~unknown).all(1) & (first[:, 0] < 1)
+
+    expected = 0.8 + 0.2 * float(together(usual).double().mean())
+    assert_share(together(drawn), expected)
+    whole = evidence_times(present, Rng.for_rows(ROWS, "walks"), draw_share=1.0)
+    assert together(whole).all() and (whole.t[unknown] < 1).all()
 
 
 def test_a_power_makes_little_noise_frequent():
