@@ -36,13 +36,13 @@ SETTINGS = {
     "training": {
         "steps": 6_000,
         "batch_size": 256,
-        "learning_rate": 2e-3,
+        "learning_rate": 1e-3,
         "weight_decay": 0.05,
         "warm_up": 300,
         "ema": 0.999,
         "validate_every": 1000,
         "draw_share": 0.9,
-        "time_power": 4,
+        "time_power": 3,
     },
 }
 NUMBER = {"type": "continuous", "adapter": {"type": "token", "magnify": [4, 16]}}

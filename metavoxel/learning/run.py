@@ -2,12 +2,14 @@
 
 import importlib.metadata
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
 
 import torch
+from filelock import FileLock, Timeout
 
 from metavoxel.codecs.base import AbstractCodec
 from metavoxel.errors import Problem, RunError, SchemaError
@@ -32,6 +34,7 @@ class RunFolder:
         self.best = path / "checkpoints" / "best.safetensors"
         self.events = path / "events"
         self.cache = path / "cache"
+        self.lock = path / "checkpoints" / "training.lock"
 
     def codec(self, name: str) -> Path:
         """Weights of a fitted codec."""
@@ -63,6 +66,26 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"{self.path}: cannot be made ({error.strerror}); choose another --output") from error
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Meanwhile no other process can do the same. The folder has to be there.
+
+        Raises:
+            RunError: another process does.
+        """
+        self.lock.parent.mkdir(exist_ok=True)
+        lock = FileLock(self.lock, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise RunError(
+                f"{self.path}: is being trained by another process. Wait for it, or choose another --output"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def read_record(self) -> dict[str, Any]:
         """What ``run.json`` says.

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def training(
         split: keys of the rows of each part, as another run recorded them, instead of the schema's split.
 
     Raises:
-        RunError: ``output`` holds another run, or one to be continued with ``resume``.
+        RunError: ``output`` holds another run, one to be continued with ``resume``, or one that is being trained.
         CohortError: all that is wrong with the cohort, before any training.
     """
     registry = registry or load_registry()
@@ -68,43 +69,57 @@ def training(
         fabric.launch()
         folder = RunFolder(output)
         folder.claim(resume=resume)
-        fabric.barrier()  # no process may take what another has just begun for a run of old
-        cohort = read_cohort(
-            schema.specs,
-            schema.cohort,
-            folder=schema.folder,
-            multiples=schema.multiples(),
-            cache=folder.cache,
-            parts=split,
-        )
-        check_missing_weights(schema, cohort)
-        dropped = 0
-        if schema.diffusion.times == "shared":
-            cohort, dropped = _without_incomplete(cohort)
-        schema = schema.with_specs(cohort.variables)
-        torch.manual_seed(schema.training.seed)
-        codecs = build_codecs(schema)
-        record = _begin(folder, schema, cohort, registry, fabric, dropped, resume)
-        yield Progress("cohort", 1, 1, {"rows": len(cohort), "dropped": dropped})
-        writer = MetricsWriter(folder, fabric)
-        banks: dict[str, CodeBank] = {}
-        for name, codec in codecs.items():
-            with blamed(schema.variables[name].parts.codec, f"variables.{name}.codec"):
-                yield from _codec(name, codec, cohort, folder, fabric, writer, schema.training.seed)
-                check_codec(name, schema, codec, cohort)
-        for name, codec in codecs.items():
-            with blamed(schema.variables[name].parts.codec, f"variables.{name}.codec"):
-                yield from _codes(name, codec, cohort, folder, fabric, banks, schema.training.seed)
-        torch.manual_seed(schema.training.seed)
-        joint = build_joint(schema, codecs)
-        check_joint(schema, joint, {name: bank.mean[bank.present.nonzero()[:3, 0], 0] for name, bank in banks.items()})
-        best = yield from train_joint(joint, schema, cohort, banks, folder, fabric, writer)
-        fabric.barrier()
-        if fabric.is_global_zero:
-            weights, numbers = load_weights(folder.best)
-            save_weights(folder.weights, weights, numbers)
-            folder.write_record({**record, "state": "finished", **best})
-        fabric.barrier()
+        with folder.held() if fabric.is_global_zero else nullcontext():
+            yield from _stages(schema, folder, fabric, registry, split, resume=resume)
+
+
+def _stages(
+    schema: Schema,
+    folder: RunFolder,
+    fabric: Fabric,
+    registry: Registry,
+    split: Mapping[str, Sequence[str]] | None,
+    *,
+    resume: bool,
+) -> Generator[Progress, None, None]:
+    """Read, encode and train, in a folder that is this training's own."""
+    fabric.barrier()  # no process may take what another has just begun for a run of old
+    cohort = read_cohort(
+        schema.specs,
+        schema.cohort,
+        folder=schema.folder,
+        multiples=schema.multiples(),
+        cache=folder.cache,
+        parts=split,
+    )
+    check_missing_weights(schema, cohort)
+    dropped = 0
+    if schema.diffusion.times == "shared":
+        cohort, dropped = _without_incomplete(cohort)
+    schema = schema.with_specs(cohort.variables)
+    torch.manual_seed(schema.training.seed)
+    codecs = build_codecs(schema)
+    record = _begin(folder, schema, cohort, registry, fabric, dropped, resume)
+    yield Progress("cohort", 1, 1, {"rows": len(cohort), "dropped": dropped})
+    writer = MetricsWriter(folder, fabric)
+    banks: dict[str, CodeBank] = {}
+    for name, codec in codecs.items():
+        with blamed(schema.variables[name].parts.codec, f"variables.{name}.codec"):
+            yield from _codec(name, codec, cohort, folder, fabric, writer, schema.training.seed)
+            check_codec(name, schema, codec, cohort)
+    for name, codec in codecs.items():
+        with blamed(schema.variables[name].parts.codec, f"variables.{name}.codec"):
+            yield from _codes(name, codec, cohort, folder, fabric, banks, schema.training.seed)
+    torch.manual_seed(schema.training.seed)
+    joint = build_joint(schema, codecs)
+    check_joint(schema, joint, {name: bank.mean[bank.present.nonzero()[:3, 0], 0] for name, bank in banks.items()})
+    best = yield from train_joint(joint, schema, cohort, banks, folder, fabric, writer)
+    fabric.barrier()
+    if fabric.is_global_zero:
+        weights, numbers = load_weights(folder.best)
+        save_weights(folder.weights, weights, numbers)
+        folder.write_record({**record, "state": "finished", **best})
+    fabric.barrier()
 
 
 def start_fabric(accelerator: str, devices: int, precision: str, *, half: bool) -> Fabric:

@@ -107,10 +107,10 @@ class TrainingSettings(_Section):
     )
     questions: list[list[str]] = Field(
         [],
-        description="what will mostly be asked: lists of the variables that are then given. ``question_share`` of the "
+        description="what will mostly be asked: lists of the variables that are then given. question_share of the "
         "training rows take one of these evidence sets; the others keep every other question answered",
     )
-    question_share: float = Field(0.5, ge=0, le=1, description="share of training rows that take one of ``questions``")
+    question_share: float = Field(0.5, ge=0, le=1, description="share of training rows that take one of 'questions'")
     draw_share: float = Field(
         0.0,
         ge=0,

@@ -194,6 +194,21 @@ def test_a_real_process_that_is_stopped(tmp_path, number):
     assert_same_weights(tmp_path / "undisturbed", tmp_path / "run")
 
 
+def test_a_run_is_trained_by_one_process_at_a_time(tmp_path):
+    """Another is refused, a real one at that, and may go on when the first has stopped."""
+    write_table(tmp_path)
+    schema = write_schema(tmp_path, TABLE)
+    first = training(load_schema(schema), tmp_path / "run", precision="32-true", accelerator="cpu")
+    next(event for event in first if event.stage == "joint")
+    program, environment = command(tmp_path)
+    arguments = ["train", str(schema), "--output", str(tmp_path / "run"), "--resume"]
+    second = subprocess.run([*program, *arguments], env=environment, capture_output=True, text=True, check=False)
+    assert second.returncode == 2, second.stderr
+    assert "is being trained by another process" in second.stderr and "Traceback" not in second.stderr
+    first.close()
+    train(schema, tmp_path / "run", resume=True)
+
+
 def test_resuming_what_is_finished_changes_nothing(reference, tmp_path):
     schema, run, _ = reference
     train(schema, tmp_path / "run")
