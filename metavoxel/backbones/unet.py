@@ -104,7 +104,7 @@ class UNet(AbstractBackbone):
                 for name in grids
             }
         )  # fmt: skip
-        heads = max(width // 32, 1)
+        heads = math.gcd(width, max(width // 32, 1))
         self.fusion = nn.ModuleList(
             [TokenBlock(width, heads, spec.dropout, level_width) for _ in range(spec.token_layers)]
         )
@@ -142,7 +142,7 @@ class UNetSpec(AbstractBackboneSpec):
     attention_levels: tuple[NonNegativeInt, ...] = Field(
         (1,), description="levels (0 is the top) that attend to the tokens; the middle always does"
     )
-    head_channels: PositiveInt = Field(32, description="channels of an attention head; divides the levels' widths")
+    head_channels: PositiveInt = Field(32, description="channels of an attention head, at most the level's")
     token_width: PositiveInt = Field(96, description="channels of a token")
     token_layers: NonNegativeInt = Field(2, description="attention blocks that fuse tokens and pooled features")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout of the fusion's features")

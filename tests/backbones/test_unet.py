@@ -90,6 +90,7 @@ def test_ports_hear_of_each_other_and_of_the_tokens():
         {"channels": (8,), "attention_levels": (0,)},
         {"channels": (8, 12, 20), "attention_levels": (0, 2)},
         {"channels": (10, 15), "head_channels": 5},
+        {"channels": (8, 16), "token_width": 100},
         {"residual_blocks": 2},
         {"token_layers": 0},
         {"token_width": 64},
