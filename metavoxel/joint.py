@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int64
 from torch import Tensor, nn
 
 from metavoxel.adapters.base import AbstractAdapter, AdapterContext, Streams
@@ -12,7 +12,7 @@ from metavoxel.adapters.embedding import TIME_FEATURES, row_time, time_features
 from metavoxel.adapters.stacked import StackedAdapters
 from metavoxel.backbones.base import AbstractBackbone, AbstractBackboneSpec
 from metavoxel.kernels.base import AbstractKernel
-from metavoxel.linear import LinearJoint
+from metavoxel.linear import FOLDS, MOST_ROWS, LinearJoint
 from metavoxel.registry import blamed
 from metavoxel.schema.schema import Variable
 from metavoxel.typing import AnyCode, AnyMask, AnyTime
@@ -90,14 +90,39 @@ class JointModel(nn.Module):
         assert isinstance(adapter, AbstractAdapter)
         return adapter
 
-    def fit(self, codes: Mapping[str, AnyCode], present: Mapping[str, Bool[Tensor, "n"]]) -> None:
-        """Take what is known in closed form of the training rows' codes: adapters' statistics, the joint normal law."""
-        features, strengths = {}, {}
+    def fit(
+        self,
+        codes: Mapping[str, AnyCode],
+        present: Mapping[str, Bool[Tensor, "n"]],
+        people: Int64[Tensor, "n"] | None = None,
+    ) -> None:
+        """Take what is known in closed form of the training rows' codes: adapters' statistics, the joint normal law.
+
+        Args:
+            codes: of every variable.
+            present: rows that have it.
+            people: number of the person whose row it is, from 0; by default every row is of somebody else.
+        """
+        rows = len(next(iter(present.values())))
+        fold = (torch.arange(rows) if people is None else people) % FOLDS
+        unseen = [self._described(codes, present, fold, left_out=k) for k in range(FOLDS) if rows <= MOST_ROWS]
+        self.linear.fit(self._described(codes, present, fold), present, unseen, fold)
+
+    def _described(
+        self,
+        codes: Mapping[str, AnyCode],
+        present: Mapping[str, Bool[Tensor, "n"]],
+        fold: Int64[Tensor, "n"],
+        left_out: int | None = None,
+    ) -> dict[str, Tensor]:
+        """Features of all rows, after adapters have seen those in all folds but one."""
+        features = {}
         for name in self.kernels:
-            here, adapter = present[name], self.adapter(name)
-            adapter.fit(lambda seen=codes[name][here]: [seen])  # type: ignore[misc]
-            features[name], strengths[name] = adapter.describe(codes[name]), adapter.strengths()
-        self.linear.fit(features, present, strengths)
+            code, adapter = codes[name], self.adapter(name)
+            batches = [code[present[name] & (fold == k)] for k in range(FOLDS) if k != left_out]
+            adapter.fit(lambda batches=batches: batches)  # type: ignore[misc]
+            features[name] = adapter.describe(code)
+        return features
 
     @property
     def names_without_grids(self) -> list[str]:

@@ -1,10 +1,10 @@
 """The joint normal law of all variables' features: what is known of all before a network has learnt anything."""
 
 from collections.abc import Mapping, Sequence
-from itertools import product
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor, nn
 
 from metavoxel.adapters.base import Information
@@ -12,11 +12,9 @@ from metavoxel.adapters.base import Information
 FOLDS = 5
 KEPT = (0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 1.0)
 """Parts of the correlations between variables."""
-PENALTIES = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-"""Of weak features: one of strength s counts for s (1 + penalty) / (s + penalty), as in a ridge regression."""
 ENOUGH_ROWS = 40
-MOST_ROWS = 5000
-"""Rows that choose the shrinkage, the fewest of them complete: fewer know too little, more hardly change it."""
+MOST_ROWS = 2000
+"""Rows that choose the shrinkage: at least so many complete ones; and of more rows in all, nothing is shrunk."""
 MOST_STEPS, CLOSE = 60, 1e-3
 """Of the moments of rows with gaps: steps, and the change of a correlation that ends them."""
 MOST_PATTERNS = 200
@@ -41,32 +39,37 @@ class LinearJoint(nn.Module):
         self,
         features: Mapping[str, Float[Tensor, "n _"]],
         present: Mapping[str, Bool[Tensor, "n"]],
-        strengths: Mapping[str, Float[Tensor, "_"]],
+        unseen: Sequence[Mapping[str, Float[Tensor, "n _"]]] = (),
+        fold: Int64[Tensor, "n"] | None = None,
     ) -> None:
         """The likeliest correlations of features, those between variables shrunk by cross-validation.
+
+        Where a feature varies more over these rows than the 1 it has over others, it was chosen by them, and one of
+        spread s over these rows has its correlations divided by s: then a regression on it is what these rows say, and
+        what it explains in others is less.
 
         Args:
             features: of every variable.
             present: rows that have the variable.
-            strengths: which share of its code's variance each feature stands for, over that of the strongest.
+            unseen: for each fold, features as those rows make them that are not in it; by default ``features``.
+            fold: of each row; by default by turns.
         """
-        if len(next(iter(present.values()))) < FOLDS or not sum(self._sizes.values()):
+        rows = len(next(iter(present.values())))
+        if rows < FOLDS or not sum(self._sizes.values()):
             return
         seen = torch.cat([present[name][:, None].expand(-1, size) for name, size in self._sizes.items()], 1)
-        rows = torch.cat([features[name] for name in self._sizes], 1).double()
-        rows = torch.where(seen, rows, 0.0)
-        scale = (rows.square().sum(0) / seen.sum(0).clamp_min(1)).clamp_min(1e-12).sqrt()
-        rows = rows / scale
-        correlation = _moments(rows, seen)
         inside = _block_diagonal([torch.ones(1, size, size) for size in self._sizes.values()])[0].bool()
-        own = torch.where(inside, 0.99 * correlation, 0.0) + 0.01 * torch.eye(len(correlation))
-        whole = seen.all(1)
-        # Absent features stand at their mean, and a law that is judged by such rows believes in less than there is.
-        judged = whole if int(whole.sum()) >= ENOUGH_ROWS else torch.ones_like(whole)
-        strength = torch.cat([strengths[name] for name in self._sizes]).double().clamp_min(1e-9)
-        some = slice(0, MOST_ROWS)
-        kept = _kept(rows[some], seen[some], judged[some], own, inside, strength)
-        self.precision.copy_(torch.linalg.inv(_lawful(torch.where(inside, own, kept * correlation))))
+        kept = 1.0
+        if rows <= MOST_ROWS:
+            fold = torch.arange(rows) % FOLDS if fold is None else fold
+            kept = _kept([self._joined(part, seen) for part in unseen or [features] * FOLDS], seen, fold, inside)
+        self.precision.copy_(torch.linalg.inv(_Moments.of(self._joined(features, seen), seen, inside).law(kept)))
+
+    def _joined(
+        self, features: Mapping[str, Float[Tensor, "n _"]], seen: Bool[Tensor, "n k"]
+    ) -> Float64[Tensor, "n k"]:
+        """Features of all variables, absent ones at their mean."""
+        return torch.where(seen, torch.cat([features[name] for name in self._sizes], 1).double(), 0.0)
 
     def forward(self, said: Mapping[str, Information]) -> dict[str, Float[Tensor, "b _"]]:
         """Expected features of every variable, given what the codes of all say."""
@@ -80,7 +83,33 @@ class LinearJoint(nn.Module):
         return dict(zip(self._sizes, expected.split(list(self._sizes.values()), 1), strict=True))
 
 
-def _moments(rows: Float64[Tensor, "n k"], seen: Bool[Tensor, "n k"]) -> Float64[Tensor, "k k"]:
+class _Moments(NamedTuple):
+    """What rows say of a law.
+
+    Attributes:
+        correlation: of all features.
+        scale: of each feature.
+        inside: pairs of features of one variable.
+    """
+
+    correlation: Float64[Tensor, "k k"]
+    scale: Float64[Tensor, "k"]
+    inside: Bool[Tensor, "k k"]
+
+    @classmethod
+    def of(cls, rows: Float64[Tensor, "n k"], seen: Bool[Tensor, "n k"], inside: Bool[Tensor, "k k"]) -> "_Moments":
+        """Of rows whose absent features are 0."""
+        scale = (rows.square().sum(0) / seen.sum(0).clamp_min(1)).clamp_min(1e-12).sqrt()
+        return cls(_correlation(rows / scale, seen), scale, inside)
+
+    def law(self, kept: float) -> Float64[Tensor, "k k"]:
+        """Covariance over rows not seen, with a part of the correlations between variables."""
+        own = 0.99 * self.correlation + 0.01 * torch.eye(len(self.correlation))
+        spread = self.scale.clamp_min(1)
+        return _lawful(torch.where(self.inside, own, kept * self.correlation / (spread[:, None] * spread)))
+
+
+def _correlation(rows: Float64[Tensor, "n k"], seen: Bool[Tensor, "n k"]) -> Float64[Tensor, "k k"]:
     """Second moments of normal rows with gaps, the likeliest (Dempster, Laird and Rubin 1977); absent ones are 0.
 
     Moments over the rows that have both features would be simpler, and much worse where much is explained: chance in
@@ -116,32 +145,33 @@ def _lawful(correlation: Float64[Tensor, "k k"]) -> Float64[Tensor, "k k"]:
 
 
 def _kept(
-    rows: Float64[Tensor, "n k"],
+    unseen: Sequence[Float64[Tensor, "n k"]],
     seen: Bool[Tensor, "n k"],
-    judged: Bool[Tensor, "n"],
-    own: Float64[Tensor, "k k"],
+    fold: Int64[Tensor, "n"],
     inside: Bool[Tensor, "k k"],
-    strength: Float64[Tensor, "k"],
-) -> Float64[Tensor, "k k"]:
-    """Which part of each correlation between variables is kept: such that held-out ones of ``judged`` are likeliest.
+) -> float:
+    """Which part of the correlations between variables is kept: such that those of rows in no law are likeliest.
 
     Those within a variable stay as they are. Scores of one image have none by construction, and a rule that shrinks the
     whole matrix by its error (Ledoit and Wolf 2004) is right about most of it, and wrong about the part that predicts.
-    A single factor for all has to be small where some features are weak and many, and then the law knows less of a
-    target, and is less certain, than a regression that leaves the strong ones whole.
     """
-    fold = torch.arange(len(rows)) % FOLDS
-    folds = [(_moments(rows[fold != k], seen[fold != k]), rows[(fold == k) & judged]) for k in range(FOLDS)]
-    best, most = torch.zeros_like(own), -torch.inf
-    for kept, penalty in product(KEPT, PENALTIES if bool((strength < 1).any()) else PENALTIES[:1]):
-        trust = strength * (1 + penalty) / (strength + penalty)
-        factors, likelihood = kept * trust[:, None] * trust, 0.0
-        for found, held_out in folds:
-            law = _lawful(torch.where(inside, own, factors * found))
+    whole = seen.all(1)
+    # Absent features stand at their mean, and a law that is judged by such rows believes in less than there is.
+    judged = whole if int(whole.sum()) >= ENOUGH_ROWS else torch.ones_like(whole)
+    folds = []
+    for number, rows in enumerate(unseen):
+        used = fold != number
+        moments = _Moments.of(rows[used], seen[used], inside)
+        folds.append((moments, rows[~used & judged] / moments.scale.clamp_max(1)))
+    best, most = 0.0, -torch.inf
+    for kept in KEPT:
+        likelihood = 0.0
+        for moments, held_out in folds:
+            law = moments.law(kept)
             misfit = (held_out * torch.linalg.solve(law, held_out.T).T).sum()
             likelihood -= float(misfit + len(held_out) * torch.logdet(law))
         if likelihood > most:
-            best, most = factors, likelihood
+            best, most = kept, likelihood
     return best
 
 

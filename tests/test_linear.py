@@ -15,7 +15,6 @@ from metavoxel.sampling.evidence import Given
 from metavoxel.schema import parse_schema
 
 SIZES = {"image": 2, "age": 1, "sex": 1}
-EVEN = {name: torch.ones(size) for name, size in SIZES.items()}
 COVARIANCE = torch.tensor([[1.0, 0.0, 0.8, 0.1], [0.0, 1.0, -0.3, 0.5], [0.8, -0.3, 1.0, 0.2], [0.1, 0.5, 0.2, 1.0]])
 ROWS = 20_000
 CERTAIN = 1e5
@@ -45,13 +44,13 @@ def nothing(size):
 
 def test_a_fit_finds_the_correlations():
     law = LinearJoint(SIZES)
-    law.fit(parts(drawn()), everyone(), EVEN)
+    law.fit(parts(drawn()), everyone())
     torch.testing.assert_close(torch.linalg.inv(law.precision), COVARIANCE, rtol=0, atol=0.03)
 
 
 def test_expectations_are_regressions():
     law = LinearJoint(SIZES)
-    law.fit(parts(drawn()), everyone(), EVEN)
+    law.fit(parts(drawn()), everyone())
     image = torch.tensor([[1.2, -0.7]])
     expected = law({"image": said(image, CERTAIN), "age": nothing(1), "sex": nothing(1)})
     torch.testing.assert_close(expected["image"], image, rtol=0, atol=1e-3)
@@ -68,20 +67,21 @@ def test_a_fit_takes_rows_with_missing_cells():
     present = {name: Rng.for_rows(ROWS, name, "present").uniform((ROWS,)) < 0.6 for name in SIZES}
     features = {name: torch.where(present[name][:, None], x, torch.nan) for name, x in features.items()}
     law = LinearJoint(SIZES)
-    law.fit(features, present, EVEN)
+    law.fit(features, present)
     torch.testing.assert_close(torch.linalg.inv(law.precision), COVARIANCE, rtol=0, atol=0.06)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 3])
 def test_few_rows_make_a_cautious_law(rows):
     law = LinearJoint(SIZES)
-    law.fit(parts(drawn(rows)), everyone(rows), EVEN)
+    law.fit(parts(drawn(rows)), everyone(rows))
     assert torch.isfinite(law.precision).all()
     assert (torch.linalg.eigvalsh(law.precision) > 0).all()
 
 
-def test_weak_features_are_believed_less():
-    """Where three strong scores of an image tell the age, a hundred people make a law that is nearer the truth and surer of it."""
+def test_components_of_few_scans_say_what_they_are_worth():
+    """Where three strong scores tell the age: a law of a hundred people is nearer the truth, and knows better how sure it
+    may be, if the components were judged by people not seen."""
     rows, count, size = 100, 40, 400
     axes = torch.linalg.qr(Rng.for_rows(size, "axes").normal((size, count)))[0].T
     spreads, told = 10 * 0.8 ** torch.arange(count), torch.zeros(count)
@@ -94,22 +94,34 @@ def test_weak_features_are_believed_less():
         return image, scores @ told[:, None] + 0.32 * rng.fork("age").normal((number, 1))
 
     scan, age = people(rows, "seen")
-    components = Components(count, (size,))
-    components.fit([scan])
     fresh, truth = people(4000, "fresh")
-    scores = components.scores(fresh)
     everybody = {name: torch.ones(rows, dtype=torch.bool) for name in ("scan", "age")}
-    unknown = Information(torch.zeros(4000, 1, 1), torch.zeros(4000, 1))
-    errors, beliefs = {}, {}
-    for name, strengths in (("even", torch.ones(count)), ("by strength", components.strengths())):
+    clean = (torch.ones(4000, 1), torch.zeros(4000, 1))
+    fold = torch.arange(rows) % 5
+
+    def found(batches):
+        """Features of all, by components of these batches, and the components."""
+        components = Components(count, (size,))
+        components.fit(batches)
+        return {"scan": components.scores(scan), "age": age}, components
+
+    def answers(features, components, *judges):
+        """Squared error, and what the law takes it for."""
         law = LinearJoint({"scan": count, "age": 1})
-        law.fit({"scan": components.scores(scan), "age": age}, everybody, {"scan": strengths, "age": torch.ones(1)})
-        expected = law({"scan": said(scores, CERTAIN), "age": unknown})
-        errors[name] = float((expected["age"] - truth).square().mean())
-        beliefs[name] = float(1 / law.precision[-1, -1])
-    assert errors["by strength"] < 0.85 * errors["even"]
-    assert beliefs["by strength"] < 0.7 * beliefs["even"]
-    assert beliefs["by strength"] > errors["by strength"]
+        law.fit(features, everybody, *judges)
+        told = components.measure(fresh, clean)
+        unknown = Information(torch.zeros(4000, 1, 1), torch.zeros(4000, 1))
+        precision = law.precision.clone()
+        precision[:-1, :-1] += told.precision[0]
+        error = (law({"scan": told, "age": unknown})["age"] - truth).square().mean()
+        return float(error), float(torch.linalg.inv(precision)[-1, -1])
+
+    parts = [scan[fold == k] for k in range(5)]
+    unseen = [found(parts[:k] + parts[k + 1 :])[0] for k in range(5)]
+    error, belief = answers(*found(parts), unseen, fold)
+    naive_error, naive_belief = answers(*found([scan]))
+    assert error < 0.9 * naive_error
+    assert 0.8 < belief / error < naive_belief / naive_error
 
 
 def test_rows_with_gaps_are_no_worse_than_complete_rows_alone():
@@ -130,7 +142,7 @@ def test_rows_with_gaps_are_no_worse_than_complete_rows_alone():
     def error(scan, ages, there):
         law = LinearJoint({"scan": count, "age": 1})
         present = {"scan": torch.ones(len(scan), dtype=torch.bool), "age": there}
-        law.fit({"scan": scan, "age": ages}, present, {"scan": torch.ones(count), "age": torch.ones(1)})
+        law.fit({"scan": scan, "age": ages}, present)
         return float((law({"scan": said(fresh, CERTAIN), "age": unknown})["age"] - truth).square().mean())
 
     complete = error(scores[known], age[known], known[known])

@@ -85,18 +85,18 @@ class AbstractAdapter(nn.Module, ABC):
         self.register_buffer("trust", torch.ones(()))
 
     def fit(self, codes: Callable[[], Iterable[Code]]) -> None:
-        """Take statistics of the training rows' codes into buffers, once, before training. Nothing by default."""
+        """Take statistics of the training rows' codes into buffers, once, before training. Nothing by default.
+
+        All rows of a person are in one batch, and people are spread evenly: what is fitted on all batches but one can
+        be judged by that one.
+        """
 
     def describe(self, x0: Code) -> Float[Tensor, "b k"]:
-        """The features of clean codes, of mean 0 and variance 1 over the training rows."""
-        return x0.new_zeros(len(x0), 0)
+        """The features of clean codes, of mean 0, and of variance 1 over rows that were not seen.
 
-    def strengths(self) -> Float[Tensor, "k"]:
-        """Which share of the code's variance each feature stands for, over that of the strongest. All 1 by default.
-
-        The weaker a feature, the less its correlations with other variables are believed, as far as held-out rows say.
+        Over the training rows it is more where the features were chosen by those rows.
         """
-        return torch.ones(self.features)
+        return x0.new_zeros(len(x0), 0)
 
     def measure(self, x: Code, time: Time, observed: Mask) -> Information:
         """What a noisy code says of the features."""

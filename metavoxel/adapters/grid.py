@@ -90,9 +90,6 @@ class GridSummaryAdapter(AbstractAdapter):
     def describe(self, x0: Code) -> Float[Tensor, "b k"]:
         return self.components.scores(x0) if self.features else super().describe(x0)
 
-    def strengths(self) -> Float[Tensor, "k"]:
-        return self.components.strengths() if self.features else super().strengths()
-
     def measure(self, x: Code, time: Time, observed: Mask) -> Information:
         if not self.features:
             return super().measure(x, time, observed)
@@ -142,7 +139,7 @@ class GridSummaryAdapterSpec(_GridSpec):
     """An image's latent on its own grid, beginning with what its principal components tell, which are a token."""
 
     type: Literal["grid_summary"] = "grid_summary"
-    components: PositiveInt = Field(24, description="principal components of the training latents")
+    components: PositiveInt = Field(48, description="principal components of the training latents")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout of the components in the token")
 
     def build(self, context: AdapterContext) -> GridSummaryAdapter:

@@ -19,7 +19,7 @@ def normal(*shape):
 def fitted():
     codes = normal(40, *SHAPE) * torch.linspace(0.3, 3, 4) + 5
     components = Components(6, SHAPE)
-    components.fit(codes.split(13))
+    components.fit([codes])
     return components, codes
 
 
@@ -82,6 +82,21 @@ def test_a_clean_code_is_what_it_is(fitted):
     components, codes = fitted
     _, belief = posterior(components, codes, torch.full((len(codes), 1, 1, 1), torch.inf).double())
     torch.testing.assert_close(belief.x0_hat, codes, rtol=0, atol=1e-4)
+
+
+def test_variances_are_those_of_codes_not_seen():
+    """Among 60 codes in 200 cells, most of what the components explain of the codes that chose them is chance."""
+    spreads = torch.cat([torch.tensor([8.0, 5.0]), torch.ones(198)])
+    seen, fresh = (Rng.for_rows(rows, "unseen").normal((rows, 200)) * spreads for rows in (60, 5000))
+    naive, judged = Components(12, (200,)), Components(12, (200,))
+    naive.fit([seen])
+    judged.fit(seen.split(12))
+    assert torch.allclose(judged.center, naive.center)
+    wrong, right = (components.scores(fresh).square().mean(0) for components in (naive, judged))
+    assert wrong[4:].max() < 0.5
+    assert (right[2:] - 1).abs().mean() < 0.35 and (right[:2] - 1).abs().max() < 0.5
+    left = (fresh - judged.center - judged.along(judged.scores(fresh))).square().mean()
+    assert abs(float(judged.residual / left) - 1) < 0.1 < abs(float(naive.residual / left) - 1)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5])
