@@ -45,7 +45,7 @@ class Components(nn.Module):
         self.loadings: Tensor
         self.residual: Tensor
 
-    def fit(self, batches: Iterable[Code]) -> None:
+    def fit(self, batches: Iterable[Float[Tensor, "_ ..."]]) -> None:
         """Directions of greatest variance of these codes, and what they are worth on codes not seen.
 
         Directions are chosen by all codes. Among few, they follow chance: along the twentieth of a hundred scans, those
