@@ -1,0 +1,92 @@
+"""Every variable of examples/ds000228_more on held-out people: from all else, from T1w alone, from age and sex.
+
+python -m benchmarks.ds000228_more [--table ../shared/data/ds000228/participants.tsv] [--output runs/benchmark-more]
+
+Trains the example's schema if that is not done, and prints its page's table: mean absolute errors of posterior means of
+numbers, shares of labels that are right, with bootstrap 95 % intervals over people who have the datum.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas
+import torch
+
+import metavoxel as mv
+from benchmarks.tables import markdown
+from metavoxel.cli.train import show
+from metavoxel.evaluate.errors import bootstrap_mean
+from metavoxel.learning.part import part_table
+from metavoxel.learning.run import RunFolder
+
+SCHEMA = Path("examples/ds000228_more/schema.yaml")
+TABLE = Path("../shared/data/ds000228/participants.tsv")
+FEWEST = 5
+"""People of whom a mean has an interval."""
+
+
+def trained(output: Path, table: Path) -> mv.Model:
+    """The example's model."""
+    if not RunFolder(output).weights.exists():
+        settings = SCHEMA.read_text(encoding="utf-8").replace("table: participants.tsv", f"table: {table.resolve()}")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        schema = output.with_suffix(".yaml")
+        schema.write_text(settings, encoding="utf-8")
+        show(mv.training(mv.load_schema(schema), output, resume=RunFolder(output).record.exists()))
+    return mv.load(output)
+
+
+def errors(model: mv.Model, folder: RunFolder, target: str, given: Sequence[str]) -> np.ndarray:
+    """Of each held-out person who has the datum: the absolute error, or whether the likeliest label is right."""
+    table = part_table(model, folder, "test")
+    column = model.read(table, [target]).columns[target]
+    there = column.present.numpy()
+    truth = column.read(np.flatnonzero(there).tolist())
+    answer = model.predict(table, target, list(given))[target][there]
+    if model.codecs[target].support == "one_hot":
+        spec = model.schema.variables[target].spec
+        return np.array([spec.format(index) for index in truth]) == answer.to_numpy()
+    return np.abs(answer.to_numpy(float) - truth.double().numpy())
+
+
+def usual(model: mv.Model, folder: RunFolder, target: str) -> np.ndarray:
+    """The same for the median or the most frequent label of the training people."""
+    train, test = (model.read(part_table(model, folder, part), [target]).columns[target] for part in ("train", "test"))
+    seen, truth = (column.read(column.present.nonzero()[:, 0].tolist()) for column in (train, test))
+    if model.codecs[target].support == "one_hot":
+        return (truth == torch.mode(seen.long()).values).numpy()
+    return (truth - seen.median()).abs().double().numpy()
+
+
+def shown(found: np.ndarray) -> str:
+    """A mean, with its interval where there are people enough."""
+    return str(bootstrap_mean(found.astype(float))) if len(found) >= FEWEST else f"{found.mean():.2f}"
+
+
+def main() -> None:
+    """Train what is not trained yet, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", type=Path, default=TABLE)
+    parser.add_argument("--output", type=Path, default=Path("runs/benchmark-more"))
+    arguments = parser.parse_args()
+    model, folder = trained(arguments.output, arguments.table), RunFolder(arguments.output)
+    rows = []
+    for target in model.names[1:]:
+        others = [name for name in model.names if name != target]
+        known = [name for name in ("age", "sex") if name != target]
+        found = [errors(model, folder, target, given) for given in (others, ["T1w"], known)]
+        floor = usual(model, folder, target)
+        rows.append([target, str(len(floor)), *map(shown, [*found, floor])])
+    frame = pandas.DataFrame(rows)
+    print(
+        markdown(
+            ["", "people", "from all else", "from T1w", "from age and sex", "always the usual"],
+            frame.to_numpy().tolist(),
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
