@@ -72,7 +72,7 @@ def regression(
     for weights in network.final_conv.parameters():
         nn.init.zeros_(weights)  # it begins with the source itself
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=0.01)
-    bf16 = resolve_precision("auto", grids=True) == "bf16-mixed"
+    bf16 = resolve_precision("auto", half=True) == "bf16-mixed"
     best, kept, best_step, step, begun = math.inf, network.state_dict(), 0, 0, time.process_time()
     while (used := (time.process_time() - begun) / seconds) < 1:
         rng = Rng.for_rows(BATCH, "regression", step)
