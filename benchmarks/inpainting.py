@@ -18,8 +18,8 @@ from torch import Tensor
 
 import metavoxel as mv
 from benchmarks.tables import figure, markdown, publish
-from metavoxel.cli.ask import part_table
 from metavoxel.evaluate.errors import bootstrap_mean
+from metavoxel.learning.part import part_table
 from metavoxel.learning.run import RunFolder
 
 

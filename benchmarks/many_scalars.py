@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, default=PICTURE)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    precision = resolve_precision("auto", grids=True)
+    precision = resolve_precision("auto", half=True)
     fabric = Fabric(accelerator="cpu", devices=1, precision=precision)  # type: ignore[arg-type]
     models = {count: joint_of(count) for count in arguments.scalars}
     with flushed_denormals():
