@@ -44,9 +44,9 @@ class LinearJoint(nn.Module):
     ) -> None:
         """The likeliest correlations of features, those between variables shrunk by cross-validation.
 
-        Where a feature varies more over these rows than the 1 it has over others, it was chosen by them, and one of
-        spread s over these rows has its correlations divided by s: then a regression on it is what these rows say, and
-        what it explains in others is less.
+        Where a feature varies more over these rows than the 1 it has over others, it was chosen by them. A regression
+        of one of spread s on one of spread r is what these rows say if their correlation is multiplied by s / r, and
+        the other way round by r / s. It is multiplied by the smaller: what a feature explains in others is less.
 
         Args:
             features: of every variable.
@@ -106,7 +106,8 @@ class _Moments(NamedTuple):
         """Covariance over rows not seen, with a part of the correlations between variables."""
         own = 0.99 * self.correlation + 0.01 * torch.eye(len(self.correlation))
         spread = self.scale.clamp_min(1)
-        return _lawful(torch.where(self.inside, own, kept * self.correlation / (spread[:, None] * spread)))
+        ratio = spread[:, None] / spread
+        return _lawful(torch.where(self.inside, own, kept * self.correlation * torch.minimum(ratio, 1 / ratio)))
 
 
 def _correlation(rows: Float64[Tensor, "n k"], seen: Bool[Tensor, "n k"]) -> Float64[Tensor, "k k"]:
