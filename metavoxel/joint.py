@@ -105,7 +105,8 @@ class JointModel(nn.Module):
         """
         rows = len(next(iter(present.values())))
         fold = (torch.arange(rows) if people is None else people) % FOLDS
-        unseen = [self._described(codes, present, fold, left_out=k) for k in range(FOLDS) if rows <= MOST_ROWS]
+        folds = range(FOLDS) if rows <= MOST_ROWS else ()  # more rows shrink nothing, and need no judge
+        unseen = [self._described(codes, present, fold, left_out=k) for k in folds]
         self.linear.fit(self._described(codes, present, fold), present, unseen, fold)
 
     def _described(

@@ -1,11 +1,13 @@
 """The joint stage of training: batches of cached codes, validation, and the best weights."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
+import pandas
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool
 from lightning_fabric import Fabric
 from torch import Tensor
 
@@ -51,7 +53,7 @@ def train_joint(
     joint.fit(
         {name: bank.mean[train_rows, 0] for name, bank in banks.items()},
         {name: bank.present[train_rows] for name, bank in banks.items()},
-        _people([cohort.subjects[row] for row in train_rows]),
+        torch.from_numpy(pandas.factorize(np.array(cohort.subjects)[train_rows])[0]),
     )
     default = schema.backbone.default_plan()
     steps = settings.steps or default.steps
@@ -152,12 +154,6 @@ def _rows_a_step(
         return rows, 0
     further = plan.token_rows if settings.token_rows is None else settings.token_rows
     return rows, further // devices
-
-
-def _people(subjects: Sequence[str]) -> Int64[Tensor, "n"]:
-    """Numbers of these subjects, in the order in which they come."""
-    numbers: dict[str, int] = {}
-    return torch.tensor([numbers.setdefault(subject, len(numbers)) for subject in subjects])
 
 
 def _is_due(step: int, every: int, last: int, best: Mapping[str, float]) -> bool:
