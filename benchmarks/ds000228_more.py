@@ -8,15 +8,15 @@ numbers, shares of labels that are right, with bootstrap 95 % intervals over peo
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas
 import torch
 
 import metavoxel as mv
+from benchmarks.oasis import trained
 from benchmarks.tables import markdown
-from metavoxel.cli.train import show
 from metavoxel.evaluate.errors import bootstrap_mean
 from metavoxel.learning.part import part_table
 from metavoxel.learning.run import RunFolder
@@ -25,17 +25,6 @@ SCHEMA = Path("examples/ds000228_more/schema.yaml")
 TABLE = Path("../shared/data/ds000228/participants.tsv")
 FEWEST = 5
 """People of whom a mean has an interval."""
-
-
-def trained(output: Path, table: Path) -> mv.Model:
-    """The example's model."""
-    if not RunFolder(output).weights.exists():
-        settings = SCHEMA.read_text(encoding="utf-8").replace("table: participants.tsv", f"table: {table.resolve()}")
-        output.parent.mkdir(parents=True, exist_ok=True)
-        schema = output.with_suffix(".yaml")
-        schema.write_text(settings, encoding="utf-8")
-        show(mv.training(mv.load_schema(schema), output, resume=RunFolder(output).record.exists()))
-    return mv.load(output)
 
 
 def errors(model: mv.Model, folder: RunFolder, target: str, given: Sequence[str]) -> np.ndarray:
@@ -71,7 +60,9 @@ def main() -> None:
     parser.add_argument("--table", type=Path, default=TABLE)
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark-more"))
     arguments = parser.parse_args()
-    model, folder = trained(arguments.output, arguments.table), RunFolder(arguments.output)
+    schema = mv.load_schema(SCHEMA)
+    cohort = schema.cohort.model_copy(update={"table": arguments.table.resolve()})
+    model, folder = trained(replace(schema, cohort=cohort), arguments.output), RunFolder(arguments.output)
     rows = []
     for target in model.names[1:]:
         others = [name for name in model.names if name != target]
@@ -79,11 +70,10 @@ def main() -> None:
         found = [errors(model, folder, target, given) for given in (others, ["T1w"], known)]
         floor = usual(model, folder, target)
         rows.append([target, str(len(floor)), *map(shown, [*found, floor])])
-    frame = pandas.DataFrame(rows)
     print(
         markdown(
             ["", "people", "from all else", "from T1w", "from age and sex", "always the usual"],
-            frame.to_numpy().tolist(),
+            rows,
         )
     )
 
