@@ -11,9 +11,7 @@ share, so they are trained once.
 import argparse
 import json
 import shutil
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,20 +19,16 @@ import pandas
 import yaml
 
 import metavoxel as mv
+from benchmarks.both_modes import MODES, compare_all, evaluated, timed
 from benchmarks.phantoms_report import report
 from metavoxel.cli.train import show
-from metavoxel.comparisons import FOLDER, ComparisonSettings, compare
-from metavoxel.evaluate.evaluating import evaluating
-from metavoxel.evaluate.features.scattering import Scattering
+from metavoxel.comparisons import FOLDER, ComparisonSettings
 from metavoxel.evaluate.settings import Settings
 from metavoxel.learning.progress import Progress
 from metavoxel.learning.run import RunFolder
 from metavoxel.phantom import PhantomSettings, read_truth, write_phantom
 
-MODES = ("evidence", "shared")
-OWN = ("ldm", "continuous_sex")
-"""Comparisons that are the run's own joint model with something changed, and so differ between modes."""
-COMMON = ("linear", "densenet", "braid", "vit")
+MINUTES = "minutes.json"
 
 
 def schema(arguments: argparse.Namespace, mode: str) -> dict[str, object]:
@@ -62,19 +56,6 @@ def schema(arguments: argparse.Namespace, mode: str) -> dict[str, object]:
     return found | {"diffusion": {"times": mode}}
 
 
-@contextmanager
-def timed(output: Path, stage: str) -> Iterator[None]:
-    """Add the minutes of processor time that a stage takes, however often it is started, to ``minutes.json``."""
-    path, start = output / "minutes.json", time.process_time()
-    try:
-        yield
-    finally:
-        found = json.loads(path.read_text()) if path.exists() else {}
-        found[stage] = round(found.get(stage, 0.0) + (time.process_time() - start) / 60, 2)
-        path.write_text(json.dumps(found, indent=2) + "\n")
-        print(f"{stage}: {found[stage]} minutes of processor time so far", flush=True)
-
-
 def write_cohort(arguments: argparse.Namespace) -> Iterator[Progress]:
     """The phantoms."""
     settings = PhantomSettings(subjects=arguments.subjects, spacing=arguments.spacing)
@@ -88,23 +69,8 @@ def train(output: Path, mode: str) -> None:
     if not run.weights.exists():
         if mode == "shared" and not run.cache.exists():  # the same images, and the same codes of them
             shutil.copytree(output / "evidence" / run.cache.name, run.cache)
-        with timed(output, f"{mode}: training"):
+        with timed(output / MINUTES, f"{mode}: training"):
             show(mv.training(mv.load_schema(output / f"{mode}.yaml"), run.path, resume=run.record.exists()))
-
-
-def compare_all(arguments: argparse.Namespace, mode: str) -> None:
-    """The comparisons of a mode; those that both modes have in common are trained beside the first."""
-    output = arguments.output
-    settings = ComparisonSettings(arguments.size, arguments.network_steps, arguments.samples)
-    if mode == "shared":
-        for name in COMMON:
-            shutil.copytree(
-                output / "evidence" / FOLDER / name, output / mode / FOLDER / name, dirs_exist_ok=True,
-                ignore=shutil.ignore_patterns("networks"),
-            )  # fmt: skip
-    for name in [*(COMMON if mode == "evidence" else ()), *OWN]:
-        with timed(output, f"{mode}: {name}"):
-            show(compare(output / mode, [name], settings=settings))
 
 
 def write_exact(output: Path, mode: str) -> None:
@@ -124,14 +90,11 @@ def write_exact(output: Path, mode: str) -> None:
 
 def evaluate(arguments: argparse.Namespace, mode: str) -> None:
     """Both tables, figures and the report of a run."""
-    output = arguments.output
     draws = arguments.draws if mode == "evidence" else None
     settings = Settings(
         ("age", "sex"), "age", draws=draws, steps=arguments.draw_steps, samples=arguments.samples
     )  # fmt: skip
-    with timed(output, f"{mode}: evaluation"):
-        run = RunFolder(output / mode)
-        show(evaluating(mv.load(run.path), run, run.path / "evaluation", settings, Scattering()))
+    evaluated(arguments.output / mode, settings, arguments.output / MINUTES)
 
 
 def main() -> None:
@@ -152,12 +115,13 @@ def main() -> None:
     output: Path = arguments.output
     output.mkdir(parents=True, exist_ok=True)
     if not (output / "cohort" / "participants.tsv").exists():
-        with timed(output, "cohort"):
+        with timed(output / MINUTES, "cohort"):
             show(write_cohort(arguments))
+    settings = ComparisonSettings(arguments.size, arguments.network_steps, arguments.samples)
     for mode in arguments.modes:
         (output / f"{mode}.yaml").write_text(yaml.safe_dump(schema(arguments, mode), sort_keys=False))
         train(output, mode)
-        compare_all(arguments, mode)
+        compare_all(output / mode, settings, output / MINUTES, output / "evidence" if mode == "shared" else None)
         write_exact(output, mode)
         evaluate(arguments, mode)
     report(output, arguments.modes)

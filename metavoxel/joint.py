@@ -4,14 +4,15 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from metavoxel.adapters.base import AbstractAdapter, AdapterContext, Streams
 from metavoxel.adapters.embedding import TIME_FEATURES, row_time, time_features
+from metavoxel.adapters.field import Noisy, StationaryField
 from metavoxel.adapters.stacked import StackedAdapters
 from metavoxel.backbones.base import AbstractBackbone, AbstractBackboneSpec
-from metavoxel.kernels.base import AbstractKernel
+from metavoxel.kernels.base import AbstractKernel, along
 from metavoxel.linear import FOLDS, MOST_ROWS, LinearJoint
 from metavoxel.registry import blamed
 from metavoxel.schema.schema import Variable
@@ -64,6 +65,13 @@ class JointModel(nn.Module):
                 self.adapters[module_name(name)] = variable.parts.adapter.build(self.contexts[name])
         self._stacks = self._stacked(variables)
         self.linear = LinearJoint({name: self.adapter(name).features for name in variables})
+        self.fields = nn.ModuleDict()
+        self._in_field: dict[str, list[str]] = {}
+        for port, grid in grids.items():
+            names = [name for name, own in ports.items() if own == port and self._leaves_field(name)]
+            if names:
+                self._in_field[port] = names
+                self.fields[port] = StationaryField([code_shapes[name][0] for name in names], grid)
         width = self.backbone.ports.level_width
         self._shared_time = shared_time
         clocks = 1 if shared_time else len(self.kernels)
@@ -90,11 +98,16 @@ class JointModel(nn.Module):
         assert isinstance(adapter, AbstractAdapter)
         return adapter
 
+    def _leaves_field(self, name: str) -> bool:
+        adapter = self.adapter(name)
+        return adapter.explained(torch.zeros(1, adapter.features)) is not None
+
     def fit(
         self,
         codes: Mapping[str, AnyCode],
         present: Mapping[str, Bool[Tensor, "n"]],
         people: Int64[Tensor, "n"] | None = None,
+        uncertainty: Mapping[str, Float[Tensor, "_"]] | None = None,
     ) -> None:
         """Take what is known in closed form of the training rows' codes: adapters' statistics, the joint normal law.
 
@@ -102,12 +115,41 @@ class JointModel(nn.Module):
             codes: of every variable.
             present: rows that have it.
             people: number of the person whose row it is, from 0; by default every row is of somebody else.
+            uncertainty: by image, each channel's variance of draws of its codec about such a code; by default none.
         """
         rows = len(next(iter(present.values())))
         fold = (torch.arange(rows) if people is None else people) % FOLDS
         folds = range(FOLDS) if rows <= MOST_ROWS else ()  # more rows shrink nothing, and need no judge
-        unseen = [self._described(codes, present, fold, left_out=k) for k in folds]
-        self.linear.fit(self._described(codes, present, fold), present, unseen, fold)
+        unseen, left = [], []
+        for k in folds:
+            unseen.append(self._described(codes, present, fold, left_out=k))
+            left.append(self._left_over(codes, unseen[-1], present, fold == k))
+        features = self._described(codes, present, fold)
+        if not folds:
+            left = [self._left_over(codes, features, present, fold == k) for k in range(FOLDS)]
+        self.linear.fit(features, present, unseen, fold)
+        for port, names in self._in_field.items():
+            none = {name: torch.zeros(self.code_shapes[name][0]) for name in names}
+            drawn = none | {name: spread for name, spread in (uncertainty or {}).items() if name in names}
+            self._field(port).fit(
+                (([part[name] for name in names], [here[name] for name in names]) for part, here in left),
+                torch.cat([drawn[name] for name in names]),
+            )
+
+    def _left_over(
+        self,
+        codes: Mapping[str, AnyCode],
+        features: Mapping[str, Tensor],
+        present: Mapping[str, Bool[Tensor, "n"]],
+        rows: Bool[Tensor, "n"],
+    ) -> tuple[dict[str, AnyCode], dict[str, Bool[Tensor, "_"]]]:
+        """What features leave unexplained of these rows' codes, and which rows have them."""
+        found = {}
+        for name in (name for names in self._in_field.values() for name in names):
+            explained = self.adapter(name).explained(features[name][rows])
+            assert explained is not None
+            found[name] = codes[name][rows] - explained
+        return found, {name: present[name][rows] for name in found}
 
     def _described(
         self,
@@ -173,6 +215,7 @@ class JointModel(nn.Module):
         inlets = self._each(
             lambda adapter: adapter.embed, lambda stack: stack.embed, self.kernels, states, times, observed, beliefs
         )
+        inlets |= self._with_fields(inlets, states, times, beliefs)
         return self._heads(inlets, self._level(times), list(self.kernels))
 
     def _predictions_without_grids(
@@ -183,7 +226,35 @@ class JointModel(nn.Module):
             lambda adapter: adapter.embed_without_grids, lambda stack: stack.embed,
             self.kernels, states, times, observed, beliefs,
         )  # fmt: skip
+        inlets |= self._with_fields(inlets, states, times, beliefs)
         return self._heads(inlets, self._level(times), self.names_without_grids)
+
+    def _field(self, port: str) -> StationaryField:
+        field = self.fields[port]
+        assert isinstance(field, StationaryField)
+        return field
+
+    def _with_fields(
+        self,
+        inlets: Mapping[str, Streams],
+        states: Mapping[str, AnyCode],
+        times: Mapping[str, AnyTime],
+        beliefs: Mapping[str, Tensor],
+    ) -> dict[str, Streams]:
+        """Streams of images, past the backbone what is expected of them: their components, and a field beside them."""
+        found = {}
+        for port, names in self._in_field.items():
+            images = []
+            for name in names:
+                explained = self.adapter(name).explained(beliefs[name])
+                assert explained is not None
+                images.append(
+                    Noisy(states[name], explained, *self.kernels[name].scales(along(times[name], states[name])))
+                )
+            for name, said in zip(names, self._field(port)(images), strict=True):
+                skip = self.kernels[name].express(said.x0_hat, said.noise_hat, times[name])
+                found[name] = inlets[name]._replace(skip=skip)
+        return found
 
     def _beliefs(
         self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], observed: Mapping[str, AnyMask]

@@ -98,6 +98,10 @@ class AbstractAdapter(nn.Module, ABC):
         """
         return x0.new_zeros(len(x0), 0)
 
+    def explained(self, features: Float[Tensor, "b k"]) -> Code | None:
+        """The code that these features make, where a stationary field is expected to be left over: its estimate and
+        this one's are the ``skip`` (:class:`metavoxel.adapters.field.StationaryField`). None where there is none."""
+
     def measure(self, x: Code, time: Time, observed: Mask) -> Information:
         """What a noisy code says of the features."""
         return Information(x.new_zeros(len(x), 0, 0), x.new_zeros(len(x), 0))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -17,13 +17,6 @@ Scales: TypeAlias = tuple[Float[Tensor, "b 1 *#s"], Float[Tensor, "b 1 *#s"]]
 FEWEST_ROWS = 10
 """Of codes that can do without a part of them to be judged by."""
 LEAST_SHARE = 0.02
-
-
-class CodeBelief(NamedTuple):
-    """What is expected of a code, and of the noise in it."""
-
-    x0_hat: Code
-    noise_hat: Code
 
 
 class Components(nn.Module):
@@ -80,28 +73,20 @@ class Components(nn.Module):
         scores = (x0.flatten(1) - self.center) @ self.loadings.T
         return torch.where(variances > 0, scores / variances.clamp_min(1e-12), 0.0)
 
-    def _scales(self, scales: Scales, x: Code) -> tuple[Tensor, Tensor, Tensor]:
-        """Signal, noise, and the variance of a cell that the scores do not account for."""
-        signal, noise = (scale.to(x.device).float() for scale in scales)
-        return signal, noise, noise.square() + signal.square() * self.residual
-
     def measure(self, x: Code, scales: Scales) -> Information:
         """What codes of this signal and noise say of the scores."""
         with torch.autocast(x.device.type, enabled=False):
-            signal, _, spread = self._scales(scales, x)
+            signal, noise = (scale.to(x.device).float() for scale in scales)
+            spread = noise.square() + signal.square() * self.residual
             deviation = x.float() - signal * self.center.reshape(1, *self._shape)
             weighted = (signal / spread * deviation).flatten(1) @ self.loadings.T
             certainty = (signal.square() / spread).expand_as(deviation).flatten(1)
             precision = torch.einsum("bn,kn,ln->bkl", certainty, self.loadings, self.loadings)
             return Information(precision, weighted)
 
-    def expect(self, x: Code, scales: Scales, scores: Float[Tensor, "b k"]) -> CodeBelief:
-        """Code and noise given the noisy code and the expected scores."""
-        with torch.autocast(x.device.type, enabled=False):
-            signal, noise, spread = self._scales(scales, x)
-            fitted = self.center.reshape(1, *self._shape) + self.along(scores)
-            misfit = (x.float() - signal * fitted) / spread
-            return CodeBelief((fitted + signal * self.residual * misfit).to(x), (noise * misfit).to(x))
+    def explained(self, scores: Float[Tensor, "b k"]) -> Code:
+        """The code that these scores make."""
+        return self.center.reshape(1, *self._shape) + self.along(scores)
 
     def along(self, scores: Float[Tensor, "b k"]) -> Code:
         """The change of a code when its scores change by this."""

@@ -57,10 +57,11 @@ class GridSummaryAdapter(AbstractAdapter):
     """A grid adapter that begins with principal components of the training latents. Final.
 
     The components' scores (:class:`metavoxel.adapters.components.Components`) are the image's part in the joint normal
-    law. What that expects of them makes a prediction that goes past the backbone to the head, so that the network
-    learns what a linear model misses; it enters as a token, and what comes back moves the prediction along the
-    components. A few dozen components hold most of what a small cohort can teach about how an image goes with scalars,
-    and a network that sees only the convolutions' features finds it late, if at all.
+    law. What that expects of them, and a field of neighbouring cells of what they leave over, make a prediction that
+    goes past the backbone to the head, so that the network learns what a linear model misses; the expected scores
+    enter as a token, and what comes back moves the prediction along the components. A few dozen components hold most
+    of what a small cohort can teach about how an image goes with scalars, and a network that sees only the
+    convolutions' features finds it late, if at all.
     """
 
     tokens = 1
@@ -90,6 +91,9 @@ class GridSummaryAdapter(AbstractAdapter):
     def describe(self, x0: Code) -> Float[Tensor, "b k"]:
         return self.components.scores(x0) if self.features else super().describe(x0)
 
+    def explained(self, features: Float[Tensor, "b k"]) -> Code | None:
+        return self.components.explained(features) if self.features else None
+
     def measure(self, x: Code, time: Time, observed: Mask) -> Information:
         if not self.features:
             return super().measure(x, time, observed)
@@ -101,11 +105,7 @@ class GridSummaryAdapter(AbstractAdapter):
 
     def embed_without_grids(self, x: Code, time: Time, observed: Mask, belief: Float[Tensor, "b k"]) -> Streams:
         token: Tensor = self.inlet(torch.cat([belief, time_features(row_time(time)).to(belief)], 1))
-        if not self.features:
-            return Streams({}, token[:, None])
-        expected = self.components.expect(x, self._kernel.scales(along(time, x)), belief)
-        skip = self._kernel.express(expected.x0_hat, expected.noise_hat, time)
-        return Streams({}, token[:, None], skip=skip)
+        return Streams({}, token[:, None])
 
     def head(self, features: Features) -> Float[Tensor, "b p *s"]:
         parts = [self.grid.head(features)] if features.grids else []

@@ -36,6 +36,13 @@ class CodeBank:
     partial: Float[Tensor, "n k c *s"] | None
     trusted: Bool[Tensor, "n k 1 *s"] | None
 
+    def uncertainty(self, rows: Int64[Tensor, "b"]) -> Float[Tensor, "c"]:
+        """Each channel's variance of draws about the codes of these rows' data."""
+        there = rows[self.present[rows]]
+        if self.sd is None or not len(there):
+            return torch.zeros(self.mean.shape[2])
+        return self.sd[there, 0].square().transpose(0, 1).flatten(1).mean(1)
+
     def draw(
         self, rows: Int64[Tensor, "b"], rng: Rng, *, version: Float[Tensor, "b"]
     ) -> tuple[Code, Code | None, Mask | None]:

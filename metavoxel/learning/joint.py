@@ -54,6 +54,7 @@ def train_joint(
         {name: bank.mean[train_rows, 0] for name, bank in banks.items()},
         {name: bank.present[train_rows] for name, bank in banks.items()},
         torch.from_numpy(pandas.factorize(np.array(cohort.subjects)[train_rows])[0]),
+        {name: bank.uncertainty(train_rows) for name, bank in banks.items()},
     )
     default = schema.backbone.default_plan()
     steps = settings.steps or default.steps

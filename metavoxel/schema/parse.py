@@ -256,6 +256,14 @@ class _Reader:
         self, variables: Mapping[str, Variable], training: TrainingSettings, diffusion: DiffusionSettings
     ) -> None:
         where = "training.questions"
+        if training.time_power and diffusion.times == "shared":
+            self._refuse(
+                "training.time_power", "diffusion.times 'shared' draws times evenly; use 'evidence', or leave it out"
+            )
+        if not training.questions and training.question_share != TrainingSettings().question_share:
+            self._refuse(
+                "training.question_share", "there are no 'questions' to share rows; name some, or leave it out"
+            )
         for entry, value in (("questions", training.questions), ("draw_share", training.draw_share)):
             if value and diffusion.times == "shared":
                 self._refuse(

@@ -52,17 +52,21 @@ def test_an_image_without_components_has_no_token():
     assert adapter.embed(normal(ROWS, 2, 4, 6), times(), seen((4, 6)), normal(ROWS, 0)).tokens is None
 
 
-def test_an_image_begins_with_what_is_expected_of_its_components():
-    """Before any training, the prediction is that of the components, in the kernel's own terms."""
-    shape, kernel = (2, 4, 6), GaussianKernel()
+def test_an_image_is_what_its_components_explain_and_a_field():
+    """The field's estimate is the joint model's to make: what enters is a token, and what is asked for the code."""
+    shape = (2, 4, 6)
     adapter = build(GridSummaryAdapterSpec(components=3), shape, "picture")
-    adapter.fit(lambda: [normal(30, *shape) * torch.linspace(0.1, 3, 6)])
-    torch.nn.init.zeros_(adapter.shift[1].weight)  # it begins small, not at nothing
-    x, t, belief = normal(ROWS, *shape), times(0.6), normal(ROWS, 3)
-    streams = adapter.embed(x, t, seen(shape[1:]), belief)
-    features = Features({"picture": normal(ROWS, PORTS.grid_width, 4, 6)}, {}, normal(ROWS, 1, 16), streams.skip)
-    expected = adapter.components.expect(x, kernel.scales(t.reshape(-1, 1, 1, 1)), belief)
-    torch.testing.assert_close(kernel.denoise(adapter.head(features), x, t), expected.x0_hat, atol=1e-5, rtol=1e-5)
+    codes = normal(30, *shape) * torch.linspace(0.1, 3, 6)
+    adapter.fit(lambda: [codes])
+    first = codes[:ROWS]
+    assert adapter.embed(first, times(), seen(shape[1:]), adapter.describe(first)).skip is None
+    explained = adapter.explained(adapter.describe(codes))
+    flat = (codes - codes.mean(0)).flatten(1)
+    directions = torch.linalg.svd(flat, full_matrices=False).Vh[:3]
+    exact = codes.mean(0) + (flat @ directions.T @ directions).reshape(codes.shape)
+    torch.testing.assert_close(explained, exact, atol=1e-3, rtol=1e-3)
+    paper = build(GridAdapterSpec(), shape, "picture")
+    assert paper.explained(normal(ROWS, 0)) is None
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])

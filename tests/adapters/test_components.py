@@ -24,11 +24,10 @@ def fitted():
 
 
 def posterior(components, x, log_snr):
-    """Scores expected of x alone, and what they make of it."""
+    """Scores expected of x alone."""
     scales = torch.sigmoid(log_snr).sqrt(), torch.sigmoid(-log_snr).sqrt()
     said = components.measure(x, scales)
-    scores = torch.linalg.solve(said.precision + torch.eye(said.precision.shape[-1]), said.weighted)
-    return scores, components.expect(x, scales, scores)
+    return torch.linalg.solve(said.precision + torch.eye(said.precision.shape[-1]), said.weighted)
 
 
 def test_loadings_are_directions_of_greatest_variance(fitted):
@@ -58,30 +57,22 @@ def test_the_posterior_is_the_exact_one(fitted, cells):
         clean = torch.ones_like(alpha_bar)
         alpha_bar = torch.cat([alpha_bar, clean, alpha_bar.flip(0)], 2).expand(-1, -1, 3, 4)
     x = normal(ROWS, *SHAPE) + 2
-    _, belief = posterior(components, x, torch.logit(alpha_bar))
+    scores = posterior(components, x, torch.logit(alpha_bar))
     loadings, center = components.loadings.double(), components.center.double()
     covariance = loadings.T @ loadings + float(components.residual) * torch.eye(SIZE)
     for row in range(ROWS):
         signal = alpha_bar.expand(ROWS, *SHAPE)[row].flatten().sqrt()
         noise = 1 - signal.square()
-        gain = covariance * signal @ torch.linalg.inv(signal[:, None] * covariance * signal + torch.diag(noise))
-        exact = center + gain @ (x[row].flatten().double() - signal * center)
-        torch.testing.assert_close(belief.x0_hat[row].flatten().double(), exact, rtol=0, atol=2e-4)
-        again = signal * belief.x0_hat[row].flatten() + noise.sqrt() * belief.noise_hat[row].flatten()
-        torch.testing.assert_close(again, x[row].flatten().double(), rtol=0, atol=2e-4)
+        seen = signal[:, None] * covariance * signal + torch.diag(noise)
+        exact = loadings * signal @ torch.linalg.solve(seen, x[row].flatten().double() - signal * center)
+        torch.testing.assert_close(scores[row].double(), exact, rtol=0, atol=2e-4)
 
 
 def test_pure_noise_says_nothing(fitted):
     components, codes = fitted
-    scores, belief = posterior(components, normal(ROWS, *SHAPE), torch.full((ROWS, 1, 1, 1), -torch.inf).double())
+    scores = posterior(components, normal(ROWS, *SHAPE), torch.full((ROWS, 1, 1, 1), -torch.inf).double())
     assert torch.equal(scores, torch.zeros(ROWS, 6))
-    torch.testing.assert_close(belief.x0_hat, codes.mean(0).expand(ROWS, *SHAPE), rtol=0, atol=1e-5)
-
-
-def test_a_clean_code_is_what_it_is(fitted):
-    components, codes = fitted
-    _, belief = posterior(components, codes, torch.full((len(codes), 1, 1, 1), torch.inf).double())
-    torch.testing.assert_close(belief.x0_hat, codes, rtol=0, atol=1e-4)
+    torch.testing.assert_close(components.explained(scores), codes.mean(0).expand(ROWS, *SHAPE), rtol=0, atol=1e-5)
 
 
 def test_variances_are_those_of_codes_not_seen():
@@ -103,7 +94,7 @@ def test_variances_are_those_of_codes_not_seen():
 def test_fewer_rows_than_components(rows):
     components = Components(8, SHAPE)
     components.fit([normal(rows, *SHAPE)])
-    scores, belief = posterior(components, normal(ROWS, *SHAPE), torch.zeros(ROWS, 1, 1, 1).double())
-    assert torch.isfinite(scores).all() and all(torch.isfinite(part).all() for part in belief)
+    scores = posterior(components, normal(ROWS, *SHAPE), torch.zeros(ROWS, 1, 1, 1).double())
+    assert torch.isfinite(scores).all() and torch.isfinite(components.explained(scores)).all()
     assert int(components.loadings.any(1).sum()) <= rows - 1
     assert torch.isfinite(components.scores(normal(ROWS, *SHAPE))).all()

@@ -43,6 +43,7 @@ WRONG = [
      "Variables: T1w, age, sex"),
     ("training.questions", [["sex", "T1w", "age"]], "training.questions: [sex, T1w, age] leaves nothing to ask for"),
     ("training", {"questions": [["T1w"]], "missing_weights": ["age"]}, "training.questions: the weights of "),
+    ("training", {"question_share": 0.9}, "training.question_share: there are no 'questions'"),
     ("training", {"draw_share": 0.5, "missing_weights": ["age"]}, "training.draw_share: the weights of "),
     ("backbone", {"type": "unett"}, "backbone.type: unknown type 'unett'. Did you mean 'unet'? "
      "Installed: transformer, unet"),

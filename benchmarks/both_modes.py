@@ -1,0 +1,72 @@
+"""A run in the project's mode and one in the paper's on the same codec: their comparisons and evaluations."""
+
+import json
+import shutil
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import metavoxel as mv
+from metavoxel.cli.train import show
+from metavoxel.comparisons import FOLDER, ComparisonSettings, compare
+from metavoxel.evaluate.evaluating import evaluating
+from metavoxel.evaluate.features.scattering import Scattering
+from metavoxel.evaluate.results import Results
+from metavoxel.evaluate.settings import Settings
+from metavoxel.learning.progress import Progress
+from metavoxel.learning.run import RunFolder
+
+MODES = ("evidence", "shared")
+OWN = ("ldm", "continuous_sex")
+"""Comparisons that are the run's own joint model with something changed, and so differ between modes."""
+COMMON = ("linear", "densenet", "braid", "vit")
+"""Comparisons that see images, table and split alone, which both modes share, so that they are trained once."""
+
+
+@contextmanager
+def timed(record: Path, stage: str) -> Iterator[None]:
+    """Add the minutes of processor time that a stage takes, however often it is started, to a JSON file."""
+    start = time.process_time()
+    try:
+        yield
+    finally:
+        found = json.loads(record.read_text()) if record.exists() else {}
+        found[stage] = round(found.get(stage, 0.0) + (time.process_time() - start) / 60, 2)
+        record.write_text(json.dumps(found, indent=2) + "\n")
+        print(f"{stage}: {found[stage]} minutes of processor time so far", flush=True)
+
+
+def compare_all(
+    run: Path, settings: ComparisonSettings, minutes: Path, common: Path | None = None, own: Sequence[str] = OWN
+) -> None:
+    """The comparisons of a run.
+
+    Args:
+        run: its folder.
+        settings: how the comparisons are trained.
+        minutes: file for the time that each takes.
+        common: a run on the same images, table and split whose ``COMMON`` ones are taken.
+        own: those of ``OWN`` that are wanted.
+    """
+    if common is not None:
+        for name in COMMON:
+            shutil.copytree(
+                common / FOLDER / name, run / FOLDER / name, dirs_exist_ok=True,
+                ignore=shutil.ignore_patterns("networks"),
+            )  # fmt: skip
+    for name in [*(COMMON if common is None else ()), *own]:
+        with timed(minutes, f"{run.name}: {name}"):
+            show(compare(run, [name], settings=settings))
+
+
+def evaluated(run: Path, settings: Settings, minutes: Path) -> Results:
+    """Both tables, figures and the report of a run in its folder ``evaluation``; and what they are made of."""
+    folder, kept = RunFolder(run), list[Results]()
+
+    def keeping() -> Generator[Progress, None, None]:
+        kept.append((yield from evaluating(mv.load(run), folder, run / "evaluation", settings, Scattering())))
+
+    with timed(minutes, f"{run.name}: evaluation"):
+        show(keeping())
+    return kept[0]
