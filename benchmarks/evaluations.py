@@ -69,7 +69,7 @@ def points(run: TableRun, rows: int) -> Iterator[Point]:
                     solver=settings.solver,
                     grid=settings.grid,
                     eta=settings.eta,
-                    conditioning=conditioning,  # type: ignore[arg-type]
+                    conditioning=conditioning,
                 )
                 squared = float(np.mean([squared_error(run, sampling, names, rows) for names in EVIDENCE]))
                 spread = float(np.mean([spread_error(run, sampling, names, rows) for names in EVIDENCE]))

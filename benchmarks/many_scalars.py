@@ -98,7 +98,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     precision = resolve_precision("auto", half=True)
-    fabric = Fabric(accelerator="cpu", devices=1, precision=precision)  # type: ignore[arg-type]
+    fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
     models = {count: joint_of(count) for count in arguments.scalars}
     with flushed_denormals():
         trainings = {count: steps_of(model, fabric) for count, model in models.items()}

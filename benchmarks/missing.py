@@ -1,6 +1,6 @@
 """Missing cells: training on rows that have gaps, against complete rows alone and against filling the gaps.
 
-python benchmarks/missing.py [--seeds 0 1 2] [--table PATH/ixi.csv] [--output runs/benchmark-missing]
+python -m benchmarks.missing [--seeds 0 1 2] [--table PATH/ixi.csv] [--output runs/benchmark-missing]
 
 On an analytic joint whose exact answers are known, cells go missing completely at random (MCAR), at random given
 variables that are always there (MAR), and by their own value (MNAR). On a real table (IXI), 20 % of the cells are
@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import pandas
 import torch
-from imputation import Classes, imputation_errors, iterative, miss_forest, simple
-from missing_report import ANALYTIC, QUESTIONS, REAL, Rows, markdown, write
 
 import metavoxel as mv
+from benchmarks.imputation import Classes, imputation_errors, iterative, miss_forest, simple
+from benchmarks.missing_report import ANALYTIC, QUESTIONS, REAL, Rows, markdown, write
 from metavoxel.rng import Rng
 from metavoxel.schema import parse_schema
 from metavoxel.testing import MixtureOracle

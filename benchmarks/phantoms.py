@@ -45,7 +45,7 @@ def schema(arguments: argparse.Namespace, mode: str) -> dict[str, object]:
     if mode == "shared":
         scaled = {"type": "scaled_linear", "beta_start": 0.0015, "beta_end": 0.0195, "steps": 1000}
         gaussian = {"type": "gaussian", "schedule": scaled, "prediction": "epsilon"}
-        image["codec"]["weights"] = "evidence/codecs/T1w.safetensors"  # type: ignore[index]
+        image["codec"]["weights"] = "evidence/codecs/T1w.safetensors"
         image |= {"adapter": {"type": "grid"}, "kernel": gaussian}
         age |= {"codec": {"type": "linear", "scale": "range"}, "adapter": {"type": "painted"}, "kernel": gaussian}
         sex |= {

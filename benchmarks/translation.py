@@ -57,8 +57,8 @@ class Pairs(NamedTuple):
 def pairs(model: mv.Model, folder: RunFolder, part: str) -> Pairs:
     """The rows of a part, all of which have both."""
     cohort = model.read(part_table(model, folder, part), [SOURCE, TARGET])
-    images = (cohort.columns[name].read(range(len(cohort))) for name in (SOURCE, TARGET))
-    return Pairs(*images, cohort.subjects)
+    source, target = (cohort.columns[name].read(range(len(cohort))) for name in (SOURCE, TARGET))
+    return Pairs(source, target, cohort.subjects)
 
 
 def regression(

@@ -253,7 +253,8 @@ class JointModel(nn.Module):
                 )
             for name, said in zip(names, self._field(port)(images), strict=True):
                 skip = self.kernels[name].express(said.x0_hat, said.noise_hat, times[name])
-                found[name] = inlets[name]._replace(skip=skip)
+                assert skip is not None
+                found[name] = self.adapter(name).begun(inlets[name], skip)
         return found
 
     def _beliefs(

@@ -117,6 +117,10 @@ class AbstractAdapter(nn.Module, ABC):
         """``embed`` without its maps. To be overridden where those cost much."""
         return self.embed(x, time, observed, belief)._replace(grids={})
 
+    def begun(self, streams: Streams, skip: Float[Tensor, "b p *s"]) -> Streams:
+        """What ``embed`` gave, with what features and a stationary field make of the prediction."""
+        return streams._replace(skip=skip)
+
     @abstractmethod
     def head(self, features: Features) -> Float[Tensor, "b p *s"]:
         """What the kernel asked for, from the backbone's features: the skip, if any, and ``trust`` times the rest."""

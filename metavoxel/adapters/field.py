@@ -15,6 +15,10 @@ REACH = 6
 PADDING = REACH // 2
 """Cells beyond an image's end that keep one end from telling of the other."""
 LEAST_VARIANCE = 1e-4
+ITERATIONS = 8
+"""Of conjugate gradients: after four the error is within a hundredth of its least at most noise levels, after eight at
+all."""
+TINY = 1e-20
 
 
 class Noisy(NamedTuple):
@@ -45,8 +49,8 @@ class StationaryField(nn.Module):
     detail is smoothed no more than it has to be, and what lies at one place of one contrast tells of the other there,
     which a few dozen components of a small cohort cannot.
 
-    A row whose noise differs from cell to cell, part of an image being known, is taken cell by cell, as if its cells
-    had nothing to do with each other.
+    One image of one noise is filtered so. Where noise differs from image to image or from cell to cell, part of an
+    image being known, the same linear system is solved by conjugate gradients (Hestenes and Stiefel 1952).
 
     Args:
         channels: of each image's code.
@@ -134,39 +138,54 @@ class StationaryField(nn.Module):
                 for name in ("signal", "noise")
             )
             misfit = torch.cat([(image.x - image.signal * image.fitted).float() for image in images], 1)
-            left, noisy = self._cell_by_cell(misfit, signal, noise)
-            even = _even(signal) & _even(noise)
-            if even.any():
-                scales = (scale[even].flatten(2)[:, :, 0] for scale in (signal, noise))
-                filtered = self._filtered(misfit[even], *scales)
-                left, noisy = left.clone(), noisy.clone()
-                left[even], noisy[even] = filtered
+            even = _even(signal) & _even(noise) if len(self._channels) == 1 else torch.zeros(len(misfit)).bool()
+            left, noisy = torch.empty_like(misfit), torch.empty_like(misfit)
+            for rows, solve in ((even, self._filtered), (~even, self._solved)):
+                if rows.any():
+                    left[rows], noisy[rows] = solve(misfit[rows], signal[rows], noise[rows])
             parts = zip(images, left.split(self._channels, 1), noisy.split(self._channels, 1), strict=True)
             return [CodeBelief((image.fitted + e).to(image.x), n.to(image.x)) for image, e, n in parts]
 
     def _spread(self, scale: AnyCode, x: AnyCode) -> AnyCode:
         return scale.to(x.device).float().expand(len(x), x.shape[1], *self._grid)
 
-    def _cell_by_cell(self, misfit: Code, signal: Code, noise: Code) -> tuple[Code, Code]:
-        """Each cell by itself: the field as white noise of its own variance."""
-        variances = self.variances.reshape(1, -1, *[1] * len(self._grid))
-        weighted = misfit / (signal.square() * variances + noise.square())
-        return variances * signal * weighted, noise * weighted
-
-    def _filtered(self, misfit: Code, signal: Float[Tensor, "b c"], noise: Float[Tensor, "b c"]) -> tuple[Code, Code]:
-        """The Wiener filter of rows whose images are each as noisy in all cells."""
+    def _filtered(self, misfit: Code, signal: Code, noise: Code) -> tuple[Code, Code]:
+        """Rows of one image that is as noisy in all cells: the directions of C are those of A C A + N."""
         seen, vectors = self._frequencies(misfit), torch.view_as_complex(self.vectors)
-        if len(self._channels) == 1:  # one noise for all channels: the directions of C are those of A C A + N
-            a, n = signal[:, 0], noise[:, 0]
-            along = vectors.mH @ seen
-            weighted = along / (a.square() * self.values[:, :, None] + n.square())
-            field, rest = vectors @ (a * self.values[:, :, None] * weighted), vectors @ (n * weighted)
-        else:
-            spectrum = (vectors * self.values[:, None]) @ vectors.mH
-            covariance = signal[:, :, None] * spectrum[:, None] * signal[:, None] + torch.diag_embed(noise.square())
-            weighted = torch.linalg.solve(covariance, seen.permute(0, 2, 1)[..., None])[..., 0].permute(0, 2, 1)
-            field, rest = spectrum @ (signal.T * weighted), noise.T * weighted
-        return self._cells(field), self._cells(rest)
+        a, n = (scale.flatten(1)[:, 0] for scale in (signal, noise))
+        weighted = vectors.mH @ seen / (a.square() * self.values[:, :, None] + n.square())
+        return self._cells(vectors @ (a * self.values[:, :, None] * weighted)), self._cells(vectors @ (n * weighted))
+
+    def _solved(self, misfit: Code, signal: Code, noise: Code) -> tuple[Code, Code]:
+        """Rows of any noise of any cell."""
+        vectors = torch.view_as_complex(self.vectors)
+        spectrum = (vectors * self.values[:, None]) @ vectors.mH
+
+        def covered(maps: Code) -> Code:
+            return self._cells(spectrum @ self._frequencies(maps))
+
+        alone = signal.square() * self.variances.reshape(1, -1, *[1] * len(self._grid))
+        diagonal = alone + noise.square()
+        solution, rest = torch.zeros_like(misfit), misfit
+        direction = scaled = rest / diagonal
+        size = _sums(rest * scaled)
+        for _ in range(ITERATIONS):
+            image = signal * covered(signal * direction) + noise.square() * direction
+            step = size / _sums(direction * image).clamp_min(TINY)
+            solution, rest = solution + step * direction, rest - step * image
+            scaled = rest / diagonal
+            before, size = size, _sums(rest * scaled)
+            direction = scaled + size / before.clamp_min(TINY) * direction
+        # Both say the same of an exact solution; of this one, the first errs less where there is more noise than field.
+        field = covered(signal * solution)
+        clear = noise.square() < alone
+        field = torch.where(clear, (misfit - noise.square() * solution) / torch.where(clear, signal, 1.0), field)
+        return field, noise * solution
+
+
+def _sums(maps: Code) -> Float[Tensor, "b 1 *o"]:
+    """Of each row, shaped to multiply it."""
+    return maps.flatten(1).sum(1).reshape(-1, *[1] * (maps.ndim - 1))
 
 
 def _even(scale: Code) -> Bool[Tensor, "b"]:

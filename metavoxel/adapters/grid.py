@@ -77,6 +77,8 @@ class GridSummaryAdapter(AbstractAdapter):
         self.inlet = nn.Sequential(
             nn.Dropout(dropout), nn.Linear(self.features + TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width)
         )
+        channels, width_in = context.prediction_channels, context.ports.grid_width
+        self.beginning = convolution(len(context.code_shape) - 1, channels, width_in, kernel_size=3, padding=1)
         self.shift = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, components))
         # Begin with the components alone; what moves along them has to be small, not nothing, for its inputs to learn.
         (last,), shift = list(self.grid.outlet.children())[-1:], self.shift[1]
@@ -106,6 +108,10 @@ class GridSummaryAdapter(AbstractAdapter):
     def embed_without_grids(self, x: Code, time: Time, observed: Mask, belief: Float[Tensor, "b k"]) -> Streams:
         token: Tensor = self.inlet(torch.cat([belief, time_features(row_time(time)).to(belief)], 1))
         return Streams({}, token[:, None])
+
+    def begun(self, streams: Streams, skip: Float[Tensor, "b p *s"]) -> Streams:
+        grids = {port: grid + self.beginning(skip) for port, grid in streams.grids.items()}
+        return streams._replace(grids=grids, skip=skip)
 
     def head(self, features: Features) -> Float[Tensor, "b p *s"]:
         parts = [self.grid.head(features)] if features.grids else []

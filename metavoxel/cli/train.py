@@ -46,7 +46,7 @@ def train(
     )
 
 
-def show(progress: Generator[Progress, None, None]) -> None:
+def show(progress: Generator[Progress, None, object]) -> None:
     """A bar for each stage, with its losses and the time left."""
     console = Console(stderr=True)
     bars = Bars(
