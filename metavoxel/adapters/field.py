@@ -138,7 +138,8 @@ class StationaryField(nn.Module):
                 for name in ("signal", "noise")
             )
             misfit = torch.cat([(image.x - image.signal * image.fitted).float() for image in images], 1)
-            even = _even(signal) & _even(noise) if len(self._channels) == 1 else torch.zeros(len(misfit)).bool()
+            one = len(self._channels) == 1
+            even = _even(signal) & _even(noise) if one else misfit.new_zeros(len(misfit), dtype=torch.bool)
             left, noisy = torch.empty_like(misfit), torch.empty_like(misfit)
             for rows, solve in ((even, self._filtered), (~even, self._solved)):
                 if rows.any():
@@ -176,7 +177,7 @@ class StationaryField(nn.Module):
             scaled = rest / diagonal
             before, size = size, _sums(rest * scaled)
             direction = scaled + size / before.clamp_min(TINY) * direction
-        # Both say the same of an exact solution; of this one, the first errs less where there is more noise than field.
+        # Both say the same of an exact solution; of one stopped early, the second errs less where noise is little.
         field = covered(signal * solution)
         clear = noise.square() < alone
         field = torch.where(clear, (misfit - noise.square() * solution) / torch.where(clear, signal, 1.0), field)

@@ -104,11 +104,14 @@ def check_prediction_shape(adapter: AbstractAdapter, context: AdapterContext) ->
 
 
 def check_gradient_everywhere(adapter: AbstractAdapter, context: AdapterContext) -> None:
-    """Every weight learns, from ``embed`` or from ``head``."""
+    """Every weight learns, from ``embed``, ``begun`` or ``head``."""
     generic = at_generic_weights(adapter)
     outputs = [generic.head(_features(generic, context))]
     for cells in (False, True):
-        outputs += _parts(generic.embed(*_inputs(adapter, context, cells=cells)))
+        streams = generic.embed(*_inputs(adapter, context, cells=cells))
+        if generic.explained(torch.zeros(ROWS, adapter.features)) is not None:
+            streams = generic.begun(streams, torch.ones(ROWS, context.prediction_channels, *context.code_shape[1:]))
+        outputs += _parts(streams)
     assert_gradient_everywhere(generic, outputs)
 
 
@@ -207,6 +210,15 @@ def check_measure(adapter: AbstractAdapter, context: AdapterContext) -> None:
             assert least > -1e-3 * (1 + float(said.precision.abs().max())), "measure(...).precision is not a precision"
     features = generic.describe(x)
     assert_shape(features, (ROWS, adapter.features), "describe")
+    explained = generic.explained(features)
+    if explained is not None:
+        assert_shape(explained, tuple(x.shape), "explained")
+        assert_finite(explained, "explained")
+        skip = torch.zeros(ROWS, context.prediction_channels, *context.code_shape[1:])
+        entered = generic.embed(*_inputs(adapter, context, cells=False))
+        begun = generic.begun(entered, skip)
+        assert begun.skip is skip, "begun(streams, skip) does not keep the skip"
+        assert set(begun.grids) == set(entered.grids), "begun(streams, skip) gives other maps than embed"
 
 
 def check_inputs_unchanged(adapter: AbstractAdapter, context: AdapterContext) -> None:
@@ -238,6 +250,8 @@ def check_trust(adapter: AbstractAdapter, context: AdapterContext) -> None:
     """Without trust in the network, a prediction with a skip is the same whatever the network says."""
     generic = at_generic_weights(adapter)
     skip = generic.embed(*_inputs(adapter, context, cells=False)).skip
+    if generic.explained(torch.zeros(ROWS, adapter.features)) is not None:
+        skip = torch.ones(ROWS, context.prediction_channels, *context.code_shape[1:])
     if skip is None:
         return
     features = _features(generic, context)._replace(skip=skip)
