@@ -72,11 +72,12 @@ def test_rows_without_a_contrast_are_trained_on(contrasts):
     assert 0.3 < table.loc[record["split"]["train"], "FLAIR"].isna().mean() < 0.7
 
 
-@pytest.mark.parametrize(("how", "share"), [([], 0.6), (["--draws", "12", "--steps", "8"], 0.8)])
+@pytest.mark.parametrize(("how", "share"), [([], 0.55), (["--draws", "12", "--steps", "8"], 0.6)])
 def test_a_contrast_is_predicted_from_the_other(metavoxel, contrasts, tmp_path, how, share):
     """For people who have it and for people who lack it, with a share of the mean image's error.
 
-    FLAIR is the negative of T1w. The mean of a dozen draws has some of their spread in it.
+    FLAIR is the negative of T1w. The mean of a dozen draws has some of their spread in it. Errors are summed before
+    they are compared: of somebody who is like the mean image nothing can be said better than by that image.
     """
     output = tmp_path / "FLAIR.tsv"
     done = metavoxel(
@@ -91,8 +92,10 @@ def test_a_contrast_is_predicted_from_the_other(metavoxel, contrasts, tmp_path, 
     for cell, T1w, FLAIR in zip(table["FLAIR"], cohort["T1w"], cohort["FLAIR"], strict=True):
         truth = scaled(1 - pixels(contrasts / T1w))
         ours, floor = (np.abs(image - truth).mean() for image in (pixels(tmp_path / cell), scaled(known)))
-        errors[FLAIR == FLAIR].append(ours / floor)
-    assert np.mean(errors[True]) < share and np.mean(errors[False]) < share
+        errors[FLAIR == FLAIR].append((ours, floor))
+    for found in errors.values():
+        ours, floor = np.sum(found, 0)
+        assert ours / floor < share
 
 
 def scaled(image):
