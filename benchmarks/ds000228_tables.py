@@ -64,7 +64,9 @@ def mean_area(results: Sequence[Results], method: str, target: str) -> float | N
 def fid(results: Sequence[Results], method: str) -> str:
     """Fréchet distances: mean over the splits that have one, the least and the most."""
     found = [one.judged.fid()[method]["T1w"].value for one in results if "T1w" in one.judged.fid().get(method, {})]
-    return f"{np.mean(found):.2f} ({min(found):.2f} to {max(found):.2f})" if found else ""
+    if len(found) < 2:
+        return "".join(f"{one:.2f}" for one in found)
+    return f"{np.mean(found):.2f} ({min(found):.2f} to {max(found):.2f})"
 
 
 def table1(results: Sequence[Results]) -> list[list[str]]:
