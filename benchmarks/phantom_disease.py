@@ -20,13 +20,13 @@ from sklearn.linear_model import LogisticRegression
 import metavoxel as mv
 from benchmarks.both_modes import timed
 from benchmarks.disease import area, difference, shown
+from benchmarks.phantoms import MINUTES, write_cohort
 from benchmarks.tables import markdown
 from metavoxel.cli.train import show
 from metavoxel.comparisons import FOLDER, ComparisonSettings, compare
 from metavoxel.learning.part import part_table
-from metavoxel.learning.progress import Progress
 from metavoxel.learning.run import RunFolder
-from metavoxel.phantom import PhantomSettings, read_truth, write_phantom
+from metavoxel.phantom import PhantomSettings, read_truth
 
 QUESTIONS: Sequence[Sequence[str]] = (("T1w", "age", "sex"), ("T1w",), ("age", "sex"))
 OWN = "joint model"
@@ -73,12 +73,9 @@ def main() -> None:
     arguments = parser.parse_args()
     output: Path = arguments.output
     output.mkdir(parents=True, exist_ok=True)
-    minutes, folder = output / "minutes.json", RunFolder(output / "run")
+    minutes, folder = output / MINUTES, RunFolder(output / "run")
     settings = PhantomSettings(subjects=arguments.subjects, spacing=arguments.spacing, disease=True)
-    if not (output / "cohort" / "participants.tsv").exists():
-        with timed(minutes, "cohort"):
-            written = write_phantom(output / "cohort", settings)
-            show(Progress("phantoms", step.number, step.total, {}) for step in written)
+    write_cohort(output, settings)
     (output / "run.yaml").write_text(yaml.safe_dump(schema(arguments), sort_keys=False))
     if not folder.weights.exists():
         with timed(minutes, "joint model"):

@@ -11,7 +11,6 @@ share, so they are trained once.
 import argparse
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -56,11 +55,12 @@ def schema(arguments: argparse.Namespace, mode: str) -> dict[str, object]:
     return found | {"diffusion": {"times": mode}}
 
 
-def write_cohort(arguments: argparse.Namespace) -> Iterator[Progress]:
-    """The phantoms."""
-    settings = PhantomSettings(subjects=arguments.subjects, spacing=arguments.spacing)
-    for step in write_phantom(arguments.output / "cohort", settings):
-        yield Progress("phantoms", step.number, step.total, {})
+def write_cohort(output: Path, settings: PhantomSettings) -> None:
+    """The phantoms, where they are not there yet."""
+    if not (output / "cohort" / "participants.tsv").exists():
+        with timed(output / MINUTES, "cohort"):
+            written = write_phantom(output / "cohort", settings)
+            show(Progress("phantoms", step.number, step.total, {}) for step in written)
 
 
 def train(output: Path, mode: str) -> None:
@@ -114,9 +114,7 @@ def main() -> None:
     arguments = parser.parse_args()
     output: Path = arguments.output
     output.mkdir(parents=True, exist_ok=True)
-    if not (output / "cohort" / "participants.tsv").exists():
-        with timed(output / MINUTES, "cohort"):
-            show(write_cohort(arguments))
+    write_cohort(output, PhantomSettings(subjects=arguments.subjects, spacing=arguments.spacing))
     settings = ComparisonSettings(arguments.size, arguments.network_steps, arguments.samples)
     for mode in arguments.modes:
         (output / f"{mode}.yaml").write_text(yaml.safe_dump(schema(arguments, mode), sort_keys=False))

@@ -129,8 +129,8 @@ class JointModel(nn.Module):
             left = [self._left_over(codes, features, present, fold == k) for k in range(FOLDS)]
         self.linear.fit(features, present, unseen, fold)
         for port, names in self._in_field.items():
-            none = {name: torch.zeros(self.code_shapes[name][0]) for name in names}
-            drawn = none | {name: spread for name, spread in (uncertainty or {}).items() if name in names}
+            certain = {name: torch.zeros(self.code_shapes[name][0]) for name in names}
+            drawn = {**certain, **(uncertainty or {})}
             self._field(port).fit(
                 (([part[name] for name in names], [here[name] for name in names]) for part, here in left),
                 torch.cat([drawn[name] for name in names]),
@@ -204,30 +204,26 @@ class JointModel(nn.Module):
             return tuple({name: entry[rows] for name, entry in all_.items()} for all_ in (states, times, observed))
 
         predictions = self._predictions(*part(slice(grid_rows)))
-        for name, prediction in self._predictions_without_grids(*part(slice(grid_rows, None))).items():
+        for name, prediction in self._predictions(*part(slice(grid_rows, None)), grids=False).items():
             predictions[name] = torch.cat([predictions[name], prediction])
         return predictions
 
     def _predictions(
-        self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], observed: Mapping[str, AnyMask]
+        self,
+        states: Mapping[str, AnyCode],
+        times: Mapping[str, AnyTime],
+        observed: Mapping[str, AnyMask],
+        *,
+        grids: bool = True,
     ) -> dict[str, Tensor]:
+        """Of all variables; without any work on grids, of those that need none."""
         beliefs = self._beliefs(states, times, observed)
         inlets = self._each(
-            lambda adapter: adapter.embed, lambda stack: stack.embed, self.kernels, states, times, observed, beliefs
-        )
-        inlets |= self._with_fields(inlets, states, times, beliefs)
-        return self._heads(inlets, self._level(times), list(self.kernels))
-
-    def _predictions_without_grids(
-        self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], observed: Mapping[str, AnyMask]
-    ) -> dict[str, Tensor]:
-        beliefs = self._beliefs(states, times, observed)
-        inlets = self._each(
-            lambda adapter: adapter.embed_without_grids, lambda stack: stack.embed,
+            lambda adapter: adapter.embed if grids else adapter.embed_without_grids, lambda stack: stack.embed,
             self.kernels, states, times, observed, beliefs,
         )  # fmt: skip
         inlets |= self._with_fields(inlets, states, times, beliefs)
-        return self._heads(inlets, self._level(times), self.names_without_grids)
+        return self._heads(inlets, self._level(times), list(self.kernels) if grids else self.names_without_grids)
 
     def _field(self, port: str) -> StationaryField:
         field = self.fields[port]
