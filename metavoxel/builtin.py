@@ -7,6 +7,7 @@ from metavoxel.adapters.grid import GridAdapterSpec, GridSummaryAdapterSpec
 from metavoxel.adapters.painted import PaintedAdapterSpec
 from metavoxel.adapters.token import TokenAdapterSpec
 from metavoxel.backbones.base import AbstractBackboneSpec
+from metavoxel.backbones.mlp import MLPSpec
 from metavoxel.backbones.transformer import TransformerSpec
 from metavoxel.backbones.unet import UNetSpec
 from metavoxel.codecs.base import AbstractCodecSpec
@@ -52,5 +53,5 @@ def metavoxel_adapters() -> Sequence[type[AbstractAdapterSpec]]:
 
 @hookimpl
 def metavoxel_backbones() -> Sequence[type[AbstractBackboneSpec]]:
-    """U-Net and transformer."""
-    return [UNetSpec, TransformerSpec]
+    """U-Net, transformer and residual layers."""
+    return [UNetSpec, TransformerSpec, MLPSpec]

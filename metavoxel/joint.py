@@ -29,9 +29,12 @@ def port_name(code_shape: tuple[int, ...]) -> str | None:
     return "grid_" + "x".join(map(str, code_shape[1:])) if len(code_shape) > 1 else None
 
 
+_RESERVED = frozenset(dir(nn.ModuleDict()))
+
+
 def module_name(variable: str) -> str:
     """Under which name a variable's module is kept: its own, unless ``ModuleDict`` has an attribute of that name."""
-    return f"{variable}-" if variable in dir(nn.ModuleDict()) else variable
+    return f"{variable}-" if variable in _RESERVED else variable
 
 
 class JointModel(nn.Module):

@@ -17,7 +17,7 @@ BUILT_IN = {
     "codecs": ["identity", "kl_vae", "linear", "onehot"],
     "kernels": ["d3pm_uniform", "gaussian"],
     "adapters": ["grid", "grid_summary", "painted", "token"],
-    "backbones": ["transformer", "unet"],
+    "backbones": ["mlp", "transformer", "unet"],
 }
 
 SOFT_CODEC = """

@@ -1,6 +1,6 @@
 """Several adapters of one kind, computed as one: a hundred small networks in a row cost calls more than arithmetic."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -31,6 +31,8 @@ class StackedAdapters:
 
     def __init__(self, adapters: Sequence[AbstractAdapter]) -> None:
         self._adapters = list(adapters)
+        # Where weights and buffers are, not what they are: those are replaced when a module moves to another device.
+        self._places = [dict(_places(adapter)) for adapter in adapters]
 
     def measure(self, x: Sequence[Code], time: Sequence[Time], observed: Sequence[Mask]) -> list[Information]:
         """What noisy codes say of their features."""
@@ -65,13 +67,22 @@ class StackedAdapters:
     def _mapped(self, method: Callable[..., Any], *inputs: Sequence[Any]) -> Any:
         """A method of all adapters on their inputs, stacked along a first axis as its results are."""
         part = _Part(self._adapters[0], method)
-        states = [dict([*adapter.named_parameters(), *adapter.named_buffers()]) for adapter in self._adapters]
-        weights = {f"adapter.{name}": torch.stack([state[name] for state in states]) for name in states[0]}
+        weights = {
+            f"adapter.{path}": torch.stack([getattr(*places[path]) for places in self._places])
+            for path in self._places[0]
+        }
 
         def one(own: dict[str, Tensor], *entries: Tensor) -> Any:
             return functional_call(part, own, entries)
 
         return torch.vmap(one, randomness="different")(weights, *(torch.stack(list(entries)) for entries in inputs))
+
+
+def _places(adapter: AbstractAdapter) -> Iterator[tuple[str, tuple[nn.Module, str]]]:
+    """The path of each weight and buffer, and which module has it under which name."""
+    for path, module in adapter.named_modules():
+        for name, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
+            yield f"{path}.{name}" if path else name, (module, name)
 
 
 def _rows(times: Sequence[Time]) -> list[Tensor]:

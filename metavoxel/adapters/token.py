@@ -1,11 +1,11 @@
 """Scalars as tokens: for any backbone."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import Field, PositiveFloat
+from pydantic import Field
 from torch import Tensor, nn
 
 from metavoxel.adapters.base import (
@@ -21,6 +21,11 @@ from metavoxel.adapters.laws import AbstractLaw, CategoryLaw, NormalLaw
 from metavoxel.typing import Code, Mask, Time
 
 
+QUIET_TIME = 0.1
+"""Of the first layer's weights, those of the time at the beginning: its sixteen features else drown the one value, whose
+fine structure is then learnt late."""
+
+
 class TokenAdapter(AbstractAdapter):
     """One token of the value, its time, whether it is given, and what the joint normal law expects of it. Final.
 
@@ -33,19 +38,18 @@ class TokenAdapter(AbstractAdapter):
     needs_grids = False
     stackable = True
 
-    def __init__(
-        self, context: AdapterContext, dropout: float, law: AbstractLaw | None, magnify: Sequence[float] = ()
-    ) -> None:
+    def __init__(self, context: AdapterContext, dropout: float, law: AbstractLaw | None) -> None:
         super().__init__()
         width, channels = context.ports.token_width, context.code_shape[0]
-        self._magnify = tuple(magnify)
         self.law = law
         self.features = 0 if self.law is None else self.law.features
         stated = context.prediction_channels + (0 if law is None else law.further)
-        inputs = channels * (1 + len(self._magnify)) + TIME_FEATURES + 1 + self.features
-        if self._magnify and self.law is not None:
-            inputs += stated
+        inputs = channels + TIME_FEATURES + 1 + self.features
         self.inlet = nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width))
+        first = self.inlet[0]
+        assert isinstance(first, nn.Linear)
+        with torch.no_grad():
+            first.weight[:, channels : channels + TIME_FEATURES] *= QUIET_TIME
         self.outlet = nn.Sequential(
             nn.LayerNorm(width),
             nn.Linear(width, width),
@@ -70,11 +74,8 @@ class TokenAdapter(AbstractAdapter):
         return super().measure(x, time, observed) if self.law is None else self.law.measure(x, time, observed)
 
     def embed(self, x: Code, time: Time, observed: Mask, belief: Float[Tensor, "b k"]) -> Streams:
-        larger = [factor * x for factor in self._magnify]
-        inputs = [x, *larger, time_features(row_time(time)).to(x), observed.to(x), belief.to(x)]
+        inputs = [x, time_features(row_time(time)).to(x), observed.to(x), belief.to(x)]
         skip = None if self.law is None else self.law.express(x, time, belief)
-        if self._magnify and skip is not None:
-            inputs.append(skip.to(x))
         return Streams({}, self.inlet(torch.cat(inputs, 1))[:, None], skip=skip)
 
     def head(self, features: Features) -> Float[Tensor, "b p"]:
@@ -96,14 +97,14 @@ class TokenAdapterSpec(AbstractAdapterSpec):
 
     type: Literal["token"] = "token"
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the head's last layer")
-    magnify: tuple[PositiveFloat, ...] = Field(
-        (),
-        description="factors by which the value enters the network larger as well, with what the joint normal law "
-        "expects: for structure much finer than the spread of the rows, where many rows show it (4 and 16, say)",
+    law: bool = Field(
+        True,
+        description="whether predictions begin with the joint normal law of all variables. Not where thousands of rows "
+        "show structure much finer than their spread: a network that begins with a linear model is slow to find it",
     )
 
     def build(self, context: AdapterContext) -> TokenAdapter:
-        return TokenAdapter(context, self.dropout, law_of(context), self.magnify)
+        return TokenAdapter(context, self.dropout, law_of(context) if self.law else None)
 
     def problems(self, *, spatial: bool, grids: bool) -> list[str]:
         if spatial:

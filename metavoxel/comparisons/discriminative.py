@@ -18,8 +18,8 @@ from metavoxel.comparisons.predictor import Predictor, Task, parameters
 from metavoxel.comparisons.stopwatch import Stopwatch
 from metavoxel.comparisons.study import Study
 from metavoxel.errors import NumericalError, Problem
+from metavoxel.learning.batches import shuffled
 from metavoxel.learning.checkpoint import load_module, save_weights
-from metavoxel.learning.joint import shuffled
 from metavoxel.learning.loop import Optimisation, Optimiser, whole
 from metavoxel.learning.metrics import MetricsWriter
 from metavoxel.learning.precision import flushed_denormals

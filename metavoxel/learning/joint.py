@@ -14,17 +14,18 @@ from torch import Tensor
 from metavoxel.backbones.base import TrainingPlan
 from metavoxel.cohort.cohort import Cohort
 from metavoxel.joint import JointModel, module_name
+from metavoxel.learning.batches import Batches
 from metavoxel.learning.checkpoint import save_weights
 from metavoxel.learning.codes import CodeBank
 from metavoxel.learning.loop import Optimisation, Optimiser, whole
 from metavoxel.learning.metrics import MetricsWriter
-from metavoxel.learning.objective import corrupt, loss_sums, ratio
+from metavoxel.learning.objective import loss_sums, ratio
 from metavoxel.learning.progress import Progress
 from metavoxel.learning.run import RunFolder
 from metavoxel.learning.times import GRID_READ_OUT_SHARE, READ_OUT_SHARE, RowTimes, evidence_times, shared_times
 from metavoxel.learning.validate import Errors, drawing_losses, relative_errors
 from metavoxel.learning.weights import missing_report, missing_weights
-from metavoxel.rng import Rng, stream_key
+from metavoxel.rng import Rng
 from metavoxel.schema import Schema
 from metavoxel.schema.settings import TrainingSettings
 
@@ -73,12 +74,14 @@ def train_joint(
         best |= optimiser.load(folder.state)
     grid_rows, token_rows = _rows_a_step(joint, settings, default, shared, fabric.world_size)
     per_device = grid_rows + token_rows
-    read_out = torch.full((per_device,), READ_OUT_SHARE)
+    read_out: float | Tensor = READ_OUT_SHARE
     if token_rows:
-        read_out[:grid_rows] = GRID_READ_OUT_SHARE
+        read_out = torch.tensor([GRID_READ_OUT_SHARE] * grid_rows + [READ_OUT_SHARE] * token_rows)
     questions = torch.tensor([[name in given for name in joint.kernels] for given in settings.questions])
     weights = {name: variable.spec.weight for name, variable in schema.variables.items()}
-    present = torch.stack([banks[name].present for name in joint.kernels], 1)
+
+    def shared_row_times(present: Bool[Tensor, "b v"], rng: Rng) -> RowTimes:
+        return shared_times(len(present), len(weights), rng)
 
     times_of = partial(
         evidence_times,
@@ -88,17 +91,21 @@ def train_joint(
         names=list(joint.kernels),
     )
     judged = Judged(settings.draw_share, partial(times_of, draw_share=1.0), shared, settings.seed)
+    batches = Batches(
+        joint,
+        banks,
+        train_rows,
+        shared_row_times if shared else partial(times_of, read_out=read_out, draw_share=settings.draw_share),
+        size=per_device,
+        seed=settings.seed,
+        rank=fabric.global_rank,
+        processes=fabric.world_size,
+        device=fabric.device,
+        partial=not shared,
+    )
 
     def losses(step: int) -> dict[str, Tensor]:
-        rng = Rng.for_rows(per_device, settings.seed, "joint", fabric.global_rank, step)
-        first = (step * fabric.world_size + fabric.global_rank) * per_device
-        rows = shuffled(train_rows, first, per_device, settings.seed)
-        times = rng.fork("times")
-        if shared:
-            row_times = shared_times(len(rows), len(weights), times)
-        else:
-            row_times = times_of(present[rows], times, read_out=read_out, draw_share=settings.draw_share)
-        corrupted = corrupt(joint, banks, rows, row_times, rng, device=fabric.device, partial=not shared)
+        rows, corrupted = batches(step)
         predictions = optimiser.wrapped(
             corrupted.states, corrupted.times, corrupted.observed, grid_rows=grid_rows if token_rows else None
         )
@@ -160,21 +167,6 @@ def _rows_a_step(
 def _is_due(step: int, every: int, last: int, best: Mapping[str, float]) -> bool:
     """Whether a step is one to validate at, and has not been."""
     return (step % every == 0 or step == last) and best["validated_step"] < step
-
-
-def shuffled(rows: Tensor, first: int, count: int, seed: int) -> Tensor:
-    """``count`` rows from place ``first`` on in an endless walk that shuffles the rows anew each time round."""
-    chosen = []
-    for place in range(first, first + count):
-        epoch, index = divmod(place, len(rows))
-        chosen.append((epoch, index))
-    orders = {
-        epoch: torch.randperm(
-            len(rows), generator=torch.Generator().manual_seed(abs(stream_key(seed, "epoch", epoch)) % 2**63)
-        )
-        for epoch in {epoch for epoch, _ in chosen}
-    }
-    return rows[torch.stack([orders[epoch][index] for epoch, index in chosen])]
 
 
 class Judged(NamedTuple):

@@ -17,7 +17,7 @@ SCAN = {"type": "image", "codec": "identity", "shape": [4, 6], "adapter": {"type
 RAW = {
     "cohort": {"table": "people.csv"},
     "variables": {
-        "first": {"type": "continuous", "adapter": {"type": "token", "magnify": [4.0]}},
+        "first": {"type": "continuous", "adapter": {"type": "token", "law": False}},
         **{f"number{place}": {"type": "continuous"} for place in range(FEWEST_STACKED)},
         "scan": SCAN,
         **{f"label{place}": {"type": "categorical", "categories": ["a", "b"]} for place in range(FEWEST_STACKED)},

@@ -46,7 +46,7 @@ WRONG = [
     ("training", {"question_share": 0.9}, "training.question_share: there are no 'questions'"),
     ("training", {"draw_share": 0.5, "missing_weights": ["age"]}, "training.draw_share: the weights of "),
     ("backbone", {"type": "unett"}, "backbone.type: unknown type 'unett'. Did you mean 'unet'? "
-     "Installed: transformer, unet"),
+     "Installed: mlp, transformer, unet"),
     # Not there
     ("cohort", DELETE, "cohort: this section is missing"),
     ("variables", DELETE, "variables: this section is missing"),
@@ -121,6 +121,7 @@ WRONG = [
     ("variables.T1w.adapter", "painted", "variables.T1w.adapter: adapter 'painted' carries scalars, and this variable "
      "is an image. Use adapter 'grid'"),
     ("backbone", "transformer", "backbone: backbone 'transformer' has no port for images. Use backbone 'unet'"),
+    ("backbone", "mlp", "backbone: backbone 'mlp' has no port for images. Use backbone 'unet'"),
     ("backbone", {"attention_levels": [2]}, "backbone: attention_levels must be below 2, the number of levels"),
 ]  # fmt: skip
 

@@ -12,6 +12,7 @@ from metavoxel.adapters.base import AdapterContext
 from metavoxel.adapters.grid import GridAdapterSpec, GridSummaryAdapterSpec
 from metavoxel.adapters.painted import PaintedAdapterSpec
 from metavoxel.adapters.token import TokenAdapterSpec
+from metavoxel.backbones.mlp import MLPSpec
 from metavoxel.backbones.transformer import TransformerSpec
 from metavoxel.backbones.unet import UNetSpec
 from metavoxel.codecs.identity import IdentitySpec
@@ -65,6 +66,7 @@ def test_learned_codec(shape):
 
 def backbones():
     yield from backbone_checks(TransformerSpec(width=16, heads=2, depth=2).build({}))
+    yield from backbone_checks(MLPSpec(width=16, depth=2).build({}))
     spec = UNetSpec(channels=(8, 16), head_channels=8, token_width=16)
     yield from backbone_checks(spec.build({"T1w": (4, 4, 4)}))
     yield from backbone_checks(spec.build({"T1w": (4, 4, 4), "picture": (4, 6)}), tokens=2)
@@ -144,7 +146,7 @@ def test_image_variable(tmp_path, shape):
     "spec",
     [
         LinearSpec(), OneHotSpec(), IdentitySpec(), KLVAESpec(), TokenAdapterSpec(), GridAdapterSpec(),
-        PaintedAdapterSpec(), TransformerSpec(), UNetSpec(),
+        PaintedAdapterSpec(), TransformerSpec(), MLPSpec(), UNetSpec(),
     ],
     ids=lambda spec: spec.type,
 )  # fmt: skip

@@ -1,9 +1,10 @@
-"""The U-Net with one port and with several, and the transformer: shapes, gradients, rows that are strangers."""
+"""The U-Net with one port and with several, the transformer and the residual layers: shapes, gradients, rows that are strangers."""
 
 import pytest
 import torch
 
 from metavoxel.adapters.base import Streams
+from metavoxel.backbones.mlp import MLPSpec
 from metavoxel.backbones.transformer import TransformerSpec
 from metavoxel.backbones.unet import UNetSpec
 from metavoxel.rng import Rng
@@ -51,8 +52,8 @@ def test_gradients_reach_everything(name):
 
 @pytest.mark.parametrize(
     ("spec", "grids"),
-    [(UNetSpec(**SMALL), GRIDS["both"]), (TransformerSpec(width=16, heads=2, depth=2), {})],
-    ids=["unet", "transformer"],
+    [(UNetSpec(**SMALL), GRIDS["both"]), (TransformerSpec(width=16, heads=2, depth=2), {}), (MLPSpec(width=16), {})],
+    ids=["unet", "transformer", "mlp"],
 )
 def test_a_row_does_not_depend_on_its_company(spec, grids):
     backbone = build(spec, grids).eval()
@@ -107,14 +108,21 @@ def test_other_sizes(settings):
     assert all(torch.isfinite(part).all() for part in (*features.grids.values(), features.tokens))
 
 
-def test_a_transformer_gives_every_token_back():
-    backbone = build(TransformerSpec(width=16, heads=2, depth=2), {})
+TOKENS = pytest.mark.parametrize(
+    "spec", [TransformerSpec(width=16, heads=2, depth=2), MLPSpec(width=16, depth=2)], ids=["transformer", "mlp"]
+)
+
+
+@TOKENS
+def test_every_token_comes_back(spec):
+    backbone = build(spec, {})
     features = backbone(*inputs(backbone, tokens=5))
     assert features.tokens.shape == (3, 5, 16) and not features.grids
 
 
-def test_a_transformer_takes_tokens_in_any_order():
-    backbone = build(TransformerSpec(width=16, heads=2, depth=2), {}).eval()
+@TOKENS
+def test_tokens_may_have_any_order(spec):
+    backbone = build(spec, {}).eval()
     streams, level = inputs(backbone, tokens=4)
     order = torch.tensor([3, 1, 0, 2])
     mixed = backbone(Streams({}, streams.tokens[:, order]), level)
