@@ -34,7 +34,7 @@ SIMULATIONS, VALIDATION_ROWS = 10_000, 1_000
 SETTINGS = {
     "backbone": {"type": "mlp"},
     "training": {
-        "steps": 20_000,
+        "steps": 15_000,
         "batch_size": 256,
         "learning_rate": 1e-3,
         "weight_decay": 0.05,
@@ -85,6 +85,8 @@ def model(task: AbstractTask, kind: str, output: Path, steps: int | None) -> Tab
     columns = {name: torch.from_numpy(values[name]) for name in task.names}
     training = {**SETTINGS["training"], **({} if steps is None else {"steps": steps})}
     types = dict.fromkeys(task.names, NORMAL.get(task.name, NUMBER))
+    if task.box is not None:
+        types |= {name: {**types[name], "valid": [-task.box, task.box]} for name in task.parameters}
     if kind == "posterior":
         training |= {"questions": [list(task.data)], "question_share": 0.9}
         types |= {name: {**types[name], "weight": WEIGHT_OF_DATA} for name in task.data}

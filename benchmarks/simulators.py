@@ -24,12 +24,14 @@ class AbstractTask(ABC):
         parameters: names of the parameters.
         data: names of what is simulated from them.
         any_given: whether any subset may be given; else all of the data and nothing more.
+        box: parameters are at most so far from 0, by their prior; None where that has no bounds.
     """
 
     name: str
     parameters: tuple[str, ...]
     data: tuple[str, ...]
     any_given: bool = False
+    box: float | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -65,6 +67,7 @@ class TwoMoons(AbstractTask):
     """Two crescents: theta uniform in [-1, 1]^2, a point of a half ring of radius .1 moved by theta. Final."""
 
     name, parameters, data = "two_moons", named("theta", 2), named("x", 2)
+    box = 1.0
 
     @staticmethod
     def _crescent(rng: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -117,6 +120,7 @@ class GaussianMixture(AbstractTask):
     """Theta uniform in [-10, 10]^2, x about it with standard deviation 1 or .1, one as likely as the other. Final."""
 
     name, parameters, data = "gaussian_mixture", named("theta", 2), named("x", 2)
+    box = 10.0
 
     @staticmethod
     def _noise(rng: np.random.Generator, rows: int) -> np.ndarray:

@@ -113,6 +113,7 @@ class SLCP(AbstractTask):
     """
 
     name, parameters, data, any_given = "slcp", named("theta", 5), named("x", 8), True
+    box = BOX
     proposals = 200_000
     negligible = 18.0
     """Of log-likelihood below the peak: what is farther below is not proposed."""

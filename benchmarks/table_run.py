@@ -56,7 +56,14 @@ class TableRun:
         self, given: Rows, sampling: Sampling, *, rows: int, seed: int, marginal: Collection[str] = ()
     ) -> dict[str, Tensor]:
         """One draw (b,) a row of every unknown variable that is not ``marginal``, all in one walk."""
-        codes = sample_codes(self.model.joint, self.codes(given), streams(seed, rows), sampling, marginal=marginal)
+        codes = sample_codes(
+            self.model.joint,
+            self.codes(given),
+            streams(seed, rows),
+            sampling,
+            marginal=marginal,
+            limits=self.model.limits,
+        )
         return {
             name: code.argmax(1) if self.is_category(name) else self.model.codecs[name].decode(code).double()
             for name, code in codes.items()

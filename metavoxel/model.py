@@ -1,5 +1,6 @@
 """A trained model: what it knows, and the questions it answers."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -58,6 +59,17 @@ class Model:
             for name, codec in self.codecs.items()
             if codec.support == "one_hot" and len(codec.code_shape) == 1
         }
+
+    @property
+    def limits(self) -> dict[str, tuple[float, float]]:
+        """Lowest and highest code of numbers whose type names values that count as missing: none is drawn beyond."""
+        found = {}
+        for name, codec in self.codecs.items():
+            ends = self.schema.variables[name].spec.ends()
+            if ends not in (None, (-math.inf, math.inf)) and tuple(codec.code_shape) == (1,):
+                low, high = codec.encode(torch.tensor(ends, device=self.device)).mean.flatten().tolist()
+                found[name] = (min(low, high), max(low, high))
+        return found
 
     @property
     def _shared(self) -> bool:
@@ -123,7 +135,9 @@ class Model:
         given, masks = dict(given or {}), dict(masks or {})
         settings = self.default_sampling(**sampling)
         known = read_given(self.schema, self._reader, given, masks, settings)
-        return draw_subjects(self.joint, self.codecs, self._reader, known, masks, n, seed=seed, sampling=settings)
+        return draw_subjects(
+            self.joint, self.codecs, self._reader, known, masks, n, seed=seed, sampling=settings, limits=self.limits
+        )
 
     def read(self, table: Table | pandas.DataFrame, variables: Sequence[str], *, folder: Path | None = None) -> Cohort:
         """Values of some variables in a table of other rows than the run's own; missing cells stay missing.
@@ -214,7 +228,7 @@ class Model:
             cohort.subjects,
             cohort.row_keys,
             means={} if draws else read_out(*parts, evaluations=evaluations or 4, seed=seed),
-            draws=draw(*parts, seed=seed, sampling=settings, shared=self._shared) if draws else [],
+            draws=draw(*parts, seed=seed, sampling=settings, shared=self._shared, limits=self.limits) if draws else [],
         )
 
     def log_likelihood(

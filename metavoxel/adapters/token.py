@@ -20,10 +20,9 @@ from metavoxel.adapters.embedding import TIME_FEATURES, row_time, time_features
 from metavoxel.adapters.laws import AbstractLaw, CategoryLaw, NormalLaw
 from metavoxel.typing import Code, Mask, Time
 
-
 QUIET_TIME = 0.1
-"""Of the first layer's weights, those of the time at the beginning: its sixteen features else drown the one value, whose
-fine structure is then learnt late."""
+"""Of the first weights, those of the time: else its sixteen features drown the one value, whose fine structure is then
+learnt late."""
 
 
 class TokenAdapter(AbstractAdapter):

@@ -11,6 +11,7 @@ from metavoxel.joint import JointModel
 from metavoxel.sampling.ask import Sampling, posterior_means, row_streams
 from metavoxel.sampling.base_rates import base_rates, shifted
 from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.limits import Ends
 from metavoxel.sampling.order import Asked, Drawn, joint_draws
 from metavoxel.typing import AnyCode
 
@@ -58,12 +59,16 @@ def draw(
     seed: int,
     sampling: Sampling,
     shared: bool,
+    limits: Mapping[str, Ends],
 ) -> list[Drawn]:
-    """Joint draws of the targets. What is neither target nor given is integrated out, where the model can."""
+    """Joint draws of the targets, numbers within their limits.
+
+    What is neither target nor given is integrated out, where the model can.
+    """
     others = [] if shared else [name for name in model.kernels if name not in question.targets]
     ratios = _ratios(model, question, labels, seed)
     asked = Asked(question.order or question.targets, question.order is not None, others, ratios)
-    return list(joint_draws(model, evidence, asked, keys, question.draws, seed, sampling))
+    return list(joint_draws(model, evidence, asked, keys, question.draws, seed, sampling, limits))
 
 
 def _ratios(

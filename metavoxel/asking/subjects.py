@@ -12,6 +12,7 @@ from metavoxel.errors import EvidenceError, Problem
 from metavoxel.joint import JointModel
 from metavoxel.sampling.ask import Sampling, row_streams, sample_codes
 from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.limits import Ends
 from metavoxel.schema.schema import Schema
 
 TAKES_ERRORS = ("clean", "smc")
@@ -72,6 +73,7 @@ def draw_subjects(
     *,
     seed: int,
     sampling: Sampling,
+    limits: Mapping[str, Ends],
 ) -> dict[str, Tensor]:
     """``n`` draws of all variables (n, *D). What is given exactly comes back as it is, as do a mask's known voxels."""
     evidence: dict[str, Given] = {}
@@ -82,7 +84,7 @@ def draw_subjects(
         evidence[name] = entry._replace(code=code, known=cells)
     rng = row_streams(seed, [f"draw {index}" for index in range(n)], 0)
     drawn = {}
-    for name, code in sample_codes(model, evidence, rng, sampling).items():
+    for name, code in sample_codes(model, evidence, rng, sampling, limits=limits).items():
         if name in known and known[name].sd is None and name not in masks:
             value = known[name].value
             drawn[name] = value.expand(n, *value.shape).clone()

@@ -114,14 +114,14 @@ class Respondent:
         parts = (model.joint, question, model.labels, self._of(given, rows), keys)
         means, drawn = {}, []
         if draws:
-            drawn = draw(*parts, seed=self._seed, sampling=sampling, shared=shared)
+            drawn = draw(*parts, seed=self._seed, sampling=sampling, shared=shared, limits=model.limits)
         else:
             means = read_out(*parts, evaluations=protocol.evaluations, seed=self._seed)
         return Answer(question, model.schema, model.codecs, cohort.subjects[rows], keys, means, drawn)
 
     def _of(self, given: Sequence[str], rows: slice) -> Mapping[str, Given]:
         parts = {name: self._evidence[name] for name in given}
-        return {name: entry._replace(code=entry.code[rows], known=entry.known[rows]) for name, entry in parts.items()}
+        return {name: entry.of_rows(rows) for name, entry in parts.items()}
 
 
 def _records(table: pandas.DataFrame) -> list[dict[str, Any]]:

@@ -49,7 +49,7 @@ def generate(model: Model, store: Store, settings: Settings) -> Generator[Progre
         numbers = range(len(rows), min(len(rows) + AT_ONCE, settings.samples))
         start = time.perf_counter()
         rng = row_streams(settings.seed, [f"draw {number}" for number in numbers], 0)
-        codes = sample_codes(model.joint, {}, rng, sampling)
+        codes = sample_codes(model.joint, {}, rng, sampling, limits=model.limits)
         with torch.inference_mode():
             drawn = {name: model.codecs[name].decode(code).cpu() for name, code in codes.items()}
         seconds += time.perf_counter() - start

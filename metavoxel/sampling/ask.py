@@ -16,6 +16,7 @@ from metavoxel.rng import Rng, stream_key
 from metavoxel.sampling.conditioning import AbstractConditioning, Clean, Replace
 from metavoxel.sampling.evidence import Given
 from metavoxel.sampling.guidance import guided
+from metavoxel.sampling.limits import MOST_WALKS, Ends, confined, outside
 from metavoxel.sampling.path import Denoiser, Question, denoising_path, read_out
 from metavoxel.sampling.smc import particle_path
 from metavoxel.sampling.solvers import DDIM, AbstractSolver, DPMSolver2M
@@ -160,7 +161,7 @@ def in_batches(denoiser: Denoiser, size: int) -> Denoiser:
 def _question(
     model: JointModel, given: Mapping[str, Given], marginal: Collection[str], rng: Rng, rows: slice
 ) -> Question:
-    part = {name: entry._replace(code=entry.code[rows], known=entry.known[rows]) for name, entry in given.items()}
+    part = {name: entry.of_rows(rows) for name, entry in given.items()}
     return Question(model.kernels, model.code_shapes, part, marginal, model.time_tags, rng[rows])
 
 
@@ -173,15 +174,42 @@ def sample_codes(
     *,
     marginal: Collection[str] = (),
     soft_end: bool = False,
+    limits: Mapping[str, Ends] = {},
 ) -> dict[str, AnyCode]:
     """One draw a row of every unknown variable that is not ``marginal``, from p(unknown | given).
 
-    With ``soft_end`` a category is left as the class probabilities that it would be drawn from.
+    With ``soft_end`` a category is left as the class probabilities that it would be drawn from. Rows with a number
+    beyond its ``limits`` are drawn anew: from p(unknown | given, all within).
 
     Raises:
         EvidenceError: guidance of a question that it does not suit.
         NumericalError: the network, a step or a weight left the finite numbers.
     """
+
+    def walked(known: Mapping[str, Given], rng: Rng) -> dict[str, AnyCode]:
+        return _walked(model, known, rng, sampling, marginal, soft_end)
+
+    drawn = walked(given, rng)
+    limits = {name: ends for name, ends in limits.items() if name not in marginal}
+    for walk in range(1, MOST_WALKS):
+        rows = outside(drawn, limits).nonzero()[:, 0]
+        if not len(rows):
+            return drawn
+        again = walked({name: entry.of_rows(rows) for name, entry in given.items()}, rng[rows].fork("outside", walk))
+        for name, code in again.items():
+            drawn[name][rows] = code
+    return confined(drawn, limits)
+
+
+def _walked(
+    model: JointModel,
+    given: Mapping[str, Given],
+    rng: Rng,
+    sampling: Sampling,
+    marginal: Collection[str],
+    soft_end: bool,
+) -> dict[str, AnyCode]:
+    """Where one walk of each row ends."""
     unknown = [kernel for name, kernel in model.kernels.items() if name not in given and name not in marginal]
     grid = time_grid(sampling.grid, sampling.steps, unknown or list(model.kernels.values()))
     model.eval()

@@ -4,7 +4,7 @@ import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from metavoxel.kernels.base import AbstractKernel
@@ -64,6 +64,10 @@ class Given(NamedTuple):
     code: Code
     known: Mask
     sd: float | None = None
+
+    def of_rows(self, rows: Int64[Tensor, "_"] | slice) -> "Given":
+        """What is known in these rows."""
+        return self._replace(code=self.code[rows], known=self.known[rows])
 
     def held(self, kernel: AbstractKernel) -> Held:
         """The value beside the states of a kernel: noise of variance sd squared is that where SNR = 1 / sd squared."""

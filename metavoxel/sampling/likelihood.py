@@ -131,5 +131,5 @@ def questions(model: JointModel, given: Mapping[str, Given], rng: Rng) -> Iterat
     model.eval()
     for start in range(0, len(rng), size):
         rows = slice(start, min(start + size, len(rng)))
-        part = {name: entry._replace(code=entry.code[rows], known=entry.known[rows]) for name, entry in given.items()}
+        part = {name: entry.of_rows(rows) for name, entry in given.items()}
         yield rows, Question(model.kernels, model.code_shapes, part, (), model.time_tags, rng[rows])

@@ -15,6 +15,7 @@ from metavoxel.rng import Rng
 from metavoxel.sampling.ask import CELLS_A_BATCH, Sampling, row_streams, sample_codes
 from metavoxel.sampling.base_rates import shifted
 from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.limits import Ends
 from metavoxel.typing import AnyCode
 
 
@@ -54,8 +55,12 @@ def joint_draws(
     draws: int,
     seed: int,
     sampling: Sampling,
+    limits: Mapping[str, Ends] = {},
 ) -> Iterator[Drawn]:
-    """Draws of every row, as many at once as memory allows. A draw depends on (seed, row key, its number)."""
+    """Draws of every row, as many at once as memory allows. A draw depends on (seed, row key, its number).
+
+    ``limits`` are as for :func:`metavoxel.sampling.ask.sample_codes`.
+    """
     cells = len(keys) * sum(math.prod(shape) for shape in model.code_shapes.values())
     at_once = max(1, min(draws, CELLS_A_BATCH // max(cells, 1)))
     for start in range(0, draws, at_once):
@@ -63,7 +68,7 @@ def joint_draws(
         rng = Rng(torch.cat([row_streams(seed, keys, number).keys for number in numbers]))
         many = {name: _repeated(entry, len(numbers)) for name, entry in given.items()}
         draw = _draw_in_turn if asked.in_turn else _draw_together
-        drawn = draw(model, many, asked, rng, sampling)
+        drawn = draw(model, many, asked, rng, sampling, limits)
         for index in range(len(numbers)):
             rows = slice(index * len(keys), (index + 1) * len(keys))
             yield Drawn(*({name: code[rows] for name, code in part.items()} for part in drawn))
@@ -74,7 +79,14 @@ def _repeated(entry: Given, times: int) -> Given:
     return entry._replace(code=code, known=entry.known.repeat(times, *[1] * (entry.known.ndim - 1)))
 
 
-def _draw_in_turn(model: JointModel, given: Mapping[str, Given], asked: Asked, rng: Rng, sampling: Sampling) -> Drawn:
+def _draw_in_turn(
+    model: JointModel,
+    given: Mapping[str, Given],
+    asked: Asked,
+    rng: Rng,
+    sampling: Sampling,
+    limits: Mapping[str, Ends],
+) -> Drawn:
     """p(a, b | given) = p(a | given) p(b | given, a): each is drawn with the later ones integrated out, then given.
 
     So every draw is of one variable, and none is lost to a step's treating several as independent. A category takes one
@@ -85,16 +97,24 @@ def _draw_in_turn(model: JointModel, given: Mapping[str, Given], asked: Asked, r
         category = model.kernels[name].support == "one_hot"
         settings = replace(sampling, steps=1, grid="uniform") if category else sampling
         others = [other for other in model.kernels if other != name]
-        codes = sample_codes(model, known, rng.fork("in turn", name), settings, marginal=others, soft_end=True)
+        stream = rng.fork("in turn", name)
+        codes = sample_codes(model, known, stream, settings, marginal=others, soft_end=True, limits=limits)
         _record(drawn, model, name, codes[name], rng, asked.ratios.get(name))
         code = drawn.codes[name]
         known[name] = Given(code, torch.ones(len(code), 1, *code.shape[2:], dtype=torch.bool, device=code.device))
     return drawn
 
 
-def _draw_together(model: JointModel, given: Mapping[str, Given], asked: Asked, rng: Rng, sampling: Sampling) -> Drawn:
+def _draw_together(
+    model: JointModel,
+    given: Mapping[str, Given],
+    asked: Asked,
+    rng: Rng,
+    sampling: Sampling,
+    limits: Mapping[str, Ends],
+) -> Drawn:
     """One walk of all. A step treats them as independent given the state, which takes many steps to come right."""
-    codes = sample_codes(model, given, rng, sampling, marginal=asked.marginal, soft_end=True)
+    codes = sample_codes(model, given, rng, sampling, marginal=asked.marginal, soft_end=True, limits=limits)
     drawn = Drawn({}, {})
     for name in asked.targets:
         _record(drawn, model, name, codes[name], rng, None)

@@ -106,6 +106,13 @@ class AbstractVariableSpec(BaseModel, ABC):
             ValueError: the cell cannot be read; the message says what is wrong with it and what is expected.
         """
 
+    def ends(self) -> tuple[float, float] | None:
+        """Lowest and highest number that there may be: cells beyond count as missing, and no draw lies there.
+
+        None if any may be; for types of one number, whose codec is monotone, alone.
+        """
+        return None
+
     def resolve(self, cells: Sequence[str], *, multiple: int) -> Self:
         """The same settings with all that only the cohort can tell filled in (the grid of its images, say).
 

@@ -20,8 +20,8 @@ class ContinuousSpec(AbstractVariableSpec):
     range: tuple[float, float] | None = Field(None, description="usual values [low, high]; scales, does not forbid")
     valid: tuple[float, float] | None = Field(
         None,
-        description="values outside [low, high] count as missing; by default the range widened by half its width on "
-        "each side (in the logarithm under 'transform: log')",
+        description="values outside [low, high] count as missing, and are never drawn; by default the range widened by "
+        "half its width on each side (in the logarithm under 'transform: log')",
     )
     transform: Literal["log"] | None = Field(None, description="'log' for skewed values above 0: ages, volumes, scores")
     unit: str | None = Field(None, description="unit of the column, for tables and figures")
@@ -42,8 +42,7 @@ class ContinuousSpec(AbstractVariableSpec):
         codec = LinearSpec(range=self.range, transform=self.transform)
         return Parts(codec, GaussianKernel(), TokenAdapterSpec())
 
-    def limits(self) -> tuple[float, float]:
-        """Values outside count as missing."""
+    def ends(self) -> tuple[float, float]:
         if self.valid is not None:
             return self.valid
         if self.range is None:
@@ -56,7 +55,7 @@ class ContinuousSpec(AbstractVariableSpec):
         written = read_number(cell)
         # The limits are those of the number as written, ends included; infinity and zero are what it rounds to.
         value = torch.tensor(written, dtype=torch.float32)
-        low, high = self.limits()
+        low, high = self.ends()
         if not torch.isfinite(value) or not low <= written <= high or (self.transform == "log" and value <= 0):
             return Blank(f"outside valid [{low:g}, {high:g}]")
         return value
