@@ -67,8 +67,9 @@ class Model:
         for name, codec in self.codecs.items():
             ends = self.schema.variables[name].spec.ends()
             if ends not in (None, (-math.inf, math.inf)) and tuple(codec.code_shape) == (1,):
-                low, high = codec.encode(torch.tensor(ends, device=self.device)).mean.flatten().tolist()
-                found[name] = (min(low, high), max(low, high))
+                codes = codec.encode(torch.tensor(ends, device=self.device)).mean.flatten()
+                if not codes.isnan().any():  # as of ends that the codec has no code for: they limit nothing
+                    found[name] = (float(codes.min()), float(codes.max()))
         return found
 
     @property

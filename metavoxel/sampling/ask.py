@@ -16,7 +16,7 @@ from metavoxel.rng import Rng, stream_key
 from metavoxel.sampling.conditioning import AbstractConditioning, Clean, Replace
 from metavoxel.sampling.evidence import Given
 from metavoxel.sampling.guidance import guided
-from metavoxel.sampling.limits import MOST_WALKS, Ends, confined, outside
+from metavoxel.sampling.limits import Ends, drawn_within
 from metavoxel.sampling.path import Denoiser, Question, denoising_path, read_out
 from metavoxel.sampling.smc import particle_path
 from metavoxel.sampling.solvers import DDIM, AbstractSolver, DPMSolver2M
@@ -178,27 +178,19 @@ def sample_codes(
 ) -> dict[str, AnyCode]:
     """One draw a row of every unknown variable that is not ``marginal``, from p(unknown | given).
 
-    With ``soft_end`` a category is left as the class probabilities that it would be drawn from. Rows with a number
-    beyond its ``limits`` are drawn anew: from p(unknown | given, all within).
+    With ``soft_end`` a category is left as the class probabilities that it would be drawn from. Rows in which a number
+    is drawn beyond its ``limits`` are drawn anew (:func:`metavoxel.sampling.limits.drawn_within`).
 
     Raises:
         EvidenceError: guidance of a question that it does not suit.
         NumericalError: the network, a step or a weight left the finite numbers.
     """
 
-    def walked(known: Mapping[str, Given], rng: Rng) -> dict[str, AnyCode]:
-        return _walked(model, known, rng, sampling, marginal, soft_end)
+    def walked(known: Mapping[str, Given], rng: Rng) -> tuple[dict[str, AnyCode], ...]:
+        return (_walked(model, known, rng, sampling, marginal, soft_end),)
 
-    drawn = walked(given, rng)
-    limits = {name: ends for name, ends in limits.items() if name not in marginal}
-    for walk in range(1, MOST_WALKS):
-        rows = outside(drawn, limits).nonzero()[:, 0]
-        if not len(rows):
-            return drawn
-        again = walked({name: entry.of_rows(rows) for name, entry in given.items()}, rng[rows].fork("outside", walk))
-        for name, code in again.items():
-            drawn[name][rows] = code
-    return confined(drawn, limits)
+    asked = {name: ends for name, ends in limits.items() if name not in marginal}
+    return drawn_within(walked, given, rng, asked)[0]
 
 
 def _walked(

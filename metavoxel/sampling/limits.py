@@ -1,12 +1,14 @@
-"""Numbers that no draw may leave: a value that the schema calls impossible is drawn anew."""
+"""Numbers that no draw may leave: a row with a value that the schema calls impossible is drawn anew."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from metavoxel.rng import Rng
+from metavoxel.sampling.evidence import Given
 from metavoxel.typing import AnyCode
 
 Ends: TypeAlias = tuple[float, float]
@@ -16,13 +18,48 @@ MOST_WALKS = 16
 """Of one draw: what is still outside then is moved to the nearest limit."""
 
 
-def outside(codes: Mapping[str, AnyCode], limits: Mapping[str, Ends]) -> Bool[Tensor, "b"]:
-    """Rows of which some number is beyond its limits."""
-    beyond = [(codes[name] < low) | (codes[name] > high) for name, (low, high) in limits.items()]
-    rows = len(next(iter(codes.values())))
-    return torch.cat(beyond, 1).any(1).cpu() if beyond else torch.zeros(rows, dtype=torch.bool)
+def drawn_within(
+    draw: Callable[[Mapping[str, Given], Rng], tuple[dict[str, AnyCode], ...]],
+    given: Mapping[str, Given],
+    rng: Rng,
+    limits: Mapping[str, Ends],
+) -> tuple[dict[str, AnyCode], ...]:
+    """What ``draw`` gives, rows outside their limits drawn anew as a whole: from p(unknown | given, all within).
+
+    Args:
+        draw: from evidence and streams to codes, and to whatever else there is of each variable.
+        given: evidence. What is known exactly is no draw, and has no limits.
+        rng: streams of the rows.
+        limits: of variables that may be among the codes.
+    """
+    drawn = draw(given, rng)
+    limits = {name: ends for name, ends in limits.items() if name in drawn[0]}
+    for walk in range(1, MOST_WALKS):
+        beyond = torch.zeros(len(rng), dtype=torch.bool)
+        for outside in _outside(drawn[0], given, limits).values():
+            beyond |= outside.cpu()
+        again = beyond.nonzero()[:, 0]
+        if not len(again):
+            return drawn
+        fresh = draw({name: entry.of_rows(again) for name, entry in given.items()}, rng[again].fork("outside", walk))
+        drawn = tuple(
+            {name: old.index_copy(0, again.to(old.device), new[name]) for name, old in part.items()}
+            for part, new in zip(drawn, fresh, strict=True)
+        )
+    codes = {
+        name: torch.where(outside[:, None], drawn[0][name].clamp(*limits[name]), drawn[0][name])
+        for name, outside in _outside(drawn[0], given, limits).items()
+    }
+    return ({**drawn[0], **codes}, *drawn[1:])
 
 
-def confined(codes: Mapping[str, AnyCode], limits: Mapping[str, Ends]) -> dict[str, AnyCode]:
-    """The same, numbers beyond their limits moved to the nearest."""
-    return {name: code.clamp(*limits[name]) if name in limits else code for name, code in codes.items()}
+def _outside(
+    codes: Mapping[str, AnyCode], given: Mapping[str, Given], limits: Mapping[str, Ends]
+) -> dict[str, Bool[Tensor, "b"]]:
+    """For each number with limits, the rows in which it was drawn beyond them."""
+    found = {}
+    for name, (low, high) in limits.items():
+        beyond = ((codes[name] < low) | (codes[name] > high))[:, 0]
+        held = name in given and given[name].sd is None
+        found[name] = beyond & ~given[name].known[:, 0].to(beyond.device) if held else beyond
+    return found

@@ -15,7 +15,7 @@ from metavoxel.rng import Rng
 from metavoxel.sampling.ask import CELLS_A_BATCH, Sampling, row_streams, sample_codes
 from metavoxel.sampling.base_rates import shifted
 from metavoxel.sampling.evidence import Given
-from metavoxel.sampling.limits import Ends
+from metavoxel.sampling.limits import Ends, drawn_within
 from metavoxel.typing import AnyCode
 
 
@@ -59,7 +59,7 @@ def joint_draws(
 ) -> Iterator[Drawn]:
     """Draws of every row, as many at once as memory allows. A draw depends on (seed, row key, its number).
 
-    ``limits`` are as for :func:`metavoxel.sampling.ask.sample_codes`.
+    Rows in which a number is drawn beyond its ``limits`` are drawn anew, all targets together.
     """
     cells = len(keys) * sum(math.prod(shape) for shape in model.code_shapes.values())
     at_once = max(1, min(draws, CELLS_A_BATCH // max(cells, 1)))
@@ -67,8 +67,12 @@ def joint_draws(
         numbers = range(start, min(start + at_once, draws))
         rng = Rng(torch.cat([row_streams(seed, keys, number).keys for number in numbers]))
         many = {name: _repeated(entry, len(numbers)) for name, entry in given.items()}
-        draw = _draw_in_turn if asked.in_turn else _draw_together
-        drawn = draw(model, many, asked, rng, sampling, limits)
+
+        def draw(known: Mapping[str, Given], rng: Rng) -> Drawn:
+            one = _draw_in_turn if asked.in_turn else _draw_together
+            return one(model, known, asked, rng, sampling)
+
+        drawn = drawn_within(draw, many, rng, limits)
         for index in range(len(numbers)):
             rows = slice(index * len(keys), (index + 1) * len(keys))
             yield Drawn(*({name: code[rows] for name, code in part.items()} for part in drawn))
@@ -79,14 +83,7 @@ def _repeated(entry: Given, times: int) -> Given:
     return entry._replace(code=code, known=entry.known.repeat(times, *[1] * (entry.known.ndim - 1)))
 
 
-def _draw_in_turn(
-    model: JointModel,
-    given: Mapping[str, Given],
-    asked: Asked,
-    rng: Rng,
-    sampling: Sampling,
-    limits: Mapping[str, Ends],
-) -> Drawn:
+def _draw_in_turn(model: JointModel, given: Mapping[str, Given], asked: Asked, rng: Rng, sampling: Sampling) -> Drawn:
     """p(a, b | given) = p(a | given) p(b | given, a): each is drawn with the later ones integrated out, then given.
 
     So every draw is of one variable, and none is lost to a step's treating several as independent. A category takes one
@@ -97,24 +94,16 @@ def _draw_in_turn(
         category = model.kernels[name].support == "one_hot"
         settings = replace(sampling, steps=1, grid="uniform") if category else sampling
         others = [other for other in model.kernels if other != name]
-        stream = rng.fork("in turn", name)
-        codes = sample_codes(model, known, stream, settings, marginal=others, soft_end=True, limits=limits)
+        codes = sample_codes(model, known, rng.fork("in turn", name), settings, marginal=others, soft_end=True)
         _record(drawn, model, name, codes[name], rng, asked.ratios.get(name))
         code = drawn.codes[name]
         known[name] = Given(code, torch.ones(len(code), 1, *code.shape[2:], dtype=torch.bool, device=code.device))
     return drawn
 
 
-def _draw_together(
-    model: JointModel,
-    given: Mapping[str, Given],
-    asked: Asked,
-    rng: Rng,
-    sampling: Sampling,
-    limits: Mapping[str, Ends],
-) -> Drawn:
+def _draw_together(model: JointModel, given: Mapping[str, Given], asked: Asked, rng: Rng, sampling: Sampling) -> Drawn:
     """One walk of all. A step treats them as independent given the state, which takes many steps to come right."""
-    codes = sample_codes(model, given, rng, sampling, marginal=asked.marginal, soft_end=True, limits=limits)
+    codes = sample_codes(model, given, rng, sampling, marginal=asked.marginal, soft_end=True)
     drawn = Drawn({}, {})
     for name in asked.targets:
         _record(drawn, model, name, codes[name], rng, None)

@@ -44,7 +44,8 @@ class ContinuousSpec(AbstractVariableSpec):
 
     def ends(self) -> tuple[float, float]:
         if self.valid is not None:
-            return self.valid
+            low, high = self.valid
+            return (max(low, 0.0) if self.transform == "log" else low), high
         if self.range is None:
             return (0.0 if self.transform == "log" else -math.inf), math.inf
         low, high = (math.log(end) if self.transform == "log" else end for end in self.range)

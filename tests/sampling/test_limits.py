@@ -6,13 +6,12 @@ import pytest
 import torch
 from exact_joint import ExactJoint, exact_model
 
-from metavoxel.rng import Rng
 from metavoxel.sampling.ask import Sampling, row_streams, sample_codes
-from metavoxel.sampling.limits import confined, outside
+from metavoxel.sampling.evidence import Given
 from metavoxel.sampling.order import Asked, joint_draws
 from metavoxel.testing import MixtureOracle
 
-ROWS = 4000
+ROWS = 2000
 LIMITS = {"x": (0.5, 1.5)}
 
 
@@ -65,7 +64,7 @@ def test_rows_within_are_left_as_they_were(oracle):
     free, held = (
         sample_codes(model, {}, row_streams(3, keys(200), 0), sampling, limits=limits) for limits in ({}, LIMITS)
     )
-    kept = ~outside(free, LIMITS)
+    kept = (free["x"][:, 0] >= 0.5) & (free["x"][:, 0] <= 1.5)
     assert 0 < int(kept.sum()) < 200
     assert all(torch.equal(held[name][kept], free[name][kept]) for name in free)
 
@@ -87,15 +86,23 @@ def test_what_never_lies_within_is_moved_to_the_limit(oracle):
 def test_joint_draws_stay_within(oracle, in_turn):
     asked = Asked(("y", "x"), in_turn, (), {})
     for drawn in joint_draws(ExactJoint(oracle), {}, asked, keys(300), 2, 0, Sampling(steps=5), LIMITS):
-        assert not outside(drawn.codes, LIMITS).any()
+        assert float(drawn.codes["x"].min()) >= 0.5 and float(drawn.codes["x"].max()) <= 1.5
 
 
-def test_beyond_and_back():
-    codes = {"x": torch.tensor([[0.0], [1.0], [2.0]]), "y": Rng.for_rows(3, "y").normal((3, 1))}
-    assert outside(codes, LIMITS).tolist() == [True, False, True]
-    assert not outside(codes, {}).any()
-    moved = confined(codes, LIMITS)
-    assert moved["x"].flatten().tolist() == [0.5, 1.0, 1.5] and torch.equal(moved["y"], codes["y"])
+def test_what_is_given_is_no_draw(oracle):
+    """Whatever its value; and a row that lacks it has limits."""
+    model, known = ExactJoint(oracle), torch.tensor([[True], [False]])
+    given = {"x": Given(torch.tensor([[9.0], [9.0]]), known)}
+    drawn = sample_codes(model, given, row_streams(0, keys(2), 0), Sampling(steps=5), limits=LIMITS)["x"]
+    assert float(drawn[0]) == 9 and 0.5 <= float(drawn[1]) <= 1.5
+
+
+def test_variables_drawn_in_turn_are_drawn_anew_together(oracle):
+    """What is drawn first goes with what is drawn last being within."""
+    asked = Asked(("y", "x"), True, (), {})
+    (drawn,) = joint_draws(ExactJoint(oracle), {}, asked, keys(), 1, 0, Sampling(steps=50), LIMITS)
+    mean, _ = normal_between(0.5, 1.5)
+    assert_mean(drawn.codes["y"][:, 0], 0.8 * mean, 1.0)
 
 
 def test_no_sample_is_a_value_that_would_count_as_missing(oracle, tmp_path):
@@ -108,3 +115,9 @@ def test_no_sample_is_a_value_that_would_count_as_missing(oracle, tmp_path):
     drawn = model.sample(500, steps=5)["x"]
     assert float(drawn.min()) >= 1 and float(drawn.max()) <= 2
     assert 1.2 < float(drawn.mean()) < 1.6
+
+
+def test_limits_that_have_no_code_limit_nothing(oracle, tmp_path):
+    spec = {"type": "continuous", "transform": "log", "valid": [-1.0, 100.0]}
+    model = exact_model(oracle, tmp_path, x=spec)
+    assert model.limits["x"] == (-math.inf, pytest.approx(math.log(100), abs=1e-5))
