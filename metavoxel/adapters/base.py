@@ -72,7 +72,7 @@ class AbstractAdapter(nn.Module, ABC):
 
     stackable: bool = False
     """Whether several such adapters of one setting may be computed as one, their weights stacked: one without maps or
-    context, whose code chooses nothing by a tensor's content."""
+    context, that chooses nothing by a tensor's content, and whose weights and buffers are there from the start."""
 
     trust: Tensor
     """A buffer, (): how much ``head`` believes of what the network adds to a skip. 1 until validation chooses it."""

@@ -30,7 +30,7 @@ class TokenAdapter(AbstractAdapter):
 
     The head reads the token that comes back, and begins with that expectation, as ``law`` states it: of the code, for
     a kernel of normal noise; of the classes' probabilities, for a category, which has a part in the law where it is
-    given.
+    given. Without a law there is no such beginning, and other variables' beginnings do not hear of this one.
     """
 
     tokens = 1
@@ -98,8 +98,9 @@ class TokenAdapterSpec(AbstractAdapterSpec):
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the head's last layer")
     law: bool = Field(
         True,
-        description="whether predictions begin with the joint normal law of all variables. Not where thousands of rows "
-        "show structure much finer than their spread: a network that begins with a linear model is slow to find it",
+        description="whether the variable has a part in the joint normal law: its predictions begin with it, and those "
+        "of others with what it says. Not where thousands of rows show structure much finer than their spread, which a "
+        "network that begins with a linear model is slow to find",
     )
 
     def build(self, context: AdapterContext) -> TokenAdapter:

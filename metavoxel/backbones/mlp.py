@@ -52,8 +52,7 @@ class MLP(AbstractBackbone):
 
 
 class MLPSpec(AbstractBackboneSpec):
-    """For tables of few variables with structure much finer than the spread of the rows: a step costs a fraction of a
-    transformer's, and learns more."""
+    """For tables of few variables and thousands of rows, with structure much finer than their spread."""
 
     type: Literal["mlp"] = "mlp"
     width: PositiveInt = Field(128, description="channels of the layers, and of a token")

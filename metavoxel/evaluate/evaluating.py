@@ -49,7 +49,12 @@ def evaluating(
     if settings.fid:
         check_enough(test, network, settings.samples)
     codecs = {name: digest(folder.codec(name)) for name in model.names if folder.codec(name).exists()}
-    depends = {"weights": digest(folder.weights), "codecs": codecs, "rows": test.cohort.fingerprint}
+    depends = {
+        "weights": digest(folder.weights),
+        "codecs": codecs,
+        "rows": test.cohort.fingerprint,
+        "limits": model.limits,
+    }
     store = Store(output / "parts", depends)
     yield Progress("test part", 1, 1, {"rows": len(test)})
     respondent = Respondent(test, store, settings.seed)

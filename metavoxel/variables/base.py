@@ -107,9 +107,10 @@ class AbstractVariableSpec(BaseModel, ABC):
         """
 
     def ends(self) -> tuple[float, float] | None:
-        """Lowest and highest number that there may be: cells beyond count as missing, and no draw lies there.
+        """Lowest and highest number that there may be, in the variable's unit and possibly infinite.
 
-        None if any may be; for types of one number, whose codec is monotone, alone.
+        Cells beyond are ``Blank``, and no draw lies there but for rounding. None if any number may be. Only for types
+        of one number, whose codec is monotone: it is asked for the codes of both ends.
         """
         return None
 
