@@ -23,6 +23,7 @@ from metavoxel.errors import EvidenceError, Problem, did_you_mean
 from metavoxel.joint import JointModel
 from metavoxel.sampling.ask import Sampling, check_conditioning
 from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.limits import Ends
 from metavoxel.sampling.predict import category_labels
 from metavoxel.schema.schema import Schema
 from metavoxel.variables.base import Point
@@ -61,7 +62,7 @@ class Model:
         }
 
     @property
-    def limits(self) -> dict[str, tuple[float, float]]:
+    def limits(self) -> dict[str, Ends]:
         """Lowest and highest code of numbers whose type names values that count as missing: none is drawn beyond."""
         found = {}
         for name, codec in self.codecs.items():

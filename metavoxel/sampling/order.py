@@ -61,17 +61,17 @@ def joint_draws(
 
     Rows in which a number is drawn beyond its ``limits`` are drawn anew, all targets together.
     """
+    way = _draw_in_turn if asked.in_turn else _draw_together
+
+    def draw(known: Mapping[str, Given], rng: Rng) -> Drawn:
+        return way(model, known, asked, rng, sampling)
+
     cells = len(keys) * sum(math.prod(shape) for shape in model.code_shapes.values())
     at_once = max(1, min(draws, CELLS_A_BATCH // max(cells, 1)))
     for start in range(0, draws, at_once):
         numbers = range(start, min(start + at_once, draws))
         rng = Rng(torch.cat([row_streams(seed, keys, number).keys for number in numbers]))
         many = {name: _repeated(entry, len(numbers)) for name, entry in given.items()}
-
-        def draw(known: Mapping[str, Given], rng: Rng) -> Drawn:
-            one = _draw_in_turn if asked.in_turn else _draw_together
-            return one(model, known, asked, rng, sampling)
-
         drawn = drawn_within(draw, many, rng, limits)
         for index in range(len(numbers)):
             rows = slice(index * len(keys), (index + 1) * len(keys))
