@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas
 
+from benchmarks.tables import markdown
 from metavoxel.evaluate.errors import Estimate
 from metavoxel.evaluate.table import shown
 from metavoxel.phantom import read_truth
@@ -44,12 +45,6 @@ def table(path: Path, key: str, columns: Mapping[str, str], skip: Sequence[str] 
                 cells.append(shown(float(row[name])) if known else "")
         rows.append([str(row[key]), *cells])
     return rows
-
-
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table as documents have it."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def report(output: Path, modes: Sequence[str]) -> None:

@@ -79,10 +79,6 @@ def train_joint(
         read_out = torch.tensor([GRID_READ_OUT_SHARE] * grid_rows + [READ_OUT_SHARE] * token_rows)
     questions = torch.tensor([[name in given for name in joint.kernels] for given in settings.questions])
     weights = {name: variable.spec.weight for name, variable in schema.variables.items()}
-
-    def shared_row_times(present: Bool[Tensor, "b v"], rng: Rng) -> RowTimes:
-        return shared_times(len(present), len(weights), rng)
-
     times_of = partial(
         evidence_times,
         power=settings.time_power or default.time_power,
@@ -95,7 +91,7 @@ def train_joint(
         joint,
         banks,
         train_rows,
-        shared_row_times if shared else partial(times_of, read_out=read_out, draw_share=settings.draw_share),
+        shared_times if shared else partial(times_of, read_out=read_out, draw_share=settings.draw_share),
         size=per_device,
         seed=settings.seed,
         rank=fabric.global_rank,

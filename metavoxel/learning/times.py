@@ -26,10 +26,10 @@ MARGINAL_SHARE = 0.5
 SHARED_SHARE = 0.5
 
 
-def shared_times(rows: int, variables: int, rng: Rng) -> RowTimes:
-    """The paper's: one uniform time for all variables of a row, nothing observed."""
-    t = rng.uniform((rows, 1), dtype=torch.float64).expand(rows, variables)
-    return RowTimes(t, torch.zeros(rows, variables, dtype=torch.bool))
+def shared_times(present: Bool[Tensor, "b v"], rng: Rng) -> RowTimes:
+    """The paper's: one uniform time for all variables of a row, nothing observed. Of complete rows."""
+    t = rng.uniform((len(present), 1), dtype=torch.float64).expand(present.shape)
+    return RowTimes(t, torch.zeros_like(present))
 
 
 def evidence_times(

@@ -109,7 +109,7 @@ def test_a_row_has_its_own_times():
 
 
 def test_the_papers_times():
-    drawn = shared_times(ROWS, 3, Rng.for_rows(ROWS, "shared"))
+    drawn = shared_times(torch.ones(ROWS, 3, dtype=torch.bool), Rng.for_rows(ROWS, "shared"))
     assert torch.equal(drawn.t, drawn.t[:, :1].expand(ROWS, 3)) and not drawn.observed.any()
     assert abs(float(drawn.t[:, 0].mean()) - 0.5) < Z / math.sqrt(12 * ROWS)
 

@@ -16,7 +16,7 @@ from metavoxel.codecs.onehot import OneHotSpec
 from metavoxel.kernels.gaussian import GaussianKernel
 from metavoxel.rng import Rng
 from metavoxel.testing import adapter_checks, backbone_checks, codec_checks, run_checks, variable_checks
-from metavoxel.variables.base import Blank, Parts
+from metavoxel.variables.base import Blank, Parts, read_number
 from metavoxel.variables.continuous import ContinuousSpec
 
 
@@ -232,9 +232,30 @@ class BlanksWithoutWord(ContinuousSpec):
         return Blank("") if isinstance(value, Blank) or not value.isfinite() else value
 
 
+class TakesWhatLiesBeyond(ContinuousSpec):
+    """States limits, and reads any number."""
+
+    type: Literal["beyond"] = "beyond"
+
+    def ends(self):
+        return 0.0, 100.0
+
+    def parse(self, cell):
+        return torch.tensor(read_number(cell), dtype=torch.float32)
+
+
+class HasEndsInTheWrongOrder(ContinuousSpec):
+    type: Literal["order"] = "order"
+
+    def ends(self):
+        return 100.0, 0.0
+
+
 @pytest.mark.parametrize(
     ("spec", "found"),
     [
+        (TakesWhatLiesBeyond, "check_ends_hold"),
+        (HasEndsInTheWrongOrder, "check_ends_hold"),
         (HasUndescribedSetting, "check_settings_described"),
         (TakesAnySetting, "check_unknown_setting_rejected"),
         (GivesInfinity, "check_extreme_cells"),
