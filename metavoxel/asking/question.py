@@ -47,12 +47,15 @@ class Question:
 
 def unknown_names(schema: Schema, names: Collection[str], where: str) -> list[Problem]:
     """A problem for every name that is no variable of the schema."""
-    known = list(schema.variables)
-    return [
-        Problem(where, f"no variable {name!r}.{did_you_mean(name, known)} Variables: {', '.join(known)}")
-        for name in names
-        if name not in schema.variables
-    ]
+    known, problems = list(schema.variables), []
+    for name in (name for name in names if name not in schema.variables):
+        alone = name.partition("=")[0]
+        if alone in schema.variables:  # as of one subject, for whom values are given in words
+            what = f"{name!r}: values come from the rows here; name the variable alone: {alone}"
+        else:
+            what = f"no variable {name!r}.{did_you_mean(name, known)} Variables: {', '.join(known)}"
+        problems.append(Problem(where, what))
+    return problems
 
 
 def refuse_without_draws(draws: int, settings: Mapping[str, object]) -> None:

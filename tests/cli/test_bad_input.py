@@ -215,6 +215,9 @@ def test_questions_in_every_kind_of_trouble(metavoxel, table_study, tmp_path):
         "given: 'age' is also a target; a variable is either asked for or given: beside what is given, ask for sex, score",
         "2 problems.",
     ]
+    assert told(*predict, "--target", "age", "--given", "sex=F") == [
+        "given: 'sex=F': values come from the rows here; name the variable alone: sex"
+    ]
     assert told(*predict) == ["target: name what to predict: age, sex, score"]
     assert told(*predict, "--target", "age", "--part", "test") == [
         "--part: is of the run's own cohort: leave the table out"
