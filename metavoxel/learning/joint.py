@@ -118,7 +118,9 @@ def train_joint(
     def validated(step: int) -> dict[str, float]:
         """Judge the averaged weights, keep them if they are the best so far, and leave a checkpoint."""
         errors, trust = _validate(joint, optimiser, banks, cohort, judged)
-        score = sum(errors.values()) / max(len(errors), 1)
+        # What counts less in training counts less here: else variables of little weight choose the step for all.
+        total = sum(weights[name] for name in errors)
+        score = sum(weights[name] * error for name, error in errors.items()) / total if total else 0.0
         found = {**best, "validated_step": step}
         with whole():
             if score < best["best_score"]:
