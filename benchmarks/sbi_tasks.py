@@ -46,8 +46,10 @@ SETTINGS = {
     },
 }
 NUMBER = {"type": "continuous", "adapter": {"type": "token", "law": False}}
-NORMAL = {"gaussian_linear": {"type": "continuous"}}
-"""Numbers of a task whose joint distribution is a normal law, with which predictions begin by default."""
+NORMAL = {"gaussian_linear": {"type": "continuous"}, "hmm": {"type": "continuous"}}
+"""Numbers of a task whose parameters have a joint normal law, with which predictions begin by default."""
+BACKBONES = {"hmm": {"type": "transformer", "width": 64, "depth": 3, "dropout": 0.0}}
+"""Where a variable depends on few of many others, which attention finds and a sum of all tokens does not."""
 WEIGHT_OF_DATA = 0.1
 """Where the posterior is asked for: data are unknown in a tenth of the rows, and their loss is a mean over those."""
 AIMS = {
@@ -90,7 +92,7 @@ def model(task: AbstractTask, kind: str, output: Path, steps: int | None) -> Tab
     if kind == "posterior":
         training |= {"questions": [list(task.data)], "question_share": 0.9}
         types |= {name: {**types[name], "weight": WEIGHT_OF_DATA} for name in task.data}
-    settings = {**SETTINGS, "training": training}
+    settings = {"backbone": BACKBONES.get(task.name, SETTINGS["backbone"]), "training": training}
     return trained(
         output / f"{task.name}-{kind}",
         columns,

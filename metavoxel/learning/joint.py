@@ -128,7 +128,7 @@ def train_joint(
                 if fabric.is_global_zero:
                     save_weights(folder.best, {**joint.state_dict(), **optimiser.average, **trust}, found)
             named = {f"validation/{name}": value for name, value in errors.items()}
-            writer.write("joint", step, {**running, **named, "score": score})
+            writer.write("joint", step, {**running, **named, "score/validation": score})
             optimiser.save(folder.state, found)
         return found
 

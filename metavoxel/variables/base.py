@@ -65,7 +65,9 @@ class AbstractVariableSpec(BaseModel, ABC):
     type: str
     column: str | None = Field(None, description="column of the table; by default the variable's own name")
     weight: PositiveFloat = Field(
-        1.0, allow_inf_nan=False, description="factor of this variable's term in the training loss, and in what chooses the best step (no unit)"
+        1.0,
+        allow_inf_nan=False,
+        description="factor of this variable's term in the training loss, and in what chooses the best step (no unit)",
     )
 
     @classmethod

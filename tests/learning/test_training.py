@@ -52,6 +52,18 @@ def test_what_a_run_leaves(reference):
     assert load_schema(run / "schema.yaml").variables == load_schema(schema).variables
 
 
+def test_a_variable_of_little_weight_counts_little_in_the_score(tmp_path):
+    write_table(tmp_path)
+    schema = write_schema(tmp_path, TABLE)
+    raw = yaml.safe_load(schema.read_text())
+    raw["variables"]["sex"]["weight"] = 0.25
+    schema.write_text(yaml.safe_dump(raw))
+    train(schema, tmp_path / "run")
+    last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    age, sex, score = (last[f"validation/{name}"] for name in ("age", "sex", "score"))
+    assert last["score/validation"] == pytest.approx((age + 0.25 * sex + score) / 2.25, rel=1e-6)
+
+
 def test_progress(reference):
     _, _, events = reference
     joint = [event for event in events if event.stage == "joint"]
