@@ -31,7 +31,7 @@ TASKS: Mapping[str, AbstractTask] = {
     task.name: task for task in (TwoMoons(), GaussianLinear(), GaussianMixture(), SLCP(), Tree(), HMM())
 }
 SIMULATIONS, VALIDATION_ROWS = 10_000, 1_000
-SETTINGS = {
+SETTINGS: Mapping[str, Any] = {
     "backbone": {"type": "mlp"},
     "training": {
         "steps": 15_000,
