@@ -159,8 +159,8 @@ def page(output: Path) -> Path:
         axis.scatter([place] * len(found["c2st"]), found["c2st"], s=10, color="tab:blue", alpha=0.6)
         axis.plot([place - 0.3, place + 0.3], [PUBLISHED[key][1]] * 2, color="tab:orange")
     axis.axhline(0.5, color="grey", linewidth=0.8)
-    axis.set_xticks(range(len(results)), [f"{task}\n{kind}" for task, kind in results], fontsize=7)
-    axis.set(ylabel="C2ST (dots: questions; lines: best published mean)")
+    axis.set_xticks(range(len(results)), ["\n".join([*task.split("_"), kind]) for task, kind in results], fontsize=7)
+    axis.set(ylabel="C2ST", title="dots: questions; lines: best published mean")
     return publish(
         "sbi_tasks",
         "Simulation-based inference at 10,000 simulations",
