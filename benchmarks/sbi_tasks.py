@@ -31,25 +31,22 @@ TASKS: Mapping[str, AbstractTask] = {
     task.name: task for task in (TwoMoons(), GaussianLinear(), GaussianMixture(), SLCP(), Tree(), HMM())
 }
 SIMULATIONS, VALIDATION_ROWS = 10_000, 1_000
-SETTINGS: Mapping[str, Any] = {
-    "backbone": {"type": "mlp"},
-    "training": {
-        "steps": 15_000,
-        "batch_size": 256,
-        "learning_rate": 1e-3,
-        "weight_decay": 0.05,
-        "warm_up": 300,
-        "ema": 0.999,
-        "validate_every": 2000,
-        "draw_share": 0.9,
-        "time_power": 3,
-    },
+TRAINING = {
+    "steps": 15_000,
+    "batch_size": 256,
+    "learning_rate": 1e-3,
+    "weight_decay": 0.05,
+    "warm_up": 300,
+    "ema": 0.999,
+    "validate_every": 2000,
+    "draw_share": 0.9,
+    "time_power": 3,
 }
-NUMBER = {"type": "continuous", "adapter": {"type": "token", "law": False}}
-NORMAL = {"gaussian_linear": {"type": "continuous"}, "hmm": {"type": "continuous"}}
-"""Numbers of a task whose parameters have a joint normal law, with which predictions begin by default."""
-BACKBONES = {"hmm": {"type": "transformer", "width": 64, "depth": 3, "dropout": 0.0}}
-"""Where a variable depends on few of many others, which attention finds and a sum of all tokens does not."""
+NORMAL = ("gaussian_linear", "hmm")
+"""Tasks whose parameters have a joint normal law, with which predictions then begin."""
+ATTENTION: Mapping[str, Any] = {"type": "transformer", "width": 64, "depth": 3, "dropout": 0.0}
+ATTENTIVE = ("hmm",)
+"""Tasks in which a variable depends on few of many others, which attention finds and a sum of all tokens does not."""
 WEIGHT_OF_DATA = 0.1
 """Where the posterior is asked for: data are unknown in a tenth of the rows, and their loss is a mean over those."""
 AIMS = {
@@ -85,19 +82,20 @@ def model(task: AbstractTask, kind: str, output: Path, steps: int | None) -> Tab
     """
     values = task.simulate(generator(task.name, "simulations"), SIMULATIONS)
     columns = {name: torch.from_numpy(values[name]) for name in task.names}
-    training = {**SETTINGS["training"], **({} if steps is None else {"steps": steps})}
-    types = dict.fromkeys(task.names, NORMAL.get(task.name, NUMBER))
+    training = {**TRAINING, **({} if steps is None else {"steps": steps})}
+    backbone = ATTENTION if task.name in ATTENTIVE else {"type": "mlp"}
+    number: dict[str, Any] = {"type": "continuous", "adapter": {"type": "token", "law": task.name in NORMAL}}
+    types = dict.fromkeys(task.names, number)
     if task.box is not None:
         types |= {name: {**types[name], "valid": [-task.box, task.box]} for name in task.parameters}
     if kind == "posterior":
         training |= {"questions": [list(task.data)], "question_share": 0.9}
         types |= {name: {**types[name], "weight": WEIGHT_OF_DATA} for name in task.data}
-    settings = {"backbone": BACKBONES.get(task.name, SETTINGS["backbone"]), "training": training}
     return trained(
         output / f"{task.name}-{kind}",
         columns,
         categories={},
-        settings=settings,
+        settings={"backbone": backbone, "training": training},
         types=types,
         validation=VALIDATION_ROWS,
     )

@@ -11,7 +11,7 @@ from metavoxel.adapters.token import TokenAdapter, law_of
 from metavoxel.backbones.transformer import Transformer, TransformerSpec
 from metavoxel.codecs.base import Encoded
 from metavoxel.codecs.identity import IdentityCodec
-from metavoxel.codecs.linear import LinearCodec
+from metavoxel.codecs.linear import LinearCodec, LinearSpec
 from metavoxel.codecs.onehot import OneHotSpec
 from metavoxel.kernels.gaussian import GaussianKernel
 from metavoxel.rng import Rng
@@ -244,6 +244,28 @@ class TakesWhatLiesBeyond(ContinuousSpec):
         return torch.tensor(read_number(cell), dtype=torch.float32)
 
 
+class Folds(LinearCodec):
+    """Both sides of the centre are alike."""
+
+    def encode(self, x):
+        return Encoded(super().encode(x).mean.abs())
+
+
+class FoldsSpec(LinearSpec):
+    type: Literal["folds"] = "folds"
+
+    def build(self, data_shape):
+        return Folds(logarithm=False, center=0.0, scale=1.0, fitted=False)
+
+
+class HasCodesBeyondThoseOfItsEnds(ContinuousSpec):
+    type: Literal["folded"] = "folded"
+
+    def parts(self):
+        parts = super().parts()
+        return Parts(FoldsSpec(), parts.kernel, parts.adapter)
+
+
 class HasEndsInTheWrongOrder(ContinuousSpec):
     type: Literal["order"] = "order"
 
@@ -256,6 +278,7 @@ class HasEndsInTheWrongOrder(ContinuousSpec):
     [
         (TakesWhatLiesBeyond, "check_ends_hold"),
         (HasEndsInTheWrongOrder, "check_ends_hold"),
+        (HasCodesBeyondThoseOfItsEnds, "check_ends_hold"),
         (HasUndescribedSetting, "check_settings_described"),
         (TakesAnySetting, "check_unknown_setting_rejected"),
         (GivesInfinity, "check_extreme_cells"),
@@ -267,4 +290,5 @@ class HasEndsInTheWrongOrder(ContinuousSpec):
 )
 def test_a_broken_variable_type_is_found(spec, found):
     cells = ["30", "41.5"] if spec is not CrashesOnWords else ["30", "40"]
-    assert outcome(variable_checks(spec(), cells), found) == "failed"
+    valid = (0, 100) if spec is HasCodesBeyondThoseOfItsEnds else None
+    assert outcome(variable_checks(spec(valid=valid), cells), found) == "failed"
