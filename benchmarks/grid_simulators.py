@@ -91,6 +91,8 @@ class HMM(AbstractTask):
     """
 
     name, parameters, data, any_given = "hmm", named("theta", 10), named("x", 10), True
+    factors = (parameters, *zip(parameters, data, strict=True))
+    """That the walk has no memory is left out: news from its far end would then pass nine others."""
     grid = np.linspace(-6, 6, 601)
 
     def simulate(self, rng: np.random.Generator, rows: int) -> Values:

@@ -44,8 +44,8 @@ TRAINING = {
 }
 NORMAL = ("gaussian_linear", "hmm")
 """Tasks whose parameters have a joint normal law, with which predictions then begin."""
-ATTENTION: Mapping[str, Any] = {"type": "transformer", "width": 64, "depth": 3, "dropout": 0.0}
-ATTENTIVE = ("hmm",)
+ATTENTION: Mapping[str, Any] = {"type": "transformer", "width": 64, "depth": 4, "dropout": 0.0}
+ATTENTIVE = ("hmm", "slcp")
 """Tasks in which a variable depends on few of many others, which attention finds and a sum of all tokens does not."""
 WEIGHT_OF_DATA = 0.1
 """Where the posterior is asked for: data are unknown in a tenth of the rows, and their loss is a mean over those."""
@@ -84,6 +84,7 @@ def model(task: AbstractTask, kind: str, output: Path, steps: int | None) -> Tab
     columns = {name: torch.from_numpy(values[name]) for name in task.names}
     training = {**TRAINING, **({} if steps is None else {"steps": steps})}
     backbone = ATTENTION if task.name in ATTENTIVE else {"type": "mlp"}
+    factors = [list(factor) for factor in task.factors] if task.name in ATTENTIVE else []
     number: dict[str, Any] = {"type": "continuous", "adapter": {"type": "token", "law": task.name in NORMAL}}
     types = dict.fromkeys(task.names, number)
     if task.box is not None:
@@ -95,7 +96,7 @@ def model(task: AbstractTask, kind: str, output: Path, steps: int | None) -> Tab
         output / f"{task.name}-{kind}",
         columns,
         categories={},
-        settings={"backbone": backbone, "training": training},
+        settings={"backbone": backbone, "diffusion": {"factors": factors}, "training": training},
         types=types,
         validation=VALIDATION_ROWS,
     )

@@ -24,6 +24,8 @@ class AbstractTask(ABC):
         parameters: names of the parameters.
         data: names of what is simulated from them.
         any_given: whether any subset may be given; else all of the data and nothing more.
+        factors: groups of variables whose factors' product the joint density is, where a model is told; by default it
+            is not.
         box: parameters are at most so far from 0, by their prior; None where that has no bounds.
     """
 
@@ -31,6 +33,7 @@ class AbstractTask(ABC):
     parameters: tuple[str, ...]
     data: tuple[str, ...]
     any_given: bool = False
+    factors: tuple[tuple[str, ...], ...] = ()
     box: float | None = None
 
     @property

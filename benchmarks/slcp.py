@@ -113,6 +113,12 @@ class SLCP(AbstractTask):
     """
 
     name, parameters, data, any_given = "slcp", named("theta", 5), named("x", 8), True
+    factors = (
+        (*parameters, *data[0:2]),
+        (*parameters, *data[2:4]),
+        (*parameters, *data[4:6]),
+        (*parameters, *data[6:8]),
+    )
     box = BOX
     proposals = 200_000
     negligible = 18.0

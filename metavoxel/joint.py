@@ -1,6 +1,6 @@
 """The joint model: one network that predicts every variable from all of them, each at its own time."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -50,6 +50,7 @@ class JointModel(nn.Module):
         backbone: AbstractBackboneSpec,
         *,
         shared_time: bool,
+        factors: Sequence[Collection[str]] = (),
     ) -> None:
         super().__init__()
         self.kernels: dict[str, AbstractKernel] = {name: variable.parts.kernel for name, variable in variables.items()}
@@ -67,6 +68,8 @@ class JointModel(nn.Module):
             with blamed(variable.parts.adapter, f"variables.{name}.adapter"):
                 self.adapters[module_name(name)] = variable.parts.adapter.build(self.contexts[name])
         self._stacks = self._stacked(variables)
+        self.register_buffer("links", self._linked(factors) if factors else None, persistent=False)
+        self.links: Tensor | None
         self.linear = LinearJoint({name: self.adapter(name).features for name in variables})
         self.fields = nn.ModuleDict()
         self._in_field: dict[str, list[str]] = {}
@@ -94,6 +97,12 @@ class JointModel(nn.Module):
             for names in kinds.values()
             if len(names) >= FEWEST_STACKED
         ]
+
+    def _linked(self, factors: Sequence[Collection[str]]) -> Bool[Tensor, "n n"]:
+        """Which tokens are of variables that share a factor: every variable's own among them."""
+        owners = [name for name in self.kernels for _ in range(self.adapter(name).tokens)]
+        shared = {(one, other) for factor in factors for one in factor for other in factor}
+        return torch.tensor([[one == other or (one, other) in shared for other in owners] for one in owners])
 
     def adapter(self, name: str) -> AbstractAdapter:
         """The two ends of one variable."""
@@ -291,7 +300,12 @@ class JointModel(nn.Module):
                 grids[port] = grids[port] + grid if port in grids else grid
         tokens = [streams.tokens for streams in inlets.values() if streams.tokens is not None]
         context = [streams.context for streams in inlets.values() if streams.context is not None]
-        joined = Streams(grids, torch.cat(tokens, 1) if tokens else None, torch.cat(context, 1) if context else None)
+        joined = Streams(
+            grids,
+            torch.cat(tokens, 1) if tokens else None,
+            torch.cat(context, 1) if context else None,
+            links=self.links,
+        )
         features = self.backbone(joined, level)
         seen, start = {}, 0
         for name, streams in inlets.items():

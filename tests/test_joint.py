@@ -270,3 +270,21 @@ def test_what_needs_grids_is_not_predicted_without():
     assert {name: len(prediction) for name, prediction in mixed.items()} == {"scan": 2, "age": ROWS, "site": ROWS}
     counts = {name: int(count) for name, (_, count) in loss_sums(joint, mixed, corrupted).items()}
     assert counts["age"] == counts["site"] == ROWS and 0 < counts["scan"] <= 2 * 24
+
+
+def test_variables_without_a_common_factor_do_not_meet():
+    names = ["age", "iq", "site", "dose"]
+    raw = {
+        "cohort": {"table": "people.csv"},
+        "variables": {name: {"type": "continuous", "adapter": {"type": "token", "law": False}} for name in names},
+        "backbone": {"type": "transformer", "width": 16, "heads": 2, "depth": 3},
+        "diffusion": {"factors": [["age", "iq"], ["site", "dose"]]},
+    }
+    joint = joint_of(raw)
+    rng = Rng.for_rows(ROWS, "factors")
+    states = {name: rng.fork(name).normal((ROWS, 1)) for name in names}
+    times = {name: torch.full((ROWS,), 0.5) for name in names}
+    observed = {name: torch.zeros(ROWS, 1, dtype=torch.bool) for name in names}
+    before = joint(states, times, observed)
+    after = joint({**states, "age": states["age"] + 1}, times, observed)
+    assert {name for name in names if not torch.equal(before[name], after[name])} == {"age", "iq"}

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
@@ -17,13 +17,14 @@ class Streams(NamedTuple):
     """What enters a backbone: a sum of maps for each grid port, and a row of tokens.
 
     ``context`` are tokens that grids attend to and that do not come back; ``skip`` goes past the backbone, straight to
-    the variable's own head.
+    the variable's own head. ``links`` says which tokens (columns) each token (row) may see; None is all.
     """
 
     grids: dict[str, Float[Tensor, "b w *s"]]
     tokens: Float[Tensor, "b n w"] | None
     context: Float[Tensor, "b m w"] | None = None
     skip: Float[Tensor, "b p *s"] | None = None
+    links: Bool[Tensor, "n n"] | None = None
 
 
 class Features(NamedTuple):

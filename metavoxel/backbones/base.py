@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict
@@ -42,6 +42,9 @@ class AbstractBackboneSpec(BaseModel, ABC):
     """Settings of a backbone."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keeps_factors: ClassVar[bool] = False
+    """Whether tokens see those alone that ``Streams.links`` lets them see."""
 
     type: str
 

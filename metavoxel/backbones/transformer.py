@@ -1,9 +1,9 @@
 """Self-attention over tokens: for schemas without images, and for tokens beside a grid."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
@@ -32,7 +32,9 @@ class TokenBlock(nn.Module):
             nn.Linear(width, 4 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(4 * width, width)
         )
 
-    def forward(self, tokens: Float[Tensor, "b n w"], level: Float[Tensor, "b v"]) -> Float[Tensor, "b n w"]:
+    def forward(
+        self, tokens: Float[Tensor, "b n w"], level: Float[Tensor, "b v"], links: Bool[Tensor, "n n"] | None = None
+    ) -> Float[Tensor, "b n w"]:
         shift_a, scale_a, shift_f, scale_f, gate_a, gate_f = self.modulation(functional.silu(level))[:, None].chunk(
             6, -1
         )
@@ -42,7 +44,7 @@ class TokenBlock(nn.Module):
             part.reshape(batch, count, self._heads, -1).transpose(1, 2) for part in self.mix_in(normed).chunk(3, -1)
         )
         dropout = self._dropout if self.training else 0.0
-        mixed = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        mixed = functional.scaled_dot_product_attention(query, key, value, links, dropout)
         tokens = tokens + gate_a * self.mix_out(mixed.transpose(1, 2).reshape(batch, count, width))
         tokens = tokens + gate_f * self.feed(self.norms[1](tokens) * (1 + scale_f) + shift_f)
         return tokens
@@ -61,12 +63,14 @@ class Transformer(AbstractBackbone):
         assert streams.tokens is not None
         tokens = streams.tokens
         for block in self.blocks:
-            tokens = block(tokens, level)
+            tokens = block(tokens, level, streams.links)
         return Features({}, {}, tokens)
 
 
 class TransformerSpec(AbstractBackboneSpec):
     """For tables: every variable a token."""
+
+    keeps_factors: ClassVar[bool] = True
 
     type: Literal["transformer"] = "transformer"
     width: PositiveInt = Field(96, description="channels of a token; a multiple of heads")

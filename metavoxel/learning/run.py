@@ -135,7 +135,7 @@ def build_joint(schema: Schema, codecs: Mapping[str, AbstractCodec]) -> JointMod
     """A fresh joint network for these codecs."""
     shapes = {name: codec.code_shape for name, codec in codecs.items()}
     shared = schema.diffusion.times == "shared"
-    return JointModel(schema.variables, shapes, schema.backbone, shared_time=shared)
+    return JointModel(schema.variables, shapes, schema.backbone, shared_time=shared, factors=schema.diffusion.factors)
 
 
 def load(path: Path | str, *, registry: Registry | None = None, device: str = "cpu") -> Model:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from metavoxel.backbones.base import AbstractBackboneSpec
 from metavoxel.errors import PluginError, Problem, SchemaError, did_you_mean
 from metavoxel.registry import Registry, blamed, load_registry
+from metavoxel.schema.between import problems_between
 from metavoxel.schema.schema import Schema, Variable
 from metavoxel.schema.settings import CohortSettings, DiffusionSettings, TrainingSettings
 from metavoxel.variables.base import AbstractVariableSpec, Parts
@@ -24,8 +25,6 @@ SECTIONS: dict[str, type[BaseModel]] = {
 }
 PARTS = {"codec": "codecs", "kernel": "kernels", "adapter": "adapters"}
 
-_FIGURES = ("sd", "p05", "p95")
-"""What tables of predictions add to a variable's name."""
 _BOOLEAN, _MERGE = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:merge"
 
 
@@ -154,9 +153,9 @@ class _Reader:
         backbone = self._backbone(sections.get("backbone"), spatial)
         if self.problems or backbone is None:
             return None
-        self._cross_check(variables, backbone, read["cohort"])
-        self._check_questions(variables, read["training"], read["diffusion"])
-        return Schema(variables=variables, backbone=backbone, folder=self._folder, **read)
+        schema = Schema(variables=variables, backbone=backbone, folder=self._folder, **read)
+        self.problems.extend(problems_between(schema, self._registry))
+        return schema
 
     def _variables(self, raw: object) -> dict[str, Variable]:
         given = self._mapping({} if raw is None else raw, "variables")
@@ -229,59 +228,6 @@ class _Reader:
             "backbones", {"type": "unet" if spatial else "transformer", **given}, "backbone"
         )
         return backbone
-
-    def _cross_check(
-        self, variables: Mapping[str, Variable], backbone: AbstractBackboneSpec, cohort: CohortSettings
-    ) -> None:
-        grids: dict[str, tuple[int, ...]] = {name: () for name, variable in variables.items() if variable.spec.spatial}
-        for problem in backbone.problems(grids):
-            self._refuse("backbone", problem)
-        for name, variable in variables.items():
-            for problem in variable.parts.adapter.problems(spatial=variable.spec.spatial, grids=bool(grids)):
-                self._refuse(f"variables.{name}.adapter", problem)
-        taken = {cohort.subject: "the subjects' column", "sample": "a column of what 'metavoxel sample' writes"}
-        for name in variables:
-            taken |= {f"{name}_{figure}": f"a column of what is predicted of {name!r}" for figure in _FIGURES}
-        for name in variables:
-            if name in taken:
-                self._refuse(f"variables.{name}", f"is the name of {taken[name]}; choose another, and say 'column'")
-        for name in cohort.split.stratify:
-            if name not in variables:
-                self._refuse(
-                    "cohort.split.stratify",
-                    f"no variable {name!r}.{did_you_mean(name, list(variables))} Variables: {', '.join(variables)}",
-                )
-
-    def _check_questions(
-        self, variables: Mapping[str, Variable], training: TrainingSettings, diffusion: DiffusionSettings
-    ) -> None:
-        where = "training.questions"
-        if training.time_power and diffusion.times == "shared":
-            self._refuse(
-                "training.time_power", "diffusion.times 'shared' draws times evenly; use 'evidence', or leave it out"
-            )
-        if not training.questions and training.question_share != TrainingSettings().question_share:
-            self._refuse(
-                "training.question_share", "there are no 'questions' to share rows; name some, or leave it out"
-            )
-        for entry, value in (("questions", training.questions), ("draw_share", training.draw_share)):
-            if value and diffusion.times == "shared":
-                self._refuse(
-                    f"training.{entry}",
-                    "diffusion.times 'shared' knows no evidence in training; use 'evidence', or leave it out",
-                )
-            if value and training.missing_weights:
-                self._refuse(
-                    f"training.{entry}",
-                    "the weights of 'missing_weights' hold for the usual rows; leave one of them out",
-                )
-        for question in training.questions:
-            for name in question:
-                if name not in variables:
-                    known = f"Variables: {', '.join(variables)}"
-                    self._refuse(where, f"no variable {name!r}.{did_you_mean(name, list(variables))} {known}")
-            if set(variables) <= set(question):
-                self._refuse(where, f"[{', '.join(question)}] leaves nothing to ask for")
 
 
 def _explain(settings: type[BaseModel], detail: Any) -> str:

@@ -69,12 +69,18 @@ class CohortSettings(_Section):
 
 
 class DiffusionSettings(_Section):
-    """How times are drawn in training."""
+    """How times are drawn in training, and what is known of the joint density."""
 
     times: Literal["evidence", "shared"] = Field(
         "evidence",
         description="'evidence': every variable has its own time, with clean and absent corners, so that any subset "
         "can be given; 'shared': one time for all variables, as in the paper (rows with missing cells are dropped)",
+    )
+    factors: list[list[str]] = Field(
+        [],
+        description="groups of variables, where the joint density is known to be a product of one factor a group (a "
+        "Markov random field): within the network, variables that share no group hear of each other through others "
+        "alone. Fewer rows then teach as much. By default all variables may depend on each other directly",
     )
 
 

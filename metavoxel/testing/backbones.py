@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor
 
 from metavoxel.adapters.base import Features, Streams
@@ -18,14 +19,16 @@ from metavoxel.testing.modules import (
 from metavoxel.testing.statistics import assert_equal, assert_finite, assert_shape
 
 
-def backbone_checks(backbone: AbstractBackbone, *, tokens: int = 3) -> Iterator[Check]:
+def backbone_checks(backbone: AbstractBackbone, *, tokens: int = 3, keeps_factors: bool = False) -> Iterator[Check]:
     """All checks of a backbone, which stays as it is: they work on copies.
 
     Args:
         backbone: built for the code grids that it is to be checked with.
         tokens: how many tokens enter it; 0 to check it without any (weights that serve only them then do not learn).
+        keeps_factors: as its settings say.
     """
-    yield from (bound(type(backbone).__name__, check, backbone, tokens) for check in CHECKS)
+    checks = (*CHECKS, check_links_kept) if keeps_factors else CHECKS
+    yield from (bound(type(backbone).__name__, check, backbone, tokens) for check in checks)
 
 
 def _streams(backbone: AbstractBackbone, tokens: int) -> Streams:
@@ -117,6 +120,26 @@ def check_rows_independent(backbone: AbstractBackbone, tokens: int) -> None:
         alone = _parts(generic(part, level[one]))
         for name, tensor in together.items():
             assert_all_close([alone[name]], [tensor[one]], f"{name}: row {row} alone")
+
+
+def check_links_kept(backbone: AbstractBackbone, tokens: int) -> None:
+    """Tokens hear of those alone that links lead to, be it through others; without links, of all."""
+    generic = at_generic_weights(backbone)
+    streams, level = _streams(backbone, tokens), _level(backbone)
+    assert streams.tokens is not None, "no token goes in"
+    all_of_them = torch.ones(tokens, tokens, dtype=torch.bool)
+    assert_all_close(
+        [_parts(generic(streams._replace(links=all_of_them), level))["tokens"]],
+        [_parts(generic(streams, level))["tokens"]],
+        "tokens, all of them linked",
+    )
+    apart = streams._replace(links=all_of_them.tril())
+    before = _parts(generic(apart, level))["tokens"]
+    for index in range(1, tokens):
+        other = streams.tokens.clone()
+        other[:, index] = other[:, index].flip(1)
+        after = _parts(generic(apart._replace(tokens=other), level))["tokens"]
+        assert_equal(after[:, :index], before[:, :index], f"tokens that no link leads from to token {index}")
 
 
 def check_inputs_unchanged(backbone: AbstractBackbone, tokens: int) -> None:

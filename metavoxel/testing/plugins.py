@@ -162,7 +162,8 @@ def _part_checks(one: object) -> Iterator[Check]:
         yield from (bound(one.type, check, one) for check in SETTINGS_CHECKS)
         multiple = one.grid_multiple()
         grids: dict[str, tuple[int, ...]] = {"grid": (4 * multiple, 4 * multiple)}
-        yield from backbone_checks(one.build({} if one.problems(grids) else grids))
+        backbone = one.build({} if one.problems(grids) else grids)
+        yield from backbone_checks(backbone, keeps_factors=one.keeps_factors)
 
 
 def _adapter_checks(

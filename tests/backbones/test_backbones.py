@@ -127,3 +127,17 @@ def test_tokens_may_have_any_order(spec):
     order = torch.tensor([3, 1, 0, 2])
     mixed = backbone(Streams({}, streams.tokens[:, order]), level)
     torch.testing.assert_close(mixed.tokens, backbone(streams, level).tokens[:, order], atol=1e-5, rtol=1e-5)
+
+
+def test_news_passes_one_link_a_block():
+    chain = torch.eye(4, dtype=torch.bool) | torch.eye(4, dtype=torch.bool).roll(1, 1)
+    chain[3, 0] = False
+    backbone = build(TransformerSpec(width=16, heads=2, depth=2), {})
+    streams, level = inputs(backbone, tokens=4)
+    other = streams.tokens.clone()
+    other[:, 3] += 1
+    before, after = (
+        backbone(Streams({}, tokens, links=chain | chain.T), level).tokens for tokens in (streams.tokens, other)
+    )
+    assert torch.equal(before[:, 0], after[:, 0]), "three links away, by two blocks"
+    assert not torch.equal(before[:, 1], after[:, 1])

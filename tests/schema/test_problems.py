@@ -43,6 +43,8 @@ WRONG = [
      "Variables: T1w, age, sex"),
     ("training.questions", [["sex", "T1w", "age"]], "training.questions: [sex, T1w, age] leaves nothing to ask for"),
     ("training", {"questions": [["T1w"]], "missing_weights": ["age"]}, "training.questions: the weights of "),
+    ("diffusion.factors", [["age", "sex", "T1w"]], "diffusion.factors: backbone 'unet' lets all variables see each other. "
+     "Those that keep to factors: transformer"),
     ("training", {"question_share": 0.9}, "training.question_share: there are no 'questions'"),
     ("training", {"draw_share": 0.5, "missing_weights": ["age"]}, "training.draw_share: the weights of "),
     ("backbone", {"type": "unett"}, "backbone.type: unknown type 'unett'. Did you mean 'unet'? "
@@ -130,6 +132,8 @@ WRONG_WITHOUT_IMAGES = [
     ("backbone", {"width": 10, "heads": 3}, "backbone: width 10 must be a multiple of heads 3"),
     ("variables.age.adapter", "painted", "variables.age.adapter: adapter 'painted' needs an image in the schema to "
      "paint on. Use adapter 'token'"),
+    ("diffusion", {"factors": [["age", "agee"]]}, "diffusion.factors: no variable 'agee'. Did you mean 'age'? Variables: "),
+    ("diffusion", {"factors": [[]]}, "diffusion.factors: age: in no group. Name every variable; one that depends on no "),
 ]  # fmt: skip
 
 RIGHT = [

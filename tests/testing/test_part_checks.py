@@ -170,9 +170,24 @@ class DropsToken(Transformer):
         return features._replace(tokens=features.tokens[:, 1:])
 
 
+class IgnoresLinks(Transformer):
+    def forward(self, streams, level):
+        return super().forward(streams._replace(links=None), level)
+
+
+class CutsLinks(Transformer):
+    """Without links each token passes through on its own."""
+
+    def forward(self, streams, level):
+        alone = torch.eye(streams.tokens.shape[1], dtype=torch.bool)
+        return super().forward(streams if streams.links is not None else streams._replace(links=alone), level)
+
+
 @pytest.mark.parametrize(
     ("backbone", "found"),
     [
+        (IgnoresLinks, "check_links_kept"),
+        (CutsLinks, "check_links_kept"),
         (KeepsTokensApart, "check_everything_meets"),
         (IgnoresLevel, "check_everything_meets"),
         (DropsToken, "check_feature_shapes"),
@@ -180,7 +195,7 @@ class DropsToken(Transformer):
 )
 def test_a_broken_backbone_is_found(backbone, found):
     spec = TransformerSpec(width=8, heads=2, depth=1)
-    assert outcome(backbone_checks(backbone(spec)), found) == "failed"
+    assert outcome(backbone_checks(backbone(spec), keeps_factors=True), found) == "failed"
 
 
 class HasUndescribedSetting(ContinuousSpec):

@@ -1,0 +1,101 @@
+"""What is wrong between sections of a schema, each of which is right in itself."""
+
+from collections.abc import Iterator
+
+from metavoxel.backbones.base import AbstractBackboneSpec
+from metavoxel.errors import Problem, did_you_mean
+from metavoxel.registry import Registry
+from metavoxel.schema.schema import Schema
+from metavoxel.schema.settings import TrainingSettings
+
+_FIGURES = ("sd", "p05", "p95")
+"""What tables of predictions add to a variable's name."""
+
+
+def problems_between(schema: Schema, registry: Registry) -> Iterator[Problem]:
+    """All of them, located."""
+    yield from _of_parts(schema)
+    yield from _of_names(schema)
+    yield from _of_questions(schema)
+    if schema.diffusion.factors:
+        yield from _of_factors(schema, registry)
+
+
+def _unknown(where: str, name: str, schema: Schema) -> Problem:
+    known = list(schema.variables)
+    return Problem(where, f"no variable {name!r}.{did_you_mean(name, known)} Variables: {', '.join(known)}")
+
+
+def _of_parts(schema: Schema) -> Iterator[Problem]:
+    grids: dict[str, tuple[int, ...]] = {
+        name: () for name, variable in schema.variables.items() if variable.spec.spatial
+    }
+    for problem in schema.backbone.problems(grids):
+        yield Problem("backbone", problem)
+    for name, variable in schema.variables.items():
+        for problem in variable.parts.adapter.problems(spatial=variable.spec.spatial, grids=bool(grids)):
+            yield Problem(f"variables.{name}.adapter", problem)
+
+
+def _of_names(schema: Schema) -> Iterator[Problem]:
+    taken = {schema.cohort.subject: "the subjects' column", "sample": "a column of what 'metavoxel sample' writes"}
+    for name in schema.variables:
+        taken |= {f"{name}_{figure}": f"a column of what is predicted of {name!r}" for figure in _FIGURES}
+    for name in schema.variables:
+        if name in taken:
+            yield Problem(f"variables.{name}", f"is the name of {taken[name]}; choose another, and say 'column'")
+    for name in schema.cohort.split.stratify:
+        if name not in schema.variables:
+            yield _unknown("cohort.split.stratify", name, schema)
+
+
+def _of_questions(schema: Schema) -> Iterator[Problem]:
+    where, training, shared = "training.questions", schema.training, schema.diffusion.times == "shared"
+    if training.time_power and shared:
+        yield Problem(
+            "training.time_power", "diffusion.times 'shared' draws times evenly; use 'evidence', or leave it out"
+        )
+    if not training.questions and training.question_share != TrainingSettings().question_share:
+        yield Problem("training.question_share", "there are no 'questions' to share rows; name some, or leave it out")
+    for entry, value in (("questions", training.questions), ("draw_share", training.draw_share)):
+        if value and shared:
+            yield Problem(
+                f"training.{entry}",
+                "diffusion.times 'shared' knows no evidence in training; use 'evidence', or leave it out",
+            )
+        if value and training.missing_weights:
+            yield Problem(
+                f"training.{entry}",
+                "the weights of 'missing_weights' hold for the usual rows; leave one of them out",
+            )
+    for question in training.questions:
+        for name in question:
+            if name not in schema.variables:
+                yield _unknown(where, name, schema)
+        if set(schema.variables) <= set(question):
+            yield Problem(where, f"[{', '.join(question)}] leaves nothing to ask for")
+
+
+def _of_factors(schema: Schema, registry: Registry) -> Iterator[Problem]:
+    where, factors = "diffusion.factors", schema.diffusion.factors
+    if not schema.backbone.keeps_factors:
+        keeping = [name for name in registry.names("backbones") if _keeps_factors(name, registry)]
+        yield Problem(
+            where,
+            f"backbone {schema.backbone.type!r} lets all variables see each other. Those that keep to factors: "
+            f"{', '.join(keeping)}",
+        )
+    named = dict.fromkeys(name for factor in factors for name in factor)
+    for name in named:
+        if name not in schema.variables:
+            yield _unknown(where, name, schema)
+    if alone := [name for name in schema.variables if name not in named]:
+        yield Problem(
+            where,
+            f"{', '.join(alone)}: in no group. Name every variable; one that depends on no other is a group of its own",
+        )
+
+
+def _keeps_factors(backbone: str, registry: Registry) -> bool:
+    settings = registry.resolve("backbones", backbone, "backbone")
+    return issubclass(settings, AbstractBackboneSpec) and settings.keeps_factors
