@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from metavoxel.cli.output import claim_folder
 from metavoxel.cli.train import show
 from metavoxel.evaluate.contact_sheet import Picture, Row, draw_sheet
 from metavoxel.evaluate.errors import bootstrap_mean
@@ -45,6 +46,7 @@ def demo(
     console = Console()
     settings = PhantomSettings(subjects=subjects, spacing=5.0)
     run = output / "run"
+    claim_folder(output)
     if not RunFolder(run).record.exists():  # a run that is to go on must find the files that it began with
         console.print(f"Writing {subjects} phantom brains to {output / 'cohort'}")
         for _ in write_phantom(output / "cohort", settings):

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from metavoxel.cli.options import names
+from metavoxel.cli.output import claim_folder
 from metavoxel.cli.train import show
 from metavoxel.errors import CohortError, Problem
 from metavoxel.learning.progress import Progress
@@ -55,6 +56,7 @@ def phantom(
         subjects=subjects, spacing=spacing, noise=noise, disease=disease, second_contrast=second_contrast, site=site,
         seed=seed, missing=_missing(missing, missing_share, names(missing_columns)),
     )  # fmt: skip
+    claim_folder(output)
     show(_written(output, settings))
     schema = output / "schema.yaml"
     if not schema.exists():  # one that is there may be the user's

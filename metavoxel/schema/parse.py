@@ -1,6 +1,7 @@
 """Reading a schema in two passes: names to installed types, then each type's own settings; every problem at once."""
 
 import re
+import reprlib
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -106,7 +107,7 @@ class _Reader:
     def _mapping(self, raw: object, where: str) -> dict[str, Any] | None:
         if isinstance(raw, Mapping) and all(isinstance(key, str) for key in raw):
             return dict(raw)
-        self._refuse(where, f"must be a mapping of names to settings, not {raw!r}")
+        self._refuse(where, f"must be a mapping of names to settings, not {reprlib.repr(raw)}")
         return None
 
     def _validate(self, settings: type[Settings], raw: dict[str, Any], where: str) -> Settings | None:

@@ -262,6 +262,8 @@ def test_outputs_that_cannot_be_written(metavoxel, table_study, tmp_path):
         (["sample", run, "--output", file], "cannot be made"),
         (["sample", run, "--output", file / "out"], "cannot be made"),
         (["train", table_study / "schema.yaml", "--output", file], "is a file; choose another --output"),
+        (["demo", "--output", file], "cannot be made (File exists); choose another --output"),
+        (["phantom", "--output", file], "cannot be made (File exists); choose another --output"),
         (["train", table_study / "schema.yaml", "--output", file / "run"], "cannot be made"),
         (["train", table_study / "schema.yaml", "--output", table_study], "would be overwritten, and is not a run's"),
     ):

@@ -271,3 +271,8 @@ def test_names_that_modules_have_for_themselves():
     schema = parse_schema({**raw, "backbone": {"width": 8, "depth": 1, "heads": 1}}, folder=Path())
     joint = build_joint(schema, build_codecs(schema))
     assert [joint.adapter(name) for name in names] == list(joint.adapters.children())
+
+
+def test_a_long_file_that_is_no_mapping_is_not_repeated():
+    (said,) = said_of(["a"] * 1000)
+    assert len(said) < 120
