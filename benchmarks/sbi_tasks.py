@@ -85,7 +85,10 @@ def model(task: AbstractTask, kind: str, output: Path, steps: int | None) -> Tab
     training = {**TRAINING, **({} if steps is None else {"steps": steps})}
     backbone = ATTENTION if task.name in ATTENTIVE else {"type": "mlp"}
     factors = [list(factor) for factor in task.factors] if task.name in ATTENTIVE else []
-    number: dict[str, Any] = {"type": "continuous", "adapter": {"type": "token", "law": task.name in NORMAL}}
+    number: dict[str, Any] = {
+        "type": "continuous",
+        "adapter": {"type": "token", "law": task.name in NORMAL, "alike": task.name in ATTENTIVE},
+    }
     types = dict.fromkeys(task.names, number)
     if task.box is not None:
         types |= {name: {**types[name], "valid": [-task.box, task.box]} for name in task.parameters}

@@ -61,12 +61,19 @@ class JointModel(nn.Module):
             self.backbone: AbstractBackbone = backbone.build(grids)
         self.adapters = nn.ModuleDict()
         self.contexts: dict[str, AdapterContext] = {}
+        self.common = nn.ModuleList()
+        common: dict[str, nn.Module | None] = {}
         for name, variable in variables.items():
             shape = code_shapes[name]
             channels = self.kernels[name].prediction_channels(shape[0])
-            self.contexts[name] = AdapterContext(self.kernels[name], shape, channels, ports[name], self.backbone.ports)
+            context = AdapterContext(self.kernels[name], shape, channels, ports[name], self.backbone.ports)
+            kind = self._kind(name, variable)
             with blamed(variable.parts.adapter, f"variables.{name}.adapter"):
+                if kind not in common:
+                    common[kind] = variable.parts.adapter.common(context)
+                self.contexts[name] = context._replace(common=common[kind])
                 self.adapters[module_name(name)] = variable.parts.adapter.build(self.contexts[name])
+        self.common.extend(module for module in common.values() if module is not None)
         self._stacks = self._stacked(variables)
         self.register_buffer("links", self._linked(factors) if factors else None, persistent=False)
         self.links: Tensor | None
@@ -85,13 +92,16 @@ class JointModel(nn.Module):
         self.time_tags = nn.Parameter(torch.randn(clocks, width) * 0.5)
         self.time_out = nn.Linear(width, width)
 
+    def _kind(self, name: str, variable: Variable) -> str:
+        """Variables of one kind have adapters of the same shapes."""
+        return repr((variable.parts.adapter, self.kernels[name], self.code_shapes[name]))
+
     def _stacked(self, variables: Mapping[str, Variable]) -> list[tuple[list[str], StackedAdapters]]:
         """Variables whose adapters differ by weights alone, where there are many."""
         kinds: dict[str, list[str]] = {}
         for name, variable in variables.items():
             if self.adapter(name).stackable:
-                kind = repr((variable.parts.adapter, self.kernels[name], self.code_shapes[name]))
-                kinds.setdefault(kind, []).append(name)
+                kinds.setdefault(self._kind(name, variable), []).append(name)
         return [
             (names, StackedAdapters([self.adapter(name) for name in names]))
             for names in kinds.values()

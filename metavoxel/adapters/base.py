@@ -54,13 +54,17 @@ class Ports(NamedTuple):
 
 
 class AdapterContext(NamedTuple):
-    """What an adapter is built from. ``port`` is the variable's own grid port, None for a scalar."""
+    """What an adapter is built from. ``port`` is the variable's own grid port, None for a scalar.
+
+    ``common`` is what the settings' own ``common`` made, and belongs to all adapters of these settings together.
+    """
 
     kernel: AbstractKernel
     code_shape: tuple[int, ...]
     prediction_channels: int
     port: str | None
     ports: Ports
+    common: nn.Module | None = None
 
 
 class AbstractAdapter(nn.Module, ABC):
@@ -138,6 +142,10 @@ class AbstractAdapterSpec(BaseModel, ABC):
     def examples(cls) -> Sequence["AbstractAdapterSpec"]:
         """Settings that ``metavoxel plugins --check`` tries: by default the default ones."""
         return [cls.model_validate({})]
+
+    def common(self, context: AdapterContext) -> nn.Module | None:
+        """What all variables of these settings, this kernel and this code shape share: built once, and given to each
+        in its ``context``. Nothing by default."""
 
     @abstractmethod
     def build(self, context: AdapterContext) -> AbstractAdapter:

@@ -24,6 +24,34 @@ QUIET_TIME = 0.1
 """Of the first weights, those of the time: else its sixteen features drown the one value, whose fine structure is then
 learnt late."""
 
+TAG_SPREAD = 0.5
+"""Of the numbers that tell tokens of common layers apart at first: as large as what the layers give."""
+
+
+class TokenEnds(nn.Module):
+    """The layers at both ends of a token: of one variable, or of all that are alike. Final."""
+
+    def __init__(self, context: AdapterContext, dropout: float, law: AbstractLaw | None) -> None:
+        super().__init__()
+        width, channels = context.ports.token_width, context.code_shape[0]
+        stated = context.prediction_channels + (0 if law is None else law.further)
+        inputs = channels + TIME_FEATURES + 1 + (0 if law is None else law.features)
+        self.inlet = nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width))
+        self.outlet = nn.Sequential(
+            nn.LayerNorm(width),
+            nn.Linear(width, width),
+            nn.SiLU(),
+            nn.Dropout(dropout),
+            nn.Linear(width, stated),
+        )
+        first, last = self.inlet[0], self.outlet[-1]
+        assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
+        with torch.no_grad():
+            first.weight[:, channels : channels + TIME_FEATURES] *= QUIET_TIME
+        if law is not None:
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
 
 class TokenAdapter(AbstractAdapter):
     """One token of the value, its time, whether it is given, and what the joint normal law expects of it. Final.
@@ -31,6 +59,8 @@ class TokenAdapter(AbstractAdapter):
     The head reads the token that comes back, and begins with that expectation, as ``law`` states it: of the code, for
     a kernel of normal noise; of the classes' probabilities, for a category, which has a part in the law where it is
     given. Without a law there is no such beginning, and other variables' beginnings do not hear of this one.
+
+    The layers are the variable's own, or ``context.common``, and then a tag says whose token it is.
     """
 
     tokens = 1
@@ -39,28 +69,17 @@ class TokenAdapter(AbstractAdapter):
 
     def __init__(self, context: AdapterContext, dropout: float, law: AbstractLaw | None) -> None:
         super().__init__()
-        width, channels = context.ports.token_width, context.code_shape[0]
         self.law = law
         self.features = 0 if self.law is None else self.law.features
-        stated = context.prediction_channels + (0 if law is None else law.further)
-        inputs = channels + TIME_FEATURES + 1 + self.features
-        self.inlet = nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width))
-        first = self.inlet[0]
-        assert isinstance(first, nn.Linear)
-        with torch.no_grad():
-            first.weight[:, channels : channels + TIME_FEATURES] *= QUIET_TIME
-        self.outlet = nn.Sequential(
-            nn.LayerNorm(width),
-            nn.Linear(width, width),
-            nn.SiLU(),
-            nn.Dropout(dropout),
-            nn.Linear(width, stated),
-        )
-        if self.law is not None:
-            last = self.outlet[-1]
-            assert isinstance(last, nn.Linear)
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+        ends: nn.Module
+        if context.common is None:
+            ends = self.own = TokenEnds(context, dropout, law)
+            self.tag = None
+        else:
+            ends = context.common
+            self.tag = nn.Parameter(torch.randn(context.ports.token_width) * TAG_SPREAD)
+        assert isinstance(ends, TokenEnds)
+        self._ends = (ends,)  # not registered: what is common is the model's
 
     def fit(self, codes: Callable[[], Iterable[Code]]) -> None:
         if self.law is not None:
@@ -75,11 +94,14 @@ class TokenAdapter(AbstractAdapter):
     def embed(self, x: Code, time: Time, observed: Mask, belief: Float[Tensor, "b k"]) -> Streams:
         inputs = [x, time_features(row_time(time)).to(x), observed.to(x), belief.to(x)]
         skip = None if self.law is None else self.law.express(x, time, belief)
-        return Streams({}, self.inlet(torch.cat(inputs, 1))[:, None], skip=skip)
+        (ends,) = self._ends
+        token: Tensor = ends.inlet(torch.cat(inputs, 1))
+        return Streams({}, (token if self.tag is None else token + self.tag)[:, None], skip=skip)
 
     def head(self, features: Features) -> Float[Tensor, "b p"]:
         assert features.tokens is not None
-        stated: Tensor = self.outlet(features.tokens[:, 0])
+        (ends,) = self._ends
+        stated: Tensor = ends.outlet(features.tokens[:, 0])
         stated = stated if features.skip is None else features.skip + self.trust * stated
         return stated if self.law is None else self.law.prediction(stated)
 
@@ -102,6 +124,15 @@ class TokenAdapterSpec(AbstractAdapterSpec):
         "of others with what it says. Not where thousands of rows show structure much finer than their spread, which a "
         "network that begins with a linear model is slow to find",
     )
+
+    alike: bool = Field(
+        False,
+        description="whether all variables of these settings have one pair of layers at their tokens' ends, and a tag each, "
+        "in the place of layers of their own: for many variables that behave alike, such as repeated measurements",
+    )
+
+    def common(self, context: AdapterContext) -> TokenEnds | None:
+        return TokenEnds(context, self.dropout, law_of(context) if self.law else None) if self.alike else None
 
     def build(self, context: AdapterContext) -> TokenAdapter:
         return TokenAdapter(context, self.dropout, law_of(context) if self.law else None)
