@@ -1,7 +1,6 @@
 """The joint model: one network that predicts every variable from all of them, each at its own time."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -10,18 +9,13 @@ from torch import Tensor, nn
 from metavoxel.adapters.base import AbstractAdapter, AdapterContext, Streams
 from metavoxel.adapters.embedding import TIME_FEATURES, row_time, time_features
 from metavoxel.adapters.field import Noisy, StationaryField
-from metavoxel.adapters.stacked import StackedAdapters
+from metavoxel.adapters.stacked import Everyone
 from metavoxel.backbones.base import AbstractBackbone, AbstractBackboneSpec
 from metavoxel.kernels.base import AbstractKernel, along
 from metavoxel.linear import FOLDS, MOST_ROWS, LinearJoint
 from metavoxel.registry import blamed
 from metavoxel.schema.schema import Variable
 from metavoxel.typing import AnyCode, AnyMask, AnyTime
-
-_Result = TypeVar("_Result")
-
-FEWEST_STACKED = 4
-"""Adapters of one kind that are computed as one: fewer are as fast one after another."""
 
 
 def port_name(code_shape: tuple[int, ...]) -> str | None:
@@ -62,19 +56,20 @@ class JointModel(nn.Module):
         self.adapters = nn.ModuleDict()
         self.contexts: dict[str, AdapterContext] = {}
         self.common = nn.ModuleList()
+        kinds: dict[str, str] = {}
         common: dict[str, nn.Module | None] = {}
         for name, variable in variables.items():
             shape = code_shapes[name]
             channels = self.kernels[name].prediction_channels(shape[0])
             context = AdapterContext(self.kernels[name], shape, channels, ports[name], self.backbone.ports)
-            kind = self._kind(name, variable)
+            kind = kinds[name] = repr((variable.parts.adapter, self.kernels[name], shape))
             with blamed(variable.parts.adapter, f"variables.{name}.adapter"):
                 if kind not in common:
                     common[kind] = variable.parts.adapter.common(context)
                 self.contexts[name] = context._replace(common=common[kind])
                 self.adapters[module_name(name)] = variable.parts.adapter.build(self.contexts[name])
         self.common.extend(module for module in common.values() if module is not None)
-        self._stacks = self._stacked(variables)
+        self._everyone = Everyone({name: self.adapter(name) for name in variables}, kinds)
         self.register_buffer("links", self._linked(factors) if factors else None, persistent=False)
         self.links: Tensor | None
         self.linear = LinearJoint({name: self.adapter(name).features for name in variables})
@@ -91,22 +86,6 @@ class JointModel(nn.Module):
         self.time_in = nn.Linear(TIME_FEATURES, width)
         self.time_tags = nn.Parameter(torch.randn(clocks, width) * 0.5)
         self.time_out = nn.Linear(width, width)
-
-    def _kind(self, name: str, variable: Variable) -> str:
-        """Variables of one kind have adapters of the same shapes."""
-        return repr((variable.parts.adapter, self.kernels[name], self.code_shapes[name]))
-
-    def _stacked(self, variables: Mapping[str, Variable]) -> list[tuple[list[str], StackedAdapters]]:
-        """Variables whose adapters differ by weights alone, where there are many."""
-        kinds: dict[str, list[str]] = {}
-        for name, variable in variables.items():
-            if self.adapter(name).stackable:
-                kinds.setdefault(self._kind(name, variable), []).append(name)
-        return [
-            (names, StackedAdapters([self.adapter(name) for name in names]))
-            for names in kinds.values()
-            if len(names) >= FEWEST_STACKED
-        ]
 
     def _linked(self, factors: Sequence[Collection[str]]) -> Bool[Tensor, "n n"]:
         """Which tokens are of variables that share a factor: every variable's own among them."""
@@ -240,7 +219,7 @@ class JointModel(nn.Module):
     ) -> dict[str, Tensor]:
         """Of all variables; without any work on grids, of those that need none."""
         beliefs = self._beliefs(states, times, observed)
-        inlets = self._each(
+        inlets = self._everyone.each(
             lambda adapter: adapter.embed if grids else adapter.embed_without_grids, lambda stack: stack.embed,
             self.kernels, states, times, observed, beliefs,
         )  # fmt: skip
@@ -279,28 +258,10 @@ class JointModel(nn.Module):
         self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], observed: Mapping[str, AnyMask]
     ) -> dict[str, Tensor]:
         """What the joint normal law expects of every variable's features."""
-        said = self._each(
+        said = self._everyone.each(
             lambda adapter: adapter.measure, lambda stack: stack.measure, self.kernels, states, times, observed
         )
         return self.linear(said)
-
-    def _each(
-        self,
-        own: Callable[[AbstractAdapter], Callable[..., _Result]],
-        stacked: Callable[[StackedAdapters], Callable[..., list[_Result]]],
-        names: Collection[str],
-        *inputs: Mapping[str, Any],
-    ) -> dict[str, _Result]:
-        """What a method of the adapters of these variables says, in their order; of those that are alike, as one."""
-        found: dict[str, _Result] = {}
-        for alike, stack in self._stacks:
-            if set(alike) <= set(names):
-                results = stacked(stack)(*([entries[name] for name in alike] for entries in inputs))
-                found |= zip(alike, results, strict=True)
-        return {
-            name: found[name] if name in found else own(self.adapter(name))(*(entries[name] for entries in inputs))
-            for name in names
-        }
 
     def _heads(self, inlets: Mapping[str, Streams], level: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """The backbone between what enters and what these variables' heads give."""
@@ -324,7 +285,7 @@ class JointModel(nn.Module):
                 own = features.tokens[:, start : start + self.adapter(name).tokens]
                 start += self.adapter(name).tokens
             seen[name] = features._replace(tokens=own, skip=streams.skip)
-        predictions = self._each(lambda adapter: adapter.head, lambda stack: stack.head, names, seen)
+        predictions = self._everyone.each(lambda adapter: adapter.head, lambda stack: stack.head, names, seen)
         return {name: prediction.float() for name, prediction in predictions.items()}
 
     def denoise(

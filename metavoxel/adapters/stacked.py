@@ -1,7 +1,7 @@
 """Several adapters of one kind, computed as one: a hundred small networks in a row cost calls more than arithmetic."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,50 @@ from torch.func import functional_call
 from metavoxel.adapters.base import AbstractAdapter, Features, Information, Streams
 from metavoxel.adapters.embedding import row_time
 from metavoxel.typing import Code, Mask, Time
+
+_Result = TypeVar("_Result")
+
+FEWEST_STACKED = 4
+"""Adapters of one kind that are computed as one: fewer are as fast one after another."""
+
+
+class Everyone:
+    """The adapters of all variables, to be asked together. Final.
+
+    Args:
+        adapters: by variable.
+        kinds: by variable; adapters of one kind differ by weights alone.
+    """
+
+    def __init__(self, adapters: Mapping[str, AbstractAdapter], kinds: Mapping[str, str]) -> None:
+        self._adapters = dict(adapters)
+        alike: dict[str, list[str]] = {}
+        for name, adapter in adapters.items():
+            if adapter.stackable:
+                alike.setdefault(kinds[name], []).append(name)
+        self.stacks = [
+            (names, StackedAdapters([adapters[name] for name in names]))
+            for names in alike.values()
+            if len(names) >= FEWEST_STACKED
+        ]
+
+    def each(
+        self,
+        own: Callable[[AbstractAdapter], Callable[..., _Result]],
+        stacked: Callable[["StackedAdapters"], Callable[..., list[_Result]]],
+        names: Collection[str],
+        *inputs: Mapping[str, Any],
+    ) -> dict[str, _Result]:
+        """What a method of the adapters of these variables says, in their order; of those that are alike, as one."""
+        found: dict[str, _Result] = {}
+        for alike, stack in self.stacks:
+            if set(alike) <= set(names):
+                results = stacked(stack)(*([entries[name] for name in alike] for entries in inputs))
+                found |= zip(alike, results, strict=True)
+        return {
+            name: found[name] if name in found else own(self._adapters[name])(*(entries[name] for entries in inputs))
+            for name in names
+        }
 
 
 class _Part(nn.Module):

@@ -124,11 +124,10 @@ class TokenAdapterSpec(AbstractAdapterSpec):
         "of others with what it says. Not where thousands of rows show structure much finer than their spread, which a "
         "network that begins with a linear model is slow to find",
     )
-
     alike: bool = Field(
         False,
-        description="whether all variables of these settings have one pair of layers at their tokens' ends, and a tag each, "
-        "in the place of layers of their own: for many variables that behave alike, such as repeated measurements",
+        description="whether all variables of these settings share the layers at their tokens' ends, each with a tag "
+        "of its own, in the place of layers of their own: for such as repeated measurements",
     )
 
     def common(self, context: AdapterContext) -> TokenEnds | None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from metavoxel.adapters.base import Features
-from metavoxel.joint import FEWEST_STACKED
+from metavoxel.adapters.stacked import FEWEST_STACKED
 from metavoxel.learning.run import build_codecs, build_joint
 from metavoxel.rng import Rng
 from metavoxel.schema import parse_schema
@@ -27,10 +27,12 @@ RAW = {
 }
 
 
-@pytest.fixture(scope="module")
-def model():
+@pytest.fixture(scope="module", params=[False, True], ids=["own layers", "alike"])
+def model(request):
     torch.manual_seed(0)
-    schema = parse_schema(RAW, folder=Path())
+    adapter = {"adapter": {"type": "token", "alike": request.param}}
+    many = {name: {**settings, **adapter} for name, settings in RAW["variables"].items() if name[-1].isdigit()}
+    schema = parse_schema({**RAW, "variables": {**RAW["variables"], **many}}, folder=Path())
     joint = at_generic_weights(build_joint(schema, build_codecs(schema))).eval()
     codes = inputs(joint)[0]
     joint.fit(codes, {name: torch.ones(ROWS, dtype=torch.bool) for name in codes})
@@ -49,7 +51,7 @@ def inputs(joint):
 
 
 def answers(joint, stacks, monkeypatch, **options):
-    monkeypatch.setattr(joint, "_stacks", stacks)
+    monkeypatch.setattr(joint._everyone, "stacks", stacks)
     joint.zero_grad()
     predictions = joint(*inputs(joint), **options)
     sum(prediction.square().sum() for prediction in predictions.values()).backward()
@@ -59,11 +61,12 @@ def answers(joint, stacks, monkeypatch, **options):
 
 @pytest.mark.parametrize("options", [{}, {"grid_rows": 2}], ids=["grids", "some rows without"])
 def test_together_is_as_one_by_one(model, monkeypatch, options):
-    assert [len(names) for names, _ in model._stacks] == [FEWEST_STACKED] * 2
+    assert [len(names) for names, _ in model._everyone.stacks] == [FEWEST_STACKED] * 2
+    assert len(model.common) in (0, 2), "numbers have one pair of ends, and labels another"
     (ours, gradients), (theirs, expected) = (
-        answers(model, stacks, monkeypatch, **options) for stacks in (model._stacks, [])
+        answers(model, stacks, monkeypatch, **options) for stacks in (model._everyone.stacks, [])
     )
-    assert list(ours) == list(theirs) and gradients.keys() == expected.keys()
+    assert list(ours) == list(theirs) and gradients.keys() == expected.keys() == dict(model.named_parameters()).keys()
     for name, prediction in theirs.items():
         torch.testing.assert_close(ours[name], prediction, atol=1e-5, rtol=1e-4)
     for name, gradient in expected.items():
@@ -74,7 +77,7 @@ def test_together_is_as_one_by_one(model, monkeypatch, options):
 def test_together_where_nothing_is_learnt(model, monkeypatch, dtype):
     with torch.inference_mode(), torch.autocast("cpu", dtype, enabled=dtype is not None):
         ours = model(*inputs(model))
-        monkeypatch.setattr(model, "_stacks", [])
+        monkeypatch.setattr(model._everyone, "stacks", [])
         theirs = model(*inputs(model))
     for name, prediction in theirs.items():
         close = {"atol": 1e-5, "rtol": 1e-4} if dtype is None else {"atol": 0.1, "rtol": 0.1}
@@ -94,6 +97,18 @@ def test_dropout_is_each_ones_own():
     for name in ("b", "c", "d"):
         joint.adapter(name).load_state_dict(joint.adapter("a").state_dict())
     entered = joint.adapter("a").embed(torch.ones(3, 1), torch.ones(3), torch.zeros(3, 1).bool(), torch.zeros(3, 1))
-    (_, stack), *_ = joint._stacks
+    (_, stack), *_ = joint._everyone.stacks
     said = stack.head([Features({}, {}, entered.tokens, entered.skip)] * 4)
     assert not torch.equal(said[0], said[1])
+
+
+def test_alike_variables_differ_by_their_tags():
+    raw = {**RAW, "variables": {name: {"type": "continuous", "adapter": {"type": "token", "alike": True, "law": False}}
+                                for name in ("a", "b")}, "backbone": {"type": "transformer"}}  # fmt: skip
+    schema = parse_schema(raw, folder=Path())
+    torch.manual_seed(0)
+    joint = at_generic_weights(build_joint(schema, build_codecs(schema)))
+    same = torch.ones(3, 1), torch.full((3,), 0.5), torch.zeros(3, 1).bool(), torch.zeros(3, 0)
+    one, other = (joint.adapter(name).embed(*same).tokens for name in ("a", "b"))
+    torch.testing.assert_close(one - other, (joint.adapter("a").tag - joint.adapter("b").tag).expand(3, 1, -1))
+    assert not [name for name, _ in joint.adapter("a").named_parameters() if name != "tag"]
