@@ -46,7 +46,9 @@ NORMAL = ("gaussian_linear", "hmm")
 """Tasks whose parameters have a joint normal law, with which predictions then begin."""
 ATTENTION: Mapping[str, Any] = {"type": "transformer", "width": 64, "depth": 4, "dropout": 0.0}
 ATTENTIVE = ("hmm", "slcp")
-"""Tasks in which a variable depends on few of many others, which attention finds and a sum of all tokens does not."""
+"""Tasks in which a variable depends on few of many others, which attention finds and a sum of all tokens does not.
+
+Their model is told on which (``factors``), as the undirected Simformer is, and that all variables are alike."""
 WEIGHT_OF_DATA = 0.1
 """Where the posterior is asked for: data are unknown in a tenth of the rows, and their loss is a mean over those."""
 AIMS = {
@@ -79,15 +81,18 @@ def model(task: AbstractTask, kind: str, output: Path, steps: int | None) -> Tab
     """The model of a task, trained on 10,000 simulations, those it is validated on among them.
 
     Nine rows in ten teach to draw; for a posterior nine in ten are asked that, and any other question can still be.
+    With attention one network answers either, as the published ones do.
     """
+    attentive = task.name in ATTENTIVE
+    kind = "any" if attentive else kind
     values = task.simulate(generator(task.name, "simulations"), SIMULATIONS)
     columns = {name: torch.from_numpy(values[name]) for name in task.names}
     training = {**TRAINING, **({} if steps is None else {"steps": steps})}
-    backbone = ATTENTION if task.name in ATTENTIVE else {"type": "mlp"}
-    factors = [list(factor) for factor in task.factors] if task.name in ATTENTIVE else []
+    backbone = ATTENTION if attentive else {"type": "mlp"}
+    factors = [list(factor) for factor in task.factors] if attentive else []
     number: dict[str, Any] = {
         "type": "continuous",
-        "adapter": {"type": "token", "law": task.name in NORMAL, "alike": task.name in ATTENTIVE},
+        "adapter": {"type": "token", "law": task.name in NORMAL, "alike": attentive},
     }
     types = dict.fromkeys(task.names, number)
     if task.box is not None:
