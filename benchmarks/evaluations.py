@@ -9,7 +9,7 @@ its level; what an interval needs).
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,6 +78,50 @@ def points(run: TableRun, rows: int) -> Iterator[Point]:
                 yield found
 
 
+def page(found: Sequence[Point], means: Mapping[int, float], rows: int) -> Path:
+    """Write the page; ``means`` are of the read-out, by its evaluations."""
+    lines = [["read-out (posterior mean)", "clean", *(f"{means[n]:.3f}" if n in means else "" for n in EVALUATIONS)]]
+    spreads = []
+    picture, (left, right) = figure(2)
+    styles = {"clean": "-", "replace": ":", "repaint": "--"}
+    for conditioning in PASSES:
+        for place, solver in enumerate(SOLVERS):
+            line = {point.evaluations: point for point in found if point[:2] == (solver, conditioning)}
+            lines.append([solver, conditioning, *(f"{line[n].squared:.3f}" if n in line else "" for n in EVALUATIONS)])
+            spreads.append([solver, conditioning, *(f"{line[n].spread:.3f}" if n in line else "" for n in EVALUATIONS)])
+            for axis, values in (
+                (left, [point.squared for point in line.values()]),
+                (right, [point.spread for point in line.values()]),
+            ):
+                label = solver if conditioning == "clean" else None
+                axis.plot([*line], values, styles[conditioning], color=f"C{place}", label=label, marker=".")
+    left.plot([*means], [*means.values()], "k*-", label="read-out")
+    left.axhline(1, color="grey", linewidth=0.8)
+    left.set(xscale="log", yscale="log", xlabel="network evaluations a draw", ylabel="squared error over Bayes")
+    left.set_yticks([1, 1.2, 1.5, 2], ["1", "1.2", "1.5", "2"])
+    left.minorticks_off()
+    right.set(xscale="log", yscale="log", xlabel="network evaluations a draw", ylabel="error of the spread")
+    left.legend(frameon=False, fontsize=7)
+    header = ["solver", "conditioning", *(str(count) for count in EVALUATIONS)]
+    return publish(
+        "evaluations",
+        "Error against network evaluations",
+        [
+            "The network of the [analytic joint](analytic.md), asked for all unknown variables together, given "
+            + "; ".join(", ".join(names) for names in EVIDENCE)
+            + f"; {rows} rows each. `python -m benchmarks.evaluations`",
+            "Squared error over Bayes of the mean of endlessly many draws (1 is exact), at each number of evaluations:",
+            markdown(header, lines),
+            "Error of the spread (0 is exact; chance alone gives about "
+            f"{0.3 / rows**0.5:.3f}): how far the share of draws below an exact quantile is from its level.",
+            markdown(header, spreads),
+            "Solid lines are `clean`, dotted `replace`, dashed `repaint` with 10 passes, whose evaluations count all "
+            "passes.",
+        ],
+        picture,
+    )
+
+
 def main() -> None:
     """Measure, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -96,44 +140,7 @@ def main() -> None:
     arguments.output.with_suffix(".evaluations.json").write_text(
         json.dumps([point._asdict() for point in found]), encoding="utf-8"
     )
-    lines = [["read-out (posterior mean)", "clean", *(f"{means[n]:.3f}" if n in means else "" for n in EVALUATIONS)]]
-    spreads = []
-    picture, (left, right) = figure(2)
-    styles = {"clean": "-", "replace": ":", "repaint": "--"}
-    for conditioning in PASSES:
-        for place, solver in enumerate(SOLVERS):
-            line = {point.evaluations: point for point in found if point[:2] == (solver, conditioning)}
-            lines.append([solver, conditioning, *(f"{line[n].squared:.3f}" if n in line else "" for n in EVALUATIONS)])
-            spreads.append([solver, conditioning, *(f"{line[n].spread:.3f}" if n in line else "" for n in EVALUATIONS)])
-            for axis, values in (
-                (left, [max(point.squared - 1, 1e-4) for point in line.values()]),
-                (right, [point.spread for point in line.values()]),
-            ):
-                label = solver if conditioning == "clean" else None
-                axis.plot([*line], values, styles[conditioning], color=f"C{place}", label=label, marker=".")
-    left.plot([*means], [max(ratio - 1, 1e-4) for ratio in means.values()], "k*-", label="read-out")
-    left.set(xscale="log", yscale="log", xlabel="network evaluations a draw", ylabel="excess squared error over Bayes")
-    right.set(xscale="log", yscale="log", xlabel="network evaluations a draw", ylabel="error of the spread")
-    left.legend(frameon=False, fontsize=7)
-    header = ["solver", "conditioning", *(str(count) for count in EVALUATIONS)]
-    page = publish(
-        "evaluations",
-        "Error against network evaluations",
-        [
-            "The network of the [analytic joint](analytic.md), asked for all unknown variables together, given "
-            + "; ".join(", ".join(names) for names in EVIDENCE)
-            + f"; {rows} rows each. `python -m benchmarks.evaluations`",
-            "Squared error over Bayes of the mean of endlessly many draws (1 is exact), at each number of evaluations:",
-            markdown(header, lines),
-            "Error of the spread (0 is exact; chance alone gives about "
-            f"{0.3 / rows**0.5:.3f}): how far the share of draws below an exact quantile is from its level.",
-            markdown(header, spreads),
-            "Solid lines are `clean`, dotted `replace`, dashed `repaint` with 10 passes, whose evaluations count all "
-            "passes.",
-        ],
-        picture,
-    )
-    print(page)
+    print(page(found, means, rows))
 
 
 if __name__ == "__main__":
