@@ -67,7 +67,10 @@ class JointModel(nn.Module):
                 if kind not in common:
                     common[kind] = variable.parts.adapter.common(context)
                 self.contexts[name] = context._replace(common=common[kind])
-                self.adapters[module_name(name)] = variable.parts.adapter.build(self.contexts[name])
+                adapter = variable.parts.adapter.build(self.contexts[name])
+                if any(module is common[kind] for module in adapter.modules()):
+                    raise TypeError("registers context.common as its own; keep it in a tuple, for it is the model's")
+            self.adapters[module_name(name)] = adapter
         self.common.extend(module for module in common.values() if module is not None)
         self._everyone = Everyone({name: self.adapter(name) for name in variables}, kinds)
         self.register_buffer("links", self._linked(factors) if factors else None, persistent=False)

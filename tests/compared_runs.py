@@ -16,7 +16,8 @@ PICTURES = {
         "sex": {"type": "categorical", "categories": ["F", "M"]},
     },
     "backbone": UNET,
-    "training": {"steps": 2, "batch_size": 4, "validate_every": 2, "warm_up": 5, "ema": 0.5},
+    "training": {"steps": 2, "batch_size": 4, "validate_every": 2, "warm_up": 5, "ema": 0.5,
+                 "questions": [["age"], ["picture"]], "question_share": 0.4},
 }  # fmt: skip
 NUMBERS = {
     "cohort": {"table": "people.csv", "split": {"train": 0.6, "validation": 0.1, "test": 0.3}},

@@ -162,6 +162,42 @@ def test_settings_of_a_plugin_are_checked():
         schema_of(registry, {"type": "continuous", "kernel": {"type": "softer", "softnes": 1}})
 
 
+class Registered(TokenAdapterSpec):
+    type: Literal["registered"] = "registered"
+    alike: bool = True
+
+    def build(self, context):
+        adapter = super().build(context)
+        adapter.mine = context.common
+        return adapter
+
+
+def test_what_is_common_is_the_models():
+    class Plugin:
+        metavoxel_api = API_VERSION
+
+        @hookimpl
+        def metavoxel_adapters(self):
+            return [Registered]
+
+    schema = schema_of(registry_of(Plugin()), {"type": "continuous", "adapter": "registered"})
+    with pytest.raises(PluginError, match=r"variables\.mood\.adapter: .*registers context\.common"):
+        build_joint(schema, build_codecs(schema))
+
+
+def test_factors_beside_a_contested_backbone():
+    class Rival:
+        @hookimpl
+        def metavoxel_backbones(self):
+            return [NarrowBackbone]
+
+    registry = registry_of(BackbonePlugin(), Rival())
+    with pytest.raises(
+        SchemaError, match=r"diffusion\.factors: backbone 'mlp' .* keep to factors: narrow, transformer"
+    ):
+        schema_of(registry, {"type": "continuous"}, backbone="mlp", diffusion={"factors": [["mood"]]})
+
+
 def test_one_name_of_two_plugins_stops_only_what_uses_it():
     class Rival:
         @hookimpl

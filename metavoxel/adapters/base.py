@@ -56,7 +56,8 @@ class Ports(NamedTuple):
 class AdapterContext(NamedTuple):
     """What an adapter is built from. ``port`` is the variable's own grid port, None for a scalar.
 
-    ``common`` is what the settings' own ``common`` made, and belongs to all adapters of these settings together.
+    ``common`` is what the settings' own ``common`` made. It is a module of the model, and not to be registered by an
+    adapter (keep it in a tuple): its weights would be saved under several names, and averaged under one.
     """
 
     kernel: AbstractKernel

@@ -1,6 +1,6 @@
 """Scalars as tokens: for any backbone."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import torch
@@ -25,7 +25,7 @@ QUIET_TIME = 0.1
 learnt late."""
 
 TAG_SPREAD = 0.5
-"""Of the numbers that tell tokens of common layers apart at first: as large as what the layers give."""
+"""Of the numbers that tell tokens of common layers apart at first: several times what the layers then give."""
 
 
 class TokenEnds(nn.Module):
@@ -126,9 +126,13 @@ class TokenAdapterSpec(AbstractAdapterSpec):
     )
     alike: bool = Field(
         False,
-        description="whether all variables of these settings share the layers at their tokens' ends, each with a tag "
-        "of its own, in the place of layers of their own: for such as repeated measurements",
+        description="whether all variables of these settings (and one kernel and code shape) share the layers at "
+        "their tokens' ends, each with a tag of its own: for such as repeated measurements",
     )
+
+    @classmethod
+    def examples(cls) -> Sequence["TokenAdapterSpec"]:
+        return [cls(), cls(alike=True)]
 
     def common(self, context: AdapterContext) -> TokenEnds | None:
         return TokenEnds(context, self.dropout, law_of(context) if self.law else None) if self.alike else None

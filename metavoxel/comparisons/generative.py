@@ -31,6 +31,7 @@ from metavoxel.model import Model
 from metavoxel.registry import Registry, load_registry
 from metavoxel.schema import Schema
 from metavoxel.schema.schema import Variable
+from metavoxel.schema.settings import TrainingSettings
 from metavoxel.variables.categorical import CategoricalSpec
 
 PAPER_DRAWS, PAPER_STEPS, EVALUATIONS = 3, 50, 4
@@ -190,11 +191,17 @@ def _of_other_variables(schema: Schema, variables: Mapping[str, Variable]) -> Sc
     """The same settings, without those that could name a variable that is not there or is another now."""
     split = schema.cohort.split.model_copy(update={"stratify": []})
     numbers = [name for name in schema.training.missing_weights if name in variables]
+    questions = [question for question in schema.training.questions if {*question} < {*variables}]
+    training: dict[str, object] = {"missing_weights": numbers, "questions": questions}
+    if not questions:
+        training["question_share"] = TrainingSettings().question_share
+    factors = schema.diffusion.factors if {*variables} == {*schema.variables} else []  # what is left may have others
     return replace(
         schema,
         variables=variables,
         cohort=schema.cohort.model_copy(update={"split": split}),
-        training=schema.training.model_copy(update={"missing_weights": numbers}),
+        diffusion=schema.diffusion.model_copy(update={"factors": factors}),
+        training=schema.training.model_copy(update=training),
     )
 
 

@@ -97,5 +97,5 @@ def _of_factors(schema: Schema, registry: Registry) -> Iterator[Problem]:
 
 
 def _keeps_factors(backbone: str, registry: Registry) -> bool:
-    settings = registry.resolve("backbones", backbone, "backbone")
+    settings, _ = registry.entries["backbones"][backbone]
     return issubclass(settings, AbstractBackboneSpec) and settings.keeps_factors

@@ -22,6 +22,7 @@ from metavoxel.testing.backbones import backbone_checks
 from metavoxel.testing.checks import Check, bound
 from metavoxel.testing.codecs import codec_checks
 from metavoxel.testing.kernels import kernel_checks
+from metavoxel.testing.modules import at_generic_weights
 from metavoxel.testing.settings import SETTINGS_CHECKS
 from metavoxel.testing.variables import variable_checks
 from metavoxel.variables.base import Blank, Example, Parts
@@ -173,4 +174,7 @@ def _adapter_checks(
     port = "grid" if len(code_shape) > 1 else None
     ports = PORTS._replace(grids={"grid": code_shape[1:]}) if port else PORTS
     context = AdapterContext(kernel, code_shape, kernel.prediction_channels(code_shape[0]), port, ports)
+    common = settings.common(context)
+    if common is not None:  # the model's and not the adapter's, whose weights the checks move from their first values
+        context = context._replace(common=at_generic_weights(common))
     yield from adapter_checks(settings.build(context), context)

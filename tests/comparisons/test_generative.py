@@ -28,7 +28,8 @@ def test_ldm_is_the_images_alone(pictures):
     samples = pandas.read_csv(folder / "samples" / "samples.tsv", sep="\t")
     assert list(samples.columns) == ["sample", "picture"] and len(samples) == 2
     assert all((folder / "samples" / name).exists() for name in samples["picture"])
-    assert list(load_schema(folder / "run" / "schema.yaml").variables) == ["picture"]
+    schema = load_schema(folder / "run" / "schema.yaml")
+    assert list(schema.variables) == ["picture"] and not schema.training.questions, "none that names what is not there"
     own, run = RunFolder(folder / "run"), RunFolder(pictures / "run")
     assert own.read_record()["split"] == run.read_record()["split"]
     codec, same = load_file(own.codec("picture")), load_file(run.codec("picture"))

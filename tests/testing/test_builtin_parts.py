@@ -29,6 +29,7 @@ from metavoxel.testing import (
     run_checks,
     variable_checks,
 )
+from metavoxel.testing.modules import at_generic_weights
 from metavoxel.testing.settings import SETTINGS_CHECKS
 from metavoxel.variables.categorical import CategoricalSpec
 from metavoxel.variables.continuous import ContinuousSpec
@@ -92,12 +93,15 @@ PORTS = UNetSpec(channels=(8, 16), token_width=16).build({"T1w": (4, 4, 4), "pic
 
 def checks_of(spec, code_shape, port=None):
     context = AdapterContext(GaussianKernel(), code_shape, code_shape[0], port, PORTS)
+    if (common := spec.common(context)) is not None:
+        context = context._replace(common=at_generic_weights(common))
     return adapter_checks(spec.build(context), context)
 
 
 def adapters():
     yield from checks_of(TokenAdapterSpec(), (1,))
     yield from checks_of(TokenAdapterSpec(dropout=0.2), (5,))
+    yield from checks_of(TokenAdapterSpec(alike=True), (2,))
     yield from checks_of(GridSummaryAdapterSpec(components=2), (2, 4, 4, 4), "T1w")
     yield from checks_of(GridAdapterSpec(), (3, 4, 6), "picture")
 
