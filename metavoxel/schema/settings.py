@@ -80,7 +80,7 @@ class DiffusionSettings(_Section):
         [],
         description="groups of variables, where the joint density is known to be a product of one factor a group (a "
         "Markov random field): within the network, variables that share no group hear of each other through others "
-        "alone. Fewer rows then teach as much. By default all variables may depend on each other directly",
+        "alone, and need not be found to be independent. By default all may depend on each other directly",
     )
 
 
