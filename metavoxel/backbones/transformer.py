@@ -44,7 +44,7 @@ class TokenBlock(nn.Module):
             part.reshape(batch, count, self._heads, -1).transpose(1, 2) for part in self.mix_in(normed).chunk(3, -1)
         )
         dropout = self._dropout if self.training else 0.0
-        mixed = functional.scaled_dot_product_attention(query, key, value, links, dropout)
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=links, dropout_p=dropout)
         tokens = tokens + gate_a * self.mix_out(mixed.transpose(1, 2).reshape(batch, count, width))
         tokens = tokens + gate_f * self.feed(self.norms[1](tokens) * (1 + scale_f) + shift_f)
         return tokens

@@ -12,7 +12,7 @@ A plugin's own tests need no more than this::
 Strategies are in ``metavoxel.testing.strategies``, which needs hypothesis: ``pip install metavoxel[testing]``.
 """
 
-from metavoxel.testing.adapters import adapter_checks
+from metavoxel.testing.adapters import adapter_checks, with_common
 from metavoxel.testing.backbones import backbone_checks
 from metavoxel.testing.checks import Check, CheckResult, parametrize_checks, run_checks
 from metavoxel.testing.codecs import codec_checks
@@ -36,4 +36,5 @@ __all__ = [
     "plugin_checks",
     "run_checks",
     "variable_checks",
+    "with_common",
 ]

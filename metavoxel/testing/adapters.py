@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metavoxel.adapters.base import AbstractAdapter, AdapterContext, Features, Streams
+from metavoxel.adapters.base import AbstractAdapter, AbstractAdapterSpec, AdapterContext, Features, Streams
 from metavoxel.adapters.stacked import StackedAdapters
 from metavoxel.rng import Rng
 from metavoxel.testing.checks import Check, bound
@@ -29,10 +29,19 @@ def adapter_checks(adapter: AbstractAdapter, context: AdapterContext) -> Iterato
     """All checks of an adapter, which stays as it is: they work on copies.
 
     Args:
-        adapter: built from the context.
+        adapter: built from the context (:func:`with_common`, where its settings have anything in common).
         context: shapes of the code and of the backbone's ports.
     """
     yield from (bound(type(adapter).__name__, check, adapter, context) for check in CHECKS)
+
+
+def with_common(settings: AbstractAdapterSpec, context: AdapterContext) -> AdapterContext:
+    """The context with what is common to adapters of these settings, as a model would give it.
+
+    Its weights are moved a little here: the checks move those of the adapter, which these are not.
+    """
+    common = settings.common(context)
+    return context if common is None else context._replace(common=at_generic_weights(common))
 
 
 def _inputs(adapter: AbstractAdapter, context: AdapterContext, *, cells: bool) -> tuple[Codes, Tensor, Tensor, Tensor]:

@@ -39,6 +39,14 @@ def _streams(backbone: AbstractBackbone, tokens: int) -> Streams:
     )
 
 
+def _with_other_token(streams: Streams, index: int) -> Streams:
+    """The same, but for one token."""
+    assert streams.tokens is not None, "no token goes in"
+    tokens = streams.tokens.clone()
+    tokens[:, index] = tokens[:, index].flip(1)
+    return streams._replace(tokens=tokens)
+
+
 def _level(backbone: AbstractBackbone, name: str = "level") -> Tensor:
     return random_like(name, backbone.ports.level_width)
 
@@ -85,11 +93,7 @@ def check_everything_meets(backbone: AbstractBackbone, tokens: int) -> None:
     changed = {"the level": (streams, _level(backbone, "other level"))}
     for port, grid in streams.grids.items():
         changed[f"grid {port!r}"] = (streams._replace(grids={**streams.grids, port: grid.flip(1)}), level)
-    for index in range(tokens):
-        assert streams.tokens is not None
-        other = streams.tokens.clone()
-        other[:, index] = other[:, index].flip(1)
-        changed[f"token {index}"] = (streams._replace(tokens=other), level)
+    changed |= {f"token {index}": (_with_other_token(streams, index), level) for index in range(tokens)}
     before = _outputs(generic(streams, level))
     for what, inputs in changed.items():
         for name, after in _outputs(generic(*inputs)).items():
@@ -126,7 +130,6 @@ def check_links_kept(backbone: AbstractBackbone, tokens: int) -> None:
     """Tokens hear of those alone that links lead to, be it through others; without links, of all."""
     generic = at_generic_weights(backbone)
     streams, level = _streams(backbone, tokens), _level(backbone)
-    assert streams.tokens is not None, "no token goes in"
     all_of_them = torch.ones(tokens, tokens, dtype=torch.bool)
     assert_all_close(
         [_parts(generic(streams._replace(links=all_of_them), level))["tokens"]],
@@ -136,9 +139,7 @@ def check_links_kept(backbone: AbstractBackbone, tokens: int) -> None:
     apart = streams._replace(links=all_of_them.tril())
     before = _parts(generic(apart, level))["tokens"]
     for index in range(1, tokens):
-        other = streams.tokens.clone()
-        other[:, index] = other[:, index].flip(1)
-        after = _parts(generic(apart._replace(tokens=other), level))["tokens"]
+        after = _parts(generic(_with_other_token(apart, index), level))["tokens"]
         assert_equal(
             after[:, :index].detach(), before[:, :index].detach(), f"tokens that no link leads from to token {index}"
         )

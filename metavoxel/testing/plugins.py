@@ -17,12 +17,11 @@ from metavoxel.errors import PluginError, did_you_mean
 from metavoxel.kernels.base import AbstractKernel
 from metavoxel.kernels.gaussian import GaussianKernel
 from metavoxel.registry import BASES, KINDS, Registry, load_registry
-from metavoxel.testing.adapters import adapter_checks
+from metavoxel.testing.adapters import adapter_checks, with_common
 from metavoxel.testing.backbones import backbone_checks
 from metavoxel.testing.checks import Check, bound
 from metavoxel.testing.codecs import codec_checks
 from metavoxel.testing.kernels import kernel_checks
-from metavoxel.testing.modules import at_generic_weights
 from metavoxel.testing.settings import SETTINGS_CHECKS
 from metavoxel.testing.variables import variable_checks
 from metavoxel.variables.base import Blank, Example, Parts
@@ -174,7 +173,5 @@ def _adapter_checks(
     port = "grid" if len(code_shape) > 1 else None
     ports = PORTS._replace(grids={"grid": code_shape[1:]}) if port else PORTS
     context = AdapterContext(kernel, code_shape, kernel.prediction_channels(code_shape[0]), port, ports)
-    common = settings.common(context)
-    if common is not None:  # the model's and not the adapter's, whose weights the checks move from their first values
-        context = context._replace(common=at_generic_weights(common))
+    context = with_common(settings, context)
     yield from adapter_checks(settings.build(context), context)

@@ -28,8 +28,8 @@ from metavoxel.testing import (
     parametrize_checks,
     run_checks,
     variable_checks,
+    with_common,
 )
-from metavoxel.testing.modules import at_generic_weights
 from metavoxel.testing.settings import SETTINGS_CHECKS
 from metavoxel.variables.categorical import CategoricalSpec
 from metavoxel.variables.continuous import ContinuousSpec
@@ -92,9 +92,7 @@ PORTS = UNetSpec(channels=(8, 16), token_width=16).build({"T1w": (4, 4, 4), "pic
 
 
 def checks_of(spec, code_shape, port=None):
-    context = AdapterContext(GaussianKernel(), code_shape, code_shape[0], port, PORTS)
-    if (common := spec.common(context)) is not None:
-        context = context._replace(common=at_generic_weights(common))
+    context = with_common(spec, AdapterContext(GaussianKernel(), code_shape, code_shape[0], port, PORTS))
     return adapter_checks(spec.build(context), context)
 
 
