@@ -93,6 +93,7 @@ def plot(results: Mapping[str, Rows], path: Path) -> None:
             axis.bar(at, [float(height) for height in heights if height], 0.8 / len(names), label=name)
         axis.set_xticks([index + 0.35 for index in range(len(parts))], list(parts))
         axis.set_title(title, fontsize=10)
+        axis.set_ylim(top=1.4 * axis.get_ylim()[1])  # room above the bars
         axis.legend(fontsize=7)
 
     ways = ["all rows", "complete rows", "IterativeImputer", "MissForest", "mean", "exact"]
