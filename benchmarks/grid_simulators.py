@@ -93,6 +93,10 @@ class HMM(AbstractTask):
     name, parameters, data, any_given = "hmm", named("theta", 10), named("x", 10), True
     factors = (parameters, *zip(parameters, data, strict=True))
     """That the walk has no memory is left out: news from its far end would then pass nine others."""
+    scales: Mapping[str, tuple[float, float]] = {
+        **dict.fromkeys(parameters, (-1.2, 1.2)),
+        **dict.fromkeys(data, (-1.0, 3.8)),
+    }
     grid = np.linspace(-6, 6, 601)
 
     def simulate(self, rng: np.random.Generator, rows: int) -> Values:

@@ -95,9 +95,14 @@ def model(task: AbstractTask, kind: str, output: Path, steps: int | None) -> Tab
         "adapter": {"type": "token", "law": task.name in NORMAL, "alike": attentive},
     }
     types = dict.fromkeys(task.names, number)
+    for name, ends in task.scales.items():
+        types[name] = {**number, "codec": {"type": "linear", "scale": "range", "range": list(ends)}}
     if task.box is not None:
         types |= {name: {**types[name], "valid": [-task.box, task.box]} for name in task.parameters}
-    if kind == "posterior":
+    if attentive:
+        training |= {"questions": [[], list(task.data), list(task.parameters)], "question_share": 0.6}
+        training |= {"optimiser": "muon", "learning_rate": 3e-3}
+    elif kind == "posterior":
         training |= {"questions": [list(task.data)], "question_share": 0.9}
         types |= {name: {**types[name], "weight": WEIGHT_OF_DATA} for name in task.data}
     return trained(
@@ -111,9 +116,11 @@ def model(task: AbstractTask, kind: str, output: Path, steps: int | None) -> Tab
 
 
 def questions(task: AbstractTask, kind: str, count: int) -> Iterator[Given]:
-    """What is given: all data of fresh simulations, or random sets of them."""
+    """What is given: all data, of the published observations first and of fresh simulations then; or random sets."""
     rng = generator(task.name, kind, "observations")
-    for _ in range(count):
+    published = task.observations() if kind == "posterior" else []
+    yield from published[:count]
+    for _ in range(count - len(published)):
         row = {name: float(value[0]) for name, value in task.simulate(rng, 1).items()}
         names = task.names
         if kind == "posterior":
@@ -126,6 +133,9 @@ def questions(task: AbstractTask, kind: str, count: int) -> Iterator[Given]:
             rng.random(len(names)) < 0.3,
             rng.random(len(names)) < 0.7,
         ][rng.integers(5)]
+        for whole in task.wholes:
+            together = np.isin(names, whole)
+            chosen = chosen | together & chosen[together].any()
         yield {} if chosen.all() else {name: row[name] for name, given in zip(names, chosen, strict=True) if given}
 
 

@@ -4,9 +4,11 @@ Every task is a simulator of parameters and data, and a way to draw from p(all t
 network: in closed form, by rejection, or on a fine grid. Standard deviations are in the data's own units.
 """
 
+import csv
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -26,6 +28,8 @@ class AbstractTask(ABC):
         any_given: whether any subset may be given; else all of the data and nothing more.
         factors: groups of variables whose factors' product the joint density is, where a model is told; by default it
             is not.
+        wholes: groups of variables that a random question gives whole or not at all; by default each is its own.
+        scales: what becomes -1 and 1, of variables of one unit, which then have one scale; by default each has its own.
         box: parameters are at most so far from 0, by their prior; None where that has no bounds.
     """
 
@@ -34,12 +38,25 @@ class AbstractTask(ABC):
     data: tuple[str, ...]
     any_given: bool = False
     factors: tuple[tuple[str, ...], ...] = ()
+    wholes: tuple[tuple[str, ...], ...] = ()
+    scales: Mapping[str, tuple[float, float]] = {}
     box: float | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """Parameters, then data."""
         return (*self.parameters, *self.data)
+
+    def observations(self) -> list[dict[str, float]]:
+        """The data that the published posteriors of this task are of; none where it has no published ones.
+
+        Those of the benchmark's own repository (sbibm, MIT licence), which leaves out extremely spiked posteriors.
+        """
+        path = Path(__file__).parent / "observations" / f"{self.name}.csv"
+        if not path.exists():
+            return []
+        with path.open(encoding="utf-8", newline="") as file:
+            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
     @abstractmethod
     def simulate(self, rng: np.random.Generator, rows: int) -> Values:

@@ -119,6 +119,7 @@ class SLCP(AbstractTask):
         (*parameters, *data[4:6]),
         (*parameters, *data[6:8]),
     )
+    wholes = POINTS
     box = BOX
     proposals = 200_000
     negligible = 18.0

@@ -1,7 +1,7 @@
 """Writing and reading weights and training state, as safetensors: nothing is ever unpickled."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -54,20 +54,21 @@ def load_module(module: nn.Module, path: Path) -> dict[str, float]:
 def save_training_state(
     path: Path,
     module: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     average: Mapping[str, Tensor],
     numbers: Mapping[str, float],
 ) -> None:
-    """Weights, their average, and the optimiser's moments in one file."""
+    """Weights, their average, and the optimisers' moments in one file."""
     tensors = {f"module/{name}": tensor for name, tensor in module.state_dict().items()}
     tensors |= {f"average/{name}": tensor for name, tensor in average.items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{index}/{name}": torch.as_tensor(value) for name, value in state.items()}
+    for place, optimizer in enumerate(optimizers):
+        for index, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{place}/{index}/{name}": torch.as_tensor(value) for name, value in state.items()}
     save_weights(path, tensors, numbers)
 
 
 def load_training_state(
-    path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, Tensor]
+    path: Path, module: nn.Module, optimizers: Sequence[torch.optim.Optimizer], average: dict[str, Tensor]
 ) -> dict[str, float]:
     """Restore what ``save_training_state`` wrote; the numbers beside it.
 
@@ -85,9 +86,10 @@ def load_training_state(
         raise RunError(f"{path} belongs to another schema: {error}") from None
     for name, tensor in parts["average"].items():
         average[name] = tensor.to(average[name].device)
-    states: dict[int, dict[str, Tensor]] = {}
+    states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
     for name, tensor in parts["optimizer"].items():
-        index, key = name.split("/")
-        states.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+        place, index, key = name.split("/")
+        states[int(place)].setdefault(int(index), {})[key] = tensor
+    for optimizer, state in zip(optimizers, states, strict=True):
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
     return numbers

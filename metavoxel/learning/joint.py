@@ -67,6 +67,7 @@ def train_joint(
         settings.clip,
         settings.ema,
         settings.seed,
+        _orthogonal(joint) if settings.optimiser == "muon" else (),
     )
     optimiser = Optimiser(fabric, joint, plan)
     best: dict[str, float] = {"best_score": float("inf"), "best_step": 0, "validated_step": -1}
@@ -147,6 +148,12 @@ def train_joint(
         if best["validated_step"] < steps:
             optimiser.save(folder.state, best)
     return {**{name: best[name] for name in ("best_score", "best_step")}, "missing": missing}
+
+
+def _orthogonal(joint: JointModel) -> frozenset[str]:
+    """The matrices between a backbone's own layers; adapters' layers begin or end at data, where each column counts."""
+    weights = joint.backbone.named_parameters(prefix="backbone")
+    return frozenset(name for name, weight in weights if weight.ndim == 2)
 
 
 def _rows_a_step(

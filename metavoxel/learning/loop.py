@@ -3,7 +3,7 @@
 import math
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -20,7 +20,10 @@ from metavoxel.rng import stream_key
 
 
 class Optimisation(NamedTuple):
-    """Settings of AdamW with a warm-up and a cosine down to a hundredth."""
+    """Settings of AdamW with a warm-up and a cosine down to a hundredth.
+
+    ``orthogonal`` names matrices that Muon moves in its place (Jordan et al. 2024), by steps as long as AdamW's.
+    """
 
     steps: int
     learning_rate: float
@@ -29,6 +32,7 @@ class Optimisation(NamedTuple):
     clip: float
     ema: float = 0.0
     seed: int = 0
+    orthogonal: Collection[str] = ()
 
 
 class Step(NamedTuple):
@@ -51,14 +55,27 @@ class Optimiser:
 
     def __init__(self, fabric: Fabric, module: nn.Module, settings: Optimisation) -> None:
         self.fabric, self.module, self.settings = fabric, module, settings
-        decayed = [weight for weight in module.parameters() if weight.ndim > 1]
-        others = [weight for weight in module.parameters() if weight.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        orthogonal = [weight for name, weight in module.named_parameters() if name in settings.orthogonal]
+        others = [weight for name, weight in module.named_parameters() if name not in settings.orthogonal]
+        groups = [
+            {"params": [weight for weight in others if weight.ndim > 1], "weight_decay": settings.weight_decay},
+            {"params": [weight for weight in others if weight.ndim <= 1], "weight_decay": 0.0},
+        ]
         # Fused, a small network's step costs a tenth on CPUs; elsewhere it cannot be clipped under a loss scale.
         fused = True if fabric.device.type == "cpu" else None
-        raw = torch.optim.AdamW(groups, settings.learning_rate, betas=(0.9, 0.99), fused=fused)
-        self._raw = raw
-        self.wrapped, self._optimizer = fabric.setup(module, raw)
+        self._raw: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(groups, settings.learning_rate, betas=(0.9, 0.99), fused=fused)
+        ]
+        if orthogonal:
+            self._raw.append(
+                torch.optim.Muon(
+                    orthogonal,
+                    settings.learning_rate,
+                    weight_decay=settings.weight_decay,
+                    adjust_lr_fn="match_rms_adamw",
+                )
+            )
+        self.wrapped, *self._optimizers = fabric.setup(module, *self._raw)
         self.average = {name: weight.detach().clone() for name, weight in module.named_parameters()}
         self.step = 0
 
@@ -70,8 +87,9 @@ class Optimiser:
         """
         self.wrapped.train()
         while self.step < self.settings.steps:
-            for group in self._raw.param_groups:
-                group["lr"] = learning_rate(self.settings, self.step)
+            for raw in self._raw:
+                for group in raw.param_groups:
+                    group["lr"] = learning_rate(self.settings, self.step)
             # Dropout draws from the global generator: seeded anew, a step draws the same in a run that was resumed.
             torch.manual_seed(stream_key(self.settings.seed, "dropout", self.fabric.global_rank, self.step))
             terms = loss(self.step)
@@ -81,7 +99,7 @@ class Optimiser:
                 raise NumericalError(f"training step {self.step + 1}: the loss of {', '.join(bad)} is not finite")
             self.fabric.backward(total)
             norm = self.fabric.clip_gradients(
-                self.wrapped, self._optimizer, max_norm=self.settings.clip, error_if_nonfinite=False
+                self.wrapped, self._optimizers[0], max_norm=self.settings.clip, error_if_nonfinite=False
             )
             # In half precision a step that overflows is skipped, and the scale lowered.
             precision = self.fabric._precision.precision
@@ -89,8 +107,9 @@ class Optimiser:
                 what = f"training step {self.step + 1}: the gradient is not finite"
                 raise NumericalError(what if precision == "32-true" else f"{what}; try --precision 32-true")
             with whole():
-                self._optimizer.step()
-                self._optimizer.zero_grad()
+                for optimizer in self._optimizers:
+                    optimizer.step()
+                    optimizer.zero_grad()
                 self.step += 1
                 self._follow()
             yield Step(self.step, self.settings.steps, {name: float(term.detach()) for name, term in terms.items()})

@@ -58,10 +58,14 @@ def training(
         split: keys of the rows of each part, as another run recorded them, instead of the schema's split.
 
     Raises:
-        RunError: ``output`` holds another run, one to be continued with ``resume``, or one that is being trained.
+        RunError: ``output`` holds another run, one to be continued with ``resume``, or one that is being trained; or a
+            precision that the schema's optimiser does not go with.
         CohortError: all that is wrong with the cohort, before any training.
     """
     registry = registry or load_registry()
+    if schema.training.optimiser == "muon" and precision == "16-mixed":
+        what = "'muon' does not go with precision 16-mixed, whose scale is of one optimiser alone"
+        raise RunError(Problem("training.optimiser", f"{what}; use --precision bf16-mixed or 32-true, or 'adamw'"))
     with flushed_denormals():
         # Tables are as fast without, and numbers need their digits: 8 bits of a scalar are a noise of their own.
         half = any(spec.spatial for spec in schema.specs.values())

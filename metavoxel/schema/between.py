@@ -2,11 +2,15 @@
 
 from collections.abc import Iterator
 
+import torch
+
 from metavoxel.backbones.base import AbstractBackboneSpec
 from metavoxel.errors import Problem, did_you_mean
 from metavoxel.registry import Registry
 from metavoxel.schema.schema import Schema
 from metavoxel.schema.settings import TrainingSettings
+
+MUON_FROM = "2.9"
 
 _FIGURES = ("sd", "p05", "p95")
 """What tables of predictions add to a variable's name."""
@@ -17,6 +21,7 @@ def problems_between(schema: Schema, registry: Registry) -> Iterator[Problem]:
     yield from _of_parts(schema)
     yield from _of_names(schema)
     yield from _of_questions(schema)
+    yield from _of_optimiser(schema)
     if schema.diffusion.factors:
         yield from _of_factors(schema, registry)
 
@@ -74,6 +79,13 @@ def _of_questions(schema: Schema) -> Iterator[Problem]:
                 yield _unknown(where, name, schema)
         if set(schema.variables) <= set(question):
             yield Problem(where, f"[{', '.join(question)}] leaves nothing to ask for")
+
+
+def _of_optimiser(schema: Schema) -> Iterator[Problem]:
+    installed = torch.__version__  # compares as a version, not as text
+    if schema.training.optimiser == "muon" and installed < MUON_FROM:
+        what = f"'muon' needs PyTorch {MUON_FROM} or later, and {installed} is installed"
+        yield Problem("training.optimiser", f"{what}; use 'adamw'")
 
 
 def _of_factors(schema: Schema, registry: Registry) -> Iterator[Problem]:

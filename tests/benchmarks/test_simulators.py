@@ -100,6 +100,22 @@ def test_questions_are_posteriors_or_every_kind_of_set():
     assert all(len(given) < len(task.names) for given in sets)
 
 
+@pytest.mark.parametrize("name", ["gaussian_linear", "gaussian_mixture", "two_moons", "slcp"])
+def test_posteriors_are_asked_of_the_published_observations_first(name):
+    task = TASKS[name]
+    published = task.observations()
+    asked_for = list(questions(task, "posterior", 11))
+    assert len(published) == 10 and asked_for[:10] == published
+    assert all(set(given) == set(task.data) for given in asked_for) and asked_for[10] not in published
+    assert list(questions(task, "posterior", 3)) == published[:3]
+
+
+def test_random_sets_of_slcp_give_points_whole():
+    sets = [frozenset(given) for given in questions(TASKS["slcp"], "any", 60)]
+    assert all(len({"x1", "x2"} & given) in (0, 2) and len({"x7", "x8"} & given) in (0, 2) for given in sets)
+    assert any(0 < len({"x1", "x3", "x5", "x7"} & given) < 4 for given in sets)
+
+
 def test_published_figures_stand_beside_every_aim():
     assert set(AIMS) == set(PUBLISHED)
     assert all(0.5 <= best <= simformer for simformer, best, _ in PUBLISHED.values())

@@ -113,6 +113,37 @@ def test_a_training_that_is_left_goes_on_to_the_same_weights(reference, tmp_path
     assert_same_weights(run, tmp_path / "run")
 
 
+def test_muon_goes_on_to_the_same_weights(study):
+    """Its momentum is saved too."""
+    schema = write_schema(study, TABLE, training={"optimiser": "muon"})
+    train(schema, study / "whole")
+    unfinished = training(load_schema(schema), study / "left", precision="32-true", accelerator="cpu")
+    for event in unfinished:
+        if event.stage == "joint" and event.done == 9:
+            break
+    unfinished.close()
+    train(schema, study / "left", resume=True)
+    assert_same_weights(study / "whole", study / "left")
+
+
+def test_muon_moves_the_matrices_of_the_backbone(study):
+    """The first step leaves heads that begin at zero; the second moves the rest, from the same weights by the same loss."""
+    after = {}
+    for optimiser in ("adamw", "muon"):
+        train(write_schema(study, TABLE, training={"optimiser": optimiser, "steps": 2}), study / optimiser)
+        state = load_file(study / optimiser / "checkpoints" / "joint.safetensors")
+        after[optimiser] = {name: weight for name, weight in state.items() if name.startswith("module/")}
+    moved = {name for name, weight in after["adamw"].items() if not torch.equal(weight, after["muon"][name])}
+    matrices = {name for name, weight in after["adamw"].items() if weight.ndim == 2}
+    assert moved == {name for name in matrices if name.startswith("module/backbone.")} < matrices
+
+
+def test_muon_does_not_go_with_a_loss_scale(study):
+    schema = write_schema(study, TABLE, training={"optimiser": "muon"})
+    assert "bf16-mixed" in refused(RunError, schema, study / "run", precision="16-mixed")
+    assert not (study / "run").exists()
+
+
 def interrupt_once(monkeypatch, owner, name, call):
     """Raise KeyboardInterrupt out of the call of this number, in the middle of what it does."""
     original, calls = getattr(owner, name), []

@@ -4,6 +4,7 @@ from copy import deepcopy
 from pathlib import Path
 
 import pytest
+from torch.torch_version import TorchVersion
 
 from metavoxel.errors import SchemaError
 from metavoxel.schema import load_schema, parse_schema
@@ -276,3 +277,12 @@ def test_names_that_modules_have_for_themselves():
 def test_a_long_file_that_is_no_mapping_is_not_repeated():
     (said,) = said_of(["a"] * 1000)
     assert len(said) < 120
+
+
+def test_an_optimiser_that_this_pytorch_lacks(monkeypatch):
+    monkeypatch.setattr("metavoxel.schema.between.torch.__version__", TorchVersion("2.8.1"))
+    assert said_of({**TABLE, "training": {"optimiser": "muon"}}) == [
+        "training.optimiser: 'muon' needs PyTorch 2.9 or later, and 2.8.1 is installed; use 'adamw'"
+    ]
+    monkeypatch.setattr("metavoxel.schema.between.torch.__version__", TorchVersion("2.13.0"))
+    parse_schema({**TABLE, "training": {"optimiser": "muon"}}, folder=Path())
