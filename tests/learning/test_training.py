@@ -10,7 +10,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 from tiny_cohorts import TABLE, write_schema, write_table
-from tiny_runs import assert_same_weights, command, refused, train, weights
+from tiny_runs import assert_same_weights, command, leave, refused, train, weights
 
 import metavoxel
 from metavoxel.errors import CohortError, NumericalError, RunError
@@ -102,11 +102,7 @@ def test_another_seed_gives_others(reference, study):
 def test_a_training_that_is_left_goes_on_to_the_same_weights(reference, tmp_path, after):
     """Bit for bit, wherever it was left: dropout too draws as it would have."""
     schema, run, _ = reference
-    unfinished = training(load_schema(schema), tmp_path / "run", precision="32-true", accelerator="cpu")
-    for event in unfinished:
-        if event.stage == "joint" and event.done == after:
-            break
-    unfinished.close()
+    leave(schema, tmp_path / "run", "joint", after)
     torch.rand(after)
     events = train(schema, tmp_path / "run", resume=True)
     assert next(event for event in events if event.stage == "joint").done == after + 1
@@ -117,11 +113,7 @@ def test_muon_goes_on_to_the_same_weights(study):
     """Its momentum is saved too."""
     schema = write_schema(study, TABLE, training={"optimiser": "muon"})
     train(schema, study / "whole")
-    unfinished = training(load_schema(schema), study / "left", precision="32-true", accelerator="cpu")
-    for event in unfinished:
-        if event.stage == "joint" and event.done == 9:
-            break
-    unfinished.close()
+    leave(schema, study / "left", "joint", 9)
     train(schema, study / "left", resume=True)
     assert_same_weights(study / "whole", study / "left")
 
@@ -276,9 +268,7 @@ def test_what_an_output_may_not_be(reference, study):
 
 def test_resuming_with_something_else(study):
     schema = write_schema(study, TABLE)
-    stopped = training(load_schema(schema), study / "run", precision="32-true", accelerator="cpu")
-    next(stopped)
-    stopped.close()
+    leave(schema, study / "run", "cohort")
     other = write_schema(study, TABLE, name="other.yaml", training={"steps": 31})
     assert "was started with another schema" in refused(RunError, other, study / "run", resume=True)
     table = study / "people.csv"

@@ -8,11 +8,10 @@ import torch
 import yaml
 from safetensors.torch import load_file
 from tiny_cohorts import IMAGES, TABLE, UNET, write_images, write_schema, write_table
-from tiny_runs import assert_same_weights, command, refused, train, weights
+from tiny_runs import assert_same_weights, command, leave, refused, train, weights
 
 from metavoxel.errors import RunError
 from metavoxel.learning.run import load
-from metavoxel.learning.training import training
 from metavoxel.schema import load_schema
 
 
@@ -41,11 +40,7 @@ def test_pictures_and_volumes(scans):
 
 def test_a_codec_is_repeatable_and_resumed_too(scans, tmp_path):
     schema, run, _ = scans
-    unfinished = training(load_schema(schema), tmp_path / "run", precision="32-true", accelerator="cpu")
-    for event in unfinished:
-        if event.stage == "codec volume":
-            break
-    unfinished.close()
+    leave(schema, tmp_path / "run", "codec volume")
     events = train(schema, tmp_path / "run", resume=True)
     assert next(event for event in events if event.stage == "codec volume").done == 2
     assert_same_weights(run, tmp_path / "run")
@@ -53,11 +48,7 @@ def test_a_codec_is_repeatable_and_resumed_too(scans, tmp_path):
 
 def test_codes_are_cached_for_the_codec_and_the_cohort(scans, tmp_path):
     schema, _, _ = scans
-    unfinished = training(load_schema(schema), tmp_path / "run", precision="32-true", accelerator="cpu")
-    for event in unfinished:
-        if event.stage == "joint":
-            break
-    unfinished.close()
+    leave(schema, tmp_path / "run", "joint")
     files = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "run" / "cache").iterdir()}
     events = train(schema, tmp_path / "run", resume=True)
     assert not [event for event in events if event.stage.startswith("codes")]

@@ -11,7 +11,7 @@ import pandas
 import pytest
 import torch
 from tiny_cohorts import BACKBONE, TABLE, write_schema, write_table
-from tiny_runs import assert_same_weights, refused, train
+from tiny_runs import assert_same_weights, leave, refused, train
 
 from metavoxel.cohort.read import read_cohort
 from metavoxel.errors import SchemaError
@@ -19,7 +19,6 @@ from metavoxel.learning.codes import bank
 from metavoxel.learning.objective import corrupt, loss_sums
 from metavoxel.learning.run import build_codecs, build_joint, load
 from metavoxel.learning.times import READ_OUT_SHARE, RowTimes, evidence_times
-from metavoxel.learning.training import training
 from metavoxel.learning.weights import (
     MissingWeights,
     missing_lines,
@@ -255,11 +254,7 @@ def test_weights_multiply_the_loss_and_not_its_count():
 
 def test_a_weighted_training_that_is_left_goes_on_to_the_same_weights(weighted, tmp_path):
     schema, run = weighted
-    unfinished = training(load_schema(schema), tmp_path / "run", precision="32-true", accelerator="cpu")
-    for event in unfinished:
-        if event.stage == "joint" and event.done == 13:
-            break
-    unfinished.close()
+    leave(schema, tmp_path / "run", "joint", 13)
     train(schema, tmp_path / "run", resume=True)
     assert_same_weights(run, tmp_path / "run")
     train(write_schema(schema.parent, TABLE, name="plain.yaml"), tmp_path / "plain")
