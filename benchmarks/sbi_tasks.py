@@ -46,7 +46,7 @@ TRAINING = {
 NORMAL = ("gaussian_linear", "hmm")
 """Tasks whose parameters have a joint normal law, with which predictions then begin."""
 ATTENTION: Mapping[str, Any] = {"type": "transformer", "width": 64, "depth": 4, "dropout": 0.0}
-ATTENTIVE = ("hmm", "slcp")
+ATTENTIVE = ("gaussian_linear", "hmm", "slcp")
 """Tasks in which a variable depends on few of many others, which attention finds and a sum of all tokens does not.
 
 Their model is told on which (``factors``), as the undirected Simformer is, and that all variables are alike."""

@@ -118,6 +118,7 @@ class GaussianLinear(AbstractTask):
     """Ten pairs: theta normal with variance .1, x normal about theta with variance .1. Final."""
 
     name, parameters, data, any_given = "gaussian_linear", named("theta", 10), named("x", 10), True
+    factors = tuple(zip(parameters, data, strict=True))
 
     def simulate(self, rng: np.random.Generator, rows: int) -> Values:
         theta = rng.normal(0, math.sqrt(0.1), (10, rows))

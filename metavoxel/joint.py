@@ -73,9 +73,11 @@ class JointModel(nn.Module):
             self.adapters[module_name(name)] = adapter
         self.common.extend(module for module in common.values() if module is not None)
         self._everyone = Everyone({name: self.adapter(name) for name in variables}, kinds)
-        self.register_buffer("links", self._linked(factors) if factors else None, persistent=False)
+        tokens = {name: self.adapter(name).tokens for name in variables}
+        features = {name: self.adapter(name).features for name in variables}
+        self.register_buffer("links", self._linked(factors, tokens), persistent=False)
         self.links: Tensor | None
-        self.linear = LinearJoint({name: self.adapter(name).features for name in variables})
+        self.linear = LinearJoint(features, self._linked(factors, features))
         self.fields = nn.ModuleDict()
         self._in_field: dict[str, list[str]] = {}
         for port, grid in grids.items():
@@ -90,11 +92,15 @@ class JointModel(nn.Module):
         self.time_tags = nn.Parameter(torch.randn(clocks, width) * 0.5)
         self.time_out = nn.Linear(width, width)
 
-    def _linked(self, factors: Sequence[Collection[str]]) -> Bool[Tensor, "n n"]:
-        """Which tokens are of variables that share a factor: every variable's own among them."""
-        owners = [name for name in self.kernels for _ in range(self.adapter(name).tokens)]
+    @staticmethod
+    def _linked(factors: Sequence[Collection[str]], sizes: Mapping[str, int]) -> Bool[Tensor, "n n"] | None:
+        """Which of so many entries a variable are of variables that share a factor: its own among them."""
+        if not factors:
+            return None
+        owners = [name for name, size in sizes.items() for _ in range(size)]
         shared = {(one, other) for factor in factors for one in factor for other in factor}
-        return torch.tensor([[one == other or (one, other) in shared for other in owners] for one in owners])
+        pairs = [one == other or (one, other) in shared for one in owners for other in owners]
+        return torch.tensor(pairs, dtype=torch.bool).reshape(len(owners), len(owners))
 
     def adapter(self, name: str) -> AbstractAdapter:
         """The two ends of one variable."""

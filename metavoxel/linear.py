@@ -17,6 +17,8 @@ MOST_ROWS = 2000
 """Rows that choose the shrinkage: at least so many complete ones; and of more rows in all, nothing is shrunk."""
 MOST_STEPS, CLOSE = 60, 1e-3
 """Of the moments of rows with gaps: steps, and the change of a correlation that ends them."""
+MOST_SWEEPS, SETTLED = 100, 1e-8
+"""Of the law that keeps to factors: turns of all features, and the change of a correlation that ends them."""
 MOST_PATTERNS = 200
 """Of gaps: where nearly every row has its own, the steps would take minutes, and gaps are many and small."""
 
@@ -27,11 +29,17 @@ class LinearJoint(nn.Module):
     The posterior mean given what all noisy codes say is a closed form: a shrunken regression for a clean image and an
     unknown age, the mean image of that age for a known age and an unknown image. Adapters begin their predictions with
     it, so that the network learns only what a linear model misses.
+
+    Args:
+        sizes: number of features of every variable.
+        links: which features depend on each other directly, where that is known of the joint density; by default all
+            may. The law keeps to it where rows not seen are likelier so.
     """
 
-    def __init__(self, sizes: Mapping[str, int]) -> None:
+    def __init__(self, sizes: Mapping[str, int], links: Bool[Tensor, "k k"] | None = None) -> None:
         super().__init__()
         self._sizes = dict(sizes)
+        self._links = links
         self.register_buffer("precision", torch.eye(sum(sizes.values())))
         self.precision: Tensor
 
@@ -42,7 +50,7 @@ class LinearJoint(nn.Module):
         unseen: Sequence[Mapping[str, Float[Tensor, "n _"]]] = (),
         fold: Int64[Tensor, "n"] | None = None,
     ) -> None:
-        """The likeliest correlations of features, those between variables shrunk by cross-validation.
+        """The likeliest correlations of features; cross-validation shrinks those between variables, or keeps to links.
 
         Where a feature varies more over these rows than the 1 it has over others, it was chosen by them. A regression
         of one of spread s on one of spread r is what these rows say if their correlation is multiplied by s / r, and
@@ -59,11 +67,15 @@ class LinearJoint(nn.Module):
             return
         seen = torch.cat([present[name][:, None].expand(-1, size) for name, size in self._sizes.items()], 1)
         inside = _block_diagonal([torch.ones(1, size, size) for size in self._sizes.values()])[0].bool()
-        kept = 1.0
-        if rows <= MOST_ROWS:
+        rules = [_Rule(kept) for kept in (KEPT if rows <= MOST_ROWS else [1.0])]
+        if self._links is not None:
+            rules = [_Rule(rule.kept, self._links) for rule in rules] + rules
+        rule = rules[0]
+        if len(rules) > 1:
             fold = torch.arange(rows) % FOLDS if fold is None else fold
-            kept = _kept([self._joined(part, seen) for part in unseen or [features] * FOLDS], seen, fold, inside)
-        self.precision.copy_(torch.linalg.inv(_Moments.of(self._joined(features, seen), seen, inside).law(kept)))
+            judges = [self._joined(part, seen) for part in unseen or [features] * FOLDS]
+            rule = _likeliest(rules, judges, seen, fold, inside)
+        self.precision.copy_(torch.linalg.inv(_Moments.of(self._joined(features, seen), seen, inside).law(rule)))
 
     def _joined(
         self, features: Mapping[str, Float[Tensor, "n _"]], seen: Bool[Tensor, "n k"]
@@ -81,6 +93,18 @@ class LinearJoint(nn.Module):
             precision = self.precision + _block_diagonal([part.precision for part in parts])
             expected = torch.linalg.solve(precision, weighted)
         return dict(zip(self._sizes, expected.split(list(self._sizes.values()), 1), strict=True))
+
+
+class _Rule(NamedTuple):
+    """How a law is made of moments.
+
+    Attributes:
+        kept: which part of the correlations between variables is kept.
+        linked: pairs of features that depend on each other directly; None if all may.
+    """
+
+    kept: float
+    linked: Bool[Tensor, "k k"] | None = None
 
 
 class _Moments(NamedTuple):
@@ -102,12 +126,34 @@ class _Moments(NamedTuple):
         scale = (rows.square().sum(0) / seen.sum(0).clamp_min(1)).clamp_min(1e-12).sqrt()
         return cls(_correlation(rows / scale, seen), scale, inside)
 
-    def law(self, kept: float) -> Float64[Tensor, "k k"]:
-        """Covariance over rows not seen, with a part of the correlations between variables."""
+    def law(self, rule: _Rule) -> Float64[Tensor, "k k"]:
+        """Covariance over rows not seen."""
         own = 0.99 * self.correlation + 0.01 * torch.eye(len(self.correlation))
         spread = self.scale.clamp_min(1)
         ratio = spread[:, None] / spread
-        return _lawful(torch.where(self.inside, own, kept * self.correlation * torch.minimum(ratio, 1 / ratio)))
+        between = rule.kept * self.correlation * torch.minimum(ratio, 1 / ratio)
+        law = _lawful(torch.where(self.inside, own, between))
+        return law if rule.linked is None else _kept_to(rule.linked, law)
+
+
+def _kept_to(linked: Bool[Tensor, "k k"], covariance: Float64[Tensor, "k k"]) -> Float64[Tensor, "k k"]:
+    """The likeliest law in which features that are not linked are independent given all others (Dempster 1972).
+
+    It has the variances and the covariances of linked features as they are. Each feature in turn is regressed on those
+    linked to it alone, with the covariances that these have in the law so far (Hastie, Tibshirani and Friedman 2009,
+    algorithm 17.1).
+    """
+    law = covariance.clone()
+    neighbours = (linked & ~torch.eye(len(linked), dtype=torch.bool)).unbind()
+    for _ in range(MOST_SWEEPS):
+        before = law.clone()
+        for one, near in enumerate(neighbours):
+            others = torch.arange(len(law)) != one
+            regression = torch.linalg.solve(law[near][:, near], covariance[near, one])
+            law[others, one] = law[one, others] = law[others][:, near] @ regression
+        if float((law - before).abs().max()) < SETTLED:
+            break
+    return law
 
 
 def _correlation(rows: Float64[Tensor, "n k"], seen: Bool[Tensor, "n k"]) -> Float64[Tensor, "k k"]:
@@ -145,16 +191,19 @@ def _lawful(correlation: Float64[Tensor, "k k"]) -> Float64[Tensor, "k k"]:
     return vectors @ torch.diag(values.clamp_min(1e-3)) @ vectors.T
 
 
-def _kept(
+def _likeliest(
+    rules: Sequence[_Rule],
     unseen: Sequence[Float64[Tensor, "n k"]],
     seen: Bool[Tensor, "n k"],
     fold: Int64[Tensor, "n"],
     inside: Bool[Tensor, "k k"],
-) -> float:
-    """Which part of the correlations between variables is kept: such that those of rows in no law are likeliest.
+) -> _Rule:
+    """The rule by whose laws rows that are in none of them are likeliest.
 
-    Those within a variable stay as they are. Scores of one image have none by construction, and a rule that shrinks the
-    whole matrix by its error (Ledoit and Wolf 2004) is right about most of it, and wrong about the part that predicts.
+    Correlations within a variable stay as they are. Scores of one image have none by construction, and a rule that
+    shrinks the whole matrix by its error (Ledoit and Wolf 2004) is right about most of it, and wrong about the part
+    that predicts. Independence given others may be true of the density and not of the likeliest normal law: what two
+    variables owe to the square of a third, they do not owe to it linearly.
     """
     whole = seen.all(1)
     # Absent features stand at their mean, and a law that is judged by such rows believes in less than there is.
@@ -164,16 +213,16 @@ def _kept(
         used = fold != number
         moments = _Moments.of(rows[used], seen[used], inside)
         folds.append((moments, rows[~used & judged] / moments.scale.clamp_max(1)))
-    best, most = 0.0, -torch.inf
-    for kept in KEPT:
-        likelihood = 0.0
+
+    def likelihood(rule: _Rule) -> float:
+        total = 0.0
         for moments, held_out in folds:
-            law = moments.law(kept)
+            law = moments.law(rule)
             misfit = (held_out * torch.linalg.solve(law, held_out.T).T).sum()
-            likelihood -= float(misfit + len(held_out) * torch.logdet(law))
-        if likelihood > most:
-            best, most = kept, likelihood
-    return best
+            total -= float(misfit + len(held_out) * torch.logdet(law))
+        return total
+
+    return max(rules, key=likelihood)
 
 
 def _block_diagonal(blocks: Sequence[Float[Tensor, "b _ _"]]) -> Float[Tensor, "b k k"]:

@@ -191,3 +191,56 @@ def test_an_untrained_model_answers_with_the_law():
     ages = torch.tensor([[-1.5], [0.0], [1.5]])
     image = asked(age=ages)["scan"]
     torch.testing.assert_close(image, 0.8 * ages[..., None, None] * pattern, rtol=0, atol=0.06)
+
+
+CHAIN = torch.tensor([[1, 1, 0], [1, 1, 1], [0, 1, 1]]).bool()
+
+
+def test_a_law_keeps_to_factors():
+    """The ends of a chain are independent given its middle, and all else is as the rows have it."""
+    rows = 4000
+    rng = Rng.for_rows(rows, "chain")
+    first = rng.fork("first").normal((rows, 1))
+    second = 0.6 * first + 0.8 * rng.fork("second").normal((rows, 1))
+    third = 0.6 * second + 0.8 * rng.fork("third").normal((rows, 1))
+    features = {"first": first, "second": second, "third": third}
+    present = {name: torch.ones(rows, dtype=torch.bool) for name in features}
+    law, free = (LinearJoint(dict.fromkeys(features, 1), links) for links in (CHAIN, None))
+    law.fit(features, present)
+    free.fit(features, present)
+    assert abs(float(law.precision[0, 2])) < 1e-5 < abs(float(free.precision[0, 2]))
+    found, exact = (torch.linalg.inv(one.precision) for one in (law, free))
+    assert float(found[0, 2]) == pytest.approx(float(found[0, 1] * found[1, 2] / found[1, 1]), abs=1e-5)
+    torch.testing.assert_close(found[CHAIN], exact[CHAIN], rtol=0, atol=1e-5)
+
+
+def test_a_law_leaves_factors_where_dependence_is_no_line():
+    """Two looks at the square of a third tell of each other, and the third linearly of neither."""
+    rows = 4000
+    rng = Rng.for_rows(rows, "squares")
+    hidden = rng.fork("hidden").normal((rows, 1))
+    looks = [(hidden.square() - 1) / 2 + 0.7 * rng.fork(name).normal((rows, 1)) for name in ("one", "other")]
+    features = {"one": looks[0], "hidden": hidden, "other": looks[1]}
+    law = LinearJoint(dict.fromkeys(features, 1), CHAIN)
+    law.fit(features, {name: torch.ones(rows, dtype=torch.bool) for name in features})
+    assert float(torch.linalg.inv(law.precision)[0, 2]) == pytest.approx(0.5, abs=0.06)
+
+
+@pytest.mark.parametrize("rows", [100, 3000])
+def test_a_law_of_factors_errs_less(rows):
+    """Ten pairs that know nothing of each other: nine in ten coefficients of a regression are needless."""
+    pairs = 10
+    rng = Rng.for_rows(rows, "pairs")
+    causes = rng.fork("causes").normal((rows, pairs))
+    seen = (causes + rng.fork("seen").normal((rows, pairs))) / 2**0.5
+    names = [f"cause{k}" for k in range(pairs)] + [f"seen{k}" for k in range(pairs)]
+    features = dict(zip(names, torch.cat([causes, seen], 1).split(1, 1), strict=True))
+    present = {name: torch.ones(rows, dtype=torch.bool) for name in names}
+    errors = []
+    for links in (torch.eye(pairs).repeat(2, 2).bool(), None):
+        law = LinearJoint(dict.fromkeys(names, 1), links)
+        law.fit(features, present)
+        covariance = torch.linalg.inv(law.precision)
+        regression = covariance[:pairs, pairs:] @ torch.linalg.inv(covariance[pairs:, pairs:])
+        errors.append(float((regression - 0.5**0.5 * torch.eye(pairs)).square().sum()))
+    assert errors[0] < 0.4 * errors[1]

@@ -80,7 +80,8 @@ class DiffusionSettings(_Section):
         [],
         description="groups of variables, where the joint density is known to be a product of one factor a group (a "
         "Markov random field): within the network, variables that share no group hear of each other through others "
-        "alone, and need not be found to be independent. By default all may depend on each other directly",
+        "alone, and need not be found to be independent, and the joint normal law says so too where that is likelier. "
+        "By default all may depend on each other directly",
     )
 
 
