@@ -7,6 +7,7 @@ answers are those of ``metavoxel.testing.oracle.MixtureOracle``; the rows judged
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -171,6 +172,7 @@ def methods() -> dict[str, Sampling]:
     """Ways to condition."""
     return {
         "clean": Sampling(steps=STEPS),
+        "clean, DDIM": Sampling(steps=STEPS, solver="ddim", grid="uniform"),
         "replace": Sampling(steps=STEPS, solver="ddim", grid="uniform", conditioning="replace"),
         "repaint, 10 passes": Sampling(steps=STEPS, solver="ddim", grid="uniform", conditioning="repaint"),
         "smc, 64 particles": Sampling(
@@ -286,11 +288,13 @@ def main() -> None:
         "Conditionals of an analytic joint",
         [
             "Four scalars in a mixture of three normals, a binary and a five-class category; the exact conditional of "
-            "every evidence set is known. `python -m benchmarks.analytic` trains on "
+            "every evidence set is known. "
+            f"`{' '.join(['python -m benchmarks.analytic', *sys.argv[1:]])}` trains on "
             f"{TRAINING_ROWS} rows and measures on fresh ones.",
             aims,
             f"The same network asked in other ways, on {len(compared)} evidence sets with {sizes.compared_rows} rows "
-            "each (a smaller sample is harder to tell apart, so C2ST is to be compared within this table):",
+            "each (a smaller sample is harder to tell apart, so C2ST is to be compared within this table). The first "
+            "row is with DPM-Solver++(2M) on the log-SNR grid, all others with DDIM on the uniform one:",
             others,
         ],
         picture,

@@ -21,16 +21,20 @@ from benchmarks.table_run import TableRun
 from benchmarks.tables import figure, markdown, publish
 from metavoxel.sampling.ask import Sampling
 
-EVALUATIONS = (1, 2, 4, 10, 20, 50)
+EVALUATIONS = (1, 2, 4, 10, 20, 50, 200)
+"""Of a draw, all passes and particles counted; the last for what has several alone."""
 EVIDENCE: Sequence[tuple[str, ...]] = (("s1",), ("s2", "five"), ("s1", "s3", "binary"))
+MOST_STEPS = 50
 LEVELS = tuple(float(level) for level in np.arange(1, 20) / 20)
 SOLVERS = {
     "ddim": Sampling(solver="ddim", grid="uniform"),
     "ddim, eta 1": Sampling(solver="ddim", grid="uniform", eta=1.0),
+    "ddim, log-SNR grid": Sampling(solver="ddim"),
     "dpmpp_2m": Sampling(grid="uniform"),
     "dpmpp_2m, log-SNR grid": Sampling(),
 }
-PASSES = {"clean": 1, "replace": 1, "repaint": 10}
+PASSES = {"clean": 1, "replace": 1, "repaint": 10, "smc": 10}
+"""Network evaluations a step: ``smc`` has so many particles, and takes ancestral steps alone."""
 
 
 class Point(NamedTuple):
@@ -62,7 +66,7 @@ def points(run: TableRun, rows: int) -> Iterator[Point]:
         for solver, settings in SOLVERS.items():
             for evaluations in EVALUATIONS:
                 steps = evaluations // passes
-                if steps < 1:
+                if steps < 1 or steps > MOST_STEPS or (conditioning == "smc" and settings.eta != 1):
                     continue
                 sampling = Sampling(
                     steps=steps,
@@ -70,6 +74,7 @@ def points(run: TableRun, rows: int) -> Iterator[Point]:
                     grid=settings.grid,
                     eta=settings.eta,
                     conditioning=conditioning,
+                    **({"particles": passes} if conditioning == "smc" else {}),
                 )
                 squared = float(np.mean([squared_error(run, sampling, names, rows) for names in EVIDENCE]))
                 spread = float(np.mean([spread_error(run, sampling, names, rows) for names in EVIDENCE]))
@@ -83,10 +88,12 @@ def page(found: Sequence[Point], means: Mapping[int, float], rows: int) -> Path:
     lines = [["read-out (posterior mean)", "clean", *(f"{means[n]:.3f}" if n in means else "" for n in EVALUATIONS)]]
     spreads = []
     picture, (left, right) = figure(2)
-    styles = {"clean": "-", "replace": ":", "repaint": "--"}
+    styles = {"clean": "-", "replace": ":", "repaint": "--", "smc": "-."}
     for conditioning in PASSES:
         for place, solver in enumerate(SOLVERS):
             line = {point.evaluations: point for point in found if point[:2] == (solver, conditioning)}
+            if not line:
+                continue
             lines.append([solver, conditioning, *(f"{line[n].squared:.3f}" if n in line else "" for n in EVALUATIONS)])
             spreads.append([solver, conditioning, *(f"{line[n].spread:.3f}" if n in line else "" for n in EVALUATIONS)])
             for axis, values in (
@@ -109,14 +116,14 @@ def page(found: Sequence[Point], means: Mapping[int, float], rows: int) -> Path:
         [
             "The network of the [analytic joint](analytic.md), asked for all unknown variables together, given "
             + "; ".join(", ".join(names) for names in EVIDENCE)
-            + f"; {rows} rows each. `python -m benchmarks.evaluations`",
+            + f"; {rows} rows each. `python -m benchmarks.evaluations --rows {rows}`",
             "Squared error over Bayes of the mean of endlessly many draws (1 is exact), at each number of evaluations:",
             markdown(header, lines),
             "Error of the spread (0 is exact; chance alone gives about "
             f"{0.3 / rows**0.5:.3f}): how far the share of draws below an exact quantile is from its level.",
             markdown(header, spreads),
-            "Solid lines are `clean`, dotted `replace`, dashed `repaint` with 10 passes, whose evaluations count all "
-            "passes.",
+            "Solid lines are `clean`, dotted `replace`, dashed `repaint` with 10 passes, dash-dotted `smc` with 10 "
+            "particles; evaluations count all passes and all particles.",
         ],
         picture,
     )

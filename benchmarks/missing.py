@@ -171,7 +171,7 @@ def analytic(folder: Path, seed: int, count: int, steps: int) -> Callable[[str],
             filled = {
                 "mean": lambda: simple(seen, ORACLE.categories),
                 "IterativeImputer": lambda: iterative(seen, ORACLE.categories, seed),
-                "MissForest": lambda: miss_forest(seen, ORACLE.categories, seed, trees=50, rounds=4),
+                "MissForest": lambda: miss_forest(seen, ORACLE.categories, seed),
                 "exact": lambda: seen.copy(),
             }[how]()
             if how == "exact":

@@ -1,12 +1,13 @@
 """Tasks of simulation-based inference at 10,000 simulations: C2ST beside the published figures of Simformer.
 
-python -m benchmarks.sbi_tasks --task two_moons gaussian_linear gaussian_mixture slcp tree hmm [--quick]
+python -m benchmarks.sbi_tasks [--task two_moons gaussian_linear gaussian_mixture slcp tree hmm] [--quick]
 
 One model a task is trained on joint rows of parameters and data, every one a variable. ``posterior`` asks for all
 parameters given all data; ``any`` for the rest given random sets (Gloeckler et al. 2024: none, all data, all
 parameters, or each variable with chance .3 or .7). Posteriors are asked of the observations that the published
 figures are means over, which leave out extremely spiked posteriors. Reference draws are exact
-(``benchmarks.simulators`` and ``benchmarks.grid_simulators``).
+(``benchmarks.simulators`` and ``benchmarks.grid_simulators``). Scores are kept question by question: what was
+interrupted goes on, and more questions may be asked later.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from benchmarks.slcp import SLCP
 from benchmarks.table_run import TableRun, trained
 from benchmarks.tables import figure, markdown, publish
 from benchmarks.two_sample import c2st
+from metavoxel.learning.run import RunFolder
 from metavoxel.rng import stream_key
 from metavoxel.sampling.ask import Sampling
 
@@ -32,8 +34,15 @@ TASKS: Mapping[str, AbstractTask] = {
     task.name: task for task in (TwoMoons(), GaussianLinear(), GaussianMixture(), SLCP(), Tree(), HMM())
 }
 SIMULATIONS, VALIDATION_ROWS = 10_000, 1_000
+STEPS = {
+    "two_moons": 40_000,
+    "gaussian_linear": 600,
+    "gaussian_mixture": 10_000,
+    "slcp": 30_000,
+    "tree": 10_000,
+    "hmm": 10_000,
+}
 TRAINING = {
-    "steps": 15_000,
     "batch_size": 256,
     "learning_rate": 1e-3,
     "weight_decay": 0.05,
@@ -52,6 +61,7 @@ ATTENTIVE = ("gaussian_linear", "hmm", "slcp")
 Their model is told on which (``factors``), as the undirected Simformer is, and that all variables are alike."""
 WEIGHT_OF_DATA = 0.1
 """Where the posterior is asked for: data are unknown in a tenth of the rows, and their loss is a mean over those."""
+QUESTIONS = {"posterior": 10, "any": 20}
 AIMS = {
     ("two_moons", "posterior"): 0.525,
     ("gaussian_linear", "posterior"): 0.51,
@@ -78,17 +88,20 @@ def generator(*parts: str | int) -> np.random.Generator:
     return np.random.default_rng(abs(stream_key("benchmark sbi", *parts)))
 
 
-def model(task: AbstractTask, kind: str, output: Path, steps: int | None) -> TableRun:
+def folder(task: AbstractTask, kind: str, output: Path) -> Path:
+    """Where the model of a task is: with attention one network answers any question, as the published ones do."""
+    return output / f"{task.name}-{'any' if task.name in ATTENTIVE else kind}"
+
+
+def model(task: AbstractTask, kind: str, output: Path, steps: int) -> TableRun:
     """The model of a task, trained on 10,000 simulations, those it is validated on among them.
 
     Nine rows in ten teach to draw; for a posterior nine in ten are asked that, and any other question can still be.
-    With attention one network answers either, as the published ones do.
     """
     attentive = task.name in ATTENTIVE
-    kind = "any" if attentive else kind
     values = task.simulate(generator(task.name, "simulations"), SIMULATIONS)
     columns = {name: torch.from_numpy(values[name]) for name in task.names}
-    training = {**TRAINING, **({} if steps is None else {"steps": steps})}
+    training: dict[str, Any] = {"steps": steps, **TRAINING}
     backbone = ATTENTION if attentive else {"type": "mlp"}
     factors = [list(factor) for factor in task.factors] if attentive else []
     number: dict[str, Any] = {
@@ -107,7 +120,7 @@ def model(task: AbstractTask, kind: str, output: Path, steps: int | None) -> Tab
         training |= {"questions": [list(task.data)], "question_share": 0.9}
         types |= {name: {**types[name], "weight": WEIGHT_OF_DATA} for name in task.data}
     return trained(
-        output / f"{task.name}-{kind}",
+        folder(task, kind, output),
         columns,
         categories={},
         settings={"backbone": backbone, "diffusion": {"factors": factors}, "training": training},
@@ -118,7 +131,7 @@ def model(task: AbstractTask, kind: str, output: Path, steps: int | None) -> Tab
 
 def questions(task: AbstractTask, kind: str, count: int) -> Iterator[Given]:
     """What is given: all data, of the published observations first and of fresh simulations then; or random sets."""
-    rng = generator(task.name, kind, "observations")
+    rng = generator(task.name, kind, "questions")
     published = task.observations() if kind == "posterior" else []
     yield from published[:count]
     for _ in range(count - len(published)):
@@ -140,21 +153,24 @@ def questions(task: AbstractTask, kind: str, count: int) -> Iterator[Given]:
         yield {} if chosen.all() else {name: row[name] for name, given in zip(names, chosen, strict=True) if given}
 
 
-def judge(run: TableRun, task: AbstractTask, kind: str, count: int, draws: int, sampling: Sampling) -> list[float]:
-    """C2ST of each question, the model's draws against exact ones."""
-    found = []
-    for place, given in enumerate(questions(task, kind, count)):
-        start = time.perf_counter()
-        held = {name: torch.full((draws,), value, dtype=torch.float64) for name, value in given.items()}
-        drawn = run.draw(held, sampling, rows=draws, seed=place)
-        exact = task.reference(generator(task.name, kind, "reference", place), given, draws)
-        names = [name for name in task.names if name not in given]
-        first = np.stack([exact[name] for name in names], 1)
-        second = np.stack([drawn[name].numpy() for name in names], 1)
-        found.append(c2st(first, second))
-        seconds = time.perf_counter() - start
-        print(f"  {task.name} {kind} {place + 1}/{count}: {found[-1]:.3f} ({seconds:.0f} s)", flush=True)
-    return found
+def judge(run: TableRun, task: AbstractTask, place: int, given: Given, draws: int, sampling: Sampling) -> float:
+    """C2ST of one question, the model's draws against exact ones."""
+    held = {name: torch.full((draws,), value, dtype=torch.float64) for name, value in given.items()}
+    drawn = run.draw(held, sampling, rows=draws, seed=place)
+    kind = "posterior" if set(given) == set(task.data) else "any"
+    exact = task.reference(generator(task.name, kind, "reference", place), given, draws)
+    names = [name for name in task.names if name not in given]
+    first = np.stack([exact[name] for name in names], 1)
+    second = np.stack([drawn[name].numpy() for name in names], 1)
+    return c2st(first, second)
+
+
+def scores_of(record: Path, weights: Path, settings: Mapping[str, object]) -> list[float]:
+    """Scores that are there already, of these weights and asked alike."""
+    if not record.exists() or record.stat().st_mtime < weights.stat().st_mtime:
+        return []
+    found = json.loads(record.read_text(encoding="utf-8"))
+    return list(found["c2st"]) if {name: found.get(name) for name in settings} == settings else []
 
 
 def page(output: Path) -> Path:
@@ -187,7 +203,7 @@ def page(output: Path) -> Path:
             "Two-sample accuracy of a random forest (5 folds): .5 cannot be told from the exact posterior. Posteriors "
             "are those of the observations that the published figures are means over, where so said; other questions "
             "are drawn anew as the published ones were. Against exact reference draws. "
-            "`python -m benchmarks.sbi_tasks --task ...`",
+            "`python -m benchmarks.sbi_tasks`",
             markdown(header, rows),
         ],
         picture,
@@ -200,33 +216,37 @@ def main() -> None:
     parser.add_argument("--task", nargs="+", choices=list(TASKS), default=list(TASKS))
     parser.add_argument("--kind", nargs="+", choices=["posterior", "any"], default=["posterior", "any"])
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark-sbi"))
-    parser.add_argument("--training-steps", type=int, default=None)
+    parser.add_argument("--training-steps", type=int, default=None, help="by default those of the task")
     parser.add_argument("--steps", type=int, default=50, help="network evaluations a draw")
-    asked = "questions of a posterior, the published ones first; of 'any', five times as many"
-    parser.add_argument("--observations", type=int, default=10, help=asked)
+    asked = "of each row; by default 10 of a posterior, the published ones first, and 20 of 'any'"
+    parser.add_argument("--questions", type=int, default=None, help=asked)
     parser.add_argument("--draws", type=int, default=10_000)
-    parser.add_argument("--quick", action="store_true", help="few observations and draws")
+    parser.add_argument("--quick", action="store_true", help="few questions and draws")
     arguments = parser.parse_args()
     if arguments.quick:
-        arguments.observations, arguments.draws = 3, 2_000
+        arguments.questions, arguments.draws = 3, 2_000
     torch.set_num_threads(1)
-    for task, kind in AIMS:
-        if task not in arguments.task or kind not in arguments.kind:
+    for name, kind in AIMS:
+        if name not in arguments.task or kind not in arguments.kind:
             continue
-        start = time.perf_counter()
-        run = model(TASKS[task], kind, arguments.output, arguments.training_steps)
-        print(f"{task}: a model after {(time.perf_counter() - start) / 60:.1f} minutes", flush=True)
-        count = arguments.observations * (5 if kind == "any" else 1)
-        scores = judge(run, TASKS[task], kind, count, arguments.draws, Sampling(steps=arguments.steps))
-        found = {
-            "c2st": scores,
-            "draws": arguments.draws,
-            "steps": arguments.steps,
-            "published": min(count, len(TASKS[task].observations())) if kind == "posterior" else 0,
-            "training_steps": run.model.schema.training.steps,
-        }
-        (arguments.output / f"{task}-{kind}.json").write_text(json.dumps(found), encoding="utf-8")
-        print(f"{task} {kind}: {np.mean(scores):.3f}; {page(arguments.output)}", flush=True)
+        task, start = TASKS[name], time.perf_counter()
+        run = model(task, kind, arguments.output, arguments.training_steps or STEPS[name])
+        print(f"{name}: a model after {(time.perf_counter() - start) / 60:.1f} minutes", flush=True)
+        settings = {"draws": arguments.draws, "steps": arguments.steps}
+        settings["training_steps"] = run.model.schema.training.steps
+        record, count = arguments.output / f"{name}-{kind}.json", arguments.questions or QUESTIONS[kind]
+        scores = scores_of(record, RunFolder(folder(task, kind, arguments.output)).weights, settings)
+        published = len(task.observations()) if kind == "posterior" else 0
+        for place, given in enumerate(questions(task, kind, count)):
+            if place < len(scores):
+                continue
+            start = time.perf_counter()
+            scores.append(judge(run, task, place, given, arguments.draws, Sampling(steps=arguments.steps)))
+            found = {"c2st": scores, **settings, "published": min(len(scores), published)}
+            record.write_text(json.dumps(found), encoding="utf-8")
+            seconds = time.perf_counter() - start
+            print(f"  {name} {kind} {place + 1}/{count}: {scores[-1]:.3f} ({seconds:.0f} s)", flush=True)
+        print(f"{name} {kind}: {np.mean(scores):.3f}; {page(arguments.output)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -98,30 +98,32 @@ def trained(
     """Write the rows as a table and a schema beside it, train what is not trained yet, and load it.
 
     Args:
-        output: run folder; the table and the schema lie beside it.
+        output: run folder; the table and the schema lie beside it. What was trained there by other settings is refused.
         columns: values, one a row; the last ``validation`` rows choose the best step.
         categories: for each category its number of classes; the other variables are numbers.
         settings: sections of the schema besides ``cohort`` and ``variables``.
         validation: rows to validate on.
         types: settings of variables that are of another type than these two.
     """
+    table, schema = output.with_suffix(".csv"), output.with_suffix(".yaml")
+    variables: dict[str, object] = {
+        name: {"type": "categorical", "categories": [str(label) for label in range(categories[name])]}
+        if name in categories
+        else {"type": "continuous"}
+        for name in columns
+    } | dict(types or {})
+    split = {"column": "part", "train": 0.9, "validation": 0.1, "test": 0.0}
+    cohort = {"table": table.name, "subject": "row", "split": split}
+    text = yaml.safe_dump({"cohort": cohort, "variables": variables, **settings}, sort_keys=False)
+    if RunFolder(output).record.exists() and schema.read_text(encoding="utf-8") != text:
+        raise SystemExit(f"{output} was trained by other settings ({schema}). Remove it, or give another --output")
     if not RunFolder(output).weights.exists():
         output.parent.mkdir(parents=True, exist_ok=True)
-        table, schema = output.with_suffix(".csv"), output.with_suffix(".yaml")
         frame = pandas.DataFrame({name: value.tolist() for name, value in columns.items()})
         count = len(frame)
         frame.insert(0, "row", [f"row {row}" for row in range(count)])
         frame["part"] = ["train"] * (count - validation) + ["validation"] * validation
         frame.to_csv(table, index=False)
-        variables: dict[str, object] = {
-            name: {"type": "categorical", "categories": [str(label) for label in range(categories[name])]}
-            if name in categories
-            else {"type": "continuous"}
-            for name in columns
-        } | dict(types or {})
-        split = {"column": "part", "train": 0.9, "validation": 0.1, "test": 0.0}
-        cohort = {"table": table.name, "subject": "row", "split": split}
-        text = yaml.safe_dump({"cohort": cohort, "variables": variables, **settings}, sort_keys=False)
         schema.write_text(text, encoding="utf-8")
         show(mv.training(mv.load_schema(schema), output, resume=RunFolder(output).record.exists()))
     return TableRun(mv.load(output))

@@ -1,12 +1,14 @@
 """Reference draws of the tasks against their simulators and closed forms."""
 
+import json
 import math
+import os
 
 import numpy as np
 import pytest
 
 from benchmarks.grid_simulators import _on_grid
-from benchmarks.sbi_tasks import AIMS, PUBLISHED, TASKS, questions
+from benchmarks.sbi_tasks import AIMS, PUBLISHED, STEPS, TASKS, questions, scores_of
 
 REPEATS, DRAWS, Z = 60, 100, 4.5
 
@@ -117,5 +119,17 @@ def test_random_sets_of_slcp_give_points_whole():
 
 
 def test_published_figures_stand_beside_every_aim():
-    assert set(AIMS) == set(PUBLISHED)
+    assert set(AIMS) == set(PUBLISHED) and {name for name, _ in AIMS} == set(STEPS) == set(TASKS)
     assert all(0.5 <= best <= simformer for simformer, best, _ in PUBLISHED.values())
+
+
+def test_scores_are_kept_for_the_weights_that_were_asked_and_no_others(tmp_path):
+    record, weights, settings = tmp_path / "tree-any.json", tmp_path / "model.safetensors", {"draws": 100, "steps": 5}
+    weights.touch()
+    assert scores_of(record, weights, settings) == []
+    record.write_text(json.dumps({"c2st": [0.5, 0.6], "published": 0, **settings}))
+    assert scores_of(record, weights, settings) == [0.5, 0.6]
+    assert scores_of(record, weights, {**settings, "draws": 200}) == []
+    trained_again = record.stat().st_mtime + 1
+    os.utime(weights, (trained_again, trained_again))
+    assert scores_of(record, weights, settings) == []
