@@ -13,9 +13,9 @@ from torch import Tensor
 from metavoxel.asking.answer import Answer
 from metavoxel.asking.evidence import EvidenceReader
 from metavoxel.asking.prediction import draw, read_out
-from metavoxel.asking.question import ask, refuse_without_draws
+from metavoxel.asking.question import ask, check_counts, refuse_without_draws
 from metavoxel.asking.scores import Unusual, check_scored, log_likelihoods, unusual
-from metavoxel.asking.subjects import draw_subjects, read_given
+from metavoxel.asking.subjects import draw_subjects, known_voxels, read_given
 from metavoxel.codecs.base import AbstractCodec
 from metavoxel.cohort.cohort import Cohort
 from metavoxel.cohort.table import Table
@@ -81,7 +81,7 @@ class Model:
         """How this model is best sampled, with some settings changed.
 
         Raises:
-            EvidenceError: unknown settings, or 'clean' conditioning of a model with one shared time.
+            EvidenceError: settings unknown or without effect, or 'clean' conditioning of a model with one shared time.
         """
         known = [field.name for field in fields(Sampling)]
         problems = [
@@ -98,8 +98,9 @@ class Model:
         if changes.get("conditioning") == "smc":
             base |= {"solver": "dpmpp_2m", "eta": 1.0, "grid": "log_snr"}
         sampling = Sampling(**{**base, **changes})  # type: ignore[arg-type]
-        if sampling.problems():
-            raise EvidenceError(sampling.problems())
+        problems = sampling.problems() + sampling.idle(changes)
+        if problems:
+            raise EvidenceError(problems)
         check_conditioning(self.schema.diffusion.times, sampling.conditioning)
         return sampling
 
@@ -127,19 +128,21 @@ class Model:
             given: a value for each known variable, as a table's cell (30.0, "F", a path) or a tensor (*D). A number may
                 have an error: "30±2" is a measurement with that standard deviation, and draws of the variable are then
                 of what was measured.
-            masks: for an image given in part, which of its voxels (*D) are known; those come back exactly.
+            masks: for an image given in part, which of its voxels (*D) are known (above .5); those come back exactly.
             seed: draw k of one seed is the same whatever ``n``.
             sampling: settings of :class:`metavoxel.sampling.ask.Sampling` (steps, solver, conditioning, ...).
 
         Raises:
-            EvidenceError: unknown variables, values that cannot be read, nothing left to sample.
+            EvidenceError: unknown variables, values that cannot be read, masks of nothing, nothing left to sample.
         """
+        check_counts(n=(n, 1))
         given, masks = dict(given or {}), dict(masks or {})
         settings = self.default_sampling(**sampling)
         known = read_given(self.schema, self._reader, given, masks, settings)
         return draw_subjects(
-            self.joint, self.codecs, self._reader, known, masks, n, seed=seed, sampling=settings, limits=self.limits
-        )
+            self.joint, self.codecs, self._reader, known, known_voxels(masks), n,
+            seed=seed, sampling=settings, limits=self.limits,
+        )  # fmt: skip
 
     def read(self, table: Table | pandas.DataFrame, variables: Sequence[str], *, folder: Path | None = None) -> Cohort:
         """Values of some variables in a table of other rows than the run's own; missing cells stay missing.
@@ -213,6 +216,7 @@ class Model:
             EvidenceError: unknown or contradictory names or settings, or a mean asked of a model with one shared time.
             CohortError: all that is wrong with the table.
         """
+        check_counts(draws=(draws, 0), evaluations=(evaluations, 1))
         targets = [target] if isinstance(target, str) else list(target)
         settings = self._settings(draws, sampling)
         in_turn = settings.conditioning == "clean" and (len(targets) < 2 or not settings.guidance)
@@ -256,6 +260,7 @@ class Model:
             EvidenceError: unknown names, a model with one shared time, or a kernel without a bound.
             CohortError: all that is wrong with the table.
         """
+        check_counts(evaluations=(evaluations, 1))
         names, conditions = check_scored(self.schema, self.joint, _columns(table), variables, given)
         cohort = self.read(table, list(dict.fromkeys([*names, *conditions])), folder=folder)
         evidence = self.evidence_of(cohort, list(cohort.variables))

@@ -153,6 +153,9 @@ def test_questions_that_make_no_sense(model):
     assert said(EvidenceError, model.sample, given={"age": torch.zeros(2)}) == [
         "given age: must have shape (), not (2,)"
     ]
+    assert said(EvidenceError, model.sample, given={"age": torch.tensor(500.0)}) == [
+        "given age=500.0: outside valid [-30, 130]"
+    ]
     assert said(EvidenceError, model.sample, masks={"age": torch.ones(())}) == [
         "mask: 'age' needs a value to be partly known"
     ]
@@ -168,6 +171,16 @@ def test_questions_that_make_no_sense(model):
     assert said(EvidenceError, model.predict, FRAME, "age", draws=0, steps=5) == [
         "steps: say how samples are drawn; ask for --draws 1 or more, or leave them out"
     ]
+    assert said(EvidenceError, model.sample, particles=64) == [
+        "particles: has no effect under 'clean': choose conditioning 'smc', or leave it out"
+    ]
+    assert said(EvidenceError, model.predict, FRAME, "age", draws=-1, evaluations=0) == [
+        "draws: must be at least 0, not -1", "evaluations: must be at least 1, not 0",
+    ]  # fmt: skip
+    assert said(EvidenceError, model.log_likelihood, FRAME, evaluations=-1) == [
+        "evaluations: must be at least 1, not -1"
+    ]
+    assert said(EvidenceError, model.sample, 0) == ["n: must be at least 1, not 0"]
     assert said(EvidenceError, model.predict, FRAME[["participant_id"]], "age") == [
         "given: the table has nothing to predict from; columns of other variables: Sex, score"
     ]
@@ -213,6 +226,25 @@ def test_a_mask_of_another_shape(scans):
         scans.sample(1, given={"volume": torch.rand(9, 8, 7)})
 
 
+def test_masks_in_numbers_are_read_as_their_files_are(scans):
+    image, mask = torch.rand(1, 12, 8, 8), torch.full((1, 12, 8, 8), 0.5)
+    mask[:, :6] = 0.6
+    given = {"volume": image}
+    assert torch.equal(
+        scans.sample(1, given, {"volume": mask}, steps=1)["volume"],
+        scans.sample(1, given, {"volume": mask > 0.5}, steps=1)["volume"],
+    )
+    assert said(EvidenceError, scans.sample, 1, given, {"volume": mask * 0.5}) == [
+        "mask volume: marks no voxel as known (1), so that nothing is given: leave 'volume' out of what is given"
+    ]
+    mask[0, 0, 0, :2] = float("nan")
+    assert said(EvidenceError, scans.sample, 1, given, {"volume": mask}) == [
+        "mask volume: 2 of 768 voxels are NaN or infinite"
+    ]
+    image[0, 0, 0, 0] = float("inf")
+    assert said(EvidenceError, scans.sample, 1, given) == ["given volume: 1 of 768 voxels are NaN or infinite"]
+
+
 def test_what_is_hidden_by_a_mask_has_no_influence(scans):
     image, mask = torch.rand(1, 12, 8, 8), torch.zeros(1, 12, 8, 8, dtype=torch.bool)
     mask[:, :6] = True
@@ -249,7 +281,7 @@ def test_one_time_for_all_needs_the_papers_way(tmp_path):
     run = trained(tmp_path, {**TABLE, "diffusion": {"times": "shared"}, "training": {"steps": 2, "batch_size": 4}})
     shared = mv.load(run)
     with pytest.raises(
-        EvidenceError, match="conditioning 'clean' needs a model trained with diffusion.times 'evidence'"
+        EvidenceError, match="conditioning: 'clean' needs a model trained with diffusion.times 'evidence'"
     ):
         shared.sample(1, {"age": 30}, conditioning="clean")
     with pytest.raises(EvidenceError, match="draws 0 needs a model trained with diffusion.times 'evidence'"):

@@ -18,6 +18,7 @@ from metavoxel.cohort.table import Table
 from metavoxel.errors import EvidenceError, Problem
 from metavoxel.registry import blamed
 from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.predict import category_labels
 from metavoxel.schema.schema import Schema
 from metavoxel.variables.base import Blank
 
@@ -58,25 +59,48 @@ class EvidenceReader:
         """Whether a cell says how sure it is of a number: ``30±2``, or ``30+-2`` where that is easier to type."""
         return self._takes_errors(name) and isinstance(cell, str) and _MEASURED.fullmatch(cell) is not None
 
-    def known(self, given: Mapping[str, object]) -> dict[str, Known]:
+    def known(self, given: Mapping[str, object], voxels: Mapping[str, Tensor] = {}) -> dict[str, Known]:
         """Values of all that is given, or all that is wrong with it.
 
+        ``voxels`` marks those (*D) that are known of an image given in part; what the others hold does not matter.
+
         Raises:
-            EvidenceError: values that cannot be read, of another shape, or with an error where none can be.
+            EvidenceError: values that cannot be, or cannot be read, or have an error where none can be.
         """
-        found, problems = {}, []
+        found: dict[str, Known] = {}
+        problems: list[Problem] = []
         for name, cell in given.items():
             try:
                 found[name] = self._measured(name, cell)
-                shape = self._schema.variables[name].spec.data_shape
-                if found[name].value.shape != shape:
-                    what = f"must have shape {shape}, not {tuple(found[name].value.shape)}"
-                    problems.append(Problem(f"given {name}", what))
+                if isinstance(cell, Tensor):
+                    self._check_tensor(name, cell, voxels.get(name))
             except EvidenceError as error:
                 problems += error.problems
         if problems:
             raise EvidenceError(problems)
         return found
+
+    def _check_tensor(self, name: str, value: Tensor, known: Tensor | None) -> None:
+        """Refuse what a cell would be refused for.
+
+        Raises:
+            EvidenceError: another shape, no finite number, no class of the variable, or a rule of the schema.
+        """
+        spec, codec = self._schema.variables[name].spec, self._codecs[name]
+        if value.shape != spec.data_shape:
+            what = f"must have shape {spec.data_shape}, not {tuple(value.shape)}"
+            raise EvidenceError(Problem(f"given {name}", what))
+        if spec.lazy:  # an image, which a table shows in words alone
+            wrong = ~value.isfinite() if known is None else ~value.isfinite() & known
+            if wrong.any():
+                what = f"{int(wrong.sum())} of {wrong.numel()} voxels are NaN or infinite"
+                raise EvidenceError(Problem(f"given {name}", what))
+        elif codec.support == "one_hot" and not spec.data_shape and float(value) not in range(codec.code_shape[0]):
+            labels = ", ".join(f"{label} ({index})" for index, label in enumerate(category_labels(spec, codec)))
+            what = f"unknown category (known, by their index in a tensor: {labels})"
+            raise EvidenceError(Problem(f"given {name}={float(value):g}", what))
+        else:
+            self.value_of(name, spec.format(value))
 
     def _takes_errors(self, name: str) -> bool:
         codec = self._codecs[name]

@@ -58,6 +58,21 @@ def unknown_names(schema: Schema, names: Collection[str], where: str) -> list[Pr
     return problems
 
 
+def check_counts(**counts: tuple[int | None, int]) -> None:
+    """Refuse counts below the least that there may be, which follows each; those that are None were left out.
+
+    Raises:
+        EvidenceError: there are such counts.
+    """
+    problems = [
+        Problem(name, f"must be at least {least}, not {count}")
+        for name, (count, least) in counts.items()
+        if count is not None and count < least
+    ]
+    if problems:
+        raise EvidenceError(problems)
+
+
 def refuse_without_draws(draws: int, settings: Mapping[str, object]) -> None:
     """Refuse settings of draws where none are asked for; those that are None were left out.
 

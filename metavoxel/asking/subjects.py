@@ -1,8 +1,9 @@
 """Whole rows drawn from p(all | what is given), in data space."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from metavoxel.asking.evidence import EvidenceReader, Known
@@ -29,8 +30,8 @@ def read_given(
     """Values of what is given, or all that is wrong with it.
 
     Raises:
-        EvidenceError: unknown variables, values or masks that do not fit, nothing left to sample, or an error (±) that
-            the way of conditioning cannot hold.
+        EvidenceError: unknown variables, values or masks that do not fit, masks of nothing, nothing left to sample, or
+            an error (±) that the way of conditioning cannot hold.
     """
     problems = unknown_names(schema, given, "given") + unknown_names(schema, masks, "mask")
     problems += [Problem("mask", f"{name!r} needs a value to be partly known") for name in masks if name not in given]
@@ -38,13 +39,10 @@ def read_given(
         everything = ", ".join(schema.variables)
         what = f"every variable is given, so nothing is left to sample; leave one out: {everything}"
         problems = [Problem("given", what)]
+    problems = problems or list(_wrong_masks(schema, masks))
     if problems:
         raise EvidenceError(problems)
-    known = reader.known(given)
-    for name, mask in masks.items():
-        if mask.shape != known[name].value.shape:
-            shapes = f"{list(mask.shape[1:])}, and the image on the model's grid {list(known[name].value.shape[1:])}"
-            problems.append(Problem(f"mask {name}", f"its shape is {shapes}"))
+    known = reader.known(given, known_voxels(masks))
     problems += [
         Problem(
             f"given {name}",
@@ -58,6 +56,25 @@ def read_given(
     return known
 
 
+def _wrong_masks(schema: Schema, masks: Mapping[str, Tensor]) -> Iterator[Problem]:
+    for name, voxels in known_voxels(masks).items():
+        mask, shape = masks[name], schema.variables[name].spec.data_shape
+        if mask.shape != shape:
+            what = f"its shape is {list(mask.shape[1:])}, and the image on the model's grid {list(shape[1:])}"
+        elif not mask.isfinite().all():
+            what = f"{int((~mask.isfinite()).sum())} of {mask.numel()} voxels are NaN or infinite"
+        elif not voxels.any():
+            what = f"marks no voxel as known (1), so that nothing is given: leave {name!r} out of what is given"
+        else:
+            continue
+        yield Problem(f"mask {name}", what)
+
+
+def known_voxels(masks: Mapping[str, Tensor]) -> dict[str, Bool[Tensor, "*d"]]:
+    """True where masks (*D) are above one half of 1, as in a mask's file."""
+    return {name: mask > 0.5 for name, mask in masks.items()}
+
+
 def exactly_known(reader: EvidenceReader, given: Mapping[str, object], masks: Mapping[str, Tensor]) -> set[str]:
     """Variables of which nothing is left to draw."""
     return {name for name, cell in given.items() if name not in masks and not reader.is_measured(name, cell)}
@@ -68,7 +85,7 @@ def draw_subjects(
     codecs: Mapping[str, AbstractCodec],
     reader: EvidenceReader,
     known: Mapping[str, Known],
-    masks: Mapping[str, Tensor],
+    masks: Mapping[str, Bool[Tensor, "*_"]],
     n: int,
     *,
     seed: int,
@@ -78,7 +95,7 @@ def draw_subjects(
     """``n`` draws of all variables (n, *D). What is given exactly comes back as it is, as do a mask's known voxels."""
     evidence: dict[str, Given] = {}
     for name, (value, sd) in known.items():
-        mask = masks[name].bool()[None] if name in masks else None
+        mask = masks[name][None] if name in masks else None
         entry = reader.given(name, value[None], mask, sd=sd)
         code, cells = (part.expand(n, *part.shape[1:]) for part in (entry.code, entry.known))
         evidence[name] = entry._replace(code=code, known=cells)
@@ -91,5 +108,5 @@ def draw_subjects(
             continue
         with torch.inference_mode():
             data = torch.cat([codecs[name].decode(row[None]).cpu() for row in code])
-        drawn[name] = torch.where(masks[name].bool(), known[name].value, data) if name in masks else data
+        drawn[name] = torch.where(masks[name], known[name].value, data) if name in masks else data
     return drawn

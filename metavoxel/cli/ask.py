@@ -10,13 +10,17 @@ from torch import Tensor
 
 from metavoxel.asking.question import refuse_without_draws
 from metavoxel.asking.samples import write_samples
+from metavoxel.asking.scores import check_scored
 from metavoxel.cli.notices import notices
 from metavoxel.cli.options import (
     Conditioning,
     Device,
     Eta,
+    Grid,
     Guidance,
+    Jump,
     Particles,
+    Resamplings,
     RunArgument,
     Seed,
     Solver,
@@ -51,7 +55,10 @@ def sample(
     steps: Steps = None,
     solver: Solver = None,
     eta: Eta = None,
+    grid: Grid = None,
     conditioning: Conditioning = None,
+    resamplings: Resamplings = None,
+    jump: Jump = None,
     particles: Particles = None,
     guidance: Guidance = None,
     device: Device = "auto",
@@ -60,8 +67,9 @@ def sample(
     model = load_on(run, device)
     known = pairs("--given", given)
     settings = chosen(
-        steps=steps, solver=solver, eta=eta, conditioning=conditioning, particles=particles, guidance=guidance
-    )
+        steps=steps, solver=solver, eta=eta, grid=grid, conditioning=conditioning, resamplings=resamplings, jump=jump,
+        particles=particles, guidance=guidance,
+    )  # fmt: skip
     masks = _masks(model, pairs("--mask", mask), known)
     folder = output or run / "samples"
     claim_own_folder(folder, SAMPLES)
@@ -103,7 +111,10 @@ def predict(
     steps: Steps = None,
     solver: Solver = None,
     eta: Eta = None,
+    grid: Grid = None,
     conditioning: Conditioning = None,
+    resamplings: Resamplings = None,
+    jump: Jump = None,
     particles: Particles = None,
     guidance: Guidance = None,
     device: Device = "auto",
@@ -111,8 +122,9 @@ def predict(
     """Predict variables of every row of a table from the others: one row each, in order."""
     model = load_on(run, device)
     settings = chosen(
-        steps=steps, solver=solver, eta=eta, conditioning=conditioning, particles=particles, guidance=guidance
-    )
+        steps=steps, solver=solver, eta=eta, grid=grid, conditioning=conditioning, resamplings=resamplings, jump=jump,
+        particles=particles, guidance=guidance,
+    )  # fmt: skip
     summary = {**chosen(point=point), "vote": vote or None}
     drawing = {**settings, **summary, "write-draws": write_draws}
     for file in (output, *([write_draws] if write_draws else [])):
@@ -126,6 +138,9 @@ def predict(
         frame = model.log_likelihood(rows, asked or None, conditions, evaluations=evaluations, seed=seed)
         frame.to_csv(output, sep="\t", index=False)
         typer.echo(f"{len(frame)} rows: {output}")
+        judged, known = check_scored(model.schema, model.joint, rows.frame.columns, asked or None, conditions)
+        for line in notices(model, rows, {*judged, *known}, seed=seed, check=False):
+            typer.echo(line, err=True)
         return
     refuse_without_draws(draws, drawing)
     images = _image_folder(model, asked, output)
@@ -142,9 +157,8 @@ def predict(
         answer.long_table().to_csv(write_draws, sep="\t", index=False)
     told = f" ({answer.question.told})" if answer.question.told else ""
     typer.echo(f"{len(frame)} rows: {output}{told}")
-    if check:
-        for line in notices(model, rows, answer.question.given, seed=seed):
-            typer.echo(line, err=True)
+    for line in notices(model, rows, answer.question.given, seed=seed, check=check):
+        typer.echo(line, err=True)
 
 
 def _refuse_beside_likelihood(settings: dict[str, object]) -> None:

@@ -1,7 +1,7 @@
 """What a user should know about the evidence in a table before believing what was made of it."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 
 from metavoxel.asking.scores import UNUSUAL
 from metavoxel.cohort.table import Table
@@ -10,15 +10,15 @@ from metavoxel.model import Model
 _WORST = 3
 
 
-def notices(model: Model, table: Table, given: Sequence[str], *, seed: int) -> Iterator[str]:
-    """Sentences about cells that a rule of the schema made missing, and about values unlike the training rows'."""
-    specs = model.schema.specs
-    cohort = model.read(table, [name for name in given if not specs[name].spatial])
+def notices(model: Model, table: Table, given: Collection[str], *, seed: int, check: bool) -> Iterator[str]:
+    """Sentences about cells that a rule made missing, and with ``check`` about values unlike the training rows'."""
+    names = [name for name, spec in model.schema.specs.items() if name in given and not spec.spatial]
+    cohort = model.read(table, names)
     for name, rules in cohort.blanked.items():
         for rule, cells in rules.items():
             shown = ", ".join(dict.fromkeys(cells[:_WORST])) + (", ..." if len(cells) > _WORST else "")
             yield f"{name}: {len(cells)} taken as missing ({rule}): {shown}"
-    found = model.unusual(table, given, seed=seed)
+    found = model.unusual(table, names, seed=seed) if check else []
     if not found:
         return
     counts = Counter(one.variable for one in found)

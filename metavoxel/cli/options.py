@@ -11,18 +11,22 @@ from metavoxel.errors import EvidenceError, Problem, RunError
 from metavoxel.learning.run import load
 from metavoxel.model import Model
 from metavoxel.sampling.ask import ConditioningName, SolverName
+from metavoxel.sampling.times import GridName
 from metavoxel.variables.base import Point
 
-CHOICES = {"solver": SolverName, "conditioning": ConditioningName, "point": Point}
+CHOICES = {"solver": SolverName, "grid": GridName, "conditioning": ConditioningName, "point": Point}
 
 RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
 Seed = Annotated[int, typer.Option(help="Seed; the same seed gives the same answers.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Network evaluations a draw (50).")]
 Solver = Annotated[str | None, typer.Option(help=f"{' or '.join(get_args(SolverName))}.")]
 Eta = Annotated[float | None, typer.Option(min=0, max=1, help="Noise of the steps: 0 none, 1 all (smc needs 1).")]
+Grid = Annotated[str | None, typer.Option(help=f"Times that are walked: {' or '.join(get_args(GridName))}.")]
 Conditioning = Annotated[
     str | None, typer.Option(help=f"How evidence is held: {', '.join(get_args(ConditioningName))}.")
 ]
+Resamplings = Annotated[int | None, typer.Option(min=1, help="Walks over each stretch of --conditioning repaint (10).")]
+Jump = Annotated[int | None, typer.Option(min=1, help="Steps of a stretch of --conditioning repaint (1).")]
 Particles = Annotated[int | None, typer.Option(help="Walks for each draw of --conditioning smc (64).")]
 Guidance = Annotated[
     float | None, typer.Option(help="Exaggerate what the evidence says, at the price of calibration; 0 is off.")

@@ -26,6 +26,9 @@ from metavoxel.typing import AnyCode, AnyMask, AnyTime
 ConditioningName = Literal["clean", "replace", "repaint", "smc"]
 SolverName = Literal["dpmpp_2m", "ddim"]
 
+OF_CONDITIONING: Mapping[str, ConditioningName] = {"particles": "smc", "resamplings": "repaint", "jump": "repaint"}
+"""Settings that only one way of conditioning heeds."""
+
 CELLS_A_BATCH = 2**21
 """Code cells that one batch may hold, which bounds memory whatever the grid."""
 
@@ -72,6 +75,18 @@ class Sampling:
         if not 0 <= self.eta <= 1:
             problems.append(Problem("eta", f"must be between 0 and 1, not {self.eta}"))
         return problems + self._particle_problems() + self._guidance_problems()
+
+    def idle(self, chosen: Collection[str]) -> list[Problem]:
+        """Those of the chosen settings that have no effect beside the others."""
+        problems = [
+            Problem(name, f"has no effect under {self.conditioning!r}: choose conditioning {way!r}, or leave it out")
+            for name, way in OF_CONDITIONING.items()
+            if name in chosen and way != self.conditioning
+        ]
+        if "jump" in chosen and self.conditioning == "repaint" and self.resamplings == 1:
+            what = "has no effect where each stretch is walked once: choose resamplings above 1, or leave it out"
+            problems.append(Problem("jump", what))
+        return problems
 
     def _particle_problems(self) -> list[Problem]:
         if self.conditioning != "smc":
@@ -267,7 +282,8 @@ def check_conditioning(times: str, name: ConditioningName) -> None:
         EvidenceError: 'clean' on a model trained with ``times: shared``.
     """
     if times == "shared" and name == "clean":
-        raise EvidenceError(
-            "conditioning 'clean' needs a model trained with diffusion.times 'evidence'; this one has one shared time, "
-            "and never saw a clean variable beside a noisy one. Use conditioning 'smc', 'repaint' or 'replace'"
+        what = (
+            "'clean' needs a model trained with diffusion.times 'evidence'; this one has one shared time, and never "
+            "saw a clean variable beside a noisy one. Use 'smc', 'repaint' or 'replace'"
         )
+        raise EvidenceError(Problem("conditioning", what))

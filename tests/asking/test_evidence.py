@@ -36,6 +36,23 @@ def test_errors_that_are_none(reader, cell):
         reader.known({"x": cell})
 
 
+def test_tensors_are_held_to_the_rules_of_cells(reader, tmp_path):
+    assert float(reader.known({"x": torch.tensor(0.1)})["x"].value) == pytest.approx(0.1)
+    assert int(reader.known({"a": torch.tensor(1)})["a"].value) == 1
+    given = {"x": torch.tensor(math.nan), "a": torch.tensor(2), "b": torch.tensor(-1)}
+    with pytest.raises(EvidenceError) as caught:
+        reader.known(given)
+    assert list(map(str, caught.value.problems)) == [
+        "given x=nan: outside valid [-inf, inf]",
+        "given a=2: unknown category (known, by their index in a tensor: a0 (0), a1 (1))",
+        "given b=-1: unknown category (known, by their index in a tensor: b0 (0), b1 (1))",
+    ]
+    limited = exact_model(agreeing_pair(), tmp_path, x={"type": "continuous", "valid": [0, 0.1]})._reader
+    assert limited.known({"x": torch.tensor(0.1)})["x"].sd is None, "a limit in single precision is within"
+    with pytest.raises(EvidenceError, match=r"given x=0\.2: outside valid \[0, 0\.1\]"):
+        limited.known({"x": torch.tensor(0.2)})
+
+
 def test_only_numbers_have_errors(reader):
     with pytest.raises(EvidenceError) as caught:
         reader.known({"a": "a0±1", "b": "b0+-1"})

@@ -305,6 +305,9 @@ def test_masks_that_do_not_lie_on_their_image(metavoxel, scan_study, tmp_path):
     assert "set 'spacing' to resample them all" in told("finer.nii.gz", ones, image.affine @ np.diag([0.5, 1, 1, 1]))[0]
     assert "larger than the shape [12, 8, 8]" in told("large.nii.gz", np.ones((20, 8, 7), np.uint8), image.affine)[0]
     assert told("good.nii.gz", ones, image.affine, "--given", "age=abc")[0].startswith("given age=abc: ")
+    assert told("nothing.nii.gz", 0 * ones, image.affine) == [
+        "mask volume: marks no voxel as known (1), so that nothing is given: leave 'volume' out of what is given"
+    ]
     alone = metavoxel(
         "sample", scan_study / "run", "--mask", f"volume={tmp_path / 'good.nii.gz'}", "--output", tmp_path / "out"
     )

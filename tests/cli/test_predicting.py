@@ -84,11 +84,36 @@ def test_unusual_evidence_is_told_and_changes_nothing(metavoxel, table_study, tm
         )  # fmt: skip
         assert done.code == 0
         told[option] = done.lines
-    assert told["--no-check"] == []
     blanked, unusual = told["--check"]
+    assert told["--no-check"] == [blanked]
     assert blanked == "age: 1 taken as missing (outside valid [-30, 130]): 500"
     assert unusual.startswith("Unlike the training rows: ") and "adam: score = -9000 (p = " in unusual
     assert (tmp_path / "--check.tsv").read_bytes() == (tmp_path / "--no-check.tsv").read_bytes()
+    done = metavoxel(
+        "predict", table_study / "run", tmp_path / "people.csv", "--log-likelihood", "--target", "sex", "--given", "age",
+        "--evaluations", "1", "--output", tmp_path / "fit.tsv",
+    )  # fmt: skip
+    assert done.code == 0
+    assert done.lines == [blanked, "sex: 1 taken as missing (unknown category (known: female (1), male (2))): 3"]
+
+
+def test_walks_of_repaint(predict, tmp_path):
+    """Its grid, passes and stretches are each heeded, and refused where they would not be."""
+    asked = ["--target", "age", "--draws", "1", "--steps", "4", "--no-check"]
+    settings = {"--grid": "uniform", "--resamplings": "2", "--jump": "2"}
+    ages = [predict(*asked, "--conditioning", "repaint")[1]["age"]]
+    for option, value in settings.items():
+        done, table = predict(*asked, "--conditioning", "repaint", option, value)
+        assert done.code == 0 and not any(table["age"].equals(other) for other in ages)
+        ages.append(table["age"])
+    done, _ = predict(*asked, "--grid", "karras")
+    assert done.code == 2 and done.lines == ["--grid: 'karras' is not one of log_snr, uniform"]
+    done, _ = predict(*asked, "--particles", "4", "--jump", "2")
+    assert done.code == 2 and done.lines == [
+        "particles: has no effect under 'clean': choose conditioning 'smc', or leave it out",
+        "jump: has no effect under 'clean': choose conditioning 'repaint', or leave it out",
+        "2 problems.",
+    ]  # fmt: skip
 
 
 def test_a_number_with_an_error(metavoxel, table_study, tmp_path):

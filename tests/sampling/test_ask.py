@@ -117,12 +117,35 @@ def test_settings_that_are_refused(settings, said):
     assert [str(problem) for problem in sampling.problems()] == [said]
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"particles": 64}, ["particles: has no effect under 'clean': choose conditioning 'smc', or leave it out"]),
+        (
+            {"conditioning": "smc", "eta": 1.0, "resamplings": 3, "jump": 2},
+            [
+                f"{name}: has no effect under 'smc': choose conditioning 'repaint', or leave it out"
+                for name in ("resamplings", "jump")
+            ],
+        ),
+        (
+            {"conditioning": "repaint", "resamplings": 1, "jump": 2},
+            ["jump: has no effect where each stretch is walked once: choose resamplings above 1, or leave it out"],
+        ),
+        ({"conditioning": "repaint", "resamplings": 2, "jump": 2}, []),
+        ({**SMC, "particles": 4, "grid": "uniform"}, []),
+    ],
+)
+def test_settings_without_effect(settings, said):
+    assert [str(problem) for problem in Sampling(**settings).idle(settings)] == said
+
+
 def test_clean_needs_times_of_ones_own():
     check_conditioning("evidence", "clean")
     for name in ("replace", "repaint", "smc"):
         check_conditioning("shared", name)
     with pytest.raises(
-        EvidenceError, match="conditioning 'clean' needs a model trained with diffusion.times 'evidence'"
+        EvidenceError, match="conditioning: 'clean' needs a model trained with diffusion.times 'evidence'"
     ):
         check_conditioning("shared", "clean")
 
