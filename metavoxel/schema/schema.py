@@ -58,8 +58,8 @@ class Schema:
         variables = {
             name: {
                 **variable.spec.model_dump(mode="json", exclude_none=True),
-                **{part: settings.model_dump(mode="json", exclude_none=True)
-                   for part, settings in variable.parts._asdict().items()},
+                # A null in a part is not what the variable would choose for it, were nothing said.
+                **{part: settings.model_dump(mode="json") for part, settings in variable.parts._asdict().items()},
             }
             for name, variable in self.variables.items()
         }  # fmt: skip

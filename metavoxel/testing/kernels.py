@@ -208,17 +208,22 @@ def _answers(kernel: AbstractKernel, x0: Code, t: Time, s: Time, rng: Rng) -> It
             yield "transition(...).cell_log_prob", step.cell_log_prob(step.sample(rng.fork("step")))
 
 
+def assert_rows_independent(kernel: AbstractKernel, x0: Code, t: Time, s: Time) -> None:
+    """Fail where what a kernel says of a row at its times t and s is not what it says of that row alone."""
+    rng = _rows(x0, "rows")
+    together = dict(_answers(kernel, x0, t, s, rng))
+    for row in range(len(x0)):
+        one = slice(row, row + 1)
+        for what, alone in _answers(kernel, x0[one], t[one], s[one], rng[one]):
+            assert_equal(together[what][one], alone, f"{what}: row {row} in company and alone", tolerance=1e-5)
+
+
 def check_rows_independent(kernel: AbstractKernel, codes: Examples) -> None:
     """Rows with different times are the same rows alone, random numbers included."""
     for x0 in codes:
         t = torch.tensor([0.5, 1.0, 0.3], dtype=torch.float64).repeat(len(x0))[: len(x0)]
         s = torch.tensor([0.2, 0.4, 0.0], dtype=torch.float64).repeat(len(x0))[: len(x0)]
-        rng = _rows(x0, "rows")
-        together = dict(_answers(kernel, x0, t, s, rng))
-        for row in range(len(x0)):
-            one = slice(row, row + 1)
-            for what, alone in _answers(kernel, x0[one], t[one], s[one], rng[one]):
-                assert_equal(together[what][one], alone, f"{what}: row {row} in company and alone", tolerance=1e-5)
+        assert_rows_independent(kernel, x0, t, s)
 
 
 def check_cells_independent(kernel: AbstractKernel, codes: Examples) -> None:

@@ -9,27 +9,34 @@ Z_LIMIT = 5.0
 
 
 def assert_same_distribution(
-    first: Shaped[Tensor, "n *d"], second: Shaped[Tensor, "m *d"], what: str, *, slack: float = 0.0
+    first: Shaped[Tensor, "n *d"],
+    second: Shaped[Tensor, "m *d"],
+    what: str,
+    *,
+    slack: float = 0.0,
+    z_limit: float = Z_LIMIT,
 ) -> None:
     """Compare two samples by the first four moments of every cell.
 
     ``slack`` is added to what the k-th moment may differ by, k times.
     """
     for power in range(1, 5):
-        assert_same_mean(
-            first.double() ** power, second.double() ** power, f"{what}: moment {power}", slack=power * slack
-        )
+        moments = first.double() ** power, second.double() ** power
+        assert_same_mean(*moments, f"{what}: moment {power}", slack=power * slack, z_limit=z_limit)
 
 
 def assert_same_pairs(
     first: tuple[Shaped[Tensor, "n *d"], Shaped[Tensor, "n *d"]],
     second: tuple[Shaped[Tensor, "m *d"], Shaped[Tensor, "m *d"]],
     what: str,
+    *,
+    z_limit: float = Z_LIMIT,
 ) -> None:
     """Compare two samples of pairs by the moments of each half and all products between the halves."""
     for half in range(2):
-        assert_same_distribution(first[half], second[half], f"{what}, element {half} of the pair")
-    assert_same_mean(_products(*first), _products(*second), f"{what}: product of the pair's elements")
+        assert_same_distribution(first[half], second[half], f"{what}, element {half} of the pair", z_limit=z_limit)
+    products = _products(*first), _products(*second)
+    assert_same_mean(*products, f"{what}: product of the pair's elements", z_limit=z_limit)
 
 
 def _products(a: Tensor, b: Tensor) -> Float[Tensor, "n d d"]:
@@ -37,15 +44,20 @@ def _products(a: Tensor, b: Tensor) -> Float[Tensor, "n d d"]:
 
 
 def assert_same_mean(
-    first: Shaped[Tensor, "n *d"], second: Shaped[Tensor, "m *d"], what: str, *, slack: float = 0.0
+    first: Shaped[Tensor, "n *d"],
+    second: Shaped[Tensor, "m *d"],
+    what: str,
+    *,
+    slack: float = 0.0,
+    z_limit: float = Z_LIMIT,
 ) -> None:
-    """Fail where means differ by more than ``Z_LIMIT`` standard errors, rounding of single precision and ``slack``."""
+    """Fail where means differ by more than ``z_limit`` standard errors, rounding of single precision and ``slack``."""
     first, second = first.double().flatten(1), second.double().flatten(1)
     assert bool(first.isfinite().all() and second.isfinite().all()), f"{what}: not all finite"
     mean_first, mean_second = first.mean(0), second.mean(0)
     error = torch.sqrt(first.var(0) / len(first) + second.var(0) / len(second))
     rounding = 1e-5 * (1 + mean_second.abs())
-    excess = (mean_first - mean_second).abs() - Z_LIMIT * error - rounding - slack
+    excess = (mean_first - mean_second).abs() - z_limit * error - rounding - slack
     worst = int(excess.argmax())
     assert excess[worst] <= 0, (
         f"{what}: {float(mean_first[worst]):.5g} where {float(mean_second[worst]):.5g} is expected "

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for what crosses a kernel's seam: codes, times and masks.
+"""Hypothesis strategies for what crosses a kernel's seam, codes, times and masks, and for schemas of built-in types.
 
 They need hypothesis, which the extra ``metavoxel[testing]`` brings; nothing else in the package imports it.
 """
@@ -9,6 +9,8 @@ import torch
 from hypothesis import strategies as st
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from metavoxel.testing.schema_strategies import schemas as schemas
 
 AnyCode: TypeAlias = Float[Tensor, "_ _ *_"]
 AnyTime: TypeAlias = Float[Tensor, "..."]

@@ -44,26 +44,26 @@ def test_forward_is_a_product_of_steps(categories):
 
 @pytest.mark.parametrize("schedule", [CosineSchedule(), LinearSchedule()], ids=lambda schedule: schedule.type)
 @pytest.mark.parametrize("reverse", ["mixture", "printed"])
-@pytest.mark.parametrize("categories", [2, 3, 7, 24, 50])
-@pytest.mark.parametrize(("t", "s"), [(12, 11), (12, 0), (12, 4), (7, 6), (7, 2), (1, 0)])
-def test_reverse_is_bayes_over_products_of_steps(schedule, reverse, categories, t, s):
+@pytest.mark.parametrize("categories", range(2, 51))
+def test_reverse_is_bayes_over_products_of_steps(schedule, reverse, categories):
     kernel = UniformD3PMKernel(schedule=schedule, reverse=reverse)
     matrices = step_matrices(schedule, categories)
-    to_s, to_t = product(matrices[:s], categories), product(matrices[:t], categories)
-    between = product(matrices[s:t], categories)
     xt = torch.eye(categories, dtype=torch.float64)
     belief = torch.softmax(2 * Rng.for_rows(categories, "belief").normal((categories, categories)).double(), 1)
-    result = kernel.transition(belief, xt, times(t, categories), times(s, categories), eta=1.0).mean.numpy()
     beliefs = belief.numpy()
-    if reverse == "mixture":
-        # q(x_s = j | x_t = i, x_0 = k), normalised for every k, under the belief that x_0 = k
-        each = between.T[:, None, :] * to_s[None] / to_t.T[:, :, None]
-        expected = np.einsum("ik,ikj->ij", beliefs, each)
-    else:
-        expected = between.T * (beliefs @ to_s)
-        expected = beliefs if s == 0 else expected / expected.sum(1, keepdims=True)
-    np.testing.assert_allclose(result, expected, atol=1e-10)
-    np.testing.assert_allclose(result.sum(1), 1, atol=1e-12)
+    for t, s in ((12, 11), (12, 0), (12, 4), (7, 6), (7, 2), (1, 0)):
+        to_s, to_t = product(matrices[:s], categories), product(matrices[:t], categories)
+        between = product(matrices[s:t], categories)
+        result = kernel.transition(belief, xt, times(t, categories), times(s, categories), eta=1.0).mean.numpy()
+        if reverse == "mixture":
+            # q(x_s = j | x_t = i, x_0 = k), normalised for every k, under the belief that x_0 = k
+            each = between.T[:, None, :] * to_s[None] / to_t.T[:, :, None]
+            expected = np.einsum("ik,ikj->ij", beliefs, each)
+        else:
+            expected = between.T * (beliefs @ to_s)
+            expected = beliefs if s == 0 else expected / expected.sum(1, keepdims=True)
+        np.testing.assert_allclose(result, expected, atol=1e-10, err_msg=f"step from {t} to {s}")
+        np.testing.assert_allclose(result.sum(1), 1, atol=1e-12, err_msg=f"step from {t} to {s}")
 
 
 @pytest.mark.parametrize("steps", [10, 50])

@@ -1,8 +1,9 @@
+import pytest
 import torch
-from hypothesis import find, given
+from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
-from metavoxel.testing.strategies import masks_for, one_hot_codes, real_codes, time_pairs_for, times_for
+from metavoxel.testing.strategies import masks_for, one_hot_codes, real_codes, schemas, time_pairs_for, times_for
 
 
 @given(code=real_codes())
@@ -38,3 +39,26 @@ def test_the_extremes_are_among_them():
     find(times_for(code), lambda t: t.ndim == 3)
     find(one_hot_codes(), lambda code: code.shape[:2] == (1, 2))
     find(masks_for(code), lambda mask: bool(mask.any()) and not bool(mask.all()))
+
+
+def has(raw, section, setting, value):
+    """Whether a section, or a variable in it, is so set."""
+    given = raw.get(section, {})
+    several = given.values() if section == "variables" else [given]
+    return any(one.get(setting) == value for one in several)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        lambda raw: has(raw, "variables", "type", "image") and has(raw, "variables", "type", "categorical"),
+        lambda raw: has(raw, "variables", "adapter", "painted"),
+        lambda raw: has(raw, "backbone", "type", "mlp") and has(raw, "variables", "transform", "log"),
+        lambda raw: has(raw, "diffusion", "times", "shared"),
+        lambda raw: "factors" in raw.get("diffusion", {}),
+        lambda raw: "questions" in raw.get("training", {}),
+    ],
+    ids=["image and label", "painted", "numbers without images", "shared times", "factors", "questions"],
+)
+def test_schemas_are_of_many_kinds(condition):
+    find(schemas(), condition, settings=settings(max_examples=500, phases=[Phase.generate]))

@@ -1,0 +1,229 @@
+"""Hypothesis strategies for schemas: what users write, where all of it fits together."""
+
+import math
+from typing import Any, TypeAlias
+
+from hypothesis import strategies as st
+
+Settings: TypeAlias = dict[str, Any]
+"""Plain data, as YAML gives them."""
+
+
+@st.composite
+def schemas(draw: st.DrawFn) -> Settings:
+    """Schemas as plain data, of one to four variables of built-in types and whatever settings fit together.
+
+    ``parse_schema`` takes each; no file that one names is there. Left out is what depends on the installed PyTorch
+    (``optimiser: muon``).
+    """
+    # Without s and p none is "sample", "participant_id", or what tables of predictions add, as in "age_sd".
+    words = st.text("abcT019_é", min_size=1, max_size=5).filter(lambda word: word.replace("_", "").isalnum())
+    names = draw(st.lists(words, min_size=1, max_size=4, unique=True))
+    grids, shared = draw(st.booleans()), draw(st.booleans())
+    scalars = _continuous(grids) | _categorical(grids)
+    first, others = (_images(), _images() | scalars) if grids else (scalars, scalars)
+    specs = draw(st.tuples(first, *[others] * (len(names) - 1)))
+    sections = {
+        "cohort": draw(_cohorts(st.sampled_from(names))),
+        "variables": dict(draw(st.permutations(list(zip(names, specs, strict=True))))),
+        "backbone": draw(_backbones(grids)),
+        "diffusion": {"times": "shared"} if shared else {},
+        "training": draw(_trainings(st.sampled_from(names), len(names), shared)),
+    }
+    if not grids and sections["backbone"].get("type") != "mlp" and draw(st.booleans()):
+        middle = draw(st.integers(1, len(names)))
+        sections["diffusion"] |= {"factors": [names[:middle], names[middle - 1 :]]}
+    return {name: section for name, section in sections.items() if section}
+
+
+def _cells() -> st.SearchStrategy[str]:
+    """Printable text of a table, with what YAML takes for something else."""
+    traps = st.sampled_from(("no", "null", "~", "1e3", "1:30", "2001-01-01", "a: b", "# 1"))
+    return traps | st.text(st.characters(exclude_categories=("C", "Zl", "Zp")), min_size=1, max_size=4)
+
+
+def _rising(low: float, high: float) -> st.SearchStrategy[list[float]]:
+    return st.lists(st.floats(low, high), min_size=2, max_size=2, unique=True).map(sorted)
+
+
+def _shares() -> st.SearchStrategy[float]:
+    return st.floats(0, 0.99)
+
+
+def _positive() -> st.SearchStrategy[float]:
+    return st.floats(1e-6, 1e6)
+
+
+def _counts() -> st.SearchStrategy[int]:
+    return st.integers(1, 10**6)
+
+
+def _some(names: st.SearchStrategy[str], least: int = 0, most: int | None = None) -> st.SearchStrategy[list[str]]:
+    return st.lists(names, min_size=least, max_size=most, unique=True)
+
+
+def _schedules(*, signal_left: bool) -> st.SearchStrategy[Settings]:
+    tables = st.fixed_dictionaries(
+        {"type": st.sampled_from(("linear", "scaled_linear"))},
+        optional={"beta_start": st.floats(1e-5, 1e-3), "beta_end": st.floats(1e-2, 1e-1), "steps": _counts()},
+    )
+    cosines = st.fixed_dictionaries({"type": st.just("cosine")}, optional={"power": st.sampled_from((1, 2))})
+    return tables if signal_left else tables | cosines
+
+
+def _gaussian() -> st.SearchStrategy[str | Settings]:
+    any_time = {"schedule": _schedules(signal_left=False), "prediction": st.sampled_from(("v", "x0"))}
+    noise = {"schedule": _schedules(signal_left=True), "prediction": st.just("epsilon")}
+    return st.just("gaussian") | st.fixed_dictionaries({}, optional=any_time) | st.fixed_dictionaries(noise)
+
+
+def _d3pm() -> st.SearchStrategy[Settings]:
+    settings = {"schedule": _schedules(signal_left=False), "reverse": st.sampled_from(("mixture", "printed"))}
+    return st.fixed_dictionaries({"type": st.just("d3pm_uniform")}, optional=settings)
+
+
+def _scalar_adapters(grids: bool) -> st.SearchStrategy[str | Settings]:
+    tokens = st.fixed_dictionaries({}, optional={"dropout": _shares(), "law": st.booleans(), "alike": st.booleans()})
+    return tokens | st.just("painted") if grids else tokens
+
+
+@st.composite
+def _continuous(draw: st.DrawFn, grids: bool) -> Settings:
+    logarithm = draw(st.booleans())
+    settings = draw(
+        st.fixed_dictionaries(
+            {"type": st.just("continuous")},
+            optional={
+                "column": _cells(),
+                "weight": _positive(),
+                "unit": _cells(),
+                "range": _rising(1e-3 if logarithm else -1e6, 1e6),
+                "valid": _rising(float("-inf"), float("inf")),
+                "kernel": _gaussian(),
+                "adapter": _scalar_adapters(grids),
+            },
+        )
+    )
+    scales = ("standard", "range") if "range" in settings else ("standard",)
+    # A null in a part goes before what the variable chooses for it.
+    nulls = {"transform": st.none()} if logarithm else {}
+    codec = draw(st.fixed_dictionaries({}, optional={"scale": st.sampled_from(scales), **nulls}))
+    return settings | ({"codec": codec} if codec else {}) | ({"transform": "log"} if logarithm else {})
+
+
+def _categorical(grids: bool) -> st.SearchStrategy[Settings]:
+    # Codes that are one as numbers are refused, and labels of a list are their own codes.
+    labels = st.lists(_cells() | st.integers(0, 99), min_size=2, max_size=6, unique_by=_as_number)
+    coded = labels.flatmap(
+        lambda some: st.permutations(range(len(some))).map(lambda codes: dict(zip(map(str, some), codes, strict=True)))
+    )
+    return st.fixed_dictionaries(
+        {"type": st.just("categorical"), "categories": labels | coded},
+        optional={
+            "column": _cells(),
+            "weight": _positive(),
+            "valid": _rising(float("-inf"), float("inf")),
+            "kernel": _d3pm(),
+            "adapter": _scalar_adapters(grids),
+        },
+    )
+
+
+def _as_number(label: str | int) -> str | float:
+    try:
+        return str(label) if math.isnan(float(label)) else float(label)
+    except ValueError:
+        return str(label)
+
+
+def _images() -> st.SearchStrategy[Settings]:
+    sources = st.sampled_from(
+        ({}, {"column": "T1 file"}, {"path": "{id}/scan.nii.gz"}, {"entities": {"suffix": "T2w", "run": 1}})
+    )
+    autoencoders = st.fixed_dictionaries(
+        {"type": st.just("kl_vae")},
+        optional={"downsampling": st.sampled_from((2, 4, 8, 16)), "latent_channels": _counts(), "kl_weight": _shares()},
+    )
+    summaries = st.fixed_dictionaries({}, optional={"components": _counts(), "dropout": _shares()})
+    settings = st.fixed_dictionaries(
+        {"type": st.just("image")},
+        optional={
+            "weight": _positive(),
+            "spacing": _positive(),
+            "percentiles": _rising(0, 100),
+            "shape": st.lists(st.integers(1, 256), min_size=2, max_size=3),
+            "shifts": st.integers(0, 4),
+            "flip": st.booleans(),
+            "codec": st.just("identity") | autoencoders,
+            "kernel": _gaussian(),
+            "adapter": st.just("grid") | summaries,
+        },
+    )
+    return st.builds(dict.__or__, settings, sources)
+
+
+def _backbones(grids: bool) -> st.SearchStrategy[Settings]:
+    """Nothing among them, for the one that is chosen where none is named."""
+    if grids:
+        widths = st.lists(st.sampled_from((8, 24, 32)), min_size=1, max_size=3)
+        levels = widths.flatmap(
+            lambda some: st.fixed_dictionaries(
+                {"channels": st.just(some), "attention_levels": st.sets(st.integers(0, len(some) - 1)).map(sorted)}
+            )
+        )
+        fusion = st.fixed_dictionaries({}, optional={"token_layers": st.integers(0, 4), "dropout": _shares()})
+        return st.builds(dict.__or__, levels | st.just({}), fusion)
+    layers = {"depth": st.integers(1, 8), "dropout": _shares()}
+    transformers = st.builds(
+        lambda heads, channels, rest: {"heads": heads, "width": heads * channels, **rest},
+        st.integers(1, 8),
+        st.integers(1, 64),
+        st.fixed_dictionaries({}, optional={"type": st.just("transformer"), **layers}),
+    )
+    mlps = st.fixed_dictionaries({"type": st.just("mlp")}, optional={"width": _counts(), **layers})
+    return st.just({}) | transformers | mlps
+
+
+@st.composite
+def _cohorts(draw: st.DrawFn, names: st.SearchStrategy[str]) -> Settings:
+    """A table or a BIDS folder, whose subjects are drawn in parts or told apart by a column."""
+    train = draw(st.integers(1, 98))
+    validation = draw(st.integers(1, 99 - train))
+    shares = {"train": train / 100, "validation": validation / 100, "test": (100 - train - validation) / 100}
+    split = st.fixed_dictionaries({}, optional={"seed": _counts(), "stratify": _some(names), "column": _cells()})
+    missing = st.lists(_cells() | st.integers(-999, 9), max_size=3)
+    source = draw(st.sampled_from(({"table": "people.csv"}, {"table": "../tables/people.tsv"}, {"bids": "study"})))
+    rest = draw(
+        st.fixed_dictionaries({}, optional={"missing": missing, "split": split.map(lambda some: shares | some)})
+    )
+    return source | rest
+
+
+@st.composite
+def _trainings(draw: st.DrawFn, names: st.SearchStrategy[str], count: int, shared: bool) -> Settings:
+    """Settings of the optimiser, and how rows and times are drawn where the variables have times of their own."""
+    settings = draw(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "steps": _counts(),
+                "batch_size": _counts(),
+                "token_rows": st.integers(0, 64),
+                "learning_rate": _positive(),
+                "weight_decay": _shares(),
+                "clip": _positive(),
+                "ema": _shares(),
+                "seed": st.integers(0, 2**63 - 1),
+            },
+        )
+    )
+    if shared:
+        return settings
+    settings |= draw(st.fixed_dictionaries({}, optional={"time_power": _positive()}))
+    if draw(st.booleans()):
+        return settings | {"missing_weights": draw(_some(names))}
+    settings |= draw(st.fixed_dictionaries({}, optional={"draw_share": _shares()}))
+    if count == 1 or draw(st.booleans()):
+        return settings
+    questions = st.lists(_some(names, 1, count - 1), min_size=1, max_size=3)
+    return settings | {"questions": draw(questions), "question_share": draw(_shares())}

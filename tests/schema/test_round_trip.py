@@ -1,0 +1,22 @@
+"""Any schema of built-in types is read, and is the same when it has been written and read again."""
+
+from hypothesis import given, settings
+
+from metavoxel.registry import load_registry
+from metavoxel.schema import load_schema, parse_schema
+from metavoxel.testing.strategies import schemas
+
+REGISTRY = load_registry(entry_points=False)
+
+
+@settings(max_examples=50)
+@given(raw=schemas())
+def test_what_is_written_is_read_back(raw, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    schema = parse_schema(raw, folder=folder, registry=REGISTRY)
+    assert list(schema.variables) == list(raw["variables"])
+    written = folder / "schema.yaml"
+    written.write_text(schema.to_yaml(folder), encoding="utf-8")
+    again = load_schema(written, REGISTRY)
+    assert again == schema
+    assert list(again.variables) == list(schema.variables), "the order of the file"
