@@ -13,7 +13,7 @@ from torch import Tensor
 from metavoxel.asking.answer import Answer
 from metavoxel.asking.evidence import EvidenceReader
 from metavoxel.asking.prediction import draw, read_out
-from metavoxel.asking.question import ask, check_counts, refuse_without_draws
+from metavoxel.asking.question import ask, check_counts, refuse_with_draws, refuse_without_draws
 from metavoxel.asking.scores import Unusual, check_scored, log_likelihoods, unusual
 from metavoxel.asking.subjects import draw_subjects, known_voxels, read_given
 from metavoxel.codecs.base import AbstractCodec
@@ -217,6 +217,7 @@ class Model:
             CohortError: all that is wrong with the table.
         """
         check_counts(draws=(draws, 0), evaluations=(evaluations, 1))
+        refuse_with_draws(draws, evaluations)
         targets = [target] if isinstance(target, str) else list(target)
         settings = self._settings(draws, sampling)
         in_turn = settings.conditioning == "clean" and (len(targets) < 2 or not settings.guidance)

@@ -177,6 +177,9 @@ def test_questions_that_make_no_sense(model):
     assert said(EvidenceError, model.predict, FRAME, "age", draws=-1, evaluations=0) == [
         "draws: must be at least 0, not -1", "evaluations: must be at least 1, not 0",
     ]  # fmt: skip
+    assert said(EvidenceError, model.predict, FRAME, "age", draws=2, evaluations=4) == [
+        "evaluations: are those of a posterior mean (draws 0); a draw takes --steps of them. Say those, or leave it out"
+    ]
     assert said(EvidenceError, model.log_likelihood, FRAME, evaluations=-1) == [
         "evaluations: must be at least 1, not -1"
     ]

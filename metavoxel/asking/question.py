@@ -85,6 +85,17 @@ def refuse_without_draws(draws: int, settings: Mapping[str, object]) -> None:
         raise EvidenceError(Problem(", ".join(changed), what))
 
 
+def refuse_with_draws(draws: int, evaluations: int | None) -> None:
+    """Refuse the evaluations of a posterior mean where draws are asked for.
+
+    Raises:
+        EvidenceError: there are such.
+    """
+    if draws and evaluations is not None:
+        what = "are those of a posterior mean (draws 0); a draw takes --steps of them. Say those, or leave it out"
+        raise EvidenceError(Problem("evaluations", what))
+
+
 def ask(
     schema: Schema,
     labels: Mapping[str, Sequence[str]],
