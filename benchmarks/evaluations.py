@@ -10,6 +10,7 @@ its level; what an interval needs).
 import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,14 +69,7 @@ def points(run: TableRun, rows: int) -> Iterator[Point]:
                 steps = evaluations // passes
                 if steps < 1 or steps > MOST_STEPS or (conditioning == "smc" and settings.eta != 1):
                     continue
-                sampling = Sampling(
-                    steps=steps,
-                    solver=settings.solver,
-                    grid=settings.grid,
-                    eta=settings.eta,
-                    conditioning=conditioning,
-                    **({"particles": passes} if conditioning == "smc" else {}),
-                )
+                sampling = replace(settings, steps=steps, conditioning=conditioning, particles=passes)
                 squared = float(np.mean([squared_error(run, sampling, names, rows) for names in EVIDENCE]))
                 spread = float(np.mean([spread_error(run, sampling, names, rows) for names in EVIDENCE]))
                 found = Point(solver, conditioning, evaluations, squared, spread)
