@@ -230,10 +230,10 @@ def main() -> None:
         if name not in arguments.task or kind not in arguments.kind:
             continue
         task, start = TASKS[name], time.perf_counter()
-        run = model(task, kind, arguments.output, arguments.training_steps or STEPS[name])
+        steps = arguments.training_steps or STEPS[name]
+        run = model(task, kind, arguments.output, steps)
         print(f"{name}: a model after {(time.perf_counter() - start) / 60:.1f} minutes", flush=True)
-        settings = {"draws": arguments.draws, "steps": arguments.steps}
-        settings["training_steps"] = run.model.schema.training.steps
+        settings = {"draws": arguments.draws, "steps": arguments.steps, "training_steps": steps}
         record, count = arguments.output / f"{name}-{kind}.json", arguments.questions or QUESTIONS[kind]
         scores = scores_of(record, RunFolder(folder(task, kind, arguments.output)).weights, settings)
         published = len(task.observations()) if kind == "posterior" else 0

@@ -67,15 +67,16 @@ class LinearJoint(nn.Module):
             return
         seen = torch.cat([present[name][:, None].expand(-1, size) for name, size in self._sizes.items()], 1)
         inside = _block_diagonal([torch.ones(1, size, size) for size in self._sizes.values()])[0].bool()
+        joined = self._joined(features, seen)
         rules = [_Rule(kept) for kept in (KEPT if rows <= MOST_ROWS else [1.0])]
         if self._links is not None:
             rules = [_Rule(rule.kept, self._links) for rule in rules] + rules
         rule = rules[0]
         if len(rules) > 1:
             fold = torch.arange(rows) % FOLDS if fold is None else fold
-            judges = [self._joined(part, seen) for part in unseen or [features] * FOLDS]
+            judges = [self._joined(part, seen) for part in unseen] or [joined] * FOLDS
             rule = _likeliest(rules, judges, seen, fold, inside)
-        self.precision.copy_(torch.linalg.inv(_Moments.of(self._joined(features, seen), seen, inside).law(rule)))
+        self.precision.copy_(torch.linalg.inv(_Moments.of(joined, seen, inside).law(rule)))
 
     def _joined(
         self, features: Mapping[str, Float[Tensor, "n _"]], seen: Bool[Tensor, "n k"]
