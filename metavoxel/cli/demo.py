@@ -79,12 +79,12 @@ def _table(predicted: pandas.DataFrame, known: pandas.DataFrame, truth: Truth, t
     errors = {
         "metavoxel, from the image": np.abs(predicted["age"].to_numpy(float) - age),
         "exact, from the generating factors": np.abs(known["age_median"].to_numpy(float) - age),
-        "mean of the training subjects": np.abs(np.median(training_ages) - age),
+        "median of the training subjects": np.abs(np.median(training_ages) - age),
     }
     right = {
         "metavoxel, from the image": (predicted["sex"].to_numpy() == "M") == male,
         "exact, from the generating factors": (known["sex_p[M]"].to_numpy(float) > 0.5) == male,
-        "mean of the training subjects": np.full(len(age), max(male.mean(), 1 - male.mean())),
+        "median of the training subjects": np.full(len(age), max(male.mean(), 1 - male.mean())),
     }
     table = Table(
         "", "age: mean absolute error (years)", "sex: accuracy", title=f"{len(age)} held-out phantom subjects"
