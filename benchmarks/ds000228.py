@@ -3,7 +3,7 @@
 python benchmarks/ds000228.py --seeds 0 1 2 [--paper] [--draws] [--output runs/benchmark-ds000228]
 
 Every seed draws another split of the subjects, fits everything on its training part alone, and is judged on its test
-part; errors are pooled over seeds, and intervals are bootstrapped over subjects.
+part; errors are pooled over seeds, and intervals are bootstrapped over people, some of whom are in several test parts.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 
 import metavoxel as mv
 from metavoxel.cli.train import show
-from metavoxel.evaluate.errors import bootstrap_mean
+from metavoxel.evaluate.errors import Estimate, bootstrap, bootstrap_mean
 from metavoxel.learning.part import part_table
 from metavoxel.learning.run import RunFolder
 from metavoxel.schema import Schema
@@ -119,12 +119,11 @@ def judge(run: Path, draws: bool) -> tuple[pandas.DataFrame, dict[str, float]]:
     return answers, figures
 
 
-def bootstrap_ratio(first: pandas.Series, second: pandas.Series, *, rounds: int = 2000) -> str:
-    """Ratio of two mean errors of the same subjects, and its interval when subjects are resampled together."""
-    pairs = np.column_stack([first, second])
-    means = pairs[np.random.default_rng(0).integers(0, len(pairs), (rounds, len(pairs)))].mean(1)
-    low, high = np.percentile(means[:, 0] / means[:, 1], [2.5, 97.5])
-    return f"{pairs[:, 0].mean() / pairs[:, 1].mean():.3f} [{low:.3f}, {high:.3f}]"
+def ratio(first: pandas.Series, second: pandas.Series, people: list[str]) -> str:
+    """Ratio of two mean errors of the same rows, and its interval when people are resampled."""
+    errors = np.column_stack([first, second])
+    found = bootstrap(lambda rows: np.divide(*errors[rows].mean(0)), len(errors), subjects=people, rounds=2000)
+    return "{:.3f} [{:.3f}, {:.3f}]".format(*found)
 
 
 def main() -> None:
@@ -152,15 +151,20 @@ def main() -> None:
             figures.append(found)
             print(f"{run}: " + "  ".join(f"{name} {value:.2f}" for name, value in found.items()))
         pooled = pandas.concat(answers)
-        print(f"\n{mode}: {len(pooled)} test subjects over {len(arguments.seeds)} splits")
+        people = list(pooled["subject"])
+        print(f"\n{mode}: {len(people)} test rows of {len(set(people))} people over {len(arguments.seeds)} splits")
+
+        def mean(errors: pandas.Series, people: list[str] = people) -> Estimate:
+            return bootstrap_mean(errors.to_numpy(float), subjects=people)
+
         for name in ("joint", "ridge", "mean"):
-            print(f"  age error (years)  {name:9} {bootstrap_mean(pooled[name].to_numpy())}")
-        print(f"  joint less ridge, paired      {bootstrap_mean((pooled['joint'] - pooled['ridge']).to_numpy())}")
+            print(f"  age error (years)  {name:9} {mean(pooled[name])}")
+        print(f"  joint less ridge, paired      {mean(pooled['joint'] - pooled['ridge'])}")
         for name in [name for name in READ_OUTS if name in pooled]:
-            print(f"  age error (years), image alone, {name:14} {bootstrap_mean(pooled[name].to_numpy())}")
-            print(f"  4 evaluations over {name:14} {bootstrap_ratio(pooled['4 evaluations'], pooled[name])}")
+            print(f"  age error (years), image alone, {name:14} {mean(pooled[name])}")
+            print(f"  4 evaluations over {name:14} {ratio(pooled['4 evaluations'], pooled[name], people)}")
         for name in ("joint_sex", "logistic_sex", "majority_sex"):
-            print(f"  sex accuracy       {name:13} {bootstrap_mean(pooled[name].to_numpy(float))}")
+            print(f"  sex accuracy       {name:13} {mean(pooled[name])}")
         for name in figures[0]:
             values = [found[name] for found in figures]
             print(f"  {name:14} {np.mean(values):.2f} ({min(values):.2f} to {max(values):.2f})")

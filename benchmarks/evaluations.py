@@ -17,7 +17,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from benchmarks.analytic import ORACLE, fresh, model, part, read_out, squared_error
+from benchmarks.analytic import model
+from benchmarks.conditionals import ORACLE, fresh, mean_of, part, read_out, squared_error
 from benchmarks.table_run import TableRun
 from benchmarks.tables import figure, markdown, publish
 from metavoxel.sampling.ask import Sampling
@@ -39,12 +40,13 @@ PASSES = {"clean": 1, "replace": 1, "repaint": 10, "smc": 10}
 
 
 class Point(NamedTuple):
-    """One setting: network evaluations a draw, squared error over Bayes, and the error of the spread."""
+    """One setting, its evaluations a draw, squared error over Bayes with its standard error, error of the spread."""
 
     solver: str
     conditioning: str
     evaluations: int
     squared: float
+    squared_error: float
     spread: float
 
 
@@ -70,9 +72,9 @@ def points(run: TableRun, rows: int) -> Iterator[Point]:
                 if steps < 1 or steps > MOST_STEPS or (conditioning == "smc" and settings.eta != 1):
                     continue
                 sampling = replace(settings, steps=steps, conditioning=conditioning, particles=passes)
-                squared = float(np.mean([squared_error(run, sampling, names, rows) for names in EVIDENCE]))
+                squared = mean_of([squared_error(run, sampling, names, rows) for names in EVIDENCE])
                 spread = float(np.mean([spread_error(run, sampling, names, rows) for names in EVIDENCE]))
-                found = Point(solver, conditioning, evaluations, squared, spread)
+                found = Point(solver, conditioning, evaluations, *squared, spread)
                 print(f"  {found}", flush=True)
                 yield found
 
@@ -80,7 +82,7 @@ def points(run: TableRun, rows: int) -> Iterator[Point]:
 def page(found: Sequence[Point], means: Mapping[int, float], rows: int) -> Path:
     """Write the page; ``means`` are of the read-out, by its evaluations."""
     lines = [["read-out (posterior mean)", "clean", *(f"{means[n]:.3f}" if n in means else "" for n in EVALUATIONS)]]
-    spreads = []
+    spreads, errors = [], [point.squared_error for point in found]
     picture, (left, right) = figure(2)
     styles = {"clean": "-", "replace": ":", "repaint": "--", "smc": "-."}
     for conditioning in PASSES:
@@ -111,7 +113,8 @@ def page(found: Sequence[Point], means: Mapping[int, float], rows: int) -> Path:
             "The network of the [analytic joint](analytic.md), asked for all unknown variables together, given "
             + "; ".join(", ".join(names) for names in EVIDENCE)
             + f"; {rows} rows each. `python -m benchmarks.evaluations --rows {rows}`",
-            "Squared error over Bayes of the mean of endlessly many draws (1 is exact), at each number of evaluations:",
+            "Squared error over Bayes of the mean of endlessly many draws (1 is exact; chance in rows and draws has "
+            f"standard errors of {min(errors):.3f} to {max(errors):.3f}), at each number of evaluations:",
             markdown(header, lines),
             "Error of the spread (0 is exact; chance alone gives about "
             f"{0.3 / rows**0.5:.3f}): how far the share of draws below an exact quantile is from its level.",

@@ -1,6 +1,6 @@
 """A model of a table of simulated rows, trained through the public path, and asked in plain values."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from metavoxel.cli.train import show
 from metavoxel.learning.run import RunFolder
 from metavoxel.sampling.ask import Sampling, posterior_means, row_streams, sample_codes
 from metavoxel.sampling.evidence import Given
-from metavoxel.sampling.order import Asked, joint_draws
 
 Rows = Mapping[str, Shaped[Tensor, "_"]]
 """Values of each variable, one a row: numbers, and categories as indices."""
@@ -43,9 +42,12 @@ class TableRun:
         """Whether a variable is one of several labels."""
         return self.model.codecs[name].support == "one_hot"
 
-    def predict(self, given: Rows, *, evaluations: int, seed: int) -> dict[str, Tensor]:
-        """Posterior mean (b,) of every number and class probabilities (b, k) of every category."""
-        rows = len(next(iter(given.values())))
+    def predict(self, given: Rows, *, evaluations: int, seed: int, rows: int | None = None) -> dict[str, Tensor]:
+        """Posterior mean (b,) of every number and class probabilities (b, k) of every category.
+
+        ``rows`` says how many, where nothing is given.
+        """
+        rows = len(next(iter(given.values()))) if rows is None else rows
         means = posterior_means(self.model.joint, self.codes(given), streams(seed, rows), evaluations=evaluations)
         return {
             name: mean if self.is_category(name) else self.model.codecs[name].decode(mean).double()
@@ -69,12 +71,6 @@ class TableRun:
             for name, code in codes.items()
             if name not in given and name not in marginal
         }
-
-    def draw_in_turn(self, given: Rows, order: Sequence[str], *, rows: int, seed: int) -> dict[str, Tensor]:
-        """One draw a row of the categories in ``order``, each given all before it in one evaluation: the chain rule."""
-        keys, asked = _keys(rows), Asked(order, in_turn=True, marginal=(), ratios={})
-        (drawn,) = joint_draws(self.model.joint, self.codes(given), asked, keys, 1, seed, Sampling())
-        return {name: drawn.codes[name].argmax(1) for name in order}
 
 
 def streams(seed: int, rows: int) -> Any:
