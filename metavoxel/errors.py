@@ -58,6 +58,10 @@ class NumericalError(MetavoxelError):
     """A computation that left the finite numbers."""
 
 
+class LimitWarning(UserWarning):
+    """Draws that lie on a limit because none within it was found."""
+
+
 def did_you_mean(word: str, known: Sequence[str]) -> str:
     """`` Did you mean 'weight'?``, or nothing when no known word is near."""
     near = get_close_matches(word, known, n=1, cutoff=0.6)

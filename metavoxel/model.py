@@ -4,8 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
+import numpy as np
 import pandas
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from torch import Tensor
 from metavoxel.asking.answer import Answer
 from metavoxel.asking.evidence import EvidenceReader
 from metavoxel.asking.prediction import draw, read_out
-from metavoxel.asking.question import ask, check_counts, refuse_with_draws, refuse_without_draws
+from metavoxel.asking.question import ask, check_counts, listed, refuse_with_draws, refuse_without_draws
 from metavoxel.asking.scores import Unusual, check_scored, log_likelihoods, unusual
 from metavoxel.asking.subjects import draw_subjects, known_voxels, read_given
 from metavoxel.codecs.base import AbstractCodec
@@ -26,14 +27,14 @@ from metavoxel.sampling.evidence import Given
 from metavoxel.sampling.limits import Ends
 from metavoxel.sampling.predict import category_labels
 from metavoxel.schema.schema import Schema
-from metavoxel.variables.base import Point
 
 
 @final
 class Model:
     """Schema, codecs and joint network of a run.
 
-    Answers depend on the seed and the rows alone: never on batch size, order or company.
+    Answers depend on the seed and the rows alone: never on batch size or order, nor on company, but that a subject's rows
+    have random numbers of their own where a table has several of them.
     """
 
     def __init__(self, schema: Schema, codecs: Mapping[str, AbstractCodec], joint: JointModel) -> None:
@@ -116,7 +117,7 @@ class Model:
         self,
         n: int = 1,
         given: Mapping[str, object] | None = None,
-        masks: Mapping[str, Tensor] | None = None,
+        masks: Mapping[str, Tensor | np.ndarray] | None = None,
         *,
         seed: int = 0,
         **sampling: object,
@@ -136,11 +137,11 @@ class Model:
             EvidenceError: unknown variables, values that cannot be read, masks of nothing, nothing left to sample.
         """
         check_counts(n=(n, 1))
-        given, masks = dict(given or {}), dict(masks or {})
+        given, marks = dict(given or {}), {name: torch.as_tensor(mask) for name, mask in (masks or {}).items()}
         settings = self.default_sampling(**sampling)
-        known = read_given(self.schema, self._reader, given, masks, settings)
+        known = read_given(self.schema, self._reader, given, marks, settings)
         return draw_subjects(
-            self.joint, self.codecs, self._reader, known, known_voxels(masks), n,
+            self.joint, self.codecs, self._reader, known, known_voxels(marks), n,
             seed=seed, sampling=settings, limits=self.limits,
         )  # fmt: skip
 
@@ -160,9 +161,9 @@ class Model:
         self,
         table: Table | pandas.DataFrame,
         target: str | Sequence[str],
-        given: Sequence[str] | None = None,
+        given: str | Sequence[str] | None = None,
         *,
-        point: Point | None = None,
+        point: str | None = None,
         vote: bool = False,
         **asked: object,
     ) -> pandas.DataFrame:
@@ -189,7 +190,7 @@ class Model:
         self,
         table: Table | pandas.DataFrame,
         target: str | Sequence[str],
-        given: Sequence[str] | None = None,
+        given: str | Sequence[str] | None = None,
         *,
         draws: int = 0,
         order: Sequence[str] | str | None = None,
@@ -218,11 +219,11 @@ class Model:
         """
         check_counts(draws=(draws, 0), evaluations=(evaluations, 1))
         refuse_with_draws(draws, evaluations)
-        targets = [target] if isinstance(target, str) else list(target)
+        targets = listed(target) or []
         settings = self._settings(draws, sampling)
         in_turn = settings.conditioning == "clean" and (len(targets) < 2 or not settings.guidance)
         question = ask(
-            self.schema, self.labels, _columns(table), targets, given,
+            self.schema, self.labels, _columns(table), targets, listed(given),
             draws=draws, order=order, prior=prior, in_turn=in_turn,
         )  # fmt: skip
         cohort = self.read(table, question.given, folder=folder)
@@ -232,7 +233,7 @@ class Model:
             question,
             self.schema,
             self.codecs,
-            cohort.subjects,
+            _subjects(table, cohort, self.schema),
             cohort.row_keys,
             means={} if draws else read_out(*parts, evaluations=evaluations or 4, seed=seed),
             draws=draw(*parts, seed=seed, sampling=settings, shared=self._shared, limits=self.limits) if draws else [],
@@ -241,8 +242,8 @@ class Model:
     def log_likelihood(
         self,
         table: Table | pandas.DataFrame,
-        variables: Sequence[str] | None = None,
-        given: Sequence[str] | None = None,
+        variables: str | Sequence[str] | None = None,
+        given: str | Sequence[str] | None = None,
         *,
         evaluations: int | None = None,
         seed: int = 0,
@@ -262,13 +263,17 @@ class Model:
             CohortError: all that is wrong with the table.
         """
         check_counts(evaluations=(evaluations, 1))
-        names, conditions = check_scored(self.schema, self.joint, _columns(table), variables, given)
+        names, conditions = check_scored(
+            self.schema, self.joint, _columns(table), listed(variables), listed(given)
+        )  # fmt: skip
         cohort = self.read(table, list(dict.fromkeys([*names, *conditions])), folder=folder)
         evidence = self.evidence_of(cohort, list(cohort.variables))
-        return log_likelihoods(
+        found = log_likelihoods(
             self.joint, self.schema, self.codecs, cohort, evidence, names, conditions,
             evaluations=evaluations, seed=seed,
         )  # fmt: skip
+        found[self.schema.cohort.subject] = _subjects(table, cohort, self.schema)
+        return found
 
     def unusual(self, table: Table | pandas.DataFrame, given: Sequence[str], *, seed: int = 0) -> list[Unusual]:
         """Numbers and categories that are unlike the training rows', given the others of their row: the oddest first.
@@ -293,6 +298,11 @@ class Model:
             )
         refuse_without_draws(draws, sampling)
         return Sampling()
+
+
+def _subjects(table: Table | pandas.DataFrame, cohort: Cohort, schema: Schema) -> list[Any]:
+    """The rows' subjects, as a data frame has them: what is answered can then be merged with it."""
+    return list(table[schema.cohort.subject]) if isinstance(table, pandas.DataFrame) else list(cohort.subjects)
 
 
 def _columns(table: Table | pandas.DataFrame) -> list[str]:

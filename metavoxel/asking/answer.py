@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import final
+from typing import final, get_args
 
 import pandas
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from metavoxel.asking.question import Question
 from metavoxel.codecs.base import AbstractCodec
-from metavoxel.errors import EvidenceError
+from metavoxel.errors import EvidenceError, Problem
 from metavoxel.sampling.order import Drawn
 from metavoxel.sampling.predict import draw_cells, image_values, mean_cells
 from metavoxel.schema.schema import Schema
@@ -38,12 +38,12 @@ class Answer:
     question: Question
     schema: Schema
     codecs: Mapping[str, AbstractCodec]
-    subjects: Sequence[str]
+    subjects: Sequence[object]
     row_keys: Sequence[str]
     means: Mapping[str, AnyCode]
     draws: Sequence[Drawn]
 
-    def table(self, *, point: Point = "mean", vote: bool = False, images: Path | None = None) -> pandas.DataFrame:
+    def table(self, *, point: str = "mean", vote: bool = False, images: Path | None = None) -> pandas.DataFrame:
         """One row for each: the subject, and for every target what the answer comes to.
 
         Args:
@@ -51,18 +51,24 @@ class Answer:
             vote: a category's label by majority of the draws, instead of by mean probability.
             images: folder that gets a file for every predicted image, whose path then is its cell; without it, the
                 cell tells the size in words.
+
+        Raises:
+            EvidenceError: another point.
         """
+        center = _as_point(point)
+        if not self.subjects:
+            return self._of_zeros().table(point=point, vote=vote).iloc[:0]
         rows: list[dict[str, object]] = [{self.schema.cohort.subject: subject} for subject in self.subjects]
         with torch.inference_mode():
             for name in self.question.targets:
                 cells = (
-                    self._cells(name, point, vote)
+                    self._cells(name, center, vote)
                     if images is None or not self.schema.variables[name].spec.spatial
-                    else self._image_cells(name, point, images)
+                    else self._image_cells(name, center, images)
                 )
                 for row, more in zip(rows, cells, strict=True):
                     row.update(more)
-        return pandas.DataFrame(rows, columns=None if rows else [self.schema.cohort.subject])
+        return pandas.DataFrame(rows)
 
     def long_table(self) -> pandas.DataFrame:
         """The draws themselves: subject, number of the draw, and a column for every target that is no image.
@@ -88,6 +94,15 @@ class Answer:
                             columns.setdefault(column, []).append(cell)
         return pandas.DataFrame(columns)
 
+    def _of_zeros(self) -> "Answer":
+        """An answer about one row, which has the columns that one about none must have."""
+
+        def zeros(codes: Mapping[str, AnyCode]) -> dict[str, AnyCode]:
+            return {name: code.new_zeros(1, *code.shape[1:]) for name, code in codes.items()}
+
+        draws = [Drawn(zeros(draw.codes), zeros(draw.probabilities)) for draw in self.draws]
+        return replace(self, subjects=[""], row_keys=[""], means=zeros(self.means), draws=draws)
+
     def _cells(self, name: str, point: Point, vote: bool) -> list[dict[str, object]]:
         spec, codec = self.schema.variables[name].spec, self.codecs[name]
         if not self.draws:
@@ -111,6 +126,13 @@ class Answer:
                 zip(self.row_keys, image_values(spec, codec, codes, point=point), strict=True)
             )
         ]
+
+
+def _as_point(text: str) -> Point:
+    for known in get_args(Point):
+        if text == known:
+            return known
+    raise EvidenceError(Problem("point", f"{text!r} is not one of {', '.join(get_args(Point))}"))
 
 
 def file_stem(row: int, key: str) -> str:

@@ -22,6 +22,9 @@ from metavoxel.sampling.predict import category_labels
 from metavoxel.schema.schema import Schema
 from metavoxel.variables.base import Blank
 
+FARTHEST = 1e12
+"""Largest code that is computed with; single precision holds the square of no more than about 1e19."""
+
 _MEASURED = re.compile(r"\s*(?P<value>.+?)\s*(?:±|\+/?-)\s*(?P<sd>.*?)\s*", re.DOTALL)
 
 
@@ -74,11 +77,20 @@ class EvidenceReader:
                 found[name] = self._measured(name, cell)
                 if isinstance(cell, Tensor):
                     self._check_tensor(name, cell, voxels.get(name))
+                elif (far := self._far(name, found[name].value[None])) is not None:
+                    raise EvidenceError(Problem(f"given {name}={cell}", far))
             except EvidenceError as error:
                 problems += error.problems
         if problems:
             raise EvidenceError(problems)
         return found
+
+    def _far(self, name: str, values: Tensor) -> str | None:
+        """What is wrong with a value (1, *D) whose code is no number that the network can take."""
+        largest = float(self.given(name, values).code.abs().max())
+        if largest <= FARTHEST:
+            return None
+        return f"is {largest:.2g} in code units, which no network can take: is it a code for 'missing'?"
 
     def _check_tensor(self, name: str, value: Tensor, known: Tensor | None) -> None:
         """Refuse what a cell would be refused for.
@@ -148,13 +160,18 @@ class EvidenceReader:
         """
         if isinstance(table, pandas.DataFrame):
             frame = table.astype(object).where(table.notna(), "").astype(str).reset_index(drop=True)
+            frame = frame.apply(lambda column: column.str.strip())
             table = Table(frame, folder or Path(), "table", [f"table row {row + 1}" for row in range(len(frame))])
         specs = {name: self._schema.variables[name].spec for name in variables}
         return build_cohort(table, specs, self._schema.cohort, split=False)
 
     def evidence_of(self, cohort: Cohort, names: Sequence[str]) -> dict[str, Given]:
-        """Evidence of all rows of a cohort; a missing cell is an unknown one."""
-        evidence = {}
+        """Evidence of all rows of a cohort; a missing cell is an unknown one.
+
+        Raises:
+            EvidenceError: cells whose codes are beyond computing with, all at once.
+        """
+        evidence, problems = {}, []
         for name in names:
             column, shape = cohort.columns[name], self._codecs[name].code_shape
             code = torch.zeros(len(cohort), *shape, device=self._device)
@@ -166,6 +183,11 @@ class EvidenceReader:
                     entry = self.given(name, column.read(rows))
                     code[rows], known[rows] = entry.code, entry.known
             evidence[name] = Given(code, known)
+            for row in (~(code.flatten(1).abs().amax(1) <= FARTHEST)).nonzero()[:, 0].tolist():
+                where = f"{cohort.places[row]}, variable {name}"
+                problems.append(Problem(where, f"{column.cells[row]!r} {self._far(name, column.read([row]))}"))
+        if problems:
+            raise EvidenceError(problems)
         return evidence
 
 

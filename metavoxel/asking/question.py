@@ -58,6 +58,11 @@ def unknown_names(schema: Schema, names: Collection[str], where: str) -> list[Pr
     return problems
 
 
+def listed(names: str | Sequence[str] | None) -> list[str] | None:
+    """Names, of which one may come alone."""
+    return [names] if isinstance(names, str) else None if names is None else list(names)
+
+
 def check_counts(**counts: tuple[int | None, int]) -> None:
     """Refuse counts below the least that there may be, which follows each; those that are None were left out.
 

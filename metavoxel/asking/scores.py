@@ -81,12 +81,12 @@ def log_likelihoods(
     evaluations: int | None,
     seed: int,
 ) -> pandas.DataFrame:
-    """``logp[name]`` of every row: log p(value | the others that are given), in nats; empty where the row has no value.
+    """``logp[name]`` of every row: log p(value | the others that are given), in nats; NaN where the row has no value.
 
     Of a category it is the model's own probability; of a number the log-density per unit of the variable, as a lower
     bound; of anything else the bound of its code's log-density, for each number of the code.
     """
-    columns: dict[str, list[object]] = {schema.cohort.subject: list(cohort.subjects)}
+    columns: dict[str, Sequence[object]] = {schema.cohort.subject: list(cohort.subjects)}
     for name in names:
         rows = _rows_with(evidence[name])
         category = codecs[name].support == "one_hot"
@@ -102,7 +102,7 @@ def log_likelihoods(
             found = found + torch.log(slopes(codecs[name], cohort.columns[name].read(rows).to(evidence[name].code)))
         else:
             found = found / math.prod(codecs[name].code_shape[1 if category else 0 :])
-        cells: list[object] = [""] * len(cohort)
+        cells = [math.nan] * len(cohort)
         for row, value in zip(rows.tolist(), found.tolist(), strict=True):
             cells[row] = round(value, 4)
         columns[f"logp[{name}]"] = cells

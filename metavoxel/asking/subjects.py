@@ -60,7 +60,7 @@ def _wrong_masks(schema: Schema, masks: Mapping[str, Tensor]) -> Iterator[Proble
     for name, voxels in known_voxels(masks).items():
         mask, shape = masks[name], schema.variables[name].spec.data_shape
         if mask.shape != shape:
-            what = f"its shape is {list(mask.shape[1:])}, and the image on the model's grid {list(shape[1:])}"
+            what = f"must have the image's shape {tuple(shape)} on the model's grid, not {tuple(mask.shape)}"
         elif not mask.isfinite().all():
             what = f"{int((~mask.isfinite()).sum())} of {mask.numel()} voxels are NaN or infinite"
         elif not voxels.any():

@@ -31,10 +31,10 @@ from metavoxel.cli.options import (
     names,
     pairs,
 )
-from metavoxel.cli.output import ROW_IMAGES, SAMPLES, claim_folder, claim_own_folder, clear_own_folder
+from metavoxel.cli.output import ROW_IMAGES, SAMPLES, claim_files, claim_own_folder, clear_own_folder
 from metavoxel.cohort.table import Table
-from metavoxel.errors import EvidenceError, Problem, RunError
-from metavoxel.images.files import read_grid
+from metavoxel.errors import EvidenceError, Problem
+from metavoxel.images.files import NIFTI, PICTURES, read_grid
 from metavoxel.learning.part import own_table, part_table, read_source
 from metavoxel.learning.run import RunFolder
 from metavoxel.model import Model
@@ -71,12 +71,11 @@ def sample(
         particles=particles, guidance=guidance,
     )  # fmt: skip
     masks = _masks(model, pairs("--mask", mask), known)
-    folder = output or run / "samples"
-    claim_own_folder(folder, SAMPLES)
+    folder, specs = output or run / "samples", model.schema.specs
+    like = {name: file for name, file in known.items() if name in specs and isinstance(specs[name], ImageSpec)}
+    claim_own_folder(folder, SAMPLES, read=[*like.values(), *pairs("--mask", mask).values()])
     drawn = model.sample(n, known, masks, seed=seed, **settings)
     clear_own_folder(folder, SAMPLES)
-    specs = model.schema.specs
-    like = {name: file for name, file in known.items() if isinstance(specs[name], ImageSpec)}
     table = write_samples(folder, specs, drawn, like=like)
     typer.echo(f"{n} samples: {table}")
 
@@ -127,14 +126,12 @@ def predict(
     )  # fmt: skip
     summary = {**chosen(point=point), "vote": vote or None}
     drawing = {**settings, **summary, "write-draws": write_draws}
-    for file in (output, *([write_draws] if write_draws else [])):
-        if file.is_dir():
-            raise RunError(f"{file}: is a folder; choose another --output")
-        claim_folder(file.parent)
+    claim_files({"--output": output, "--write-draws": write_draws}, read=table)
     asked, conditions = names(target) or [], names(given)
     if log_likelihood:
         _refuse_beside_likelihood({**drawing, "draws": draws or None, "order": order, "prior": prior or None})
-        rows = _rows(model, RunFolder(run), table, part)
+        every = asked + conditions if asked and conditions is not None else None
+        rows = _rows(model, RunFolder(run), table, part, every)
         frame = model.log_likelihood(rows, asked or None, conditions, evaluations=evaluations, seed=seed)
         frame.to_csv(output, sep="\t", index=False)
         typer.echo(f"{len(frame)} rows: {output}")
@@ -143,8 +140,9 @@ def predict(
             typer.echo(line, err=True)
         return
     refuse_without_draws(draws, drawing)
-    images = _image_folder(model, asked, output)
-    rows = _rows(model, RunFolder(run), table, part)
+    others = [name for name in model.names if name not in asked]
+    rows = _rows(model, RunFolder(run), table, part, others if conditions is None else conditions)
+    images = _image_folder(model, asked, output, rows)
     answer = model.answer(
         rows, asked, conditions,
         draws=draws, order=names(order), prior=base_rates(prior), evaluations=evaluations, seed=seed, **settings,
@@ -173,13 +171,14 @@ def _refuse_beside_likelihood(settings: dict[str, object]) -> None:
         raise EvidenceError(Problem("--log-likelihood", f"{what} {', '.join(beside)}"))
 
 
-def _image_folder(model: Model, targets: list[str], output: Path) -> Path | None:
+def _image_folder(model: Model, targets: list[str], output: Path, rows: Table) -> Path | None:
     """The folder beside the table for predicted images, if any are asked for."""
     specs = model.schema.specs
     if not any(name in specs and specs[name].spatial for name in targets):
         return None
     folder = output.parent / f"{output.stem}_images"
-    claim_own_folder(folder, ROW_IMAGES)
+    cells = [cell for cell in rows.frame.to_numpy().flatten().tolist() if cell.endswith((*NIFTI, *PICTURES))]
+    claim_own_folder(folder, ROW_IMAGES, read=[rows.folder / cell for cell in cells])
     return folder
 
 
@@ -213,9 +212,10 @@ def _check_alignment(spec: ImageSpec, mask: str, image: str) -> None:
         )
 
 
-def _rows(model: Model, folder: RunFolder, path: Path | None, part: str | None) -> Table:
+def _rows(model: Model, folder: RunFolder, path: Path | None, part: str | None, variables: list[str] | None) -> Table:
+    """The table that is asked about; of a BIDS folder with files of these variables alone, or of all."""
     if part is not None:
         if path is not None:
             raise EvidenceError(Problem("--part", "is of the run's own cohort: leave the table out"))
         return part_table(model, folder, part)
-    return read_source(model, path) if path is not None else own_table(model)
+    return read_source(model, path, variables) if path is not None else own_table(model)

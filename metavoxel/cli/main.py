@@ -3,6 +3,7 @@
 import functools
 import os
 import signal
+import warnings
 from collections.abc import Callable, Mapping
 from types import FrameType, MappingProxyType
 
@@ -10,7 +11,7 @@ import typer
 from rich.console import Console
 
 from metavoxel.cli import ask, cohort, compare, demo, evaluate, new_plugin, phantom, plugins, train
-from metavoxel.errors import MetavoxelError
+from metavoxel.errors import LimitWarning, MetavoxelError
 
 app = typer.Typer(
     name="metavoxel",
@@ -29,7 +30,9 @@ def _told(command: Callable[..., None]) -> Callable[..., None]:
         console = Console(stderr=True, soft_wrap=True, highlight=False)
         debug = "METAVOXEL_DEBUG" in os.environ
         try:
-            command(*args, **options)
+            with warnings.catch_warnings():
+                warnings.showwarning = functools.partial(_show, console, warnings.showwarning)
+                command(*args, **options)
         except KeyboardInterrupt:
             console.print(
                 "Stopped. What was finished is kept; 'metavoxel train ... --resume' continues a training, and "
@@ -45,12 +48,28 @@ def _told(command: Callable[..., None]) -> Callable[..., None]:
                 console.print(f"{len(error.problems)} problems.", style="bold")
             raise typer.Exit(2) from None
         except OSError as error:
-            if debug or error.filename is None:
+            if debug or error.strerror is None:
                 raise
-            console.print(f"{error.filename}: {error.strerror}", style="red", markup=False)
+            where = "" if error.filename is None else f"{error.filename}: "
+            console.print(f"{where}{error.strerror}", style="red", markup=False)
             raise typer.Exit(2) from None
 
     return run
+
+
+def _show(
+    console: Console,
+    usual: Callable[..., None],
+    message: Warning | str,
+    category: type[Warning],
+    *where: object,
+    **more: object,
+) -> None:
+    """Our own warnings as sentences; others as Python shows them."""
+    if issubclass(category, LimitWarning):
+        console.print(str(message), markup=False)
+    else:
+        usual(message, category, *where, **more)
 
 
 COMMANDS: Mapping[str, Callable[..., None]] = MappingProxyType(

@@ -84,12 +84,14 @@ def base_rates(texts: Sequence[str]) -> dict[str, dict[str, float]]:
     for name, text in pairs("--prior", texts).items():
         rates = {}
         for part in text.split(","):
-            label, sign, number = part.rpartition(":")
+            label, sign, number = (word.strip() for word in part.rpartition(":"))
+            if label in rates:
+                problems.append(Problem(f"--prior {name}", f"{label!r} is given twice"))
             try:
-                rates[label.strip()] = float(number)
+                rates[label] = float(number)
             except ValueError:
                 sign = ""
-            if not sign or not label.strip():
+            if not sign or not label:
                 problems.append(Problem(f"--prior {name}", f"{part.strip()!r} must be LABEL:PROBABILITY, as in F:0.5"))
         found[name] = rates
     if problems:

@@ -133,8 +133,11 @@ def build_cohort(
 def _subjects(table: Table, settings: CohortSettings) -> list[str]:
     if settings.subject not in table.frame:
         known = [str(column) for column in table.frame.columns]
-        what = f"no column {settings.subject!r} to name the subjects; columns: {', '.join(known)}."
-        raise CohortError(Problem(table.source, f"{what}{did_you_mean(settings.subject, known)} Set cohort.subject"))
+        what = (
+            f"no column {settings.subject!r} to name the subjects; columns: {', '.join(known)}."
+            f"{did_you_mean(settings.subject, known)} Name it so, or set cohort.subject"
+        )
+        raise CohortError(Problem(table.source, what))
     subjects = [str(subject) for subject in table.frame[settings.subject]]
     problems = [
         Problem(f"{place}, column {settings.subject}", f"{subject!r}: every row must name its subject")

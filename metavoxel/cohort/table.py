@@ -41,7 +41,7 @@ def read_table(path: Path) -> Table:
     try:
         records = list(_records(path))
     except UnicodeDecodeError as error:
-        raise CohortError(Problem(str(path), f"not text in UTF-8 ({error}); save it as CSV or TSV")) from error
+        raise CohortError(Problem(str(path), f"not text in UTF-8 ({error}); save it in that encoding")) from error
     except csv.Error as error:
         raise CohortError(Problem(str(path), f"not a CSV or TSV file: {error}")) from error
     if not records:

@@ -45,7 +45,7 @@ def located_cells(name: str, spec: AbstractVariableSpec, rows: Sequence[Mapping[
         column, known = str(error.args[0]), [str(column) for column in table.frame.columns]
         what = f"{table.source} has no column {column!r}.{did_you_mean(column, known)} Columns: {', '.join(known)}"
         if isinstance(spec, ImageSpec):
-            what += ". Name the files by 'column' or 'path'; 'entities' are for cohort.bids"
+            what += ". Give it one with the files' paths, or set 'column' or 'path'; 'entities' are for cohort.bids"
         raise CohortError(Problem(f"variables.{name}", what)) from error
 
 
@@ -82,7 +82,8 @@ def read_values(
         try:
             value = _parsed(name, resolved, cells[row])
         except ValueError as error:
-            unreadable.append(_problem(row, str(error), name, spec, cells, table))
+            reason = f"{error}. Leave the cell empty, or add it to cohort.missing, if it means missing"
+            unreadable.append(_problem(row, reason, name, spec, cells, table))
             continue
         if isinstance(value, Blank):
             blanked[value.rule].append(cells[row])

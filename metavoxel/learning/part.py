@@ -11,9 +11,10 @@ from metavoxel.learning.run import RunFolder
 from metavoxel.model import Model
 
 
-def read_source(model: Model, source: Path) -> Table:
-    """A table, or a BIDS folder in the terms of a model's schema."""
-    return read_bids(source, model.schema.specs) if source.is_dir() else read_table(source)
+def read_source(model: Model, source: Path, variables: Collection[str] | None = None) -> Table:
+    """A table, or a BIDS folder in the terms of a model's schema; of that, files of some variables or of all."""
+    specs = {name: spec for name, spec in model.schema.specs.items() if variables is None or name in variables}
+    return read_bids(source, specs) if source.is_dir() else read_table(source)
 
 
 def own_table(model: Model) -> Table:

@@ -24,7 +24,7 @@ def guided(denoiser: Denoiser, question: Question, weight: float) -> Denoiser:
         weight: 0 for none, -1 for the marginal; see :func:`guide`.
 
     Raises:
-        EvidenceError: a variable known in part, or one whose beliefs are neither numbers nor probabilities.
+        EvidenceError: a variable known in part, or with an error, or whose beliefs are no numbers nor probabilities.
     """
     if weight == 0:
         return denoiser
@@ -36,6 +36,14 @@ def guided(denoiser: Denoiser, question: Question, weight: float) -> Denoiser:
         )
         for name, entry in held.items()
         if not torch.equal(entry.known.flatten(1).any(1), entry.known.flatten(1).all(1))
+    ]
+    problems += [
+        Problem(
+            f"given {name}",
+            "is known with an error (±), and guidance takes evidence away by the variable: leave one of the two out",
+        )
+        for name, entry in held.items()
+        if not entry.exact
     ]
     problems += [
         Problem(name, f"guidance knows no way to move beliefs of kernel {kernel.type!r}; leave it out")

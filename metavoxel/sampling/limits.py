@@ -1,5 +1,6 @@
 """Numbers that no draw may leave: a row with a value that the schema calls impossible is drawn anew."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
@@ -7,6 +8,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from metavoxel.errors import LimitWarning
 from metavoxel.rng import Rng
 from metavoxel.sampling.evidence import Given
 from metavoxel.typing import AnyCode
@@ -46,9 +48,13 @@ def drawn_within(
             {name: old.index_copy(0, again.to(old.device), new[name]) for name, old in part.items()}
             for part, new in zip(drawn, fresh, strict=True)
         )
+    left = _outside(drawn[0], given, limits)
+    for name in [name for name, rows in left.items() if rows.any()]:
+        what = f"{name}: draws that were still outside 'valid' after {MOST_WALKS} walks were moved to its limit"
+        warnings.warn(f"{what}. The model, or what is given, says that it lies beyond", LimitWarning, stacklevel=2)
     codes = {
-        name: torch.where(outside[:, None], drawn[0][name].clamp(*limits[name]), drawn[0][name])
-        for name, outside in _outside(drawn[0], given, limits).items()
+        name: torch.where(rows[:, None], drawn[0][name].clamp(*limits[name]), drawn[0][name])
+        for name, rows in left.items()
     }
     return ({**drawn[0], **codes}, *drawn[1:])
 

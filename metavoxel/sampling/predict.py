@@ -1,5 +1,6 @@
 """From codes to the cells of a table: what is predicted of a variable, and how sure that is."""
 
+import math
 from collections.abc import Iterator, Sequence
 from types import MappingProxyType
 
@@ -32,7 +33,7 @@ def mean_cells(name: str, spec: AbstractVariableSpec, codec: AbstractCodec, mean
     values = codec.decode(mean)
     if spec.data_shape:
         return [spec.cells(name, value) for value in values]
-    empty = {f"{name}_{suffix}": "" for suffix in ("sd", *QUANTILES)}
+    empty = {f"{name}_{suffix}": math.nan for suffix in ("sd", *QUANTILES)}
     return [{name: spec.format(value), **empty} for value in values]
 
 
@@ -64,11 +65,11 @@ def draw_cells(
         enough = len(draws) >= DRAWS_FOR_QUANTILES
         quantiles = np.quantile(differences.numpy(force=True), level, axis=0, method="weibull") if enough else None
         cells[f"{name}_{suffix}"] = None if quantiles is None else center.cpu() + torch.from_numpy(quantiles)
-    spread = differences.std(0) if len(draws) > 1 else None
+    spreads = differences.std(0).tolist() if len(draws) > 1 else [math.nan] * values.shape[1]
     return [
-        {name: spec.format(center[row]), f"{name}_sd": "" if spread is None else float(f"{float(spread[row]):.6g}")}
-        | {column: "" if value is None else spec.format(value[row]) for column, value in cells.items()}
-        for row in range(values.shape[1])
+        {name: spec.format(center[row]), f"{name}_sd": float(f"{spread:.6g}")}
+        | {column: math.nan if value is None else spec.format(value[row]) for column, value in cells.items()}
+        for row, spread in enumerate(spreads)
     ]
 
 

@@ -46,9 +46,11 @@ def read_number(cell: str) -> float:
         ValueError: there is none, in the user's words.
     """
     try:
-        return float(cell)
+        if "_" not in cell:  # which Python takes for a space between digits
+            return float(cell)
     except ValueError:
-        raise ValueError(f"{cell!r} is not a number. Add it to cohort.missing if it means missing") from None
+        pass
+    raise ValueError(f"{cell!r} is not a number")
 
 
 class AbstractVariableSpec(BaseModel, ABC):

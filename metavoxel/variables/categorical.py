@@ -10,7 +10,7 @@ from torch import Tensor
 from metavoxel.adapters.token import TokenAdapterSpec
 from metavoxel.codecs.onehot import OneHotSpec
 from metavoxel.kernels.d3pm import UniformD3PMKernel
-from metavoxel.variables.base import AbstractVariableSpec, Blank, Parts
+from metavoxel.variables.base import AbstractVariableSpec, Blank, Parts, read_number
 
 _CATEGORIES = {
     "anyOf": [
@@ -26,7 +26,7 @@ def _same(cell: str, code: str) -> bool:
     if cell == code:
         return True
     try:
-        return float(cell) == float(code)
+        return read_number(cell) == read_number(code)
     except ValueError:
         return False
 
@@ -93,7 +93,7 @@ class CategoricalSpec(AbstractVariableSpec):
                 return torch.tensor(index)
         if self.valid is not None:
             try:
-                value = float(cell)
+                value = read_number(cell)
             except ValueError:
                 pass
             else:

@@ -106,8 +106,8 @@ def test_bad_cells(metavoxel, study):
     edit(study / "people.csv", "\ns01,", "\ns01,unknown,1,5\ns01b,")
     edit(study / "people.csv", "\ns08,", "\ns08,30,1,3;5\ns08b,")
     assert validate_and_train(metavoxel, write_schema(study, TABLE)) == [
-        "people.csv row 3 (s01), column Age: 'unknown' is not a number. Add it to cohort.missing if it means missing",
-        "people.csv row 11 (s08), column score: '3;5' is not a number. Add it to cohort.missing if it means missing",
+        "people.csv row 3 (s01), column Age: 'unknown' is not a number. Leave the cell empty, or add it to cohort.missing, if it means missing",
+        "people.csv row 11 (s08), column score: '3;5' is not a number. Leave the cell empty, or add it to cohort.missing, if it means missing",
         "2 problems.",
     ]
 
@@ -235,7 +235,7 @@ def test_questions_in_every_kind_of_trouble(metavoxel, table_study, tmp_path):
 
     sample = ("sample", run, "--output", tmp_path / "out")
     assert told(*sample, "--given", "age=abc", "--given", "sex=x") == [
-        "given age=abc: 'abc' is not a number. Add it to cohort.missing if it means missing",
+        "given age=abc: 'abc' is not a number",
         "given sex=x: unknown category (known: female (1), male (2))",
         "2 problems.",
     ]

@@ -53,6 +53,8 @@ def test_base_rates(predict):
     done, _ = predict("--target", "age", "--prior", "sex=female:0.5,male:0.4,other:x")
     assert done.code == 2
     assert done.lines == ["--prior sex: 'other:x' must be LABEL:PROBABILITY, as in F:0.5"]
+    done, _ = predict("--target", "sex", "--prior", "sex=female:0.9,female:0.2,male:0.8")
+    assert done.code == 2 and done.lines == ["--prior sex: 'female' is given twice"]
     done, _ = predict("--target", "sex", "--prior", "sex=female:0.7,male:0.4")
     assert done.lines == ["prior sex: the probabilities sum to 1.1, and must to 1 (within 0.001)"]
 
@@ -174,6 +176,18 @@ def test_images_are_predicted_into_files(metavoxel, scan_study, tmp_path):
         "predict", scan_study / "run", tmp_path / "two.csv", "--target", "volume", "--output", tmp_path / "draws0.tsv"
     )
     assert done.code == 2 and "holds other files (mine.txt)" in done.err
+
+
+def test_a_bids_folder_needs_files_of_what_is_given_alone(metavoxel, scan_study, tmp_path):
+    (tmp_path / "dataset_description.json").write_text('{"Name": "new", "BIDSVersion": "1.8.0"}')
+    (tmp_path / "participants.tsv").write_text("participant_id\tage\tsex\nsub-1\t30\tF\nsub-2\t60\tM\n")
+    for asked in (["--target", "age", "--given", "sex"], ["--log-likelihood", "--target", "age", "--given", "sex"]):
+        output = tmp_path / "o.tsv"
+        done = metavoxel("predict", scan_study / "run", tmp_path, *asked, "--no-check", "--output", output)
+        assert done.code == 0, done.err
+        assert list(table_of(output)["participant_id"]) == ["sub-1", "sub-2"]
+    done = metavoxel("predict", scan_study / "run", tmp_path, "--target", "age", "--given", "volume")
+    assert done.code == 2 and "variable volume: no image with {suffix: T1w}" in done.lines[0]
 
 
 def test_devices(metavoxel, table_study, tmp_path):

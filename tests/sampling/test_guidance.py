@@ -155,3 +155,11 @@ def test_what_it_does_not_suit_is_told_at_once():
         refused(1.0)
     assert [problem.where for problem in caught.value.problems] == ["given scan", "phase"]
     assert refused(0.0) is exact
+
+
+def test_a_value_with_an_error_is_not_guided():
+    """It is walked, and its belief without evidence would not see where it is."""
+    asked = question({"y": GIVEN}, rows=2)
+    asked = asked._replace(given={"y": asked.given["y"]._replace(sd=0.5)})
+    with pytest.raises(EvidenceError, match=r"given y: is known with an error \(±\), and guidance takes evidence away"):
+        guided(exact, asked, 1.0)
