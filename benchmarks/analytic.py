@@ -7,9 +7,10 @@ answers are those of ``metavoxel.testing.oracle.MixtureOracle``; the rows judged
 """
 
 import argparse
+import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +29,7 @@ from benchmarks.conditionals import (
 )
 from benchmarks.table_run import TableRun, trained
 from benchmarks.tables import figure, markdown, publish
+from metavoxel.learning.run import RunFolder
 from metavoxel.rng import Rng
 from metavoxel.sampling.ask import Sampling
 
@@ -46,6 +48,7 @@ SETTINGS = {
     },
 }
 STEPS = 50
+PASSES = {"repaint, 10 passes": 10, "smc, 64 particles": 64}
 
 
 class Sizes(NamedTuple):
@@ -77,25 +80,32 @@ def methods() -> dict[str, Sampling]:
     }
 
 
-def compare(run: TableRun, sizes: Sizes, evidence: Sequence[Sequence[str]]) -> Iterator[list[object]]:
-    """A row of the table of methods for each."""
-    passes = {"repaint, 10 passes": 10, "smc, 64 particles": 64}
-    for name, sampling in methods().items():
-        start = time.perf_counter()
-        squared = mean_of([squared_error(run, sampling, names, sizes.compared_rows) for names in evidence])
-        apart = [two_samples(run, sampling, names, sizes.compared_rows) for names in evidence]
-        seconds = time.perf_counter() - start
-        print(f"  {name}: {squared} {np.mean(apart):.3f} ({seconds:.0f} s)", flush=True)
-        evaluations = STEPS * passes.get(name, 1)
-        yield [name, evaluations, f"{squared.mean:.2f} ± {squared.error:.2f}", f"{np.mean(apart):.3f}"]
+class Kept:
+    """Measurements of one model, each kept in a file of its own, so that a run that was stopped goes on. Final.
+
+    Args:
+        folder: of the files.
+        weights: of the model; what is older than they are is measured anew.
+    """
+
+    def __init__(self, folder: Path, weights: Path) -> None:
+        self._folder, self._oldest = folder, weights.stat().st_mtime
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def __call__(self, what: str, measure: Callable[[], Sequence[float]]) -> Sequence[float]:
+        """What ``measure`` gives, or gave."""
+        file, start = self._folder / f"{what}.json", time.perf_counter()
+        if not file.exists() or file.stat().st_mtime < self._oldest:
+            file.write_text(json.dumps([float(value) for value in measure()]), encoding="utf-8")
+        found: Sequence[float] = json.loads(file.read_text(encoding="utf-8"))
+        print(f"  {what}: {found} ({time.perf_counter() - start:.0f} s)", flush=True)
+        return found
 
 
-def timed(what: str, measure: Callable[[], object]) -> object:
-    """Run one measurement and print what came of it."""
-    start = time.perf_counter()
-    found = measure()
-    print(f"  {what}: {found} ({time.perf_counter() - start:.0f} s)", flush=True)
-    return found
+def compared(run: TableRun, sampling: Sampling, evidence: Sequence[Sequence[str]], rows: int) -> Sequence[float]:
+    """Squared error over Bayes with its standard error, and C2ST, of a way to condition; means over evidence sets."""
+    squared = mean_of([squared_error(run, sampling, names, rows) for names in evidence])
+    return [*squared, float(np.mean([two_samples(run, sampling, names, rows) for names in evidence]))]
 
 
 def main() -> None:
@@ -119,19 +129,30 @@ def main() -> None:
     classes = np.nanmean([errors.probabilities for errors in four])
     print(f"  read-out: {ratio_1:.4f} {ratio_4:.4f} worst {worst}; classes {classes:.4f}", flush=True)
     sampled = list(ORACLE.subsets())[:: sizes.every]
-    clean = methods()["clean"]
-    held = timed("coverage", lambda: coverage(run, clean, sizes.coverage_rows, sizes.draws))
+    clean, rows = methods()["clean"], sizes.rows
+    kept = Kept(arguments.output.with_suffix(".measures"), RunFolder(arguments.output).weights)
+    covered, draws = sizes.coverage_rows, sizes.draws
+    held, error = kept(f"coverage of {covered} rows", lambda: coverage(run, clean, covered, draws))
     sets = {"nothing": (), "s1": ("s1",), "all scalars": ORACLE.scalars}
-    in_turn = {label: timed(f"in turn, {label}", lambda n=n: joint_in_turn(run, n, 2_000)) for label, n in sets.items()}
+    in_turn = {label: kept(f"in turn, {label}", lambda n=n: joint_in_turn(run, n, 2_000)) for label, n in sets.items()}
     together = {
-        label: timed(f"together, {label}", lambda n=n: joint_together(run, n, 20, 10_000, 10))
+        label: kept(f"together, {label}", lambda n=n: joint_together(run, n, 20, 10_000, 10))
         for label, n in sets.items()
     }
     apart = [
-        timed(f"C2ST {names}", lambda names=names: two_samples(run, clean, names, sizes.rows)) for names in sampled
+        kept(f"C2ST of {rows} rows, {' '.join(names)}", lambda names=names: [two_samples(run, clean, names, rows)])[0]
+        for names in sampled
     ]
-    compared = [names for names in ORACLE.subsets() if set(ORACLE.scalars) - set(names)][4::12]
-    table = list(compare(run, sizes, compared))
+    few, evidence = (
+        sizes.compared_rows,
+        [names for names in ORACLE.subsets() if set(ORACLE.scalars) - set(names)][4::12],
+    )
+    table = []
+    for name, sampling in methods().items():
+        mean, spread, told = kept(
+            f"{name}, {few} rows", lambda sampling=sampling: compared(run, sampling, evidence, few)
+        )
+        table.append([name, STEPS * PASSES.get(name, 1), f"{mean:.2f} ± {spread:.2f}", f"{told:.3f}"])
     aims = markdown(
         ["measure", "aim", "measured"],
         [
@@ -150,12 +171,12 @@ def main() -> None:
             [
                 f"coverage of 90 % intervals from {sizes.draws} draws, {sizes.coverage_rows} rows",
                 "88 to 92 %",
-                f"{100 * held.mean:.1f} % (standard error {100 * held.error:.1f})",
+                f"{100 * held:.1f} % (standard error {100 * error:.1f})",
             ],
             [
                 "joint of the two categories, one after the other, 1 + 1 evaluations: total variation over 2000 rows",
                 "≤ .02",
-                "; ".join(f"given {label} {found.mean:.4f}" for label, found in in_turn.items()),
+                "; ".join(f"given {label} {found[0]:.4f}" for label, found in in_turn.items()),
             ],
             [
                 "the same, together in 10 evaluations: of 20 rows by 10000 draws each (by exact draws)",
@@ -186,7 +207,7 @@ def main() -> None:
             f"`{' '.join(['python -m benchmarks.analytic', *sys.argv[1:]])}` trains on "
             f"{TRAINING_ROWS} rows and measures on fresh ones.",
             aims,
-            f"The same network asked in other ways, on {len(compared)} evidence sets with {sizes.compared_rows} rows "
+            f"The same network asked in other ways, on {len(evidence)} evidence sets with {sizes.compared_rows} rows "
             "each; ± is the standard error of chance in rows and draws (a smaller sample is harder to tell apart, so "
             "C2ST is to be compared within this table). The first row is with DPM-Solver++(2M) on the log-SNR grid, "
             "all others with DDIM on the uniform one:",

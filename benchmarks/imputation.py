@@ -52,9 +52,11 @@ def miss_forest(
 ) -> pandas.DataFrame:
     """MissForest (Stekhoven and Bühlmann 2012, algorithm 1): random forests in turn, while they change ever less.
 
-    Variables are taken in the order of how many cells they miss; the forests are of 100 trees, each of whose splits
-    looks at the square root of the number of variables, as in the R package.
+    Variables are taken in the order of how many cells they miss. As in the R package, forests are of 100 trees whose
+    splits look at the square root of the number of variables (the table's, the filled one counted), and a node of five
+    rows is split no more where a number is filled. Categories enter as their indices, where R has factors.
     """
+    looked_at = int(len(table.columns) ** 0.5)
     missing = table.isna()
     order = [name for name in missing.sum().sort_values(kind="stable").index if missing[name].any()]
     filled, last = simple(table, classes), {"numbers": np.inf, "categories": np.inf}
@@ -62,8 +64,11 @@ def miss_forest(
         before = filled.copy()
         for name in order:
             others = filled.drop(columns=name).to_numpy()
-            make = RandomForestClassifier if name in classes else RandomForestRegressor
-            forest = make(n_estimators=trees, max_features="sqrt", random_state=seed)
+            settings = {"n_estimators": trees, "max_features": looked_at, "random_state": seed}
+            if name in classes:
+                forest = RandomForestClassifier(**settings)
+            else:
+                forest = RandomForestRegressor(**settings, min_samples_split=6)
             gap = missing[name].to_numpy()
             forest.fit(others[~gap], table[name].to_numpy()[~gap])
             filled.loc[gap, name] = forest.predict(others[gap])
@@ -92,9 +97,9 @@ def _change(
 def imputation_errors(
     filled: pandas.DataFrame, truth: pandas.DataFrame, removed: pandas.DataFrame, classes: Classes
 ) -> dict[str, float]:
-    """Errors of the cells that were removed, as MissForest's authors have them.
+    """Errors of the cells that were removed.
 
-    ``numbers``: root of the mean squared error over the variance of the variable, averaged over numbers (a table's
+    ``numbers``: root of the mean squared error over the variance of the whole column, averaged over numbers (a table's
     columns have their own units). ``categories``: share of wrong classes, over all removed cells of categories.
     """
     roots, wrong = [], []

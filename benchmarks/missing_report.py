@@ -52,16 +52,14 @@ def markdown(results: Mapping[str, Rows]) -> dict[str, str]:
                 lines.append("| " + " | ".join([title, *columns]) + " |")
         return "\n".join(lines) if len(lines) > 2 else "Not measured yet."
 
-    half = [("complete data", "complete data, all rows"), ("half of `s1` missing, all rows", "half of s1, all rows")]
-    half.append(("half of `s1` missing, complete rows", "half of s1, complete rows"))
     filled = [("numbers", "categories")[place] for place in range(2)]
     mechanisms = [(part, part) for part in ANALYTIC[3:]]
     marginal = [(part, part) for part in ANALYTIC if part.endswith(("rows", "weighted"))]
     return {
-        "half": table(
-            "| training | `s1` from all others: squared error / exact | `s1` given nothing: error of the mean |",
-            half,
-            [("s1 from all",), ("s1 given nothing",)],
+        "all others": table(
+            "| cells, training | `s1`: squared error / exact | `s3`: the same | `five`: error of probabilities |",
+            marginal,
+            [("s1 from all",), ("s3 from all",), ("five from all",)],
         ),
         "imputation": table(
             "| cells, filled by | numbers: normalised RMSE | categories: error rate |",

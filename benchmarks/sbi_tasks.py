@@ -202,7 +202,8 @@ def page(output: Path) -> Path:
         [
             "Two-sample accuracy of a random forest (5 folds): .5 cannot be told from the exact posterior. Posteriors "
             "are those of the observations that the published figures are means over, where so said; other questions "
-            "are drawn anew as the published ones were. Against exact reference draws. "
+            "are drawn anew as the published ones were. ± is the standard error of the mean over questions. Against "
+            "exact reference draws, where those of the published 'any' are chains of a sampler. "
             "`python -m benchmarks.sbi_tasks`",
             markdown(header, rows),
         ],
