@@ -33,8 +33,8 @@ from metavoxel.schema.schema import Schema
 class Model:
     """Schema, codecs and joint network of a run.
 
-    Answers depend on the seed and the rows alone: never on batch size or order, nor on company, but that a subject's rows
-    have random numbers of their own where a table has several of them.
+    Answers depend on the seed and the rows alone: never on batch size or order, nor on company, but that each of a
+    subject's rows has random numbers of its own where a table has several of them.
     """
 
     def __init__(self, schema: Schema, codecs: Mapping[str, AbstractCodec], joint: JointModel) -> None:
