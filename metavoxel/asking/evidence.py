@@ -77,7 +77,7 @@ class EvidenceReader:
                 found[name] = self._measured(name, cell)
                 if isinstance(cell, Tensor):
                     self._check_tensor(name, cell, voxels.get(name))
-                elif (far := self._far(name, found[name].value[None])) is not None:
+                elif not self._schema.variables[name].spec.lazy and (far := self._far(name, found[name].value[None])):
                     raise EvidenceError(Problem(f"given {name}={cell}", far))
             except EvidenceError as error:
                 problems += error.problems
