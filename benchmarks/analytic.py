@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 import numpy as np
 import torch
@@ -80,8 +80,9 @@ def methods() -> dict[str, Sampling]:
     }
 
 
+@final
 class Kept:
-    """Measurements of one model, each kept in a file of its own, so that a run that was stopped goes on. Final.
+    """Measurements of one model, each kept in a file of its own, so that a run that was stopped goes on.
 
     Args:
         folder: of the files.
@@ -143,11 +144,8 @@ def main() -> None:
         kept(f"C2ST of {rows} rows, {' '.join(names)}", lambda names=names: [two_samples(run, clean, names, rows)])[0]
         for names in sampled
     ]
-    few, evidence = (
-        sizes.compared_rows,
-        [names for names in ORACLE.subsets() if set(ORACLE.scalars) - set(names)][4::12],
-    )
-    table = []
+    evidence = [names for names in ORACLE.subsets() if set(ORACLE.scalars) - set(names)][4::12]
+    few, table = sizes.compared_rows, []
     for name, sampling in methods().items():
         mean, spread, told = kept(
             f"{name}, {few} rows", lambda sampling=sampling: compared(run, sampling, evidence, few)

@@ -1,4 +1,4 @@
-"""Measures of conditionals against those of the analytic joint, each zero or one for answers that are exact."""
+"""Measures of a model's conditionals against the exact ones of the analytic joint."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -79,8 +79,8 @@ def two_samples(run: TableRun, sampling: Sampling, names: Sequence[str], rows: i
     return c2st(matrix(fresh(rows, "reference")), matrix(given | drawn))
 
 
-def squared_error(run: TableRun, sampling: Sampling, names: Sequence[str], rows: int) -> Measured:
-    """Squared error, over Bayes, of the mean of endlessly many draws.
+def squared_error(run: TableRun, sampling: Sampling, names: Sequence[str], rows: int) -> Float64[Tensor, "rows"]:
+    """Squared error, over Bayes, of the mean of endlessly many draws: what each row adds to it, whose mean it is.
 
     Two draws whose errors are independent given the evidence suffice: the mean product of their distances from the
     exact mean is the squared distance of the method's own mean.
@@ -90,15 +90,16 @@ def squared_error(run: TableRun, sampling: Sampling, names: Sequence[str], rows:
     first, second = (run.draw(given, sampling, rows=rows, seed=seed) for seed in (3, 4))
     scalars = [name for name in ORACLE.scalars if name not in names]
     products = torch.stack([(first[n] - exact.mean(n)) * (second[n] - exact.mean(n)) for n in scalars]).sum(0)
-    excess = products / sum(float(exact.variance(name).mean()) for name in scalars)
-    return Measured(1 + float(excess.mean()), float(excess.std() / rows**0.5))
+    return 1 + products / sum(float(exact.variance(name).mean()) for name in scalars)
 
 
-def mean_of(found: Sequence[Measured]) -> Measured:
-    """The mean over evidence sets, whose errors are independent: their draws are."""
-    return Measured(
-        float(np.mean([one.mean for one in found])), float(np.linalg.norm([one.error for one in found]) / len(found))
-    )
+def mean_of(found: Sequence[Float64[Tensor, "rows"]]) -> Measured:
+    """The mean over evidence sets and rows; a row keeps its streams under several sets, so its errors go together."""
+    return _mean(torch.stack(list(found)).mean(0))
+
+
+def _mean(rows: Float64[Tensor, "rows"]) -> Measured:
+    return Measured(float(rows.mean()), float(rows.std() / len(rows) ** 0.5))
 
 
 def coverage(run: TableRun, sampling: Sampling, rows: int, draws: int) -> Measured:
@@ -124,8 +125,7 @@ def coverage(run: TableRun, sampling: Sampling, rows: int, draws: int) -> Measur
         truth = ORACLE.given(given).sample(Rng.for_rows(len(which) * draws, "coverage", place))[target]
         truth = truth.reshape(-1, draws)
         held.append(((truth >= low) & (truth <= high)).double().mean(1))
-    found = torch.cat(held)
-    return Measured(float(found.mean()), float(found.std() / len(found) ** 0.5))
+    return _mean(torch.cat(held))
 
 
 def joint_in_turn(run: TableRun, names: Sequence[str], rows: int) -> Measured:
@@ -142,8 +142,7 @@ def joint_in_turn(run: TableRun, names: Sequence[str], rows: int) -> Measured:
         run.predict(given | {first: torch.full((rows,), index)}, evaluations=1, seed=7 + index)[second]
         for index in range(ORACLE.categories[first])
     ]
-    apart = (before[..., None] * torch.stack(after, 1) - exact).abs().sum((1, 2)) / 2
-    return Measured(float(apart.mean()), float(apart.std() / rows**0.5))
+    return _mean((before[..., None] * torch.stack(after, 1) - exact).abs().sum((1, 2)) / 2)
 
 
 def joint_together(run: TableRun, names: Sequence[str], rows: int, draws: int, steps: int) -> tuple[float, float]:

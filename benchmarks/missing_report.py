@@ -52,7 +52,7 @@ def markdown(results: Mapping[str, Rows]) -> dict[str, str]:
                 lines.append("| " + " | ".join([title, *columns]) + " |")
         return "\n".join(lines) if len(lines) > 2 else "Not measured yet."
 
-    filled = [("numbers", "categories")[place] for place in range(2)]
+    filled = ("numbers", "categories")
     mechanisms = [(part, part) for part in ANALYTIC[3:]]
     marginal = [(part, part) for part in ANALYTIC if part.endswith(("rows", "weighted"))]
     return {

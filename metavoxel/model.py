@@ -4,14 +4,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import pandas
 import torch
 from torch import Tensor
 
-from metavoxel.asking.answer import Answer
+from metavoxel.asking.answer import Answer, as_point
 from metavoxel.asking.evidence import EvidenceReader
 from metavoxel.asking.prediction import draw, read_out
 from metavoxel.asking.question import ask, check_counts, listed, refuse_with_draws, refuse_without_draws
@@ -184,7 +184,8 @@ class Model:
         """
         if not asked.get("draws"):
             refuse_without_draws(0, {"point": point, "vote": vote or None})
-        return self.answer(table, target, given, **asked).table(point=point or "mean", vote=vote)  # type: ignore[arg-type]
+        center = as_point(point or "mean")
+        return self.answer(table, target, given, **asked).table(point=center, vote=vote)  # type: ignore[arg-type]
 
     def answer(
         self,
@@ -268,12 +269,10 @@ class Model:
         )  # fmt: skip
         cohort = self.read(table, list(dict.fromkeys([*names, *conditions])), folder=folder)
         evidence = self.evidence_of(cohort, list(cohort.variables))
-        found = log_likelihoods(
+        return log_likelihoods(
             self.joint, self.schema, self.codecs, cohort, evidence, names, conditions,
-            evaluations=evaluations, seed=seed,
+            subjects=_subjects(table, cohort, self.schema), evaluations=evaluations, seed=seed,
         )  # fmt: skip
-        found[self.schema.cohort.subject] = _subjects(table, cohort, self.schema)
-        return found
 
     def unusual(self, table: Table | pandas.DataFrame, given: Sequence[str], *, seed: int = 0) -> list[Unusual]:
         """Numbers and categories that are unlike the training rows', given the others of their row: the oddest first.
@@ -300,7 +299,7 @@ class Model:
         return Sampling()
 
 
-def _subjects(table: Table | pandas.DataFrame, cohort: Cohort, schema: Schema) -> list[Any]:
+def _subjects(table: Table | pandas.DataFrame, cohort: Cohort, schema: Schema) -> list[object]:
     """The rows' subjects, as a data frame has them: what is answered can then be merged with it."""
     return list(table[schema.cohort.subject]) if isinstance(table, pandas.DataFrame) else list(cohort.subjects)
 

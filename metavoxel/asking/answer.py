@@ -55,7 +55,7 @@ class Answer:
         Raises:
             EvidenceError: another point.
         """
-        center = _as_point(point)
+        center = as_point(point)
         if not self.subjects:
             return self._of_zeros().table(point=point, vote=vote).iloc[:0]
         rows: list[dict[str, object]] = [{self.schema.cohort.subject: subject} for subject in self.subjects]
@@ -128,7 +128,12 @@ class Answer:
         ]
 
 
-def _as_point(text: str) -> Point:
+def as_point(text: str) -> Point:
+    """What one number stands for several draws, by its name.
+
+    Raises:
+        EvidenceError: no such.
+    """
     for known in get_args(Point):
         if text == known:
             return known

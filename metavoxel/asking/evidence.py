@@ -8,7 +8,7 @@ from typing import NamedTuple, final
 
 import pandas
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from metavoxel.codecs.base import AbstractCodec
@@ -77,20 +77,15 @@ class EvidenceReader:
                 found[name] = self._measured(name, cell)
                 if isinstance(cell, Tensor):
                     self._check_tensor(name, cell, voxels.get(name))
-                elif not self._schema.variables[name].spec.lazy and (far := self._far(name, found[name].value[None])):
-                    raise EvidenceError(Problem(f"given {name}={cell}", far))
+                elif not self._schema.variables[name].spec.lazy:
+                    code = self.given(name, found[name].value[None]).code
+                    if _is_far(code)[0]:
+                        raise EvidenceError(Problem(f"given {name}={cell}", _far(code)))
             except EvidenceError as error:
                 problems += error.problems
         if problems:
             raise EvidenceError(problems)
         return found
-
-    def _far(self, name: str, values: Tensor) -> str | None:
-        """What is wrong with a value (1, *D) whose code is no number that the network can take."""
-        largest = float(self.given(name, values).code.abs().max())
-        if largest <= FARTHEST:
-            return None
-        return f"is {largest:.2g} in code units, which no network can take: is it a code for 'missing'?"
 
     def _check_tensor(self, name: str, value: Tensor, known: Tensor | None) -> None:
         """Refuse what a cell would be refused for.
@@ -183,12 +178,21 @@ class EvidenceReader:
                     entry = self.given(name, column.read(rows))
                     code[rows], known[rows] = entry.code, entry.known
             evidence[name] = Given(code, known)
-            for row in (~(code.flatten(1).abs().amax(1) <= FARTHEST)).nonzero()[:, 0].tolist():
+            for row in _is_far(code).nonzero()[:, 0].tolist():
                 where = f"{cohort.places[row]}, variable {name}"
-                problems.append(Problem(where, f"{column.cells[row]!r} {self._far(name, column.read([row]))}"))
+                problems.append(Problem(where, f"{column.cells[row]!r} {_far(code[row])}"))
         if problems:
             raise EvidenceError(problems)
         return evidence
+
+
+def _is_far(code: Tensor) -> Bool[Tensor, "b"]:
+    """Rows whose codes (b, ...) are no numbers that the network can take."""
+    return ~(code.flatten(1).abs().amax(1) <= FARTHEST)
+
+
+def _far(code: Tensor) -> str:
+    return f"is {float(code.abs().max()):.2g} in code units, which no network can take: is it a code for 'missing'?"
 
 
 def slopes(codec: AbstractCodec, values: Float[Tensor, "b"]) -> Float64[Tensor, "b"]:

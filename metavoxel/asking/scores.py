@@ -78,6 +78,7 @@ def log_likelihoods(
     names: Sequence[str],
     given: Sequence[str],
     *,
+    subjects: Sequence[object],
     evaluations: int | None,
     seed: int,
 ) -> pandas.DataFrame:
@@ -86,7 +87,7 @@ def log_likelihoods(
     Of a category it is the model's own probability; of a number the log-density per unit of the variable, as a lower
     bound; of anything else the bound of its code's log-density, for each number of the code.
     """
-    columns: dict[str, Sequence[object]] = {schema.cohort.subject: list(cohort.subjects)}
+    columns: dict[str, Sequence[object]] = {schema.cohort.subject: subjects}
     for name in names:
         rows = _rows_with(evidence[name])
         category = codecs[name].support == "one_hot"

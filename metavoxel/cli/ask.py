@@ -34,7 +34,7 @@ from metavoxel.cli.options import (
 from metavoxel.cli.output import ROW_IMAGES, SAMPLES, claim_files, claim_own_folder, clear_own_folder
 from metavoxel.cohort.table import Table
 from metavoxel.errors import EvidenceError, Problem
-from metavoxel.images.files import NIFTI, PICTURES, read_grid
+from metavoxel.images.files import read_grid
 from metavoxel.learning.part import own_table, part_table, read_source
 from metavoxel.learning.run import RunFolder
 from metavoxel.model import Model
@@ -70,10 +70,11 @@ def sample(
         steps=steps, solver=solver, eta=eta, grid=grid, conditioning=conditioning, resamplings=resamplings, jump=jump,
         particles=particles, guidance=guidance,
     )  # fmt: skip
-    masks = _masks(model, pairs("--mask", mask), known)
+    marked = pairs("--mask", mask)
+    masks = _masks(model, marked, known)
     folder, specs = output or run / "samples", model.schema.specs
     like = {name: file for name, file in known.items() if name in specs and isinstance(specs[name], ImageSpec)}
-    claim_own_folder(folder, SAMPLES, read=[*like.values(), *pairs("--mask", mask).values()])
+    claim_own_folder(folder, SAMPLES, read=[*like.values(), *marked.values()])
     drawn = model.sample(n, known, masks, seed=seed, **settings)
     clear_own_folder(folder, SAMPLES)
     table = write_samples(folder, specs, drawn, like=like)
@@ -177,8 +178,10 @@ def _image_folder(model: Model, targets: list[str], output: Path, rows: Table) -
     if not any(name in specs and specs[name].spatial for name in targets):
         return None
     folder = output.parent / f"{output.stem}_images"
-    cells = [cell for cell in rows.frame.to_numpy().flatten().tolist() if cell.endswith((*NIFTI, *PICTURES))]
-    claim_own_folder(folder, ROW_IMAGES, read=[rows.folder / cell for cell in cells])
+    there = {name: spec for name, spec in specs.items() if spec.spatial and spec.needs(name) <= set(rows.frame.columns)}
+    cells = [{str(column): cell for column, cell in row.items()} for row in rows.frame.to_dict("records")]
+    files = [spec.locate(name, row, rows.folder) for name, spec in there.items() for row in cells]
+    claim_own_folder(folder, ROW_IMAGES, read=[file for file in files if file])
     return folder
 
 

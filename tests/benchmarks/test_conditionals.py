@@ -52,10 +52,10 @@ def test_the_read_out_of_a_blind_model_has_the_variance_that_evidence_explains()
 
 def test_two_draws_measure_the_error_of_the_mean():
     names = ("s1", "s2", "five")
-    found = conditionals.squared_error(ExactRun(), ANY, names, 20_000)
+    found = conditionals.mean_of([conditionals.squared_error(ExactRun(), ANY, names, 20_000)])
     assert found.mean == pytest.approx(1.0, abs=5 * found.error)
     assert found.error < 0.02
-    blind = conditionals.squared_error(ExactRun(blind=True), ANY, names, 20_000).mean
+    blind = float(conditionals.squared_error(ExactRun(blind=True), ANY, names, 20_000).mean())
     rows = conditionals.fresh(20_000, "squared error")
     exact = ORACLE.given({name: rows[name] for name in names})
     off = sum((exact.mean(name) - ORACLE.given({}).mean(name)).square().mean() for name in ("s3", "s4"))
