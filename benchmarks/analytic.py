@@ -33,11 +33,11 @@ from metavoxel.learning.run import RunFolder
 from metavoxel.rng import Rng
 from metavoxel.sampling.ask import Sampling
 
-TRAINING_ROWS, VALIDATION_ROWS = 100_000, 1_000
+TRAINING_ROWS, VALIDATION_ROWS = 300_000, 4_000
 SETTINGS = {
     "backbone": {"type": "transformer", "width": 64, "depth": 3, "dropout": 0.0},
     "training": {
-        "steps": 10_000,
+        "steps": 16_000,
         "batch_size": 256,
         "optimiser": "muon",
         "learning_rate": 3e-3,

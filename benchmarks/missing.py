@@ -184,7 +184,13 @@ def analytic(folder: Path, seed: int, count: int, steps: int) -> Callable[[str],
                 result["s1 mean"] = abs(float(filled["s1"].mean()) - float(exact(test[:1] * np.nan, "s1")[0]))
             return result
         used = seen.dropna() if how == "complete rows" else seen
-        training = {"steps": steps, "batch_size": 256, "learning_rate": 2e-3, "validate_every": max(steps // 4, 1)}
+        training = {
+            "steps": steps,
+            "batch_size": 256,
+            "optimiser": "muon",
+            "learning_rate": 3e-3,
+            "validate_every": max(steps // 4, 1),
+        }
         training |= {"seed": seed, "dropout": 0.0, "missing_weights": list(WHY) if how == "weighted" else []}
         model = trained(used.reset_index(drop=True), ORACLE.categories, folder / "model", training, 48)
         result["rows"] = len(used)
@@ -240,7 +246,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, default=Path("../shared/data/ixi_tabular/ixi.csv"))
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark-missing"))
     parser.add_argument("--rows", type=int, default=8000, help="of the analytic joint")
-    parser.add_argument("--steps", type=int, default=4000, help="of a training on the analytic joint")
+    parser.add_argument("--steps", type=int, default=8000, help="of a training on the analytic joint")
     parser.add_argument("--only", default="", help="parts whose names begin so")
     arguments = parser.parse_args()
     record = arguments.output / "results.json"
