@@ -190,8 +190,10 @@ def analytic(folder: Path, seed: int, count: int, steps: int) -> Callable[[str],
             "optimiser": "muon",
             "learning_rate": 3e-3,
             "validate_every": max(steps // 4, 1),
+            "seed": seed,
+            "dropout": 0.0,
+            "missing_weights": list(WHY) if how == "weighted" else [],
         }
-        training |= {"seed": seed, "dropout": 0.0, "missing_weights": list(WHY) if how == "weighted" else []}
         model = trained(used.reset_index(drop=True), ORACLE.categories, folder / "model", training, 48)
         result["rows"] = len(used)
         if gaps.any(axis=None):
