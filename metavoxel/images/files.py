@@ -3,6 +3,7 @@
 import math
 import zlib
 from pathlib import Path
+from typing import Literal
 
 import nibabel
 import numpy as np
@@ -41,6 +42,11 @@ def is_nifti(path: str | Path) -> bool:
     return str(path).lower().endswith(NIFTI)
 
 
+def has_affine(path: str | Path) -> bool:
+    """Whether files of this name have a place in mm; PNG and JPEG have none."""
+    return not str(path).lower().endswith(PICTURES)
+
+
 def read_grid(path: str | Path) -> Grid:
     """The canonical (RAS+) grid of an image, from its header alone.
 
@@ -58,7 +64,7 @@ def read_grid(path: str | Path) -> Grid:
         raise _broken(path, error) from error
 
 
-def read_image(path: str | Path, *, constant: bool = False) -> Image:
+def read_image(path: str | Path, *, constant: bool = False, nan: float | Literal["minimum"] | None = None) -> Image:
     """An image along canonical (RAS+) axes, in the file's own intensities.
 
     A trailing axis of one voxel is dropped, so that a NIfTI of one slice has two axes. The axes of a PNG or JPEG file

@@ -1,5 +1,6 @@
 """Where the voxels of an image lie in space."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +10,9 @@ import numpy as np
 from jaxtyping import Float64
 from nibabel.orientations import io_orientation
 
-_SAME_SPACING = 1e-3
+SAME_SPACING = 1e-3
 """Relative difference below which two spacings are one: headers hold them in single precision."""
-_SPARE_VOXELS = 1e-2
+SPARE_VOXELS = 1e-2
 """A field of view that exceeds whole voxels by less than this is rounding, not image."""
 
 
@@ -59,6 +60,31 @@ class Grid:
             to_old[old, 3] = self.shape[old] - 1 if flip else 0
         return Grid(tuple(self.shape[axis] for axis in order), self.affine @ to_old)
 
+    def corners(self) -> Float64[np.ndarray, "corners 3"]:
+        """Outer corners of the field of view, half a voxel beyond the outermost centres, in mm."""
+        ends = [(-0.5, size - 0.5) for size in self.shape] + [(0.0,)] * (3 - len(self.shape))
+        indices = np.array(list(itertools.product(*ends)))
+        return indices @ self.affine[:3, :3].T + self.affine[:3, 3]
+
+    def directions(self) -> Float64[np.ndarray, "3 3"]:
+        """Columns of unit length along the image's axes in mm; the last of two axes' is their normal's."""
+        columns = self.affine[:3, :3].copy()
+        if len(self.shape) == 2:
+            columns[:, 2] = np.cross(columns[:, 0], columns[:, 1])
+        return columns / np.linalg.norm(columns, axis=0)
+
+    def indices_in(self, other: "Grid") -> tuple[Float64[np.ndarray, "n n"], Float64[np.ndarray, " n"]]:
+        """Matrix and offset that take this grid's voxel indices to the other's, along the axes of the image.
+
+        Of images of two axes, what lies across their plane is left out.
+        """
+        axes = len(self.shape)
+        frame = np.eye(4)
+        frame[:3, :3] = other.directions() * [*other.spacing, *[1.0] * (3 - axes)]
+        frame[:3, 3] = other.affine[:3, 3]
+        matrix = np.linalg.inv(frame) @ self.affine
+        return matrix[:axes, :axes], matrix[:axes, 3]
+
     def samplings(self, spacing: float) -> tuple[Sampling, ...]:
         """Where each axis is sampled at ``spacing`` mm: the field of view keeps its centre, and none of it is lost.
 
@@ -67,10 +93,10 @@ class Grid:
         axes = []
         for size, step in zip(self.shape, self.spacing, strict=True):
             ratio = spacing / step
-            if abs(ratio - 1) < _SAME_SPACING:
+            if abs(ratio - 1) < SAME_SPACING:
                 axes.append(Sampling(size, 0.0, 1.0))
                 continue
-            new_size = max(1, math.ceil(size / ratio - _SPARE_VOXELS))
+            new_size = max(1, math.ceil(size / ratio - SPARE_VOXELS))
             axes.append(Sampling(new_size, (size - 1) / 2 - (new_size - 1) / 2 * ratio, ratio))
         return tuple(axes)
 
@@ -101,9 +127,13 @@ class Grid:
             to_old[axis, 3] = -before
         return Grid(tuple(shape), self.affine @ to_old)
 
+    def spaced_as(self, other: "Grid") -> bool:
+        """Whether the spacing along each axis is the same."""
+        return bool(np.allclose(self.spacing, other.spacing, rtol=SAME_SPACING, atol=0))
+
     def agrees(self, other: "Grid") -> bool:
         """Whether shape and spacing are the same; the place may differ, as it does between heads in a scanner."""
-        return self.shape == other.shape and bool(np.allclose(self.spacing, other.spacing, rtol=_SAME_SPACING, atol=0))
+        return self.shape == other.shape and self.spaced_as(other)
 
     def __str__(self) -> str:
         steps = [f"{step:.4g}" for step in self.spacing]

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float32
 
-from metavoxel.images.grid import Grid, Sampling
+from metavoxel.images.grid import Grid
+from metavoxel.images.resampling import along_axes, covered, nearest, onto
 
 
 @final
@@ -25,57 +26,65 @@ class Image:
         return Image(np.ascontiguousarray(self.data.transpose(order)[steps]), self.grid.canonical())
 
     def resampled(self, spacing: float) -> "Image":
-        """The image at isotropic ``spacing`` mm.
+        """The image at isotropic ``spacing`` mm over its own field of view (:mod:`metavoxel.images.resampling`).
 
-        Cubic convolution (Keys 1981) along each axis. Where the image gets coarser, the kernel is stretched by the
-        ratio, so that it is the low-pass filter too: detail finer than the new grid is averaged away instead of being
-        aliased. Intensities stay within those of the image, and outside they continue as at its edge.
+        Intensities stay within those of the image, and outside they continue as at its edge.
         """
-        data = self.data
-        for axis, sampling in enumerate(self.grid.samplings(spacing)):
-            if sampling.ratio != 1:
-                weights = _cubic_weights(data.shape[axis], sampling)
-                data = np.moveaxis(np.tensordot(weights, data, axes=(1, axis)), 0, axis)
-        data = np.clip(data, self.data.min(), self.data.max())
+        data = along_axes(self.data, self.grid.samplings(spacing))
         return Image(np.ascontiguousarray(data), self.grid.resampled(spacing))
 
-    def padded(self, shape: Sequence[int]) -> "Image":
-        """The image with zeros around it.
+    def onto(self, grid: Grid, fill: float = 0.0, *, labels: bool = False) -> tuple["Image", Bool[np.ndarray, "*t"]]:
+        """The image on another grid in mm, interpolated once, and which voxels of that its field of view covers.
+
+        Args:
+            grid: where to.
+            fill: intensity of the voxels that it does not cover.
+            labels: take the nearest voxel's value, since labels have no values between.
+        """
+        data, inside = (nearest if labels else onto)(self.data, self.grid, grid, fill)
+        return Image(data, grid), inside
+
+    def padded(self, shape: Sequence[int], fill: float = 0.0) -> "Image":
+        """The image with a margin of ``fill`` around it.
 
         Raises:
             ValueError: it is larger than ``shape``.
         """
-        return Image(np.pad(self.data, self.grid.margins(shape)), self.grid.padded(shape))
+        margins = self.grid.margins(shape)
+        return Image(np.pad(self.data, margins, constant_values=fill), self.grid.padded(shape))
 
-    def scaled(self, percentiles: tuple[float, float]) -> "Image":
-        """Intensities such that the two percentiles become 0 and 1; what lies beyond is clipped.
+    def background(self) -> float:
+        """Intensity around what is shown: the median over the outermost voxels, of which air is the most."""
+        if min(self.data.shape) < 3:
+            return float(np.median(self.data))
+        faces = [np.take(self.data, end, axis).reshape(-1) for axis in range(self.data.ndim) for end in (0, -1)]
+        return float(np.median(np.concatenate(faces)))
+
+    def share_beyond(self, grid: Grid, background: float) -> float:
+        """Share of all that stands out from the background that lies outside another grid's field of view."""
+        within = covered(grid, self.grid)
+        if within.all():
+            return 0.0
+        contrast = np.abs(self.data - np.float32(background))
+        total = float(contrast.sum(dtype=np.float64))
+        return float(contrast[~within].sum(dtype=np.float64)) / total if total > 0 else 0.0
+
+    def percentiles(
+        self, ranks: tuple[float, float], inside: Bool[np.ndarray, "*s"] | None = None
+    ) -> tuple[float, float]:
+        """Intensities of two percentiles, of all voxels or of those ``inside``.
 
         Raises:
-            ValueError: the two percentiles are one intensity.
+            ValueError: they are one intensity.
         """
-        low, high = np.percentile(self.data, percentiles)
+        low, high = np.percentile(self.data if inside is None or inside.all() else self.data[inside], ranks)
         if not high > low:
             raise ValueError(
-                f"percentiles {percentiles[0]:g} and {percentiles[1]:g} of its intensities are both {low:g}: "
-                "the image is nearly constant. Widen 'percentiles', or leave the image out"
+                f"percentiles {ranks[0]:g} and {ranks[1]:g} of its intensities are both {low:g}: "
+                "the image is nearly constant. Widen 'percentiles', set 'intensities', or leave the image out"
             )
+        return float(low), float(high)
+
+    def scaled(self, low: float, high: float) -> "Image":
+        """Intensities such that ``low`` and ``high`` become 0 and 1; what lies beyond is clipped."""
         return Image(np.clip((self.data - low) / (high - low), 0, 1).astype(np.float32), self.grid)
-
-
-def _cubic_weights(size: int, sampling: Sampling) -> Float32[np.ndarray, "new old"]:
-    """Rows that sum to 1; voxels beyond an end lend their weight to the last one."""
-    stretch = max(sampling.ratio, 1.0)
-    centres = sampling.start + sampling.ratio * np.arange(sampling.size)
-    reach = int(np.ceil(2 * stretch)) + 1
-    taps = np.floor(centres)[:, None].astype(int) + np.arange(-reach, reach + 1)
-    weights = _keys(np.abs(taps - centres[:, None]) / stretch)
-    matrix = np.zeros((sampling.size, size))
-    np.add.at(matrix, (np.arange(sampling.size)[:, None], np.clip(taps, 0, size - 1)), weights)
-    return (matrix / matrix.sum(1, keepdims=True)).astype(np.float32)
-
-
-def _keys(x: Float[np.ndarray, "*s"]) -> Float[np.ndarray, "*s"]:
-    """Keys' kernel with a = -1/2, exact for quadratics."""
-    near = 1.5 * x**3 - 2.5 * x**2 + 1
-    far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
-    return np.where(x <= 1, near, np.where(x < 2, far, 0.0))

@@ -1,39 +1,49 @@
 """Images: volumes of three axes and pictures of two, from NIfTI, PNG or JPEG files."""
 
 import math
+import os
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from pydantic import Field, PositiveFloat, PositiveInt, WithJsonSchema, field_validator, model_validator
+from pydantic import (
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 from torch import Tensor
 
 from metavoxel.adapters.grid import GridSummaryAdapterSpec
 from metavoxel.codecs.kl_vae import KLVAESpec
 from metavoxel.errors import CohortError, Problem
-from metavoxel.images.files import is_nifti, read_grid, read_image, write_nifti, write_png
+from metavoxel.images.files import has_affine, is_nifti, read_grid, read_image, write_nifti, write_png
 from metavoxel.images.grid import Grid
 from metavoxel.images.image import Image
 from metavoxel.kernels.gaussian import GaussianKernel
 from metavoxel.rng import Rng
 from metavoxel.variables.base import AbstractVariableSpec, Parts
+from metavoxel.variables.cohort_grid import cohort_grid, misfits, read_grids
+from metavoxel.variables.placement import AbstractPlacement, OneGrid, OwnBoxes, Place
 
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
-_READERS = 4
 _ENTITIES = {"type": "object", "additionalProperties": {"type": ["string", "number"]}}
 
 
 class ImageSpec(AbstractVariableSpec):
     """An image. Its code is a latent grid, its kernel Gaussian.
 
-    Every image is brought to RAS+ axes, to ``spacing``, to intensities in [0, 1], and padded with zeros to one shape.
-    Shape, affine and file type are filled in from the cohort.
+    With ``place: world`` every image is interpolated once, onto one grid in mm that covers the whole cohort, turned axes
+    included, so that what lies at one place in mm lies at one voxel. With ``place: box`` images keep their own axes and
+    are stacked by the centres of their boxes. Intensities become [0, 1], and voxels that a file does not cover get the
+    median of its outermost ones. Shape, affine and file type are filled in from the cohort.
     """
 
     lazy: ClassVar[bool] = True
@@ -49,14 +59,35 @@ class ImageSpec(AbstractVariableSpec):
     spacing: PositiveFloat | None = Field(
         None, description="resample to this isotropic spacing in mm; by default files keep their own, and must agree"
     )
+    place: Place | None = Field(
+        None,
+        description="'world': one grid in mm for the cohort, by the files' affines; 'box': images are stacked by the "
+        "centres of their boxes, whatever their affines. By default 'world'; 'box' for PNG and JPEG, which have none",
+    )
+    template: str | None = Field(
+        None,
+        description="file whose field of view in mm all images are brought to, relative to the schema's folder; what "
+        "lies beyond is cut off. By default the smallest that covers all images",
+    )
     percentiles: tuple[float, float] = Field(
         (0.5, 99.5), description="percentiles of an image's intensities that become 0 and 1; beyond is clipped"
     )
+    intensities: tuple[float, float] | None = Field(
+        None,
+        description="instead of percentiles: intensities [low, high], in the files' unit, that become 0 and 1 in every "
+        "image, for maps whose level means something (CT, SUV, CBF, FA, T1); files written have the unit again",
+    )
+    nan: float | Literal["minimum"] | None = Field(
+        None, description="what voxels that are NaN become: a number, or 'minimum', the image's least intensity"
+    )
+    optional: bool = Field(False, description="a file that 'path' or 'column' names and that is not there is a gap")
     shape: tuple[PositiveInt, ...] | None = Field(
-        None, description="voxels along each axis after padding; by default the largest image's, as the model needs"
+        None,
+        description="voxels along each axis after padding; by default as few as hold all images, as the model needs",
     )
     affine: list[list[float]] | None = Field(
-        None, description="voxel indices to mm for images without a place of their own; by default the first image's"
+        None,
+        description="voxel indices to mm of the model's grid; by default the cohort's, or its first image's in 'box'",
     )
     shifts: int = Field(1, ge=0, description="training rows may be shifted by up to this many voxels along each axis")
     jitter: float = Field(
@@ -74,6 +105,12 @@ class ImageSpec(AbstractVariableSpec):
             return {str(name): str(value) for name, value in entities.items()}
         return entities
 
+    @field_validator("template")
+    @classmethod
+    def _from_schema(cls, template: str | None, info: ValidationInfo) -> str | None:
+        folder = (info.context or {}).get("folder")
+        return template if template is None or folder is None else str(Path(folder) / template)
+
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         given = [word for word in ("path", "column", "entities") if getattr(self, word)]
@@ -82,6 +119,15 @@ class ImageSpec(AbstractVariableSpec):
         low, high = self.percentiles
         if not 0 <= low < high <= 100:
             raise ValueError(f"percentiles must rise within [0, 100], not {list(self.percentiles)}")
+        if self.intensities is not None:
+            if not self.intensities[0] < self.intensities[1] or not all(map(math.isfinite, self.intensities)):
+                raise ValueError(f"intensities must rise: [low, high], not {list(self.intensities)}")
+            if "percentiles" in self.model_fields_set:
+                raise ValueError("percentiles and intensities each say what becomes 0 and 1: give one of them")
+        if isinstance(self.nan, float) and not math.isfinite(self.nan):
+            raise ValueError("nan: must be a finite number or 'minimum'")
+        if self.template is not None and self.place == "box":
+            raise ValueError("a template is a grid in mm, which 'place: box' takes no notice of: leave one out")
         if self.shape is not None and len(self.shape) not in (2, 3):
             raise ValueError(f"shape has 2 or 3 axes, not {len(self.shape)}")
         if self.affine is not None and [len(row) for row in self.affine] != [4] * 4:
@@ -98,6 +144,8 @@ class ImageSpec(AbstractVariableSpec):
     def locate(self, name: str, row: Mapping[str, str], folder: Path) -> str:
         """The file's path; nothing ("") when the column, or one that the pattern needs, is empty.
 
+        A file that is ``optional`` and not there is nothing too; a link whose content is not there is no gap.
+
         Raises:
             KeyError: the name of a column that the table lacks.
         """
@@ -107,28 +155,34 @@ class ImageSpec(AbstractVariableSpec):
             values = {column: row[column] for column in _PLACEHOLDER.findall(self.path)}
             filled = all(value != "" for value in values.values())
             text = _PLACEHOLDER.sub(lambda match: values[match[1]], self.path) if filled else ""
-        return str(folder / text) if text else ""
+        if not text or (self.optional and not os.path.lexists(folder / text)):
+            return ""
+        return str(folder / text)
 
     def needs(self, name: str) -> set[str]:
         """The path's column, or those in its pattern."""
         return {self.column or name} if self.path is None else set(_PLACEHOLDER.findall(self.path))
 
     def parse(self, cell: str) -> Float[Tensor, "1 *s"]:
-        """The image of a file: resampled, scaled to [0, 1], padded with zeros.
+        """The image of a file: on the model's grid, with intensities in [0, 1].
 
         Raises:
-            ValueError: not a readable, finite image with contrast, or too large for ``shape``.
+            ValueError: not a readable, finite image with contrast, or much of it lies outside the model's grid.
         """
-        shape = self._resolved_shape()
-        image = read_image(cell)
-        if self.spacing is not None:
-            image = image.resampled(self.spacing)
-        self._check_fit(cell, image.grid)
+        image = read_image(cell, constant=self.intensities is not None, nan=self.nan)
         try:
-            image = image.scaled(self.percentiles)
+            image, inside = self._placement().placed(image, image.background())
+            low, high = self.intensities or image.percentiles(self.percentiles, inside)
         except ValueError as error:
             raise ValueError(f"{cell}: {error}") from error
-        return torch.from_numpy(image.padded(shape).data)[None]
+        return torch.from_numpy(image.scaled(low, high).data)[None]
+
+    def rescaled(self, data: Float[Tensor, "1 *s"]) -> Float[Tensor, "1 *s"]:
+        """Intensities as a NIfTI file holds them, to what the model gave: the inverse of what ``write`` does."""
+        if self.intensities is None:
+            return data
+        low, high = self.intensities
+        return (data - low) / (high - low)
 
     def vary(self, values: Float[Tensor, "b 1 *s"], rng: Rng) -> Float[Tensor, "b 1 *s"]:
         """The same images a little shifted, with a little more or less contrast, and perhaps mirrored.
@@ -154,31 +208,25 @@ class ImageSpec(AbstractVariableSpec):
             ValueError: not a readable image, or too large for ``shape``.
         """
         image = read_image(cell, constant=True)
-        if self.spacing is not None:
-            image = image.resampled(self.spacing)
         self._check_fit(cell, image.grid)
-        return torch.from_numpy(image.padded(self._resolved_shape()).data > 0.5)[None]
+        placed, _ = self._placement().placed(image, 0.0)
+        return torch.from_numpy(placed.data > 0.5)[None]
 
     def grid(self, cell: str) -> Grid:
-        """The padded grid that a file's image lies on after ``parse``.
+        """The grid that a file's image lies on after ``parse``: the model's, or with ``place: box`` its own, padded.
 
         Raises:
-            ValueError: not a readable header, or too large for ``shape``.
+            ValueError: not a readable header, or one that does not fit.
         """
-        grid = self._unpadded(cell)
-        self._check_fit(cell, grid)
-        return grid.padded(self._resolved_shape())
+        return self._placement().grid(self._fitting(cell))
 
     def inside(self, cell: str) -> Bool[Tensor, "1 *s"]:
         """True on the voxels that the file covers, False on padding.
 
         Raises:
-            ValueError: not a readable header, or too large for ``shape``.
+            ValueError: not a readable header, or one that does not fit.
         """
-        grid = self._unpadded(cell)
-        self._check_fit(cell, grid)
-        covered = np.ones(grid.shape, dtype=bool)
-        return torch.from_numpy(np.pad(covered, grid.margins(self._resolved_shape())))[None]
+        return torch.from_numpy(self._placement().inside(self._fitting(cell)))[None]
 
     def resolve(self, cells: Sequence[str], *, multiple: int) -> Self:
         """Shape (the largest image's, rounded up to ``multiple``), affine and extension. Reads headers only.
@@ -196,34 +244,36 @@ class ImageSpec(AbstractVariableSpec):
             if self.shape is None:
                 raise CohortError("no row has an image, so there is no grid to model")
             return self
-        grids, problems = self._grids(cells)
-        problems += self._misfits(grids)
+        place = self.place or ("world" if any(map(has_affine, cells)) else "box")
+        grids, problems = read_grids(cells)
+        if self.shape is None or self.affine is None:
+            problems += misfits(grids, self.spacing, place)
+            if problems:
+                raise CohortError(problems)
+            grid = cohort_grid(self._template_grid() or grids, self.spacing, place, self.shape, multiple)
+        else:
+            grid = self._model_grid()
+        picture = len(grid.shape) == 2 and not is_nifti(cells[0])
+        known = {"place": place, "shape": grid.shape, "affine": self.affine or grid.affine.tolist()}
+        resolved = self.model_copy(update=known | {"extension": self.extension or (".png" if picture else ".nii.gz")})
+        placement = resolved._placement()
+        if self.template is None:
+            problems += [Problem(cell, reason) for cell, own in grids.items() if (reason := placement.misfit(own))]
         if problems:
             raise CohortError(problems)
-        largest = np.max([grid.shape for grid in grids.values()], axis=0)
-        shape = self.shape or tuple(math.ceil(int(size) / multiple) * multiple for size in largest)
-        picture = len(shape) == 2 and not is_nifti(cells[0])
-        return self.model_copy(
-            update={
-                "shape": shape,
-                "affine": self.affine or grids[cells[0]].padded(shape).affine.tolist(),
-                "extension": self.extension or (".png" if picture else ".nii.gz"),
-            }
-        )
+        return resolved
 
     def format(self, value: Tensor) -> str:
         return "image of " + "x".join(map(str, value.shape[1:])) + " voxels"
 
     def write(self, name: str, value: Tensor, *, folder: Path, stem: str, like: str | None = None) -> dict[str, object]:
         """Save as ``{stem}_{name}.nii.gz`` (or .png); the cell is the path relative to ``folder``."""
-        if like is not None:
-            grid = self.grid(like)
-        elif self.affine is not None:
-            grid = Grid(self._resolved_shape(), np.asarray(self.affine, np.float64))
-        else:
-            raise ValueError("an image that is like no other needs 'affine', which resolve() takes from the cohort")
+        grid = self._model_grid() if like is None else self.grid(like)
         as_picture = self.extension == ".png" if like is None else len(grid.shape) == 2 and not is_nifti(like)
         image = Image(value.detach().to("cpu", torch.float32)[0].numpy(), grid)
+        if self.intensities is not None and not as_picture:
+            low, high = self.intensities
+            image = Image(low + image.data * np.float32(high - low), grid)
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / f"{stem}_{name}{'.png' if as_picture else '.nii.gz'}"
         (write_png if as_picture else write_nifti)(file, image)
@@ -234,57 +284,29 @@ class ImageSpec(AbstractVariableSpec):
             raise ValueError("the shape of this image is not known before resolve() has seen the cohort's files")
         return self.shape
 
-    def _unpadded(self, cell: str) -> Grid:
+    def _model_grid(self) -> Grid:
+        if self.affine is None:
+            raise ValueError("the place of this image is not known before resolve() has seen the cohort's files")
+        return Grid(self._resolved_shape(), np.asarray(self.affine, np.float64))
+
+    def _placement(self) -> AbstractPlacement:
+        if self.place == "box":
+            return OwnBoxes(self._model_grid(), self.spacing)
+        return OneGrid(self._model_grid(), crop=self.template is not None)
+
+    def _fitting(self, cell: str) -> Grid:
         grid = read_grid(cell)
-        return grid if self.spacing is None else grid.resampled(self.spacing)
+        self._check_fit(cell, grid)
+        return grid
 
     def _check_fit(self, cell: str, grid: Grid) -> None:
-        reason = self._misfit(grid)
-        if reason:
+        if reason := self._placement().misfit(grid):
             raise ValueError(f"{cell}: {reason}")
 
-    def _misfit(self, grid: Grid) -> str:
-        """Why an image on this grid does not fit the resolved settings; nothing when it does."""
-        shape = self._resolved_shape()
-        if len(grid.shape) != len(shape):
-            return f"has {len(grid.shape)} axes where {len(shape)} are expected"
-        if any(new > size for new, size in zip(grid.shape, shape, strict=True)):
-            return f"is {grid}, larger than the shape {list(shape)} that it must fit; crop it first"
-        if self.spacing is None and self.affine is not None:
-            reference = Grid(shape, np.asarray(self.affine, np.float64))
-            if not grid.padded(shape).agrees(reference):
-                return f"is {grid}, while the others are at {reference.spacing}; set 'spacing' to resample them all"
-        return ""
-
-    def _grids(self, cells: Sequence[str]) -> tuple[dict[str, Grid], list[Problem]]:
-        def attempt(cell: str) -> Grid | Problem:
-            try:
-                return self._unpadded(cell)
-            except ValueError as error:
-                return Problem(cell, str(error))
-
-        distinct = list(dict.fromkeys(cells))
-        with ThreadPoolExecutor(_READERS) as pool:
-            found = dict(zip(distinct, pool.map(attempt, distinct), strict=True))
-        grids = {cell: grid for cell, grid in found.items() if isinstance(grid, Grid)}
-        return grids, [problem for problem in found.values() if isinstance(problem, Problem)]
-
-    def _misfits(self, grids: Mapping[str, Grid]) -> list[Problem]:
-        if self.shape is not None:
-            reasons = {cell: self._misfit(grid) for cell, grid in grids.items()}
-            return [Problem(cell, reason) for cell, reason in reasons.items() if reason]
-        if not grids:
-            return []
-        usual_axes = Counter(len(grid.shape) for grid in grids.values()).most_common(1)[0][0]
-        alike = [grid for grid in grids.values() if len(grid.shape) == usual_axes]
-        usual = next(grid for grid in alike if str(grid) == Counter(map(str, alike)).most_common(1)[0][0])
-        problems = []
-        for cell, grid in grids.items():
-            if len(grid.shape) != usual_axes:
-                what = f"has {len(grid.shape)} axes where most images of this variable have {usual_axes}"
-            elif self.spacing is None and not grid.agrees(usual):
-                what = f"is {grid}, while most images are {usual}; set 'spacing' to resample them all to one grid"
-            else:
-                continue
-            problems.append(Problem(cell, what))
-        return problems
+    def _template_grid(self) -> dict[str, Grid] | None:
+        if self.template is None:
+            return None
+        try:
+            return {self.template: read_grid(self.template)}
+        except ValueError as error:
+            raise CohortError(Problem("template", str(error))) from error
