@@ -13,6 +13,7 @@ from torch import Tensor
 from metavoxel.cohort.bids import SESSION, read_bids
 from metavoxel.cohort.cohort import Cohort
 from metavoxel.cohort.column import Column
+from metavoxel.cohort.common_space import with_common_grids
 from metavoxel.cohort.split import PARTS, draw_split, read_split
 from metavoxel.cohort.table import Table, read_table
 from metavoxel.cohort.values import Values, located_cells, read_values
@@ -83,9 +84,16 @@ def build_cohort(
 
     problems: list[Problem] = []
     values: dict[str, Values] = {}
+    located: dict[str, list[str]] = {}
     for name, spec in variables.items():
         try:
-            cells = located_cells(name, spec, rows, table)
+            located[name] = located_cells(name, spec, rows, table)
+        except CohortError as error:
+            problems += error.problems
+    shared = with_common_grids(variables, located, multiples or {})
+    for name, cells in located.items():
+        spec = shared[name]
+        try:
             if spec.lazy:
                 problems += _repeated(name, cells, subjects, places)
             multiple = (multiples or {}).get(name, 1)

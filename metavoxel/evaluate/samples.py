@@ -19,6 +19,7 @@ from metavoxel.learning.progress import Progress
 from metavoxel.model import Model
 from metavoxel.sampling.ask import row_streams, sample_codes
 from metavoxel.variables.base import AbstractVariableSpec
+from metavoxel.variables.image import ImageSpec
 
 AT_ONCE = 4
 """Subjects drawn at once, and lost at most when a run is stopped."""
@@ -81,6 +82,10 @@ def sample_files(samples: Samples, name: str, most: int) -> list[Path]:
     return [samples.folder / str(cell) for cell in samples.table[name] if str(cell)][:most]
 
 
+def _as_modelled(image: Float[Tensor, "1 *s"], spec: AbstractVariableSpec) -> Float[Tensor, "1 *s"]:
+    return spec.rescaled(image) if isinstance(spec, ImageSpec) else image
+
+
 def sample_images(files: Sequence[Path], spec: AbstractVariableSpec) -> Iterator[Float[Tensor, "1 *s"]]:
     """The images, one at a time, with the intensities that the model gave them.
 
@@ -90,7 +95,7 @@ def sample_images(files: Sequence[Path], spec: AbstractVariableSpec) -> Iterator
     for file in files:
         try:
             image = torch.from_numpy(read_image(file, constant=True).data)[None]
-            image = image if is_nifti(file) else image / GREYS
+            image = _as_modelled(image, spec) if is_nifti(file) else image / GREYS
         except ValueError as error:
             raise RunError(Problem(str(file), str(error).removeprefix(f"{file}: "))) from None
         if image.shape != spec.data_shape:

@@ -81,7 +81,7 @@ def cohort_grid(
     spaced = {cell: grid if spacing is None else grid.resampled(spacing) for cell, grid in grids.items()}
     first, *_ = spaced.values()
     if place == "box":
-        largest = np.max([grid.shape for grid in spaced.values()], axis=0)
+        largest = np.max([grid.shape for grid in spaced.values()], axis=0).tolist()
         return first.padded(shape or _rounded_up(largest, multiple))
     union = common_grid(list(grids.values()), spacing)
     times = math.prod(union.shape) / max(math.prod(grid.shape) for grid in spaced.values())

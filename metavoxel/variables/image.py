@@ -40,10 +40,10 @@ _ENTITIES = {"type": "object", "additionalProperties": {"type": ["string", "numb
 class ImageSpec(AbstractVariableSpec):
     """An image. Its code is a latent grid, its kernel Gaussian.
 
-    With ``place: world`` every image is interpolated once, onto one grid in mm that covers the whole cohort, turned axes
-    included, so that what lies at one place in mm lies at one voxel. With ``place: box`` images keep their own axes and
-    are stacked by the centres of their boxes. Intensities become [0, 1], and voxels that a file does not cover get the
-    median of its outermost ones. Shape, affine and file type are filled in from the cohort.
+    With ``place: world`` every image is interpolated once, onto one grid in mm that covers the whole cohort, turned
+    axes included, so that what lies at one place in mm lies at one voxel. With ``place: box`` images keep their own
+    axes, and are stacked by the centres of their boxes. Intensities become [0, 1], and voxels that a file does not
+    cover get the median of its outermost ones. Shape, affine and file type are filled in from the cohort.
     """
 
     lazy: ClassVar[bool] = True
@@ -122,7 +122,7 @@ class ImageSpec(AbstractVariableSpec):
         if self.intensities is not None:
             if not self.intensities[0] < self.intensities[1] or not all(map(math.isfinite, self.intensities)):
                 raise ValueError(f"intensities must rise: [low, high], not {list(self.intensities)}")
-            if "percentiles" in self.model_fields_set:
+            if self.percentiles != type(self).model_fields["percentiles"].default:
                 raise ValueError("percentiles and intensities each say what becomes 0 and 1: give one of them")
         if isinstance(self.nan, float) and not math.isfinite(self.nan):
             raise ValueError("nan: must be a finite number or 'minimum'")

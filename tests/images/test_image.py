@@ -67,15 +67,33 @@ def test_a_place_keeps_its_intensity():
     np.testing.assert_allclose(new.data[tuple(voxels.T)], expected, atol=0.03)
 
 
-def test_padding_is_zero():
-    padded = _image(np.full((3, 3), 2.0)).padded((6, 4))
-    assert padded.data.sum() == 18
-    assert (padded.data[0] == 0).all()
+def test_padding_has_the_intensity_that_it_is_given():
+    padded = _image(np.full((3, 3), 2.0)).padded((6, 4), -1024)
+    assert (padded.data[0] == -1024).all() and (padded.data[:, 3] == -1024).all()
     assert (padded.data[1:4, :3] == 2).all()
+    assert _image(np.full((3, 3), 2.0)).padded((6, 4)).data.sum() == 18
+
+
+@pytest.mark.parametrize("level", [0.0, 0.4, -1024.0])
+def test_the_background_is_that_of_the_outermost_voxels(level):
+    head = np.full((20, 22, 24), level)
+    head[5:15, 5:17, :12] = 700  # cut off below, as a neck is
+    assert _image(head).background() == pytest.approx(level)
+    assert _image(np.arange(6.0).reshape(2, 3)).background() == 2.5
+
+
+def test_what_lies_beyond_a_grid_is_counted_by_its_contrast():
+    data = np.full((20, 8, 8), 5.0)
+    data[2:4], data[12:18] = 9, 1
+    image = _image(data)
+    assert image.share_beyond(Grid((10, 8, 8), np.eye(4)), 5) == pytest.approx(6 / 8)
+    assert image.share_beyond(image.grid, 5) == 0
+    assert _image(np.full((4, 4, 4), 5.0)).share_beyond(Grid((2, 4, 4), np.eye(4)), 5) == 0
 
 
 def test_percentiles_become_0_and_1():
-    scaled = _image(np.arange(1001.0).reshape(7, 143)).scaled((10, 90))
+    image = _image(np.arange(1001.0).reshape(7, 143))
+    scaled = image.scaled(*image.percentiles((10, 90)))
     values = scaled.data.reshape(-1)
     assert values[100] == 0
     assert values[900] == 1
@@ -88,4 +106,9 @@ def test_an_image_without_contrast_between_the_percentiles_is_refused():
     spike = np.zeros((50, 50))
     spike[0, 0] = 1
     with pytest.raises(ValueError, match="both 0"):
-        _image(spike).scaled((0.5, 99.5))
+        _image(spike).percentiles((0.5, 99.5))
+
+
+def test_percentiles_may_be_of_some_voxels_alone():
+    image = _image(np.arange(100.0).reshape(10, 10))
+    assert image.percentiles((0, 100), image.data >= 50) == (50, 99)

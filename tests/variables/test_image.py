@@ -48,6 +48,11 @@ def test_parts_suit_an_image():
         ({"percentiles": (90, 10)}, "percentiles must rise"),
         ({"percentiles": (-1, 10)}, "percentiles must rise"),
         ({"spacing": 0}, "spacing"),
+        ({"intensities": (40, 40)}, "intensities must rise"),
+        ({"intensities": (0, float("inf"))}, "intensities must rise"),
+        ({"intensities": (0, 1), "percentiles": (1, 99)}, "percentiles and intensities"),
+        ({"nan": float("inf")}, "finite number or 'minimum'"),
+        ({"template": "mni.nii.gz", "place": "box"}, "takes no notice"),
         ({"shape": (4,)}, "2 or 3 axes"),
         ({"affine": [[1, 0], [0, 1]]}, "4 rows of 4"),
         ({"spcaing": 1}, "spcaing"),
@@ -84,12 +89,12 @@ def test_resolving_finds_shape_affine_and_extension(tmp_path):
     assert spec.shape == (12, 12, 12)
     assert spec.data_shape == (1, 12, 12, 12)
     assert spec.extension == ".nii.gz"
-    np.testing.assert_allclose(np.array(spec.affine)[:3, 3], [-8 - 2, -9 - 2, -10])
+    np.testing.assert_allclose(np.array(spec.affine)[:3, 3], [-8, -9 - 2, -10])
     assert _mend(spec) == spec
 
 
-def test_a_resolved_spec_keeps_its_grid_for_new_images(tmp_path):
-    spec = ImageSpec(spacing=2.0).resolve([_volume(tmp_path / "a.nii.gz")], multiple=4)
+def test_a_resolved_spec_keeps_its_shape_for_new_boxes(tmp_path):
+    spec = ImageSpec(spacing=2.0, place="box").resolve([_volume(tmp_path / "a.nii.gz")], multiple=4)
     smaller, larger = _volume(tmp_path / "b.nii.gz", (5, 5, 5)), _volume(tmp_path / "c.nii.gz", (13, 9, 11))
     assert spec.resolve([smaller], multiple=4) == spec
     assert spec.resolve([], multiple=4) == spec
@@ -102,13 +107,13 @@ def test_a_resolved_spec_keeps_its_grid_for_new_images(tmp_path):
         spec.resolve([smaller], multiple=8)
 
 
-def test_without_spacing_new_images_must_have_the_old_spacing(tmp_path):
-    spec = ImageSpec().resolve([_volume(tmp_path / "a.nii.gz")], multiple=4)
+def test_without_spacing_new_boxes_must_have_the_old_spacing(tmp_path):
+    spec = ImageSpec(place="box").resolve([_volume(tmp_path / "a.nii.gz")], multiple=4)
     with pytest.raises(ValueError, match="set 'spacing'"):
         spec.parse(_volume(tmp_path / "b.nii.gz", step=1.0))
 
 
-def test_images_that_do_not_fit_together_are_all_named(tmp_path):
+def test_boxes_that_do_not_fit_together_are_all_named(tmp_path):
     good = [_volume(tmp_path / f"{index}.nii.gz") for index in range(3)]
     other = _volume(tmp_path / "other.nii.gz", (9, 10, 12))
     finer = _volume(tmp_path / "finer.nii.gz", step=1.0)
@@ -117,7 +122,7 @@ def test_images_that_do_not_fit_together_are_all_named(tmp_path):
     broken.write_text("text")
     cells = [other, *good, flat, str(broken), finer, str(tmp_path / "gone.nii")]
     with pytest.raises(CohortError) as caught:
-        ImageSpec().resolve(cells, multiple=1)
+        ImageSpec(place="box").resolve(cells, multiple=1)
     reasons = {problem.where: problem.what for problem in caught.value.problems}
     assert reasons.keys() == set(cells) - set(good)
     assert "is 9x10x12 at 2, while most images are 9x10x11 at 2; set 'spacing'" in reasons[other]
@@ -142,7 +147,9 @@ def test_parsing_scales_and_pads(tmp_path):
     assert value.shape == inside.shape == (1, 16, 16, 16)
     assert value.dtype == torch.float32
     assert int(inside.sum()) == 9 * 10 * 11
-    assert (value[~inside] == 0).all()
+    low, high = np.percentile(read_image(cell).data, (5, 95))
+    around = (read_image(cell).background() - low) / (high - low)
+    np.testing.assert_allclose(value[~inside], around, atol=1e-6)
     original = read_image(cell).data.reshape(-1)
     low, high = np.percentile(original, (5, 95))
     expected = np.clip((original - low) / (high - low), 0, 1)
@@ -151,7 +158,7 @@ def test_parsing_scales_and_pads(tmp_path):
 
 def test_the_grid_of_a_file_tells_where_parsed_voxels_lie(tmp_path):
     near, far = _volume(tmp_path / "a.nii.gz"), _volume(tmp_path / "b.nii.gz", origin=(30, 40, 50))
-    spec = ImageSpec(spacing=4.0).resolve([near, far], multiple=4)
+    spec = ImageSpec(spacing=4.0, place="box").resolve([near, far], multiple=4)
     grid = spec.grid(far)
     assert grid.shape == spec.shape
     inside = spec.inside(far)[0].numpy()
@@ -186,7 +193,7 @@ def test_a_mask_lies_on_the_grid_of_its_image(tmp_path):
 @pytest.mark.parametrize("like", [True, False])
 def test_what_is_written_lies_where_the_image_did(tmp_path, like):
     first, cell = _volume(tmp_path / "a.nii.gz"), _volume(tmp_path / "b.nii.gz", origin=(30, 40, 50))
-    spec = _mend(ImageSpec().resolve([first, cell], multiple=8))
+    spec = _mend(ImageSpec(place="box").resolve([first, cell], multiple=8))
     value = spec.parse(cell)
     cells = spec.write("T1w", value, folder=tmp_path / "out", stem="draw-1", like=cell if like else None)
     assert cells == {"T1w": "draw-1_T1w.nii.gz"}
@@ -227,3 +234,148 @@ def test_images_of_one_stream_move_alike():
     torch.testing.assert_close(varied[2][:, 0, :, 0], varied[3][:, 0, :, 0, 0])
     rises = varied[2][:, 0, :, 0].diff(dim=1).median(1).values > 0
     assert 5 < int(rises.sum()) < 35, "some are mirrored and some are not"
+
+
+def _head(path, affine, shape=(32, 32, 32), seed=0):
+    """A ball of 40 mm about the origin, its brightest spot at (20, 12, 8) mm."""
+    places = np.indices(shape).reshape(3, -1).T @ affine[:3, :3].T + affine[:3, 3]
+    ball = 1 / (1 + np.exp((np.linalg.norm(places, axis=1) - 40) / 2))
+    spot = 1.5 * np.exp(-((np.linalg.norm(places - [20, 12, 8], axis=1) / 9) ** 2))
+    noise = np.random.default_rng(seed).uniform(0, 0.02, len(places))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = (1000 * (ball + spot + noise)).reshape(shape).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(data, affine), path)
+    return str(path)
+
+
+def _spot(spec, value):
+    """Where the brightest spot lies, in mm."""
+    data = value[0].numpy()
+    bright = np.argwhere(data > 0.75 * data.max())
+    weights = data[tuple(bright.T)] - 0.75 * data.max()
+    affine = np.array(spec.affine)
+    return affine[:3, :3] @ (weights @ bright / weights.sum()) + affine[:3, 3]
+
+
+def _box(step, origin, degrees=0.0):
+    turn = np.deg2rad(degrees)
+    affine = np.eye(4)
+    affine[1:3, 1:3] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    affine[:3, :3] *= step
+    affine[:3, 3] = origin if degrees == 0 else -affine[:3, :3] @ np.full(3, 15.5)
+    return affine
+
+
+@pytest.mark.parametrize("spacing", [None, 3.0])
+def test_what_lies_at_one_place_in_mm_lies_at_one_voxel(tmp_path, spacing):
+    """Boxes of two templates, a field of view that starts higher, a slab, an oblique acquisition, a mirrored file."""
+    straight = _box(4.0, (-62, -62, -62))
+    mirrored = np.diag([-1.0, 1, 1, 1]) @ _box(4.0, (-62, -62, -62))
+    cells = [
+        _head(tmp_path / "straight.nii.gz", straight),
+        _head(tmp_path / "again.nii.gz", straight, seed=1),
+        _head(tmp_path / "box.nii.gz", _box(4.0, (-50, -54, -58)), (28, 30, 32)),
+        _head(tmp_path / "higher.nii.gz", _box(4.0, (-62, -62, -38))),
+        _head(tmp_path / "slab.nii.gz", _box(4.0, (-62, -62, -10)), (32, 32, 20)),
+        _head(tmp_path / "oblique.nii.gz", _box(4.0, None, 25)),
+        _head(tmp_path / "mirrored.nii.gz", mirrored),
+    ]
+    spec = _mend(ImageSpec(spacing=spacing, percentiles=(0, 100)).resolve(cells, multiple=4))
+    assert spec.place == "world"
+    for cell in cells:
+        value = spec.parse(cell)
+        assert value.shape == spec.data_shape
+        np.testing.assert_allclose(_spot(spec, value), [20, 12, 8], atol=0.35, err_msg=cell)
+    whole, slab = spec.parse(cells[0])[0], spec.parse(cells[4])[0]
+    seen = spec.inside(cells[4])[0] & spec.inside(cells[0])[0]
+    assert np.corrcoef(whole[seen], slab[seen])[0, 1] > 0.999
+    new = _head(tmp_path / "new.nii.gz", _box(2.0, (-61, -63, -57)), (62, 64, 60))
+    np.testing.assert_allclose(_spot(spec, spec.parse(new)), [20, 12, 8], atol=0.35, err_msg="at prediction")
+
+
+def test_files_on_one_grid_are_not_interpolated(tmp_path):
+    cells = [_head(tmp_path / f"{seed}.nii.gz", _box(4.0, (-62, -62, -62)), seed=seed) for seed in range(3)]
+    spec = ImageSpec(percentiles=(0, 100)).resolve(cells, multiple=4)
+    for cell in cells:
+        data = nibabel.load(cell).get_fdata()
+        want = (data - data.min()) / (data.max() - data.min())
+        np.testing.assert_allclose(spec.parse(cell)[0], want, atol=1e-6)
+
+
+def test_images_that_one_grid_would_hardly_show_are_refused(tmp_path):
+    near = _head(tmp_path / "a.nii.gz", _box(4.0, (-62, -62, -62)))
+    spec = ImageSpec().resolve([near], multiple=4)
+    half = _head(tmp_path / "half.nii.gz", _box(4.0, (-62, -62, -62)))
+    image = nibabel.load(half)
+    image.affine[2, 3] += 60
+    nibabel.save(nibabel.Nifti1Image(image.get_fdata(), image.affine), half)
+    with pytest.raises(ValueError, match=r"half\.nii\.gz: \d+% of what it shows lies outside the model's grid"):
+        spec.parse(half)
+    away = _volume(tmp_path / "away.nii.gz", origin=(500, 500, 0))
+    with pytest.raises(CohortError, match=r"centres are 71\d mm apart"):
+        spec.resolve([near, away], multiple=4)
+    with pytest.raises(CohortError, match=r"lies 71\d mm from that of most images"):
+        ImageSpec(spacing=4.0).resolve([near, near, half, away], multiple=4)
+    boxes = ImageSpec(place="box", spacing=4.0).resolve([near, away], multiple=4)
+    assert boxes.shape == (32, 32, 32)
+
+
+def test_a_template_cuts_what_it_does_not_show(tmp_path):
+    cells = [_head(tmp_path / f"{seed}.nii.gz", _box(4.0, (-62, -62, -62)), seed=seed) for seed in range(2)]
+    _head(tmp_path / "template.nii.gz", _box(3.0, (-3, -9, -6)), (12, 12, 12))
+    spec = ImageSpec.model_validate(
+        {"template": "template.nii.gz", "percentiles": (0, 100)}, context={"folder": tmp_path}
+    )
+    spec = spec.resolve(cells, multiple=4)
+    assert spec.shape == (12, 12, 12)
+    np.testing.assert_allclose(spec.affine, _box(3.0, (-3, -9, -6)), atol=1e-6)
+    np.testing.assert_allclose(_spot(spec, spec.parse(cells[0])), [20, 12, 8], atol=0.4)
+    with pytest.raises(CohortError, match="template: .*no such file"):
+        ImageSpec(template=str(tmp_path / "none.nii")).resolve(cells, multiple=4)
+
+
+def test_a_window_keeps_levels_and_comes_back_in_the_files_unit(tmp_path):
+    """Cerebral blood flow that falls with age: by percentiles all maps are one image."""
+    base = nibabel.load(_head(tmp_path / "base.nii.gz", _box(4.0, (-62, -62, -62))))
+    cells = []
+    for flow in (80, 50, 25):
+        cells.append(str(tmp_path / f"{flow}.nii.gz"))
+        nibabel.save(nibabel.Nifti1Image((base.get_fdata() * flow / 1000).astype(np.float32), base.affine), cells[-1])
+    erased = ImageSpec().resolve(cells, multiple=4)
+    assert (erased.parse(cells[0]) - erased.parse(cells[2])).abs().max() < 1e-5
+    spec = _mend(ImageSpec(intensities=(0, 250)).resolve(cells, multiple=4))
+    levels = [float(spec.parse(cell).mean()) for cell in cells]
+    want = [float(nibabel.load(cell).get_fdata().mean()) / 250 for cell in cells]
+    np.testing.assert_allclose(levels, want, rtol=1e-5)
+    spec.write("CBF", spec.parse(cells[1]), folder=tmp_path, stem="draw")
+    written = nibabel.load(tmp_path / "draw_CBF.nii.gz").get_fdata()
+    np.testing.assert_allclose(written, nibabel.load(cells[1]).get_fdata(), atol=1e-3)
+    again = torch.from_numpy(read_image(tmp_path / "draw_CBF.nii.gz").data)[None]
+    torch.testing.assert_close(spec.rescaled(again), spec.parse(cells[1]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("background", [0.4, -1024.0])
+def test_margins_have_the_intensity_of_the_background(tmp_path, background):
+    large, small = np.full((24, 24, 24), background), np.full((16, 16, 16), background)
+    large[8:16, 8:16, 8:16] = small[4:12, 4:12, 4:12] = background - 0.3
+    large[10, 10, 10] = small[6, 6, 6] = background + 2
+    nibabel.save(nibabel.Nifti1Image(large.astype(np.float32), np.eye(4)), tmp_path / "large.nii.gz")
+    affine = np.eye(4)
+    affine[:3, 3] = 4
+    nibabel.save(nibabel.Nifti1Image(small.astype(np.float32), affine), tmp_path / "small.nii.gz")
+    cells = [str(tmp_path / "large.nii.gz"), str(tmp_path / "small.nii.gz")]
+    for place in ("world", "box"):
+        spec = ImageSpec(place=place, spacing=1.0, intensities=(background - 1, background + 2)).resolve(
+            cells, multiple=8
+        )
+        torch.testing.assert_close(spec.parse(cells[0]), spec.parse(cells[1]))
+
+
+def test_files_that_are_optional_may_be_missing(tmp_path):
+    _volume(tmp_path / "a.nii.gz")
+    (tmp_path / "unfetched.nii.gz").symlink_to(".git/annex/objects/x.nii.gz")
+    spec = ImageSpec(path="{id}.nii.gz", optional=True)
+    assert spec.locate("T1w", {"id": "a"}, tmp_path) == str(tmp_path / "a.nii.gz")
+    assert spec.locate("T1w", {"id": "b"}, tmp_path) == ""
+    assert spec.locate("T1w", {"id": "unfetched"}, tmp_path) != "", "not fetched is not missing"
+    assert ImageSpec(path="{id}.nii.gz").locate("T1w", {"id": "b"}, tmp_path) != ""
