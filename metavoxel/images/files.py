@@ -1,40 +1,55 @@
-"""Image files: NIfTI (.nii, .nii.gz), PNG and JPEG. Nothing is unpickled."""
+"""Image files: reading any known format into canonical axes and mm, writing NIfTI and PNG. Nothing is unpickled."""
 
-import math
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import nibabel
 import numpy as np
 import PIL.Image
-from nibabel.filebasedimages import ImageFileError
+from jaxtyping import Float32
 from nibabel.spatialimages import HeaderDataError, ImageDataError
-from PIL.ImageOps import exif_transpose
 
+from metavoxel.images.contents import ImageFileError
 from metavoxel.images.grid import Grid
 from metavoxel.images.image import Image
+from metavoxel.images.mgh import open_mgh
+from metavoxel.images.nifti import open_nifti
+from metavoxel.images.pictures import open_picture
+from metavoxel.images.stored import AbstractStored
 
 NIFTI = (".nii", ".nii.gz")
+PAIRS = (".hdr", ".img", ".hdr.gz", ".img.gz")
+FREESURFER = (".mgz", ".mgh")
 PICTURES = (".png", ".jpg", ".jpeg")
+FORMATS = (*NIFTI, *PICTURES, *FREESURFER, *PAIRS)
+"""Endings of the names of files that are read."""
 
 _UNREADABLE = (
     OSError,
     EOFError,
     ValueError,
     TypeError,
+    KeyError,
     OverflowError,
     MemoryError,
-    zlib.error,
     SyntaxError,  # Pillow's word for a broken PNG chunk
-    ImageFileError,
     HeaderDataError,
     ImageDataError,
     PIL.Image.DecompressionBombError,
 )
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-_TURNED = (5, 6, 7, 8)
-"""Values of EXIF's orientation under which the stored width is the picture's height."""
+
+
+class Header(NamedTuple):
+    """What an image's header tells.
+
+    ``grid`` is canonical (RAS+). ``oriented`` is false where the file does not tell which way its axes run in the body:
+    pictures, Analyze files, NIfTI files with neither sform nor qform.
+    """
+
+    grid: Grid
+    oriented: bool
 
 
 def is_nifti(path: str | Path) -> bool:
@@ -42,50 +57,65 @@ def is_nifti(path: str | Path) -> bool:
     return str(path).lower().endswith(NIFTI)
 
 
-def has_affine(path: str | Path) -> bool:
-    """Whether files of this name have a place in mm; PNG and JPEG have none."""
-    return not str(path).lower().endswith(PICTURES)
+def is_picture(path: str | Path) -> bool:
+    """Whether the name is that of a PNG or JPEG file, whose pixels have no size in mm."""
+    return str(path).lower().endswith(PICTURES)
 
 
 def read_grid(path: str | Path) -> Grid:
-    """The canonical (RAS+) grid of an image, from its header alone.
+    """The canonical (RAS+) grid of an image in mm, from its header alone, as ``read_image`` returns it.
 
     Raises:
-        ValueError: no such file, not an image of a known type, a broken header, or not two or three axes.
+        ValueError: no such file, not an image of a known type, a broken header, not two or three axes, or more voxels
+            than the file can hold.
     """
-    path = _existing(path)
-    if is_nifti(path):
-        return _nifti_grid(path, _open_nifti(path)).canonical()
-    try:
-        with PIL.Image.open(path) as picture:
-            turned = picture.getexif().get(0x0112) in _TURNED
-            return _picture_grid(picture.size[::-1] if turned else picture.size)
-    except _UNREADABLE as error:
-        raise _broken(path, error) from error
+    return read_header(path).grid
 
 
-def read_image(path: str | Path, *, constant: bool = False, nan: float | Literal["minimum"] | None = None) -> Image:
-    """An image along canonical (RAS+) axes, in the file's own intensities.
-
-    A trailing axis of one voxel is dropped, so that a NIfTI of one slice has two axes. The axes of a PNG or JPEG file
-    are (x, y) with x to the right and y up, as a NIfTI slice has them; colours become luminance (ITU-R BT.601).
+def read_header(path: str | Path) -> Header:
+    """The canonical (RAS+) grid of an image in mm, and whether the file knows its orientation. Reads the header alone.
 
     Raises:
-        ValueError: no such file, not an image of a known type, truncated, not two or three axes, intensities that are
-            not finite, or all the same (unless ``constant`` allows that, as for masks).
+        ValueError: as ``read_grid``.
     """
     path = _existing(path)
-    image = _read_nifti(path) if is_nifti(path) else _read_picture(path)
-    finite = np.isfinite(image.data)
-    if not finite.all():
-        raise ValueError(f"{path}: {finite.size - finite.sum()} of {finite.size} voxels are NaN or infinite")
-    if not constant and image.data.min() == image.data.max():
-        raise ValueError(f"{path}: the image is constant: every voxel is {image.data.min():g}")
-    return image
+    with _in_sentences(path):
+        stored = _open(path)
+    return Header(_without_single(stored.grid.canonical())[0], stored.oriented)
+
+
+def read_image(
+    path: str | Path, *, constant: bool = False, nan: float | Literal["minimum"] | None = None
+) -> Image:
+    """An image along canonical (RAS+) axes in mm, in the file's own intensities.
+
+    An image with one axis of a single voxel is a slice and has two axes, those left in canonical order: (x, y), (x, z)
+    or (y, z); its normal is the third column of the affine. The axes of a PNG or JPEG file are (x, y) with x to the
+    right and y up; colours become luminance (ITU-R BT.601), and what is transparent becomes black, by its share.
+
+    Args:
+        path: the file.
+        constant: allow that all intensities are the same, as in masks.
+        nan: what voxels that are not a number become: this intensity, or the smallest one of the image.
+
+    Raises:
+        ValueError: no such file, not an image of a known type, truncated or damaged, not two or three axes, intensities
+            that are not finite, or all the same.
+    """
+    path = _existing(path)
+    with _in_sentences(path):
+        stored = _open(path)
+        data = stored.voxels()
+    data = _finite(path, data, nan)
+    if not constant and data.min() == data.max():
+        raise ValueError(f"{path}: the image is constant: every voxel is {data.min():g}")
+    image = Image(data, stored.grid).canonical()
+    grid, shape = _without_single(image.grid)
+    return Image(image.data.reshape(shape), grid)
 
 
 def write_nifti(path: Path, image: Image) -> None:
-    """Save as single-precision NIfTI; an image of two axes gets a third of one voxel, as viewers expect."""
+    """Save as single-precision NIfTI in mm; an image of two axes gets a third of one voxel, as viewers expect."""
     data = image.data if image.data.ndim == 3 else image.data[..., None]
     file = nibabel.Nifti1Image(np.asarray(data, np.float32), image.grid.affine)
     file.set_sform(image.grid.affine, code="aligned")
@@ -104,77 +134,76 @@ def write_png(path: Path, image: Image) -> None:
 
 def _existing(path: str | Path) -> Path:
     path = Path(path)
-    if not str(path).lower().endswith((*NIFTI, *PICTURES)):
-        raise ValueError(f"{path}: not an image file by its name; expected one of {', '.join((*NIFTI, *PICTURES))}")
+    if not str(path).lower().endswith(FORMATS):
+        raise ValueError(f"{path}: not an image file by its name; expected one of {', '.join(FORMATS)}")
     if not path.is_file():
-        folder = path.parent
-        reason = "" if folder.is_dir() else f" (nor a folder {folder})"
-        raise ValueError(f"{path}: no such file{reason}")
+        raise ValueError(f"{path}: no such file{_absence(path)}")
     return path
 
 
-def _broken(path: Path, error: BaseException) -> ValueError:
-    kind = "NIfTI" if is_nifti(path) else "PNG or JPEG"
-    reason = " ".join(str(error).replace(str(path), "the file").split()) or type(error).__name__
-    return ValueError(f"{path}: truncated, or not a {kind} file: {reason}")
+def _absence(path: Path) -> str:
+    """Why a path may name no file, as far as its text tells."""
+    for part in path.parts:
+        if part.startswith("bids:"):
+            return " (BIDS URIs are not followed: write the path itself)"
+        if part == "~":
+            return " (~ is not followed: write the folder itself)"
+        if "\\" in part and "/" in str(path):
+            return " (\\ is part of a name here: write / between folders)"
+    return "" if path.parent.is_dir() else f" (nor a folder {path.parent})"
 
 
-def _open_nifti(path: Path) -> nibabel.Nifti1Image:
+def _open(path: Path) -> AbstractStored:
+    name = path.name.lower()
+    if name.endswith(PICTURES):
+        return open_picture(path)
+    return open_mgh(path) if name.endswith(FREESURFER) else open_nifti(path)
+
+
+@contextmanager
+def _in_sentences(path: Path) -> Iterator[None]:
+    """Make a sentence with the path of whatever a library raises on a broken file."""
     try:
-        file = nibabel.load(path)
+        yield
+    except ImageFileError as error:
+        raise ValueError(f"{path}: {error}") from error
     except _UNREADABLE as error:
-        raise _broken(path, error) from error
-    if not isinstance(file, nibabel.Nifti1Image):
-        raise ValueError(f"{path}: not a NIfTI file, but {type(file).__name__}")
-    return file
+        reason = " ".join(str(error).replace(str(path), "the file").split()) or type(error).__name__
+        raise ValueError(f"{path}: truncated, or not a {_kind(path)} file: {reason}") from error
 
 
-def _nifti_grid(path: Path, file: nibabel.Nifti1Image) -> Grid:
-    """The grid as stored, trailing axes of one voxel dropped."""
-    stored = tuple(int(size) for size in file.shape)
-    shape = stored
-    while len(shape) > 2 and shape[-1] == 1:
-        shape = shape[:-1]
-    if len(shape) not in (2, 3) or min(shape) < 1 or max(shape) == 1:
-        raise ValueError(f"{path}: an image has 2 or 3 axes, this one has the shape {stored}")
-    kind = file.get_data_dtype()
-    if kind.kind not in "iuf":
-        raise ValueError(f"{path}: voxels must be real numbers, these are {kind}")
-    # A compressed file does not tell how much it holds before it is read.
-    if path.suffix.lower() == ".nii" and path.stat().st_size < kind.itemsize * math.prod(stored):
-        raise ValueError(f"{path}: truncated: {path.stat().st_size} bytes cannot hold {stored} voxels of {kind}")
-    affine = np.asarray(file.affine, np.float64).copy()
-    if len(shape) == 2 and not affine[:3, 2].any():
-        affine[:3, 2] = np.cross(affine[:3, 0], affine[:3, 1])
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
-        raise ValueError(f"{path}: its affine is singular or not finite, so its voxels have no place in space")
-    return Grid(shape, affine)
+def _kind(path: Path) -> str:
+    name = path.name.lower()
+    return "PNG or JPEG" if name.endswith(PICTURES) else "MGH" if name.endswith(FREESURFER) else "NIfTI"
 
 
-def _read_nifti(path: Path) -> Image:
-    file = _open_nifti(path)
-    grid = _nifti_grid(path, file)
-    try:
-        data = file.get_fdata(dtype=np.float32, caching="unchanged")
-    except _UNREADABLE as error:
-        raise _broken(path, error) from error
-    return Image(data.reshape(grid.shape), grid).canonical()
+def _finite(
+    path: Path, data: Float32[np.ndarray, "*s"], nan: float | Literal["minimum"] | None
+) -> Float32[np.ndarray, "*s"]:
+    if np.isfinite(data).all():
+        return data
+    unknown, infinite = np.isnan(data), np.isinf(data)
+    count, size = int(unknown.sum() + infinite.sum()), data.size
+    if infinite.any():
+        raise ValueError(
+            f"{path}: {count} of {size} voxels are NaN or infinite ({infinite.sum()} infinite, or beyond single "
+            "precision): mend the file"
+        )
+    if unknown.all():
+        raise ValueError(f"{path}: all {size} voxels are NaN")
+    if nan is None:
+        raise ValueError(
+            f"{path}: {count} of {size} voxels are NaN or infinite ({count} NaN): where they are background, set "
+            "'nan: 0' or 'nan: minimum' in the schema"
+        )
+    return np.where(unknown, np.float32(np.nanmin(data) if nan == "minimum" else nan), data)
 
 
-def _picture_grid(size: tuple[int, int]) -> Grid:
-    return Grid((int(size[0]), int(size[1])), np.eye(4))
-
-
-def _read_picture(path: Path) -> Image:
-    try:
-        with PIL.Image.open(path) as opened:
-            picture = exif_transpose(opened)
-            if picture.mode in ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV"):
-                data = np.asarray(picture.convert("RGB"), np.float32) @ _LUMA
-            elif picture.mode in ("LA", "La", "1"):
-                data = np.asarray(picture.convert("L"), np.float32)
-            else:
-                data = np.asarray(picture, np.float32)
-    except _UNREADABLE as error:
-        raise _broken(path, error) from error
-    return Image(np.ascontiguousarray(data[::-1].T), _picture_grid(picture.size))
+def _without_single(grid: Grid) -> tuple[Grid, tuple[int, ...]]:
+    """A canonical grid without its axis of one voxel: that becomes the normal, the third column of the affine."""
+    if len(grid.shape) != 3 or grid.shape.count(1) != 1:
+        return grid, grid.shape
+    single = grid.shape.index(1)
+    kept = [axis for axis in range(3) if axis != single]
+    shape = tuple(grid.shape[axis] for axis in kept)
+    return Grid(shape, grid.affine[:, [*kept, single, 3]]), shape

@@ -24,7 +24,7 @@ from torch import Tensor
 from metavoxel.adapters.grid import GridSummaryAdapterSpec
 from metavoxel.codecs.kl_vae import KLVAESpec
 from metavoxel.errors import CohortError, Problem
-from metavoxel.images.files import has_affine, is_nifti, read_grid, read_image, write_nifti, write_png
+from metavoxel.images.files import is_nifti, is_picture, read_grid, read_image, write_nifti, write_png
 from metavoxel.images.grid import Grid
 from metavoxel.images.image import Image
 from metavoxel.kernels.gaussian import GaussianKernel
@@ -244,7 +244,7 @@ class ImageSpec(AbstractVariableSpec):
             if self.shape is None:
                 raise CohortError("no row has an image, so there is no grid to model")
             return self
-        place = self.place or ("world" if any(map(has_affine, cells)) else "box")
+        place = self.place or ("world" if not all(map(is_picture, cells)) else "box")
         grids, problems = read_grids(cells)
         if self.shape is None or self.affine is None:
             problems += misfits(grids, self.spacing, place)

@@ -1,0 +1,162 @@
+"""PNG and JPEG pictures: colours become luminance, transparency black."""
+
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, final
+
+import numpy as np
+import PIL.Image
+import png
+from jaxtyping import Float32, Shaped
+
+from metavoxel.images.contents import ImageFileError
+from metavoxel.images.grid import Grid
+from metavoxel.images.stored import AbstractStored
+
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_ORIENTATION = 0x0112
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_TURNED = (5, 6, 7, 8)
+"""Values of EXIF's orientation under which the stored width is the picture's height."""
+_GREY = 0
+"""A PNG's kind of pixels without colour, palette or alpha."""
+_COLOURS = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV")
+
+
+class _Form(NamedTuple):
+    """What a PNG's chunks tell of its pixels. ``keyed``: one colour is transparent; or those of a palette, each a little."""
+
+    depth: int
+    kind: int
+    keyed: bool
+    frames: int
+
+    @property
+    def beyond_pillow(self) -> bool:
+        """Pillow reduces 16 bits to 8 where there is colour or transparency, and scales few bits before it looks."""
+        deep = self.depth == 16 and (self.kind != _GREY or self.keyed)
+        return deep or (self.depth < 8 and self.kind == _GREY and self.keyed)
+
+
+@final
+@dataclass(frozen=True)
+class Picture(AbstractStored):
+    """A PNG or JPEG file; its pixels count as 1 mm, and nothing tells which way a body lies in it."""
+
+    path: Path
+    size: tuple[int, int]
+    orientation: int
+    form: _Form | None
+
+    @property
+    def grid(self) -> Grid:
+        turned = self.orientation in _TURNED
+        return Grid(self.size[::-1] if turned else self.size, np.eye(4))
+
+    @property
+    def oriented(self) -> bool:
+        return False
+
+    def voxels(self) -> Float32[np.ndarray, "x y"]:
+        special = self.form is not None and self.form.beyond_pillow
+        rows = _by_pypng(self.path) if special else _by_pillow(self.path)
+        return np.ascontiguousarray(_upright(rows, self.orientation)[::-1].T)
+
+
+def open_picture(path: Path) -> AbstractStored:
+    """The picture of a PNG or JPEG file, whichever its content is, upright as its EXIF data want it.
+
+    Raises:
+        ImageFileError: broken, or a series of pictures.
+        OSError: not a picture.
+        SyntaxError: Pillow's word for a broken chunk.
+    """
+    form = _png_form(path)
+    if form is not None and form.frames > 1:
+        raise ImageFileError(f"holds {form.frames} pictures (an animated PNG): save the one that is meant")
+    with PIL.Image.open(path, formats=("PNG", "JPEG")) as picture:
+        orientation = int(picture.getexif().get(_ORIENTATION, 1))
+        return Picture(path, (int(picture.size[0]), int(picture.size[1])), orientation, form)
+
+
+def _png_form(path: Path) -> _Form | None:
+    """Walk the chunks of a PNG and verify their checksums, which Pillow leaves out for pixels. None of other files.
+
+    Raises:
+        ImageFileError: truncated or damaged.
+    """
+    with path.open("rb") as file:
+        if file.read(len(_SIGNATURE)) != _SIGNATURE:
+            return None
+        content = file.read()
+    at, depth, colours, keyed, frames = 0, 0, 0, False, 1
+    while True:
+        head = content[at : at + 8]
+        if len(head) < 8:
+            raise ImageFileError("truncated: it ends before its last chunk")
+        size, kind = struct.unpack(">I4s", head)
+        body = memoryview(content)[at + 4 : at + 8 + size]
+        check = content[at + 8 + size : at + 12 + size]
+        if len(check) < 4:
+            raise ImageFileError("truncated: it ends before its last chunk")
+        if zlib.crc32(body) != int.from_bytes(check, "big"):
+            raise ImageFileError(f"damaged: the checksum of a chunk ({kind!r}) is not that of its content")
+        if kind == b"IHDR" and size == 13:
+            depth, colours = body[12], body[13]
+        elif kind == b"tRNS":
+            keyed = True
+        elif kind == b"acTL" and size == 8:
+            frames = int.from_bytes(body[4:8], "big")
+        elif kind == b"IEND":
+            return _Form(depth, colours, keyed, frames)
+        at += 12 + size
+
+
+def _by_pillow(path: Path) -> Float32[np.ndarray, "h w"]:
+    """Pixels as Pillow decodes them: 8 bits, or 16 of a grey picture without transparency."""
+    with PIL.Image.open(path, formats=("PNG", "JPEG")) as picture:
+        see_through = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
+        if see_through:
+            picture = picture.convert("RGBA")
+            values = np.asarray(picture, np.float32)
+            return (values[..., :3] @ _LUMA) * (values[..., 3] / 255)
+        if picture.mode in _COLOURS:
+            return np.asarray(picture.convert("RGB"), np.float32) @ _LUMA
+        if picture.mode == "1":
+            picture = picture.convert("L")
+        return np.asarray(picture, np.float32)
+
+
+def _by_pypng(path: Path) -> Float32[np.ndarray, "h w"]:
+    """Pixels as pypng decodes them: 16 bits stay, fewer are spread over 0 to 255."""
+    try:
+        reader = png.Reader(bytes=path.read_bytes())
+        width, height, rows, form = reader.read()
+        planes, most = int(form["planes"]), 2 ** int(form["bitdepth"]) - 1
+        values = np.array([np.asarray(row, np.uint16) for row in rows]).reshape(height, width, planes)
+    except png.Error as error:
+        raise ImageFileError(f"damaged: {error}") from error
+    colours = values[..., : 3 if planes >= 3 else 1].astype(np.float32)
+    grey = colours @ _LUMA if planes >= 3 else colours[..., 0]
+    if form["alpha"]:
+        grey = grey * (values[..., -1] / np.float32(most))
+    elif reader.transparent is not None:
+        grey = np.where((values == np.array(reader.transparent)).all(axis=-1), np.float32(0), grey)
+    return grey if most == 65535 else grey * np.float32(255 / most)
+
+
+def _upright(rows: Shaped[np.ndarray, "h w"], orientation: int) -> Shaped[np.ndarray, "*turned"]:
+    """Rows of pixels turned and mirrored as EXIF's orientation wants them shown."""
+    ways: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+        2: np.fliplr,
+        3: lambda pixels: np.rot90(pixels, 2),
+        4: np.flipud,
+        5: np.transpose,
+        6: lambda pixels: np.rot90(pixels, -1),
+        7: lambda pixels: np.rot90(pixels, 2).T,
+        8: np.rot90,
+    }
+    return ways.get(orientation, lambda pixels: pixels)(rows)
