@@ -58,6 +58,10 @@ class NumericalError(MetavoxelError):
     """A computation that left the finite numbers."""
 
 
+class CohortWarning(UserWarning):
+    """Columns of a cohort that are doubtful, and cells of a table that are taken as missing."""
+
+
 class LimitWarning(UserWarning):
     """Draws that lie on a limit because none within it was found."""
 

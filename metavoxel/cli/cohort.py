@@ -9,6 +9,7 @@ from rich.console import Console
 
 from metavoxel.cohort.read import read_cohort
 from metavoxel.cohort.summary import describe, render
+from metavoxel.cohort.warnings import cohort_warnings
 from metavoxel.registry import load_registry
 from metavoxel.schema import load_schema
 from metavoxel.schema.json_schema import json_schema
@@ -19,6 +20,8 @@ def validate(schema: Annotated[Path, typer.Argument(help="The schema's YAML file
     checked = load_schema(schema)
     cohort = read_cohort(checked.specs, checked.cohort, folder=checked.folder, multiples=checked.multiples())
     Console().print(render(describe(cohort)))
+    for problem in cohort_warnings(cohort):
+        Console(stderr=True).print(f"Warning: {problem}", soft_wrap=True, markup=False, highlight=False)
 
 
 def schema() -> None:

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from metavoxel.cli import ask, cohort, compare, demo, evaluate, new_plugin, phantom, plugins, train
-from metavoxel.errors import LimitWarning, MetavoxelError
+from metavoxel.errors import CohortWarning, LimitWarning, MetavoxelError
 
 app = typer.Typer(
     name="metavoxel",
@@ -66,7 +66,7 @@ def _show(
     **more: object,
 ) -> None:
     """Our own warnings as sentences; others as Python shows them."""
-    if issubclass(category, LimitWarning):
+    if issubclass(category, CohortWarning | LimitWarning):
         console.print(str(message), markup=False)
     else:
         usual(message, category, *where, **more)

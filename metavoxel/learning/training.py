@@ -1,6 +1,7 @@
 """Training from a schema to a run folder: fit codecs, cache codes, train the joint model."""
 
 import hashlib
+import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -16,7 +17,8 @@ from torch import Tensor
 from metavoxel.codecs.base import AbstractCodec
 from metavoxel.cohort.cohort import Cohort
 from metavoxel.cohort.read import read_cohort
-from metavoxel.errors import Problem, RunError
+from metavoxel.cohort.warnings import cohort_warnings
+from metavoxel.errors import CohortWarning, Problem, RunError
 from metavoxel.learning.checkpoint import load_module, load_weights, save_weights
 from metavoxel.learning.codecs import fit_codec
 from metavoxel.learning.codes import CodeBank, bank, encode_column, load_bank, save_bank
@@ -96,6 +98,9 @@ def _stages(
         cache=folder.cache,
         parts=split,
     )
+    if fabric.is_global_zero:
+        for problem in cohort_warnings(cohort):
+            warnings.warn(f"Warning: {problem}", CohortWarning, stacklevel=2)
     check_missing_weights(schema, cohort)
     dropped = 0
     if schema.diffusion.times == "shared":

@@ -86,6 +86,17 @@ class AbstractVariableSpec(BaseModel, ABC):
     def parts(self) -> Parts:
         """Codec, kernel and adapter that suit this type; a schema may override each by name."""
 
+    def warnings(self) -> list[str]:
+        """What is doubtful about these settings without being wrong, in words; nothing by default."""
+        return []
+
+    def known_labels(self) -> dict[str, str]:
+        """The table's code of each label, in the order of the code's channels; none by default.
+
+        Types whose values are labels give them, so that their cells can be compared with ``cohort.missing``.
+        """
+        return {}
+
     def problems(self, parts: Parts) -> list[str]:
         """What is wrong with these parts for this variable, in words; nothing when they fit."""
         return []

@@ -78,6 +78,9 @@ class CategoricalSpec(AbstractVariableSpec):
         """Labels in the order of the code's channels."""
         return tuple(self.categories)
 
+    def known_labels(self) -> dict[str, str]:
+        return dict(self.categories)
+
     def parts(self) -> Parts:
         return Parts(OneHotSpec(categories=len(self.categories)), UniformD3PMKernel(), TokenAdapterSpec())
 

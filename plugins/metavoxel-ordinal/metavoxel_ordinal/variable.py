@@ -36,6 +36,12 @@ class OrdinalSpec(AbstractVariableSpec):
     def _labels(self) -> CategoricalSpec:
         return CategoricalSpec(categories=self.levels, valid=self.valid)
 
+    def warnings(self) -> list[str]:
+        return self._labels.warnings()
+
+    def known_labels(self) -> dict[str, str]:
+        return self._labels.known_labels()
+
     def parts(self) -> Parts:
         return Parts(OneHotSpec(categories=len(self.levels)), BirthDeathKernel(), OrdinalAdapterSpec())
 

@@ -1,0 +1,45 @@
+"""What is doubtful about a cohort that can be read."""
+
+import pytest
+
+from metavoxel.cohort.read import read_cohort
+from metavoxel.cohort.warnings import cohort_warnings
+from metavoxel.schema.settings import CohortSettings
+from metavoxel.variables.categorical import CategoricalSpec
+from metavoxel.variables.continuous import ContinuousSpec
+
+
+def warned(folder, lines, **variables):
+    (folder / "t.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    cohort = read_cohort(variables, CohortSettings(table="t.csv", missing=["n/a"]), folder=folder)
+    return list(map(str, cohort_warnings(cohort)))
+
+
+def rows(header, row, count=20):
+    return [f"participant_id,{header}", *(f"s{number},{row(number)}" for number in range(count))]
+
+
+def test_columns_that_carry_nothing(tmp_path):
+    lines = rows("c,dx,site,s2,x", lambda n: f"3,{'case' if n == 3 else 'control'},A,{'PQ'[n % 2]},{n}")
+    found = warned(
+        tmp_path,
+        lines,
+        c=ContinuousSpec(),
+        dx=CategoricalSpec(categories=["control", "case"]),
+        site=CategoricalSpec(categories=["A", "B"]),
+        s2=CategoricalSpec(categories=["P", "Q", "R", "S"]),
+        x=ContinuousSpec(),
+    )
+    assert [line.split(":")[0] for line in found] == ["variables.c", "variables.dx"] + ["variables.site"] * 2 + [
+        "variables.s2"
+    ]
+    assert "all 20 values are 3.0" in found[0]
+    assert "only one row has label 'case'" in found[1]
+    assert "all 20 values are A" in found[2] and "no row has label 'B'" in found[3]
+    assert "no row has labels 'R', 'S'" in found[4]
+
+
+@pytest.mark.parametrize("cells", [["F", "M"], ["F", "M", "n/a"]])
+def test_a_plain_cohort_is_not_warned_of(tmp_path, cells):
+    lines = rows("age,sex", lambda n: f"{20 + n},{cells[n % len(cells)]}")
+    assert warned(tmp_path, lines, age=ContinuousSpec(), sex=CategoricalSpec(categories=["F", "M"])) == []
