@@ -1,6 +1,7 @@
-"""Files whose content is elsewhere: links and pointers of git-annex (DataLad) and Git LFS that have not been fetched."""
+"""Files whose content is elsewhere: unfetched links and pointer files of git-annex (DataLad) and Git LFS."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 _POINTERS = (b"/annex/objects/", b"version https://git-lfs")
@@ -50,3 +51,15 @@ def _start(path: Path) -> bytes:
             return file.read(max(map(len, _POINTERS)))
     except OSError:
         return b""
+
+
+def absences(paths: Sequence[Path], noun: str) -> str:
+    """How many of many paths cannot be read as data files, with the first one's reason; "" when all may be ones.
+
+    ``noun`` is what they are, in the plural: ``images``.
+    """
+    reasons = {path: reason for path in dict.fromkeys(paths) if (reason := absence(path))}
+    if not reasons:
+        return ""
+    path, reason = next(iter(reasons.items()))
+    return f"{len(reasons)} of {len(set(paths))} {noun} cannot be read, e.g. {path}: {reason}"
