@@ -1,186 +1,187 @@
 """BIDS folders as tables: one row for every subject, or for every session of one."""
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas
-from ancpbids import DatasetOptions, load_dataset
 
-from metavoxel.cohort.table import Table, read_table
-from metavoxel.errors import CohortError, Problem, did_you_mean
-from metavoxel.images.files import NIFTI, PICTURES
+from metavoxel.cohort.bids_files import raw_dataset
+from metavoxel.cohort.bids_images import Images, choose_images
+from metavoxel.cohort.bids_tables import Records, Row, read_records
+from metavoxel.cohort.identifiers import some
+from metavoxel.cohort.table import Table
+from metavoxel.cohort.visit import SESSION, SUBJECT, UNKNOWN, Visit
+from metavoxel.errors import CohortError, Problem
 from metavoxel.variables.base import AbstractVariableSpec
 from metavoxel.variables.image import ImageSpec
 
-SUBJECT = "participant_id"
-SESSION = "session_id"
-_FILE_PROPERTIES = ("suffix", "extension")
-_UNKNOWN = ("", "n/a")
-"""Cells that say nothing, by the BIDS specification."""
+_PARTICIPANTS = "participants.tsv"
 
 
-class _Visit(NamedTuple):
-    subject: str
-    session: str
+def read_bids(
+    folder: Path, variables: Mapping[str, AbstractVariableSpec], *, participants: Path | None = None
+) -> Table:
+    """The subjects of a BIDS folder with the cells of its tables, and the files of its image variables.
 
+    Columns are those of ``participants.tsv``, of the subjects' ``sessions.tsv`` and of their ``scans.tsv``, of which a
+    later one's cells come first, and one for each image variable that has neither ``path`` nor ``column``: its file,
+    chosen by entities. Subjects without a file are kept, with an empty cell. Identifiers in tables are joined with
+    those of folders, zeros and case aside where that is unambiguous; the table's ``notices`` say so.
 
-class _File(NamedTuple):
-    path: str
-    entities: dict[str, str]
-
-
-def read_bids(folder: Path, variables: Mapping[str, AbstractVariableSpec]) -> Table:
-    """The subjects of a BIDS folder with what its tables say of them, and the files of its image variables.
-
-    Columns are those of ``participants.tsv``, then those of the subjects' ``sessions.tsv`` (which come first where both
-    have one), and one for each image variable that has neither ``path`` nor ``column``: its file, chosen by entities
-    among the raw data. Subjects without a file are kept, with an empty cell.
+    Args:
+        folder: a raw dataset, or a derivative.
+        variables: settings by name.
+        participants: the table of the subjects, instead of the folder's ``participants.tsv``; a folder inside
+            ``derivatives`` without one has its dataset's.
 
     Raises:
-        CohortError: no such folder, unknown entities, no file or several for one visit, or a broken table.
+        CohortError: no such folder, unknown entities, no file or several for one visit, content that is not fetched,
+            a broken table, unclear identifiers, or a table of other subjects than those with images.
     """
-    if not folder.is_dir():
-        raise CohortError(Problem(str(folder), "no such folder"))
     chosen = {
-        name: {"suffix": "T1w", **spec.entities}
+        name: spec.entities
         for name, spec in variables.items()
         if isinstance(spec, ImageSpec) and spec.path is None and spec.column is None
     }
-    images, problems = _images(folder, chosen) if chosen else ({}, [])
-    participants, places = _participants(folder)
-    problems += [
-        Problem("participants.tsv", f"column {name!r} has the name of an image variable; set its 'column' or 'path'")
-        for name in chosen
-        if any(name in row for row in participants.values())
-    ]
+    images = choose_images(folder, chosen)
+    problems, notices = list(images.problems), list(images.notices)
+    raw = raw_dataset(folder)
+    if participants is None:
+        participants = folder / _PARTICIPANTS
+        if raw is not None and not os.path.lexists(participants) and os.path.lexists(raw / _PARTICIPANTS):
+            participants = raw / _PARTICIPANTS
+            notices.append(Problem(str(folder), f"has no {_PARTICIPANTS}; read that of its dataset, {participants}"))
+        elif not os.path.lexists(participants):
+            participants = None
+    try:
+        records = read_records(participants, [folder, *([raw] if raw is not None else [])], images.sessions)
+    except CohortError as error:
+        raise CohortError([*problems, *error.problems]) from error
+    problems += _named_alike(chosen, records)
     if problems:
         raise CohortError(problems)
-    sessions = _sessions(folder, {visit.subject for visit in images} | set(participants))
-    visits = _visits(images, participants, sessions)
+    visits = _visits(images.paths, records)
     if not visits:
-        raise CohortError(Problem(str(folder), "no usable rows: neither participants.tsv nor an image names a subject"))
+        raise CohortError(Problem(str(folder), f"no usable rows: neither {_PARTICIPANTS} nor an image names a subject"))
+    notices += records.notices
+    if chosen and participants is not None:
+        notices += _unmatched_subjects(participants.name, records, images)
+    if chosen and records.visits:
+        notices += _unmatched_sessions(folder, records, images)
+    needed = {column for name, spec in variables.items() if name not in chosen for column in spec.needs(name)}
+    scans = _by_visit(records.scans)
     with_sessions = any(visit.session for visit in visits)
     rows = []
     for visit in visits:
-        row = {SUBJECT: visit.subject} | ({SESSION: visit.session} if with_sessions else {})
-        row |= participants.get(visit.subject, {})
-        row |= {
-            column: text
-            for column, text in sessions.get(visit, {}).items()
-            if text not in _UNKNOWN or column not in row
-        }
-        row |= {name: images.get(visit, {}).get(name, "") for name in chosen}
-        rows.append(row | {SUBJECT: visit.subject} | ({SESSION: visit.session} if with_sessions else {}))
+        own = {SUBJECT: visit.subject} | ({SESSION: visit.session} if with_sessions else {})
+        paths = images.paths.get(visit, {})
+        cells, unclear = _scan_cells(
+            visit,
+            [records.scans[path] for path in paths.values() if path in records.scans] or scans.get(visit, []),
+            needed,
+        )
+        problems += unclear
+        row = own | records.subjects.get(visit.subject, {})
+        for upper in (records.visits.get(visit, {}), cells):
+            row |= {column: text for column, text in upper.items() if text not in UNKNOWN or column not in row}
+        rows.append(row | {name: paths.get(name, "") for name in chosen} | own)
+    if problems:
+        raise CohortError(problems)
     frame = pandas.DataFrame(rows, dtype=str).fillna("")
-    labels = [f"{places.get(visit.subject, folder.name)} {visit.session}".rstrip() for visit in visits]
-    return Table(frame, folder, "participants.tsv" if participants else folder.name, labels)
+    source = folder.name if participants is None else participants.name
+    return Table(frame, folder, source, [_place(visit, records, folder) for visit in visits], tuple(notices))
 
 
-def _visits(
-    images: Mapping[_Visit, object], participants: Mapping[str, object], sessions: Mapping[_Visit, object]
-) -> list[_Visit]:
-    """Those with images or a row in a sessions table, and subjects that participants.tsv alone knows."""
-    visits = set(images) | set(sessions)
-    visits |= {_Visit(subject, "") for subject in set(participants) - {visit.subject for visit in visits}}
+def _visits(images: Iterable[Visit], records: Records) -> list[Visit]:
+    """Those with images or a row by session, and subjects that participants.tsv alone knows."""
+    visits = {*images, *records.visits}
+    visits |= {Visit(subject, "") for subject in set(records.subjects) - {visit.subject for visit in visits}}
     return sorted(visits)
 
 
-def _images(
-    folder: Path, chosen: Mapping[str, Mapping[str, str]]
-) -> tuple[dict[_Visit, dict[str, str]], list[Problem]]:
-    # A dataset may carry a pickle of its index, which must not be opened.
-    dataset = load_dataset(str(folder), DatasetOptions(ignore_pickle_file=True))
-    schema = dataset.get_schema()
-    assert schema is not None, "a dataset that was loaded has the schema it was loaded with"
-    short = {entity.name: entity.value["name"] for entity in schema.EntityEnum}
-    files = list(_files(dataset))
-    images: dict[_Visit, dict[str, str]] = defaultdict(dict)
-    problems: list[Problem] = []
-    for name, wanted in chosen.items():
-        known = [*_FILE_PROPERTIES, *short, *short.values()]
-        unknown = [entity for entity in wanted if entity not in known]
-        if unknown:
-            problems += [
-                Problem(f"variables.{name}.entities", f"{entity!r} is not a BIDS entity.{did_you_mean(entity, known)}")
-                for entity in unknown
-            ]
-            continue
-        by_visit: dict[_Visit, list[str]] = defaultdict(list)
-        for file in files:
-            if all(_same(file.entities.get(short.get(entity, entity)), text) for entity, text in wanted.items()):
-                session = file.entities.get("ses")
-                visit = _Visit(f"sub-{file.entities['sub']}", f"ses-{session}" if session else "")
-                by_visit[visit].append(file.path)
-        asked = ", ".join(f"{entity}: {text}" for entity, text in wanted.items())
-        if not by_visit:
-            suffixes = sorted({file.entities["suffix"] for file in files})
-            what = f"no image with {{{asked}}}; the folder has images with suffix {', '.join(suffixes) or 'of no kind'}"
-            problems.append(Problem(f"{folder}, variable {name}", what))
-        for visit, paths in by_visit.items():
-            if len(paths) > 1:
-                what = f"{len(paths)} images with {{{asked}}}: {', '.join(paths)}; add entities that tell them apart"
-                where = f"{folder} {visit.subject} {visit.session}".rstrip()
-                problems.append(Problem(f"{where}, variable {name}", what))
-            images[visit][name] = paths[0]
-    return dict(images), problems
+def _place(visit: Visit, records: Records, folder: Path) -> str:
+    subject = records.places.get(Visit(visit.subject, ""))
+    place = subject or records.places.get(visit) or folder.name
+    return f"{place} {visit.session}".rstrip()
 
 
-def _files(dataset: object) -> Iterator[_File]:
-    """Raw images that name a subject, with all that their names say."""
-    artifacts = dataset.query(scope="raw", extension=[*NIFTI, *PICTURES], return_type="object")  # type: ignore[attr-defined]
-    for artifact in artifacts:
-        entities = {key: str(value) for key, value in artifact.entities.items()}
-        if "sub" in entities:
-            properties = {"suffix": str(artifact.suffix), "extension": str(artifact.extension)}
-            yield _File(artifact.get_relative_path(), entities | properties)
+def _named_alike(chosen: Collection[str], records: Records) -> list[Problem]:
+    return [
+        Problem(place, f"column {name!r} has the name of an image variable; set its 'column' or 'path'")
+        for name in chosen
+        for place, rows in (
+            (_PARTICIPANTS, records.subjects.values()),
+            ("tables by session", records.visits.values()),
+            ("scans.tsv", records.scans.values()),
+        )
+        if any(name in row for row in rows)
+    ]
 
 
-def _same(found: str | None, wanted: str) -> bool:
-    """Indices match as numbers: run 1 is run-01."""
-    if found is None:
-        return False
-    return found == wanted or (found.isdigit() and wanted.isdigit() and int(found) == int(wanted))
+def _unmatched_subjects(name: str, records: Records, images: Images) -> list[Problem]:
+    """A notice where subjects of the table have no image or the reverse; an error where none has both."""
+    listed = {*records.subjects, *(visit.subject for visit in records.visits)}
+    imaged = {visit.subject for visit in images.paths}
+    if listed and imaged and not listed & imaged:
+        what = f"no subject of this table has an image: the table has {some(listed)} ({len(listed)} subjects), images "
+        what += f"are of {some(imaged)} ({len(imaged)} subjects). Name them as the folders are named"
+        raise CohortError(Problem(name, what))
+    without = [
+        f"{len(subjects)} of {total} {what}: {some(subjects)}"
+        for subjects, total, what in (
+            (listed - imaged, len(listed), "subjects of the table have no image"),
+            (imaged - listed, len(imaged), "subjects with images are not in the table"),
+        )
+        if subjects
+    ]
+    return [Problem(name, "; ".join(without) + ". Their rows have missing cells")] if without else []
 
 
-def _prefixed(prefix: str, label: str) -> str:
-    return label if label.startswith(prefix) or not label else prefix + label
+def _unmatched_sessions(folder: Path, records: Records, images: Images) -> list[Problem]:
+    """The same of visits, where tables have rows by session; subjects without any are not counted twice."""
+    subjects = {visit.subject for visit in records.visits} & {visit.subject for visit in images.paths}
+    listed = {visit for visit in records.visits if visit.subject in subjects}
+    imaged = {visit for visit in images.paths if visit.subject in subjects}
+    if listed and imaged and not listed & imaged:
+        what = f"no row of the tables by session has an image: the tables have {some(map(str, listed))}, images are of "
+        raise CohortError(
+            Problem(str(folder), what + f"{some(map(str, imaged))}. Name sessions as the folders are named")
+        )
+    without = [
+        f"{len(visits)} of {total} {what}: {some(map(str, visits))}"
+        for visits, total, what in (
+            (listed - imaged, len(listed), "sessions of the tables have no image"),
+            (imaged - listed, len(imaged), "sessions with images have no row in the tables by session"),
+        )
+        if visits
+    ]
+    return [Problem(str(folder), "; ".join(without) + ". Their rows have missing cells")] if without else []
 
 
-def _participants(folder: Path) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
-    """Rows of participants.tsv by subject, and where each is."""
-    path = folder / "participants.tsv"
-    if not path.is_file():
-        return {}, {}
-    table = read_table(path)
-    if SUBJECT not in table.frame:
-        raise CohortError(Problem(str(path), f"no column {SUBJECT!r}; columns: {', '.join(table.frame.columns)}"))
-    rows: dict[str, dict[str, str]] = {}
-    places: dict[str, str] = {}
-    problems = []
-    for row, place in zip(table.frame.to_dict("records"), table.places, strict=True):
-        subject = _prefixed("sub-", row[SUBJECT])
-        if not subject or subject in rows:
-            what = f"{subject} is already in {places[subject]}" if subject else f"column {SUBJECT} is empty"
-            problems.append(Problem(place, what))
-            continue
-        rows[subject], places[subject] = {str(column): text for column, text in row.items()}, f"{place} ({subject})"
-    if problems:
-        raise CohortError(problems)
-    return rows, places
-
-
-def _sessions(folder: Path, subjects: set[str]) -> dict[_Visit, dict[str, str]]:
-    """Rows of the subjects' own sessions.tsv."""
-    found = {}
-    for subject in sorted(subjects):
-        path = folder / subject / f"{subject}_sessions.tsv"
-        if path.is_file():
-            frame = read_table(path).frame
-            if SESSION not in frame:
-                raise CohortError(Problem(str(path), f"no column {SESSION!r}; columns: {', '.join(frame.columns)}"))
-            for row in frame.to_dict("records"):
-                visit = _Visit(subject, _prefixed("ses-", row[SESSION]))
-                found[visit] = {str(column): text for column, text in row.items()}
+def _by_visit(scans: Mapping[str, Row]) -> dict[Visit, list[Row]]:
+    found: dict[Visit, list[Row]] = {}
+    for path, row in scans.items():
+        folders = path.split("/")
+        session = folders[1] if folders[1].startswith("ses-") else ""
+        found.setdefault(Visit(folders[0], session), []).append(row)
     return found
+
+
+def _scan_cells(visit: Visit, rows: Iterable[Row], needed: Collection[str]) -> tuple[Row, list[Problem]]:
+    """One cell a column from the rows of a visit's files; where they differ, none, and a problem if it is needed."""
+    cells: dict[str, list[str]] = {}
+    for row in rows:
+        for column, text in row.items():
+            known = cells.setdefault(column, [])
+            if text not in UNKNOWN and text not in known:
+                known.append(text)
+    problems = [
+        Problem(
+            f"scans.tsv of {visit}, column {column}",
+            f"its files have different cells ({some(texts)}), and a row has one; write it to sessions.tsv",
+        )
+        for column, texts in cells.items()
+        if len(texts) > 1 and column in needed
+    ]
+    return {column: texts[0] if len(texts) == 1 else "" for column, texts in cells.items()}, problems

@@ -9,6 +9,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from metavoxel.cohort.column import Column
+from metavoxel.errors import Problem
 from metavoxel.variables.base import AbstractVariableSpec
 
 
@@ -29,6 +30,7 @@ class Cohort:
             asked for.
         blanked: for each variable and rule of it, the cells that the rule made missing.
         fingerprint: changes when values, settings that shape them, image files or parts do.
+        notices: what the table's reader noticed: identifiers that were joined, subjects without images, files left out.
     """
 
     frame: pandas.DataFrame
@@ -40,6 +42,7 @@ class Cohort:
     parts: Mapping[str, Int64[Tensor, "rows"]]
     blanked: Mapping[str, Mapping[str, list[str]]]
     fingerprint: str
+    notices: tuple[Problem, ...] = ()
 
     def __len__(self) -> int:
         return len(self.subjects)

@@ -10,13 +10,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from metavoxel.cohort.bids import SESSION, read_bids
+from metavoxel.cohort.bids import read_bids
 from metavoxel.cohort.cohort import Cohort
 from metavoxel.cohort.column import Column
 from metavoxel.cohort.common_space import with_common_grids
 from metavoxel.cohort.split import PARTS, draw_split, read_split
 from metavoxel.cohort.table import Table, read_table
 from metavoxel.cohort.values import Values, located_cells, read_values
+from metavoxel.cohort.visit import SESSION
 from metavoxel.errors import CohortError, Problem, did_you_mean
 from metavoxel.schema.settings import CohortSettings
 from metavoxel.variables.base import AbstractVariableSpec
@@ -51,7 +52,8 @@ def read_cohort(
         table = read_table(folder / settings.table)
     else:
         assert settings.bids is not None, "the settings have exactly one of the two"
-        table = read_bids(folder / settings.bids, variables)
+        participants = None if settings.participants is None else folder / settings.participants
+        table = read_bids(folder / settings.bids, variables, participants=participants)
     return build_cohort(table, variables, settings, multiples=multiples, cache=cache, split=split, parts=parts)
 
 
@@ -135,6 +137,7 @@ def build_cohort(
         parts=divided,
         blanked={name: found.blanked for name, found in values.items()},
         fingerprint=_fingerprint(subjects, values, divided),
+        notices=table.notices,
     )
 
 

@@ -20,13 +20,14 @@ class Table:
     """Cells as stripped text, and where each row came from, for messages.
 
     ``folder`` is where relative paths in the cells start; ``source`` and ``places`` name the file and its rows, counted
-    as a spreadsheet does: the header is row 1.
+    as a spreadsheet does: the header is row 1. ``notices`` are what a reader of the cohort should know of its making.
     """
 
     frame: pandas.DataFrame
     folder: Path
     source: str
     places: list[str]
+    notices: tuple[Problem, ...] = ()
 
 
 def read_table(path: Path) -> Table:

@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from metavoxel.cohort.bids import read_bids
 from metavoxel.cohort.cohort import Cohort
 from metavoxel.cohort.read import build_cohort
-from metavoxel.cohort.table import Table, read_table
+from metavoxel.cohort.table import Table
 from metavoxel.errors import Problem, RunError
+from metavoxel.learning.part import own_table
 from metavoxel.learning.run import RunFolder, load
 from metavoxel.model import Model
 from metavoxel.sampling.predict import mean_cells
@@ -175,7 +175,6 @@ def read_study(
         CohortError: it is not what the run was trained on.
     """
     folder, schema = RunFolder(run), model.schema
-    source = schema.folder / (schema.cohort.table or schema.cohort.bids or "")
-    table = read_bids(source, schema.specs) if source.is_dir() else read_table(source)
+    table = own_table(model)
     cohort = build_cohort(table, schema.specs, schema.cohort, cache=folder.cache, parts=split)
     return Study(folder, model, table, cohort, targets, settings)

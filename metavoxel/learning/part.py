@@ -19,8 +19,11 @@ def read_source(model: Model, source: Path, variables: Collection[str] | None = 
 
 def own_table(model: Model) -> Table:
     """The table that a model was trained on part of."""
-    settings = model.schema.cohort
-    return read_source(model, model.schema.folder / (settings.table or settings.bids or ""))
+    settings, folder = model.schema.cohort, model.schema.folder
+    if settings.bids is None:
+        return read_table(folder / (settings.table or ""))
+    participants = None if settings.participants is None else folder / settings.participants
+    return read_bids(folder / settings.bids, model.schema.specs, participants=participants)
 
 
 def subject_table(model: Model, folder: RunFolder, part: str) -> Table:

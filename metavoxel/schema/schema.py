@@ -52,7 +52,7 @@ class Schema:
     def to_yaml(self, folder: Path) -> str:
         """The whole schema with every default written out; paths relative to ``folder``, where the file will be."""
         cohort = self.cohort.model_dump(mode="json", exclude_none=True)
-        for source in ("table", "bids"):
+        for source in ("table", "bids", "participants"):
             if source in cohort:
                 cohort[source] = os.path.relpath(self.folder / cohort[source], folder)
         variables = {

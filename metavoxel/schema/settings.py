@@ -46,7 +46,12 @@ class CohortSettings(_Section):
     """Where the subjects are. Exactly one of ``table`` and ``bids``."""
 
     table: Path | None = Field(None, description="CSV or TSV file, one row a scan; relative to the schema's folder")
-    bids: Path | None = Field(None, description="BIDS folder; relative to the schema's folder")
+    bids: Path | None = Field(None, description="BIDS folder, raw or a derivative; relative to the schema's folder")
+    participants: Path | None = Field(
+        None,
+        description="table of the subjects of 'bids', relative to the schema's folder; by default the folder's "
+        "participants.tsv, or that of the dataset whose 'derivatives' the folder is in",
+    )
     subject: str = Field("participant_id", description="column that names the subject")
     missing: Annotated[list[str], WithJsonSchema(_TOKENS)] = Field(
         ["", "n/a", "NA", "NaN", "nan"], description="cells with these texts are missing"
@@ -65,6 +70,10 @@ class CohortSettings(_Section):
     def _one_source(self) -> Self:
         if (self.table is None) == (self.bids is None):
             raise ValueError("give exactly one of 'table' (a CSV or TSV file) and 'bids' (a folder)")
+        if self.participants is not None and self.bids is None:
+            raise ValueError(
+                "'participants' is the table of a BIDS folder's subjects: give it with 'bids', or give 'table'"
+            )
         return self
 
 

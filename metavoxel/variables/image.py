@@ -34,7 +34,7 @@ from metavoxel.variables.cohort_grid import cohort_grid, misfits, read_grids
 from metavoxel.variables.placement import AbstractPlacement, OneGrid, OwnBoxes, Place
 
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
-_ENTITIES = {"type": "object", "additionalProperties": {"type": ["string", "number"]}}
+_ENTITIES = {"type": "object", "additionalProperties": {"type": ["string", "number", "null"]}}
 
 
 class ImageSpec(AbstractVariableSpec):
@@ -53,8 +53,11 @@ class ImageSpec(AbstractVariableSpec):
     path: str | None = Field(
         None, description="file of every row, with the table's columns in braces; relative to the table's folder"
     )
-    entities: Annotated[dict[str, str], WithJsonSchema(_ENTITIES)] = Field(
-        {}, description="BIDS entities of the file; by default {suffix: T1w}"
+    entities: Annotated[dict[str, str | None], WithJsonSchema(_ENTITIES)] = Field(
+        {},
+        description="BIDS entities of the file, null for one that its name must not have; by default {suffix: T1w}. "
+        "Also 'run: first' or 'run: last' of a visit, 'extension', 'datatype', and 'derivative', a folder of "
+        "'derivatives' instead of the raw data",
     )
     spacing: PositiveFloat | None = Field(
         None, description="resample to this isotropic spacing in mm; by default files keep their own, and must agree"
@@ -101,9 +104,13 @@ class ImageSpec(AbstractVariableSpec):
     @field_validator("entities", mode="before")
     @classmethod
     def _as_text(cls, entities: object) -> object:
-        if isinstance(entities, dict):
-            return {str(name): str(value) for name, value in entities.items()}
-        return entities
+        """Indices may be numbers. Any other value is left to be refused, an empty text as no label."""
+        if not isinstance(entities, dict):
+            return entities
+        empty = [str(name) for name, value in entities.items() if value == ""]
+        if empty:
+            raise ValueError(f"{empty[0]!r} is empty; write null for files without it, or leave it out for any")
+        return {str(name): str(value) if type(value) in (int, float) else value for name, value in entities.items()}
 
     @field_validator("template")
     @classmethod

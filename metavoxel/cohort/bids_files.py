@@ -1,0 +1,147 @@
+"""Where a BIDS dataset keeps its images: the subjects' folders of its root, less what is set aside."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+# .bidsignore has the syntax of .gitignore (BIDS specification, "Validation"), whose rules on slashes, ** and ! are
+# many; pathspec is the library that black and DVC read them with.
+from pathspec import GitIgnoreSpec
+
+from metavoxel.cohort.entities import BidsFile, parse_name
+from metavoxel.cohort.identifiers import some
+from metavoxel.errors import CohortError, Problem
+from metavoxel.fetched import absence
+from metavoxel.images.files import NIFTI, PICTURES
+
+DERIVATIVES = "derivatives"
+_EXTENSIONS = tuple(sorted((*NIFTI, *PICTURES), key=len, reverse=True))
+
+
+@final
+@dataclass(frozen=True)
+class Dataset:
+    """The images of one BIDS folder, raw or derivative, and its subjects' and sessions' folders.
+
+    Attributes:
+        folder: its root.
+        files: images with a BIDS name in ``sub-*/[ses-*/][datatype/]``, by path.
+        sessions: ``ses-*`` folders of each ``sub-*`` folder.
+        notices: images there whose names are left out.
+    """
+
+    folder: Path
+    files: tuple[BidsFile, ...]
+    sessions: dict[str, tuple[str, ...]]
+    notices: tuple[Problem, ...]
+
+
+def index_dataset(folder: Path) -> Dataset:
+    """Find the images of a BIDS folder by its folders and names, without reading any.
+
+    The subjects' folders at its root alone hold its data: ``sourcedata``, ``derivatives``, ``code`` and datasets within
+    it do not. Names that begin with a dot (of git, or ``._`` of macOS) and what ``.bidsignore`` lists are left out.
+
+    Raises:
+        CohortError: no such folder, or one or a ``.bidsignore`` that cannot be read.
+    """
+    if not folder.is_dir():
+        raise CohortError(Problem(str(folder), "no such folder" if not folder.exists() else "a file, not a folder"))
+    try:
+        return _indexed(folder, _ignored(folder))
+    except OSError as error:
+        raise CohortError(Problem(str(folder), f"cannot be looked through: {error}")) from error
+
+
+def _indexed(folder: Path, ignored: GitIgnoreSpec) -> Dataset:
+    files: list[BidsFile] = []
+    sessions: dict[str, tuple[str, ...]] = {}
+    misnamed: list[str] = []
+    misplaced: list[str] = []
+    for subject in _folders(folder, "", "sub-", ignored):
+        sessions[subject] = tuple(_folders(folder, f"{subject}/", "ses-", ignored))
+        for parent in (subject, *(f"{subject}/{session}" for session in sessions[subject])):
+            for path, datatype in _images(folder, parent):
+                if ignored.match_file(path):
+                    continue
+                name = path.rsplit("/", 1)[-1]
+                extension = next(ending for ending in _EXTENSIONS if name.lower().endswith(ending))
+                entities = parse_name(name[: -len(extension)])
+                if entities is None or "sub" not in entities:
+                    misnamed.append(path)
+                    continue
+                place = dict(part.split("-", 1) for part in parent.split("/"))
+                if any(entities.setdefault(key, label) != label for key, label in place.items()):
+                    misplaced.append(path)
+                    continue
+                files.append(BidsFile(path, entities | {"extension": extension, "datatype": datatype}))
+    notices = [
+        Problem(str(folder), f"{len(paths)} images are left out, as {why}: {some(paths)}")
+        for paths, why in (
+            (misnamed, "their names are not of BIDS (sub-LABEL_..._SUFFIX)"),
+            (misplaced, "their names have another subject or session than their folders"),
+        )
+        if paths
+    ]
+    return Dataset(folder, tuple(sorted(files)), sessions, tuple(notices))
+
+
+def derivative_names(folder: Path) -> list[str]:
+    """Folders of a dataset's ``derivatives``."""
+    root = folder / DERIVATIVES
+    return sorted(entry.name for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
+
+
+def raw_dataset(folder: Path) -> Path | None:
+    """The dataset that a folder inside ``derivatives`` belongs to; None for any other folder."""
+    parents = folder.absolute().parents
+    return next((parent.parent for parent in parents if parent.name == DERIVATIVES), None)
+
+
+def _ignored(folder: Path) -> GitIgnoreSpec:
+    path = folder / ".bidsignore"
+    # In a derivative it lists what the validator of raw data does not know, such as fMRIPrep's *_boldref.nii.gz.
+    if not os.path.lexists(path) or _is_derivative(folder):
+        return GitIgnoreSpec.from_lines([])
+    if absent := absence(path):
+        raise CohortError(Problem(str(path), absent))
+    try:
+        return GitIgnoreSpec.from_lines(path.read_text(encoding="utf-8").splitlines())
+    except (OSError, ValueError) as error:
+        raise CohortError(Problem(str(path), f"not a list of patterns as in .gitignore: {error}")) from error
+
+
+def _is_derivative(folder: Path) -> bool:
+    if raw_dataset(folder) is not None:
+        return True
+    try:
+        description = json.loads((folder / "dataset_description.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(description, dict) and description.get("DatasetType") == "derivative"
+
+
+def _folders(root: Path, parent: str, prefix: str, ignored: GitIgnoreSpec) -> list[str]:
+    """Names of folders below ``parent`` with a prefix, links to folders too, that are not ignored."""
+    with os.scandir(root / parent) as entries:
+        names = sorted(entry.name for entry in entries if entry.name.startswith(prefix) and entry.is_dir())
+    return [name for name in names if not ignored.match_file(f"{parent}{name}/")]
+
+
+def _images(root: Path, parent: str) -> Iterator[tuple[str, str]]:
+    """(path, datatype) of images in a subject's or session's folder and in its datatypes' folders."""
+    with os.scandir(root / parent) as entries:
+        found = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith("."))
+    for name, is_folder in found:
+        if not is_folder:
+            if name.lower().endswith(_EXTENSIONS):
+                yield f"{parent}/{name}", ""
+        elif not name.startswith("ses-"):
+            with os.scandir(root / parent / name) as inner:
+                names = [entry.name for entry in inner]
+            for file in sorted(names):
+                if file.lower().endswith(_EXTENSIONS) and not file.startswith("."):
+                    yield f"{parent}/{name}/{file}", name
