@@ -5,16 +5,17 @@ from collections.abc import Iterator
 
 from metavoxel.cohort.cohort import Cohort
 from metavoxel.cohort.column import Column
+from metavoxel.cohort.image_warnings import image_warnings
 from metavoxel.errors import Problem
 from metavoxel.variables.base import AbstractVariableSpec
 
 
 def cohort_warnings(cohort: Cohort) -> list[Problem]:
     """Problems that do not forbid training, located, each with its cure. ``validate`` and ``train`` show them."""
-    problems: list[Problem] = []
+    problems: list[Problem] = [*cohort.notices]
     for name, spec in cohort.variables.items():
         column = cohort.columns[name]
-        found = [*spec.warnings()]
+        found = [*spec.warnings(), *image_warnings(name, cohort.variables, cohort.columns)]
         if not spec.lazy and column.present.any():
             found += _of_values(spec, column)
         problems += [Problem(f"variables.{name}", what) for what in found]

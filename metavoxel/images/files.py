@@ -84,9 +84,7 @@ def read_header(path: str | Path) -> Header:
     return Header(_without_single(stored.grid.canonical())[0], stored.oriented)
 
 
-def read_image(
-    path: str | Path, *, constant: bool = False, nan: float | Literal["minimum"] | None = None
-) -> Image:
+def read_image(path: str | Path, *, constant: bool = False, nan: float | Literal["minimum"] | None = None) -> Image:
     """An image along canonical (RAS+) axes in mm, in the file's own intensities.
 
     An image with one axis of a single voxel is a slice and has two axes, those left in canonical order: (x, y), (x, z)

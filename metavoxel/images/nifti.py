@@ -83,7 +83,9 @@ def _length(start: bytes) -> tuple[int, str]:
         length = int(np.frombuffer(start[:4], order + "i4")[0]) if len(start) >= 4 else 0
         if length in (_NIFTI1, _NIFTI2) and len(start) >= length:
             return length, order
-    raise ImageFileError("not a NIfTI file: its first bytes are those of no header" if start else "truncated: it is empty")
+    raise ImageFileError(
+        "not a NIfTI file: its first bytes are those of no header" if start else "truncated: it is empty"
+    )
 
 
 def _sizes(header: _Header | Spm2AnalyzeHeader) -> tuple[int, ...]:

@@ -9,35 +9,53 @@ import numpy as np
 
 from metavoxel.errors import CohortError, Problem
 from metavoxel.images.common_grid import common_grid, commonest
-from metavoxel.images.files import read_grid
+from metavoxel.images.files import Header, read_header
 from metavoxel.images.grid import Grid
 from metavoxel.variables.placement import Place
 
+NOT_ORIENTED = (
+    "no orientation in the header (NIfTI: sform and qform codes 0), so that left and right may be swapped between "
+    "subjects; write the orientation into it"
+)
 _READERS = 4
 _SPARSE = 8
 """Times the voxels of an image beyond which a common grid is refused: most of it would be padding."""
 
 
-def read_grids(cells: Sequence[str]) -> tuple[dict[str, Grid], list[Problem]]:
-    """Grids of all distinct files, from their headers, and the files that have none."""
+def read_headers(cells: Sequence[str]) -> tuple[dict[str, Header], list[Problem]]:
+    """Headers of all distinct files, and what is wrong with those that cannot be read."""
 
-    def attempt(cell: str) -> Grid | Problem:
+    def attempt(cell: str) -> Header | Problem:
         try:
-            return read_grid(cell)
+            return read_header(cell)
         except ValueError as error:
             return Problem(cell, str(error))
 
     distinct = list(dict.fromkeys(cells))
     with ThreadPoolExecutor(_READERS) as pool:
         found = dict(zip(distinct, pool.map(attempt, distinct), strict=True))
-    grids = {cell: grid for cell, grid in found.items() if isinstance(grid, Grid)}
-    return grids, [problem for problem in found.values() if isinstance(problem, Problem)]
+    headers = {cell: header for cell, header in found.items() if isinstance(header, Header)}
+    return headers, [problem for problem in found.values() if isinstance(problem, Problem)]
 
 
-def misfits(grids: Mapping[str, Grid], spacing: float | None, place: Place) -> Iterator[Problem]:
-    """Files that cannot share a model with the others: of other axes, another plane, or another spacing."""
-    if not grids:
+def usual_place(headers: Mapping[str, Header]) -> Place:
+    """Images whose headers have no orientation have no place in mm either."""
+    return "world" if any(header.oriented for header in headers.values()) else "box"
+
+
+def unoriented(headers: Mapping[str, Header], place: Place) -> Iterator[Problem]:
+    """Headers without orientation where they have to have one: among others that do, and on a grid in mm."""
+    unknown = [cell for cell, header in headers.items() if not header.oriented]
+    if unknown and (place == "world" or len(unknown) < len(headers)):
+        yield Problem(unknown[0], f"is one of {len(unknown)} (of {len(headers)}) files: {NOT_ORIENTED}")
+
+
+def misfits(headers: Mapping[str, Header], spacing: float | None, place: Place) -> Iterator[Problem]:
+    """Files that cannot share a model with the others: of other axes, another plane or spacing, or not oriented."""
+    if not headers:
         return
+    grids = {cell: header.grid for cell, header in headers.items()}
+    yield from unoriented(headers, place)
     usual_axes = Counter(len(grid.shape) for grid in grids.values()).most_common(1)[0][0]
     alike = [grid for grid in grids.values() if len(grid.shape) == usual_axes]
     usual = _usual(alike, place)

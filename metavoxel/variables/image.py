@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -15,7 +15,6 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationInfo,
-    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -24,17 +23,18 @@ from torch import Tensor
 from metavoxel.adapters.grid import GridSummaryAdapterSpec
 from metavoxel.codecs.kl_vae import KLVAESpec
 from metavoxel.errors import CohortError, Problem
-from metavoxel.images.files import is_nifti, is_picture, read_grid, read_image, write_nifti, write_png
+from metavoxel.images.files import is_nifti, read_grid, read_header, read_image, write_nifti, write_png
 from metavoxel.images.grid import Grid
 from metavoxel.images.image import Image
 from metavoxel.kernels.gaussian import GaussianKernel
 from metavoxel.rng import Rng
+from metavoxel.variables.augmentation import augmented
 from metavoxel.variables.base import AbstractVariableSpec, Parts
-from metavoxel.variables.cohort_grid import cohort_grid, misfits, read_grids
+from metavoxel.variables.cohort_grid import NOT_ORIENTED, cohort_grid, misfits, read_headers, unoriented, usual_place
+from metavoxel.variables.entities import Entities
 from metavoxel.variables.placement import AbstractPlacement, OneGrid, OwnBoxes, Place
 
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
-_ENTITIES = {"type": "object", "additionalProperties": {"type": ["string", "number", "null"]}}
 
 
 class ImageSpec(AbstractVariableSpec):
@@ -53,7 +53,7 @@ class ImageSpec(AbstractVariableSpec):
     path: str | None = Field(
         None, description="file of every row, with the table's columns in braces; relative to the table's folder"
     )
-    entities: Annotated[dict[str, str | None], WithJsonSchema(_ENTITIES)] = Field(
+    entities: Entities = Field(
         {},
         description="BIDS entities of the file, null for one that its name must not have; by default {suffix: T1w}. "
         "Also 'run: first' or 'run: last' of a visit, 'extension', 'datatype', and 'derivative', a folder of "
@@ -100,17 +100,6 @@ class ImageSpec(AbstractVariableSpec):
     extension: Literal[".nii.gz", ".png"] | None = Field(
         None, description="type of the files written; by default as those read"
     )
-
-    @field_validator("entities", mode="before")
-    @classmethod
-    def _as_text(cls, entities: object) -> object:
-        """Indices may be numbers. Any other value is left to be refused, an empty text as no label."""
-        if not isinstance(entities, dict):
-            return entities
-        empty = [str(name) for name, value in entities.items() if value == ""]
-        if empty:
-            raise ValueError(f"{empty[0]!r} is empty; write null for files without it, or leave it out for any")
-        return {str(name): str(value) if type(value) in (int, float) else value for name, value in entities.items()}
 
     @field_validator("template")
     @classmethod
@@ -177,6 +166,8 @@ class ImageSpec(AbstractVariableSpec):
             ValueError: not a readable, finite image with contrast, or much of it lies outside the model's grid.
         """
         image = read_image(cell, constant=self.intensities is not None, nan=self.nan)
+        if self.place == "world" and not read_header(cell).oriented:
+            raise ValueError(f"{cell}: {NOT_ORIENTED}")
         try:
             image, inside = self._placement().placed(image, image.background())
             low, high = self.intensities or image.percentiles(self.percentiles, inside)
@@ -192,24 +183,10 @@ class ImageSpec(AbstractVariableSpec):
         return (data - low) / (high - low)
 
     def vary(self, values: Float[Tensor, "b 1 *s"], rng: Rng) -> Float[Tensor, "b 1 *s"]:
-        """The same images a little shifted, with a little more or less contrast, and perhaps mirrored.
-
-        What each chance does has its own place in the stream, whatever the number of axes: with one stream, a picture
-        is mirrored just when a volume is.
-        """
-        rows, axes = len(values), values.ndim - 2
-        chance = rng.uniform((rows, 3 + axes))
-        varied = []
-        for image, (mirrored, brighter, steeper, *places) in zip(values, chance.tolist(), strict=True):
-            moves = [math.floor(place * (2 * self.shifts + 1)) - self.shifts for place in places]
-            image = torch.roll(image, moves, tuple(range(1, 1 + axes)))
-            gain, gamma = (1 + self.jitter * (2 * share - 1) for share in (brighter, steeper))
-            image = (image.clamp(0, 1) ** gamma * gain).clamp(0, 1)
-            varied.append(image.flip(1) if self.flip and mirrored < 0.5 else image)
-        return torch.stack(varied)
+        return augmented(values, rng, shifts=self.shifts, jitter=self.jitter, flip=self.flip)
 
     def parse_mask(self, cell: str) -> Bool[Tensor, "1 *s"]:
-        """A mask file on the same grid as its image: True where it is above one half of 1, False on padding.
+        """A mask file on the model's grid: True where it is above one half of 1, False where it covers nothing.
 
         Raises:
             ValueError: not a readable image, or too large for ``shape``.
@@ -236,7 +213,7 @@ class ImageSpec(AbstractVariableSpec):
         return torch.from_numpy(self._placement().inside(self._fitting(cell)))[None]
 
     def resolve(self, cells: Sequence[str], *, multiple: int) -> Self:
-        """Shape (the largest image's, rounded up to ``multiple``), affine and extension. Reads headers only.
+        """Place, shape (of all images together, rounded up to ``multiple``), affine, extension. Reads headers only.
 
         What is already given is kept: a model asked about new images keeps the shape it was trained on.
 
@@ -251,15 +228,17 @@ class ImageSpec(AbstractVariableSpec):
             if self.shape is None:
                 raise CohortError("no row has an image, so there is no grid to model")
             return self
-        place = self.place or ("world" if not all(map(is_picture, cells)) else "box")
-        grids, problems = read_grids(cells)
+        headers, problems = read_headers(cells)
+        place = self.place or usual_place(headers)
+        grids = {cell: header.grid for cell, header in headers.items()}
         if self.shape is None or self.affine is None:
-            problems += misfits(grids, self.spacing, place)
+            problems += misfits(headers, self.spacing, place)
             if problems:
                 raise CohortError(problems)
             grid = cohort_grid(self._template_grid() or grids, self.spacing, place, self.shape, multiple)
         else:
             grid = self._model_grid()
+            problems += unoriented(headers, place)
         picture = len(grid.shape) == 2 and not is_nifti(cells[0])
         known = {"place": place, "shape": grid.shape, "affine": self.affine or grid.affine.tolist()}
         resolved = self.model_copy(update=known | {"extension": self.extension or (".png" if picture else ".nii.gz")})

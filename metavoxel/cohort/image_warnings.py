@@ -1,0 +1,92 @@
+"""What is doubtful about images that can be read: places that differ, headers without orientation, levels erased."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float64
+from scipy.stats import kruskal, spearmanr
+
+from metavoxel.cohort.column import Column
+from metavoxel.images.common_grid import Spread, spread
+from metavoxel.images.files import is_picture, read_image
+from metavoxel.variables.base import AbstractVariableSpec
+from metavoxel.variables.cohort_grid import read_headers
+from metavoxel.variables.image import ImageSpec
+
+_APART = Spread(centres=5.0, angle=2.0)
+"""Millimetres and degrees up to which images of one space lie apart by how they were cropped."""
+_LOOKED_AT = 32
+"""Images whose intensities are read again."""
+_FEWEST = 8
+_CHANCE = 1e-3
+"""Probability of a warning about levels where there is nothing to warn of."""
+
+
+def image_warnings(
+    name: str,
+    variables: Mapping[str, AbstractVariableSpec],
+    columns: Mapping[str, Column],
+) -> Iterator[str]:
+    """What is doubtful about the images of one variable. Reads headers, and the voxels of a few of its files."""
+    spec, column = variables[name], columns[name]
+    if not isinstance(spec, ImageSpec) or not column.present.any():
+        return
+    cells = [cell for cell in column.cells if cell is not None]
+    headers, _ = read_headers(cells)
+    grids = [header.grid for header in headers.values()]
+    unknown = [cell for cell, header in headers.items() if not header.oriented and not is_picture(cell)]
+    if unknown:
+        yield (
+            f"{len(unknown)} of {len(headers)} files have no orientation (sform and qform codes 0), {unknown[0]} among "
+            "them: left and right are as their makers stored them. Images are stacked by the centres of their boxes"
+        )
+    apart = spread(grids)
+    if spec.place == "world" and (apart.centres > _APART.centres or apart.angle > _APART.angle):
+        yield (
+            f"by their headers, centres lie up to {apart.centres:.0f} mm from their mean and axes are turned by up to "
+            f"{apart.angle:.0f} degrees. That is right where heads are aligned in mm, and boxes cropped; heads in "
+            "scanner coordinates should be registered first, or stacked by their boxes' centres (place: box)"
+        )
+    if spec.intensities is None:
+        yield from _erased_levels(spec, column, variables, columns)
+
+
+def _erased_levels(
+    spec: ImageSpec, column: Column, variables: Mapping[str, AbstractVariableSpec], columns: Mapping[str, Column]
+) -> Iterator[str]:
+    """Levels that differ with another variable, or alone tell images apart; scaling by percentiles removes them."""
+    present = column.present.nonzero()[:, 0].tolist()
+    rows = present[:: max(1, -(-len(present) // _LOOKED_AT))]
+    cure = "if intensities have a unit (CT, CBF, SUV, FA, T1 maps), set 'intensities: [low, high]' in it"
+    levels = np.array([_level(spec, str(column.cells[row])) for row in rows])
+    scaled = [column.read([row]).numpy().round(4).tobytes() for row in rows]
+    same = len(scaled) - len(set(scaled))
+    if same and len(set(levels.tolist())) > len(set(scaled)):
+        yield f"of {len(rows)} images looked at, {same} are equal to another once scaled by 'percentiles'; {cure}"
+    tests = [name for name, other in variables.items() if not other.lazy and not other.data_shape]
+    for name in tests:
+        both = [place for place, row in enumerate(rows) if columns[name].present[row]]
+        if len(both) < _FEWEST:
+            continue
+        values = columns[name].read([rows[place] for place in both]).double().numpy()
+        chance = _chance(levels[both], values, labels=bool(variables[name].known_labels()))
+        if chance * len(tests) < _CHANCE:
+            yield (
+                f"the level of the images goes with {name} ({len(both)} images looked at, p = {chance:.1g}), and "
+                f"scaling by 'percentiles' removes it; {cure}"
+            )
+
+
+def _level(spec: ImageSpec, cell: str) -> float:
+    """The upper percentile of a file's intensities."""
+    return float(np.percentile(read_image(cell, constant=True, nan=spec.nan).data, spec.percentiles[1]))
+
+
+def _chance(levels: Float64[np.ndarray, "n"], values: Float64[np.ndarray, "n"], *, labels: bool) -> float:
+    """p-value of no dependence: Spearman's rank correlation, or of labels Kruskal and Wallis's test."""
+    if len(set(levels.tolist())) < 2 or len(set(values.tolist())) < 2:
+        return 1.0
+    if not labels:
+        return float(spearmanr(levels, values).pvalue)
+    groups: Sequence[Float64[np.ndarray, " k"]] = [levels[values == label] for label in np.unique(values)]
+    return float(kruskal(*groups).pvalue)
