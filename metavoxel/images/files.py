@@ -164,7 +164,8 @@ def _open(path: Path) -> AbstractStored:
 def _in_sentences(path: Path) -> Iterator[None]:
     """Make a sentence with the path of whatever a library raises on a broken file."""
     try:
-        yield
+        with np.errstate(over="ignore", invalid="ignore"):  # broken headers hold any number
+            yield
     except ImageFileError as error:
         raise ValueError(f"{path}: {error}") from error
     except _UNREADABLE as error:
