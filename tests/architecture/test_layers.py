@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 
 LAYERS = (
-    {"typing", "errors", "rng"},
+    {"typing", "errors", "fetched", "rng"},
     {"images", "kernels", "codecs", "adapters", "backbones"},
     {"variables"},
     {"hookspecs", "builtin", "registry"},
@@ -21,7 +21,7 @@ import each other as long as that makes no cycle, save for the parts."""
 PARTS = {"kernels", "codecs", "adapters", "backbones", "variables"}
 """What plugins may add to."""
 
-PLUGIN_SURFACE = {"typing", "errors", "rng", "images", "hookspecs"} | PARTS
+PLUGIN_SURFACE = {"typing", "errors", "fetched", "rng", "images", "hookspecs"} | PARTS
 """What a third party may build and register a part from, and so all that the built-in parts may."""
 
 ROOTS = {"metavoxel", "metavoxel.__main__"}
