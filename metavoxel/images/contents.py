@@ -12,6 +12,8 @@ _READ = 1 << 18
 """Bytes read at a time, few enough to stay in a processor's cache."""
 _WITH_CHECKSUM = 31
 """zlib's word for gzip members whose CRC-32 and length it verifies."""
+_EITHER = 47
+"""zlib's word for streams of gzip or zlib."""
 _PADDING = 4096
 
 
@@ -77,6 +79,28 @@ def read_content(path: Path, size: int, *, further: int = 0) -> bytearray:
     if filled < size:
         raise ImageFileError(f"truncated: its header claims {size} bytes, and it holds {filled}")
     return content
+
+
+def check_stream(path: Path, start: int, size: int) -> None:
+    """Verify a compressed stream, gzip or zlib, inside a file: its checksum, and that it holds ``size`` bytes.
+
+    Raises:
+        ImageFileError: it is damaged, or holds another number of bytes.
+    """
+    stream, held = zlib.decompressobj(_EITHER), 0
+    with path.open("rb") as file:
+        file.seek(start)
+        chunk = file.read(_READ)
+        while not stream.eof and held <= size:
+            if not chunk:
+                raise ImageFileError("truncated: its compressed stream ends early")
+            try:
+                held += len(stream.decompress(chunk, 4 * _READ))
+            except zlib.error as error:
+                raise ImageFileError(f"damaged: its compressed stream is broken ({error})") from error
+            chunk = stream.unconsumed_tail or file.read(_READ)
+    if held != size:
+        raise ImageFileError(f"damaged: its header claims {size} bytes of voxels, and its stream holds another number")
 
 
 def _blocks(file: BinaryIO, size: int) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ import pytest
 from metavoxel.images.files import read_grid, read_header, read_image, write_nifti, write_png
 from metavoxel.images.grid import Grid
 from metavoxel.images.image import Image
-from tests.fuzz_images import NAMES, fuzz
+from fuzz_images import NAMES, fuzz
 
 AFFINE = np.array([[-2, 0, 0, 70], [0, 2.0, 0, -60], [0, 0, 3, -50], [0, 0, 0, 1]])
 
@@ -141,7 +141,7 @@ def test_an_uncompressed_file_is_seen_to_be_truncated_by_its_header(tmp_path):
 def test_a_missing_file_and_an_unknown_type(tmp_path):
     with pytest.raises(ValueError, match="no such file"):
         read_image(tmp_path / "a.nii")
-    with pytest.raises(ValueError, match="nor a folder"):
+    with pytest.raises(ValueError, match="no folder"):
         read_grid(tmp_path / "b" / "a.nii")
     with pytest.raises(ValueError, match=r"expected one of \.nii"):
         read_image(tmp_path / "a.npy")
@@ -213,7 +213,7 @@ def test_png_holds_no_volume(tmp_path):
     ("name", "cure"), [("bids::a.nii.gz", "BIDS URIs"), ("~/a.nii", "~ is not followed"), ("b\\a.nii", "between folders")]
 )
 def test_forms_of_paths_that_are_not_followed(tmp_path, name, cure):
-    with pytest.raises(ValueError, match=f"no such file .*{cure}"):
+    with pytest.raises(ValueError, match=f"no such file.*{cure}"):
         read_image(str(tmp_path / name))
 
 
@@ -284,3 +284,12 @@ def test_damaged_files_are_refused_or_read_right(tmp_path, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_many_damaged_files_are_refused_or_read_right(tmp_path, name):
     assert fuzz(tmp_path, name, 3000, seed=1) >= 200
+
+
+def test_a_file_that_is_not_fetched(tmp_path):
+    (tmp_path / "a.nii.gz").symlink_to("../.git/annex/objects/aa/bb/MD5E-s1--x.nii.gz/MD5E-s1--x.nii.gz")
+    (tmp_path / "b.nii.gz").write_text("/annex/objects/MD5E-s12--x.nii.gz\n")
+    for name in ("a", "b"):
+        for read in (read_grid, read_image):
+            with pytest.raises(ValueError, match="not fetched.*datalad get"):
+                read(tmp_path / f"{name}.nii.gz")
