@@ -8,10 +8,12 @@ from typing import BinaryIO
 _GZIP = b"\x1f\x8b"
 _LARGEST_RATIO = 1032
 """No deflate stream expands by more (zlib's technical notes)."""
-_CHUNK = 1 << 20
-_BLOCK = 1 << 22
+_READ = 1 << 18
+"""Bytes read at a time, few enough to stay in a processor's cache."""
 _WITH_CHECKSUM = 31
 """zlib's word for gzip members whose CRC-32 and length it verifies."""
+_EITHER = 47
+"""zlib's word for streams of gzip or zlib."""
 _PADDING = 4096
 
 
@@ -33,7 +35,7 @@ def read_start(path: Path, size: int) -> bytes:
     """
     start = bytearray()
     with path.open("rb") as file:
-        for block in _blocks(file):
+        for block in _blocks(file, _PADDING):
             start += block[: size - len(start)]
             if len(start) == size:
                 break
@@ -63,7 +65,7 @@ def read_content(path: Path, size: int, *, further: int = 0) -> bytearray:
     content = bytearray(size)
     view, filled, beyond, clean = memoryview(content), 0, 0, True
     with path.open("rb") as file:
-        for block in _blocks(file):
+        for block in _blocks(file, _READ):
             taken = min(len(block), size - filled)
             view[filled : filled + taken] = block[:taken]
             filled += taken
@@ -79,16 +81,38 @@ def read_content(path: Path, size: int, *, further: int = 0) -> bytearray:
     return content
 
 
-def _blocks(file: BinaryIO) -> Iterator[bytes]:
-    """The decompressed content in pieces of bounded size.
+def check_stream(path: Path, start: int, size: int) -> None:
+    """Verify a compressed stream, gzip or zlib, inside a file: its checksum, and that it holds ``size`` bytes.
+
+    Raises:
+        ImageFileError: it is damaged, or holds another number of bytes.
+    """
+    stream, held = zlib.decompressobj(_EITHER), 0
+    with path.open("rb") as file:
+        file.seek(start)
+        chunk = file.read(_READ)
+        while not stream.eof and held <= size:
+            if not chunk:
+                raise ImageFileError("truncated: its compressed stream ends early")
+            try:
+                held += len(stream.decompress(chunk, 4 * _READ))
+            except zlib.error as error:
+                raise ImageFileError(f"damaged: its compressed stream is broken ({error})") from error
+            chunk = stream.unconsumed_tail or file.read(_READ)
+    if held != size:
+        raise ImageFileError(f"damaged: its header claims {size} bytes of voxels, and its stream holds another number")
+
+
+def _blocks(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """The decompressed content in pieces, of ``size`` stored bytes and at most four times as many decompressed ones.
 
     A gzip file is one or more members, then perhaps zeros (tapes and block devices pad so), by RFC 1952 and gzip(1).
     """
-    chunk = file.read(_CHUNK)
+    chunk = file.read(size)
     if not chunk.startswith(_GZIP):
         while chunk:
             yield chunk
-            chunk = file.read(_CHUNK)
+            chunk = file.read(size)
         return
     while chunk:
         member = zlib.decompressobj(_WITH_CHECKSUM)
@@ -96,17 +120,17 @@ def _blocks(file: BinaryIO) -> Iterator[bytes]:
             if not chunk:
                 raise ImageFileError("truncated: its compressed stream ends early")
             try:
-                block = member.decompress(chunk, _BLOCK)
+                block = member.decompress(chunk, 4 * size)
             except zlib.error as error:
                 raise ImageFileError(f"damaged: its compressed stream is broken ({error})") from error
             if block:
                 yield block
             if not member.eof:
-                chunk = member.unconsumed_tail or file.read(_CHUNK)
-        chunk = member.unused_data or file.read(_CHUNK)
+                chunk = member.unconsumed_tail or file.read(size)
+        chunk = member.unused_data or file.read(size)
         while chunk and not chunk.strip(b"\0"):
-            chunk = file.read(_CHUNK)
+            chunk = file.read(size)
         if len(chunk) == 1:
-            chunk += file.read(_CHUNK)
+            chunk += file.read(size)
         if chunk and not chunk.startswith(_GZIP):
             raise ImageFileError("damaged: something that is not gzip follows its compressed stream")

@@ -11,9 +11,11 @@ import PIL.Image
 from jaxtyping import Float32
 from nibabel.spatialimages import HeaderDataError, ImageDataError
 
+from metavoxel.fetched import absence
 from metavoxel.images.contents import ImageFileError
 from metavoxel.images.grid import Grid
 from metavoxel.images.image import Image
+from metavoxel.images.itk import open_itk
 from metavoxel.images.mgh import open_mgh
 from metavoxel.images.nifti import open_nifti
 from metavoxel.images.pictures import open_picture
@@ -23,7 +25,8 @@ NIFTI = (".nii", ".nii.gz")
 PAIRS = (".hdr", ".img", ".hdr.gz", ".img.gz")
 FREESURFER = (".mgz", ".mgh")
 PICTURES = (".png", ".jpg", ".jpeg")
-FORMATS = (*NIFTI, *PICTURES, *FREESURFER, *PAIRS)
+ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
+FORMATS = (*NIFTI, *PICTURES, *FREESURFER, *PAIRS, *ITK)
 """Endings of the names of files that are read."""
 
 _UNREADABLE = (
@@ -134,13 +137,14 @@ def _existing(path: str | Path) -> Path:
     path = Path(path)
     if not str(path).lower().endswith(FORMATS):
         raise ValueError(f"{path}: not an image file by its name; expected one of {', '.join(FORMATS)}")
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file{_absence(path)}")
+    reason = absence(path)
+    if reason:
+        raise ValueError(f"{path}: {reason}{_form(path)}")
     return path
 
 
-def _absence(path: Path) -> str:
-    """Why a path may name no file, as far as its text tells."""
+def _form(path: Path) -> str:
+    """What is wrong with the form of a path that names no file."""
     for part in path.parts:
         if part.startswith("bids:"):
             return " (BIDS URIs are not followed: write the path itself)"
@@ -148,13 +152,15 @@ def _absence(path: Path) -> str:
             return " (~ is not followed: write the folder itself)"
         if "\\" in part and "/" in str(path):
             return " (\\ is part of a name here: write / between folders)"
-    return "" if path.parent.is_dir() else f" (nor a folder {path.parent})"
+    return ""
 
 
 def _open(path: Path) -> AbstractStored:
     name = path.name.lower()
     if name.endswith(PICTURES):
         return open_picture(path)
+    if name.endswith(ITK):
+        return open_itk(path)
     return open_mgh(path) if name.endswith(FREESURFER) else open_nifti(path)
 
 
@@ -162,7 +168,8 @@ def _open(path: Path) -> AbstractStored:
 def _in_sentences(path: Path) -> Iterator[None]:
     """Make a sentence with the path of whatever a library raises on a broken file."""
     try:
-        yield
+        with np.errstate(over="ignore", invalid="ignore"):  # broken headers hold any number
+            yield
     except ImageFileError as error:
         raise ValueError(f"{path}: {error}") from error
     except _UNREADABLE as error:
@@ -172,6 +179,8 @@ def _in_sentences(path: Path) -> Iterator[None]:
 
 def _kind(path: Path) -> str:
     name = path.name.lower()
+    if name.endswith(ITK):
+        return "NRRD or MetaImage"
     return "PNG or JPEG" if name.endswith(PICTURES) else "MGH" if name.endswith(FREESURFER) else "NIfTI"
 
 

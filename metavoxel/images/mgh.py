@@ -25,7 +25,7 @@ def open_mgh(path: Path) -> AbstractStored:
         raise ImageFileError("truncated, or not an MGH file: its first bytes are not those of its header")
     known = any(start[_GOOD_RAS])
     header = MGHHeader(start, check=False)
-    shape = spatial_shape(header["dims"])
+    shape = spatial_shape(header["dims"].tolist())
     try:
         kind = header.get_data_dtype()
     except KeyError as error:

@@ -112,13 +112,15 @@ def _affine(header: _Header, shape: tuple[int, int, int]) -> tuple[Float64[np.nd
     header["pixdim"][0] = -1 if header["pixdim"][0] < 0 else 1
     header["pixdim"][1:4] = steps
     unit = _MM_OF_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
-    to_mm = np.diag([unit, unit, unit, 1.0])
+    known = True
     if int(header["sform_code"]) > 0:
-        return to_mm @ header.get_sform(), True
-    _check_steps(steps, shape)
-    if int(header["qform_code"]) > 0:
-        return to_mm @ header.get_qform(), True
-    return to_mm @ _centred(steps, shape), False
+        affine = header.get_sform()
+    else:
+        _check_steps(steps, shape)
+        known = int(header["qform_code"]) > 0
+        affine = header.get_qform() if known else _centred(steps, shape)
+    affine[:3] *= unit
+    return affine, known
 
 
 def _centred(steps: Float64[np.ndarray, "3"], shape: tuple[int, int, int]) -> Float64[np.ndarray, "4 4"]:
@@ -149,6 +151,6 @@ def _analyze(start: bytes, order: str, file: Path) -> AbstractStored:
 
 
 def _check_steps(steps: Float64[np.ndarray, "3"], shape: tuple[int, int, int]) -> None:
-    if not (steps > 0)[np.array(shape) > 1].all():
+    if not ((steps > 0) & np.isfinite(steps))[np.array(shape) > 1].all():
         sizes = ", ".join(f"{step:g}" for step in steps)
         raise ImageFileError(f"its header has no size of voxels (pixdim is {sizes}): save it again with one")

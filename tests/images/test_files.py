@@ -1,13 +1,15 @@
 import gzip
+import tracemalloc
 
 import nibabel
 import numpy as np
 import PIL.Image
 import pytest
 
-from metavoxel.images.files import read_grid, read_image, write_nifti, write_png
+from metavoxel.images.files import read_grid, read_header, read_image, write_nifti, write_png
 from metavoxel.images.grid import Grid
 from metavoxel.images.image import Image
+from fuzz_images import NAMES, fuzz
 
 AFFINE = np.array([[-2, 0, 0, 70], [0, 2.0, 0, -60], [0, 0, 3, -50], [0, 0, 0, 1]])
 
@@ -43,15 +45,23 @@ def test_scaled_integers_get_their_slope(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("stored", "read"), [((4, 5, 6, 1), (4, 5, 6)), ((4, 5, 1), (4, 5)), ((4, 5), (4, 5)), ((1, 5, 6), (1, 5, 6))]
+    ("stored", "read"),
+    [
+        ((4, 5, 6, 1), (4, 5, 6)),
+        ((4, 5, 1), (4, 5)),
+        ((4, 5, 1, 1), (4, 5)),
+        ((4, 5), (4, 5)),
+        ((1, 5, 6), (5, 6)),
+        ((4, 1, 6), (4, 6)),
+    ],
 )
-def test_trailing_axes_of_one_are_dropped(tmp_path, stored, read):
+def test_axes_of_one_are_dropped(tmp_path, stored, read):
     path = _save(tmp_path / "a.nii.gz", _ramp(*stored), np.eye(4))
     assert read_image(path).data.shape == read
     assert read_grid(path).shape == read
 
 
-@pytest.mark.parametrize("shape", [(4, 5, 6, 2), (4,), (1, 1, 1)])
+@pytest.mark.parametrize("shape", [(4, 5, 6, 2), (4,), (1, 1, 1), (1, 5, 1), (1, 4, 5, 6)])
 def test_other_axes_are_refused(tmp_path, shape):
     path = _save(tmp_path / "a.nii.gz", _ramp(*shape))
     for read in (read_grid, read_image):
@@ -131,10 +141,10 @@ def test_an_uncompressed_file_is_seen_to_be_truncated_by_its_header(tmp_path):
 def test_a_missing_file_and_an_unknown_type(tmp_path):
     with pytest.raises(ValueError, match="no such file"):
         read_image(tmp_path / "a.nii")
-    with pytest.raises(ValueError, match="nor a folder"):
+    with pytest.raises(ValueError, match="no folder"):
         read_grid(tmp_path / "b" / "a.nii")
     with pytest.raises(ValueError, match=r"expected one of \.nii"):
-        read_image(tmp_path / "a.mgz")
+        read_image(tmp_path / "a.npy")
 
 
 def test_png_axes_run_right_and_up(tmp_path):
@@ -197,3 +207,89 @@ def test_png_comes_back_to_8_bits(tmp_path):
 def test_png_holds_no_volume(tmp_path):
     with pytest.raises(ValueError, match="2 axes"):
         write_png(tmp_path / "a.png", Image(_ramp(2, 2, 2), Grid((2, 2, 2), np.eye(4))))
+
+
+@pytest.mark.parametrize(
+    ("name", "cure"), [("bids::a.nii.gz", "BIDS URIs"), ("~/a.nii", "~ is not followed"), ("b\\a.nii", "between folders")]
+)
+def test_forms_of_paths_that_are_not_followed(tmp_path, name, cure):
+    with pytest.raises(ValueError, match=f"no such file.*{cure}"):
+        read_image(str(tmp_path / name))
+
+
+def test_nan_becomes_what_is_asked(tmp_path):
+    data = _ramp(4, 5, 6) - 7
+    truth = data.copy()
+    data[0, 0, 0] = data[1, 2, 3] = np.nan
+    path = _save(tmp_path / "a.nii.gz", data, np.eye(4))
+    for nan, value in ((0, 0), (2.5, 2.5), ("minimum", -6)):
+        truth[0, 0, 0] = truth[1, 2, 3] = value
+        np.testing.assert_array_equal(read_image(path, nan=nan).data, truth)
+    with pytest.raises(ValueError, match="set 'nan: 0' or 'nan: minimum' in the schema"):
+        read_image(path)
+
+
+def test_what_nan_does_not_mend(tmp_path):
+    data = _ramp(4, 5, 6)
+    data[0, 0, 0] = np.inf
+    with pytest.raises(ValueError, match="1 infinite"):
+        read_image(_save(tmp_path / "a.nii", data), nan=0)
+    with pytest.raises(ValueError, match="all 120 voxels are NaN"):
+        read_image(_save(tmp_path / "b.nii", np.full_like(data, np.nan)), nan="minimum")
+    with pytest.raises(ValueError, match="beyond single"):
+        read_image(_save(tmp_path / "c.nii", _ramp(4, 5, 6).astype(np.float64) * 1e300))
+
+
+@pytest.mark.parametrize(("single", "kept"), [(0, (1, 2)), (1, (0, 2)), (2, (0, 1))])
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 0, 2)])
+@pytest.mark.parametrize("signs", [(1, 1, 1), (-1, 1, -1)])
+def test_a_slice_lies_where_the_volume_has_it(tmp_path, single, kept, order, signs):
+    """Each pixel, by its place in mm, has the intensity of the volume's voxel there; rotations are oblique by 10 degrees."""
+    turn = np.deg2rad(10)
+    rotation = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
+    columns = (rotation @ np.diag([2.0, 3.0, 4.0]) * signs)[:, order]
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = columns, [5, 6, 7]
+    volume = np.random.default_rng(0).normal(size=tuple(np.array([6, 7, 8])[list(order)])).astype(np.float32)
+    axis, at = order.index(single), 3
+    cut = [slice(None)] * 3
+    cut[axis] = slice(at, at + 1)
+    moved = affine.copy()
+    moved[:3, 3] += at * affine[:3, axis]
+    image = read_image(_save(tmp_path / "a.nii", volume[tuple(cut)], moved))
+    assert image.data.shape == tuple(np.array([6, 7, 8])[list(kept)])
+    assert image.grid.orientation() == ((0, 1), (False, False))
+    np.testing.assert_array_equal(image.grid.canonical().affine, image.grid.affine)
+    for index in np.ndindex(image.data.shape):
+        mm = image.grid.affine @ [*index, 0, 1]
+        i, j, k = np.rint(np.linalg.solve(affine, mm)[:3]).astype(int)
+        assert image.data[index] == volume[i, j, k]
+    assert read_grid(tmp_path / "a.nii").shape == image.data.shape
+
+
+def test_pictures_do_not_tell_their_orientation(tmp_path):
+    write_png(tmp_path / "a.png", Image(_ramp(4, 5) / 20, Grid((4, 5), np.eye(4))))
+    assert read_header(tmp_path / "a.png").oriented is False
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_damaged_files_are_refused_or_read_right(tmp_path, name):
+    tracemalloc.start()
+    assert fuzz(tmp_path, name, 150) >= 10
+    assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    tracemalloc.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_many_damaged_files_are_refused_or_read_right(tmp_path, name):
+    assert fuzz(tmp_path, name, 3000, seed=1) >= 200
+
+
+def test_a_file_that_is_not_fetched(tmp_path):
+    (tmp_path / "a.nii.gz").symlink_to("../.git/annex/objects/aa/bb/MD5E-s1--x.nii.gz/MD5E-s1--x.nii.gz")
+    (tmp_path / "b.nii.gz").write_text("/annex/objects/MD5E-s12--x.nii.gz\n")
+    for name in ("a", "b"):
+        for read in (read_grid, read_image):
+            with pytest.raises(ValueError, match="not fetched.*datalad get"):
+                read(tmp_path / f"{name}.nii.gz")

@@ -1,0 +1,82 @@
+"""Damage image files at random, and see that they are refused or read right."""
+
+import gzip
+from io import BytesIO
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import PIL.Image
+
+from metavoxel.images.files import read_grid, read_image
+
+NAMES = ("a.nii", "a.nii.gz", "a.png", "a.mgz", "a.mgh")
+_CHECKED = ("a.nii.gz", "a.png", "a.mgz")
+"""Files whose checksums see any damage to voxels."""
+
+
+def sound_file(name: str) -> bytes:
+    """The bytes of a small image file of this name."""
+    rng = np.random.default_rng(0)
+    volume = rng.integers(0, 1000, (9, 8, 7)).astype(np.int16)
+    if name.endswith(".png"):
+        stream = BytesIO()
+        PIL.Image.fromarray(rng.integers(0, 255, (20, 16), np.uint8)).save(stream, format="PNG")
+        return stream.getvalue()
+    kind = nibabel.MGHImage if ".mg" in name else nibabel.Nifti1Image
+    raw = kind(volume, np.diag([2, 3, 4, 1.0])).to_bytes()
+    return gzip.compress(raw, mtime=0) if name.endswith("z") else raw
+
+
+def damaged(content: bytes, rng: np.random.Generator) -> bytes:
+    """The bytes with a few changed, most often one; or cut; or with something after them."""
+    raw = bytearray(content)
+    way = rng.integers(10)
+    if way == 0:
+        return bytes(raw[: rng.integers(len(raw))])
+    if way == 1:
+        return bytes(raw) + rng.bytes(int(rng.integers(1, 2000)))
+    # Headers are short, so half of the changes go there.
+    end = min(len(raw), 400) if way < 6 else len(raw)
+    for at in rng.integers(0, end, 1 if way < 8 else 4):
+        raw[at] = rng.integers(256) if way % 2 else raw[at] ^ (1 << rng.integers(8))
+    return bytes(raw)
+
+
+def fuzz(folder: Path, name: str, count: int, seed: int = 0) -> int:
+    """Read ``count`` damaged files; how many were refused.
+
+    Raises:
+        AssertionError: another exception than ValueError, a file with checksums read wrong, or voxels of a file without
+            them that are not those that are stored.
+    """
+    rng = np.random.default_rng([seed, *name.encode()])
+    sound, path, refused = sound_file(name), folder / name, 0
+    path.write_bytes(sound)
+    truth = read_image(path)
+    for number in range(count):
+        content = damaged(sound, rng)
+        path.write_bytes(content)
+        where = f"{name}, file {number} of seed {seed}"
+        _attempt(read_grid, path, where)
+        result = _attempt(read_image, path, where)
+        if result is None:
+            refused += 1
+        elif name in _CHECKED:
+            np.testing.assert_array_equal(result.data, truth.data, err_msg=where)
+            np.testing.assert_array_equal(result.grid.affine, truth.grid.affine, err_msg=where)
+        elif content[:352] == sound[:352]:
+            start, kind = (352, "<i2") if name == "a.nii" else (284, ">i2")
+            stored = np.frombuffer(content, kind, 9 * 8 * 7, start).reshape(9, 8, 7, order="F")
+            np.testing.assert_array_equal(result.data, stored, err_msg=where)
+    return refused
+
+
+def _attempt(read, path, where):
+    try:
+        return read(path)
+    except ValueError as error:
+        assert str(path) in str(error) and "Type-check" not in str(error), f"{where}: {error}"
+        return None
+    except Exception as error:
+        raise AssertionError(f"{where}: {type(error).__name__}: {error}") from error
