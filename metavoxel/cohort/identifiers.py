@@ -62,6 +62,8 @@ def match_identifiers(prefix: str, table: Iterable[str], folder: Collection[str]
 
 
 def some(names: Iterable[str]) -> str:
-    """``a, b, c, ...``: the first few names, in order."""
+    """``a, b, c and 5 more``: the first few names, in order."""
     ordered = sorted(set(names))
-    return ", ".join(ordered[:_EXAMPLES]) + (", ..." if len(ordered) > _EXAMPLES else "")
+    return ", ".join(ordered[:_EXAMPLES]) + (
+        f" and {len(ordered) - _EXAMPLES} more" if len(ordered) > _EXAMPLES else ""
+    )
