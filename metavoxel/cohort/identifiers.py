@@ -27,8 +27,10 @@ class Matching:
 
 
 def prefixed(prefix: str, label: str) -> str:
-    """``label`` as BIDS writes it: ``01`` and ``sub-01`` are ``sub-01``; nothing stays nothing."""
-    return label if label.startswith(prefix) or not label else prefix + label
+    """``label`` with its prefix: ``01``, ``sub-01`` and ``SUB-01`` are ``sub-01``; nothing stays nothing."""
+    if not label:
+        return label
+    return prefix + (label[len(prefix) :] if label.casefold().startswith(prefix) else label)
 
 
 def simplified(prefix: str, label: str) -> str:
