@@ -79,7 +79,7 @@ def _indexed(folder: Path, ignored: GitIgnoreSpec) -> Dataset:
                     continue
                 files.append(BidsFile(path, entities | {"extension": extension, "datatype": datatype}))
     notices = [
-        Problem(str(folder), f"{len(paths)} images are left out, as {why}: {some(paths)}")
+        Problem(str(folder), f"{len(paths)} of the images are left out, as {why}: {some(paths)}")
         for paths, why in (
             (misnamed, "their names are not of BIDS (sub-LABEL_..._SUFFIX)"),
             (misplaced, "their names have another subject or session than their folders"),

@@ -27,8 +27,10 @@ class Matching:
 
 
 def prefixed(prefix: str, label: str) -> str:
-    """``label`` as BIDS writes it: ``01`` and ``sub-01`` are ``sub-01``; nothing stays nothing."""
-    return label if label.startswith(prefix) or not label else prefix + label
+    """``label`` with its prefix: ``01``, ``sub-01`` and ``SUB-01`` are ``sub-01``; nothing stays nothing."""
+    if not label:
+        return label
+    return prefix + (label[len(prefix) :] if label.casefold().startswith(prefix) else label)
 
 
 def simplified(prefix: str, label: str) -> str:
@@ -62,6 +64,8 @@ def match_identifiers(prefix: str, table: Iterable[str], folder: Collection[str]
 
 
 def some(names: Iterable[str]) -> str:
-    """``a, b, c, ...``: the first few names, in order."""
+    """``a, b, c and 5 more``: the first few names, in order."""
     ordered = sorted(set(names))
-    return ", ".join(ordered[:_EXAMPLES]) + (", ..." if len(ordered) > _EXAMPLES else "")
+    return ", ".join(ordered[:_EXAMPLES]) + (
+        f" and {len(ordered) - _EXAMPLES} more" if len(ordered) > _EXAMPLES else ""
+    )

@@ -140,3 +140,98 @@ class _Trap:
 def test_a_pickle_in_the_folder_is_not_opened(dataset):
     (dataset / ".ancpbids-dataset.pickle").write_bytes(pickle.dumps(_Trap()))
     assert len(read_bids(dataset, {"T1w": ImageSpec()}).frame) == 4
+
+
+def test_subjects_of_one_side_only_are_noticed(dataset):
+    (dataset / "participants.tsv").write_text("participant_id\tage\nsub-1\t11\nsub-02\t22\nsub-04\t44\nsub-05\t55\n")
+    table = read_bids(dataset, {"T1w": ImageSpec()})
+    assert table.frame[["participant_id", "age"]].to_dict("list") == {
+        "participant_id": ["sub-01", "sub-02", "sub-03", "sub-04", "sub-05"],
+        "age": ["11", "22", "", "44", "55"],
+    }
+    joined, unmatched = map(str, table.notices)
+    assert "1 of 4 subjects are written otherwise than their folders" in joined and "sub-1 as sub-01" in joined
+    assert "2 of 4 subjects of the table have no image: sub-04, sub-05" in unmatched
+    assert "1 of 3 subjects with images are not in the table: sub-03" in unmatched
+    cohort = read_cohort({"T1w": ImageSpec()}, CohortSettings(bids=dataset), folder=dataset, split=False)
+    assert cohort.notices == table.notices
+
+
+def test_a_table_of_others_is_refused(dataset):
+    (dataset / "participants.tsv").write_text("participant_id\tage\nA1\t11\nA2\t22\n")
+    with pytest.raises(CohortError) as caught:
+        read_bids(dataset, {"T1w": ImageSpec()})
+    assert (
+        "no subject of this table has an image: the table has sub-A1, sub-A2 (2 subjects), images are of sub-01, "
+        in str(caught.value)
+    )
+
+
+def test_sessions_of_others_are_refused_and_of_one_side_noticed(dataset, volume):
+    for session in ("a", "b"):
+        volume(dataset / f"sub-09/ses-{session}/anat/sub-09_ses-{session}_T1w.nii.gz")
+    path = dataset / "sub-09/sub-09_sessions.tsv"
+    path.write_text("session_id\tage\nses-a\t50\nses-c\t60\n")
+    table = read_bids(dataset, {"T1w": ImageSpec()})
+    notice = next(str(notice) for notice in table.notices if "sessions" in notice.what)
+    assert "1 of 2 sessions of the tables have no image: sub-09 ses-c" in notice
+    assert "1 of 2 sessions with images have no row in the tables by session: sub-09 ses-b" in notice
+    path.write_text("session_id\tage\nses-c\t50\nses-d\t60\n")
+    with pytest.raises(CohortError, match="no row of the tables by session has an image"):
+        read_bids(dataset, {"T1w": ImageSpec()})
+
+
+def test_rows_of_a_joined_subject_share_a_part(dataset, volume):
+    rows = []
+    for subject in range(1, 13):
+        for session in (1, 2):
+            volume(dataset / f"sub-{subject:02}/ses-{session:02}/anat/sub-{subject:02}_ses-{session:02}_PDw.nii.gz")
+            rows.append(f"{'sub-' if session == 1 else ''}{subject}\t{session}\t{subject * 10 + session}\n")
+    (dataset / "participants.tsv").write_text("participant_id\tsession_id\tage\n" + "".join(rows))
+    variables = {"image": ImageSpec(entities={"suffix": "PDw"}), "age": ContinuousSpec(range=(0, 200))}
+    cohort = read_cohort(variables, CohortSettings(bids=dataset), folder=dataset)
+    assert len(cohort) == 24
+    assert cohort.columns["age"].read(range(24)).tolist() == [s * 10 + k for s in range(1, 13) for k in (1, 2)]
+    where = {}
+    for part, rows in cohort.parts.items():
+        for row in rows.tolist():
+            assert where.setdefault(cohort.subjects[row], part) == part
+    assert len(where) == 12
+
+
+def test_the_table_of_a_derivative_is_its_datasets_or_a_given_one(dataset, volume):
+    folder = dataset / "derivatives/prep"
+    for subject in ("01", "02"):
+        volume(folder / f"sub-{subject}/anat/sub-{subject}_space-MNI_T1w.nii.gz")
+    image = {"T1w": ImageSpec(entities={"space": "MNI"})}
+    table = read_bids(folder, image)
+    assert table.frame["age"].tolist() == ["11", "n/a", "33", "44"]
+    assert table.folder == folder
+    assert "has no participants.tsv; read that of its dataset" in str(table.notices[0])
+    (dataset / "people.tsv").write_text("participant_id\tage\n1\t61\n2\t62\n")
+    settings = CohortSettings(bids="derivatives/prep", participants="people.tsv")
+    cohort = read_cohort(image | {"age": ContinuousSpec(range=(0, 99))}, settings, folder=dataset, split=False)
+    assert cohort.columns["age"].read([0, 1]).tolist() == [61, 62]
+    (folder / "participants.tsv").write_text("participant_id\tage\nsub-01\t71\nsub-02\t72\n")
+    assert read_bids(folder, image).frame["age"].tolist() == ["71", "72"]
+    with pytest.raises(CohortError, match="no such table"):
+        read_bids(folder, image, participants=dataset / "nobody.tsv")
+
+
+def test_a_derivative_of_the_dataset_is_an_entity(dataset, volume):
+    for subject in ("01", "02"):
+        volume(dataset / f"derivatives/prep/sub-{subject}/anat/sub-{subject}_space-MNI_T1w.nii.gz")
+    frame = read_bids(dataset, {"raw": ImageSpec(), "mni": ImageSpec(entities={"derivative": "prep"})}).frame
+    assert frame[["raw", "mni", "age"]].to_dict("records")[0] == {
+        "raw": "sub-01/anat/sub-01_T1w.nii.gz",
+        "mni": "derivatives/prep/sub-01/anat/sub-01_space-MNI_T1w.nii.gz",
+        "age": "11",
+    }
+    assert frame["mni"].tolist()[2:] == ["", ""]
+
+
+def test_an_image_variable_named_like_a_column_by_session_is_located(dataset, volume):
+    volume(dataset / "sub-09/ses-a/anat/sub-09_ses-a_T1w.nii.gz")
+    (dataset / "sub-09/sub-09_sessions.tsv").write_text("session_id\tT1w\nses-a\tx\n")
+    with pytest.raises(CohortError, match="tables by session: column 'T1w' has the name of an image variable"):
+        read_bids(dataset, {"T1w": ImageSpec()})
