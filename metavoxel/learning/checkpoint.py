@@ -85,11 +85,24 @@ def load_training_state(
     except RuntimeError as error:
         raise RunError(f"{path} belongs to another schema: {error}") from None
     for name, tensor in parts["average"].items():
-        average[name] = tensor.to(average[name].device)
+        average[name] = _laid_out_as(average[name], tensor)
     states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
     for name, tensor in parts["optimizer"].items():
         place, index, key = name.split("/")
         states[int(place)].setdefault(int(index), {})[key] = tensor
     for optimizer, state in zip(optimizers, states, strict=True):
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        for weight, moments in optimizer.state.items():
+            for key, moment in moments.items():
+                if isinstance(moment, Tensor) and moment.shape == weight.shape:
+                    moments[key] = _laid_out_as(weight, moment)
     return numbers
+
+
+def _laid_out_as(like: Tensor, tensor: Tensor) -> Tensor:
+    """The same numbers in the memory order of ``like``, on its device.
+
+    A file has all tensors in one order. The fused AdamW takes weight and moments for one another by their place in
+    memory, so moments in the file's order would belong to other entries of a weight whose channels come last.
+    """
+    return torch.empty_like(like, dtype=tensor.dtype, memory_format=torch.preserve_format).copy_(tensor)

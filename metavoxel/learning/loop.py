@@ -83,7 +83,7 @@ class Optimiser:
         """Take the remaining steps; ``loss(step)`` gives the terms of a step counted from 0.
 
         Raises:
-            NumericalError: a loss that is not finite.
+            NumericalError: a loss or a gradient that is not finite; the weights are then those before the step.
         """
         self.wrapped.train()
         while self.step < self.settings.steps:
@@ -98,9 +98,7 @@ class Optimiser:
                 bad = [name for name, term in terms.items() if not torch.isfinite(term)]
                 raise NumericalError(f"training step {self.step + 1}: the loss of {', '.join(bad)} is not finite")
             self.fabric.backward(total)
-            norm = self.fabric.clip_gradients(
-                self.wrapped, self._optimizers[0], max_norm=self.settings.clip, error_if_nonfinite=False
-            )
+            norm = self._clipped()
             # In half precision a step that overflows is skipped, and the scale lowered.
             precision = self.fabric._precision.precision
             if norm is not None and not torch.isfinite(norm) and precision != "16-mixed":
@@ -113,6 +111,19 @@ class Optimiser:
                 self.step += 1
                 self._follow()
             yield Step(self.step, self.settings.steps, {name: float(term.detach()) for name, term in terms.items()})
+
+    def _clipped(self) -> Tensor | None:
+        """Scale the gradients of all weights, whichever optimiser has them, to a joint norm of at most ``clip``.
+
+        Returns the norm before. Fabric clips the weights of one optimiser, but knows how to undo a loss scale, which
+        goes with one optimiser alone.
+        """
+        if self.fabric._precision.precision == "16-mixed":
+            return self.fabric.clip_gradients(
+                self.wrapped, self._optimizers[0], max_norm=self.settings.clip, error_if_nonfinite=False
+            )
+        weights = [weight for raw in self._raw for group in raw.param_groups for weight in group["params"]]
+        return torch.nn.utils.clip_grad_norm_(weights, self.settings.clip, error_if_nonfinite=False)
 
     @torch.no_grad()
     def _follow(self) -> None:

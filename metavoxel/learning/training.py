@@ -135,11 +135,11 @@ def start_fabric(accelerator: str, devices: int, precision: str, *, half: bool) 
     """Devices and arithmetic of a training; 'auto' is half precision only where it would do (``half``).
 
     Raises:
-        RunError: what this machine does not have.
+        RunError: what this machine does not have, or computes wrongly.
     """
     # A U-Net whose scalars are all painted leaves its fusion unused.
     strategy = "ddp_find_unused_parameters_true" if devices > 1 else "auto"
-    arithmetic: Any = resolve_precision(precision, half=half)
+    arithmetic: Any = resolve_precision(precision, half=half, accelerator=accelerator)
     try:
         return Fabric(accelerator=accelerator, strategy=strategy, devices=devices, precision=arithmetic)
     except (ValueError, RuntimeError, MisconfigurationException) as error:

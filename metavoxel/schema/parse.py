@@ -1,12 +1,11 @@
 """Reading a schema in two passes: names to installed types, then each type's own settings; every problem at once."""
 
-import re
 import reprlib
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from metavoxel.backbones.base import AbstractBackboneSpec
@@ -15,6 +14,7 @@ from metavoxel.registry import Registry, blamed, load_registry
 from metavoxel.schema.between import problems_between
 from metavoxel.schema.schema import Schema, Variable
 from metavoxel.schema.settings import CohortSettings, DiffusionSettings, TrainingSettings
+from metavoxel.schema.yaml_loader import as_number, read_yaml
 from metavoxel.variables.base import AbstractVariableSpec, Parts
 
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -26,7 +26,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
 }
 PARTS = {"codec": "codecs", "kernel": "kernels", "adapter": "adapters"}
 
-_BOOLEAN, _MERGE = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:merge"
+_NUMERIC_ERRORS = frozenset(("int_parsing", "float_parsing", "literal_error"))
+_LONGEST_SHOWN = 200
 
 
 def load_schema(path: Path | str, registry: Registry | None = None) -> Schema:
@@ -36,48 +37,7 @@ def load_schema(path: Path | str, registry: Registry | None = None) -> Schema:
         SchemaError: all that is wrong with it.
     """
     path = Path(path)
-    try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
-    except FileNotFoundError:
-        raise SchemaError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise SchemaError(f"{path}: is a folder; give the schema's YAML file") from None
-    except OSError as error:
-        raise SchemaError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SchemaError(f"{path}: not valid YAML: {error}") from None
-    except RecursionError:
-        raise SchemaError(f"{path}: not valid YAML: nested too deeply") from None
-    return parse_schema(raw, folder=path.parent, registry=registry)
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """A safe loader of plain data, but for two traps. Final.
-
-    A key given twice is refused: YAML would keep the last in silence. And the words yes, no, on and off are text, as
-    they are since YAML 1.2: they are labels in many a table.
-    """
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own name and type)
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOLEAN]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[object] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == _MERGE:
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable):
-                raise yaml.constructor.ConstructorError(None, None, "a key must be a word", key_node.start_mark)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-_UniqueKeyLoader.add_implicit_resolver(_BOOLEAN, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+    return parse_schema(read_yaml(path), folder=path.parent, registry=registry)
 
 
 def parse_schema(raw: object, *, folder: Path, registry: Registry | None = None) -> Schema:
@@ -111,8 +71,12 @@ class _Reader:
         return None
 
     def _validate(self, settings: type[Settings], raw: dict[str, Any], where: str) -> Settings | None:
+        context = {"folder": self._folder}
         try:
-            return settings.model_validate(raw, context={"folder": self._folder})
+            try:
+                return settings.model_validate(raw, context=context)
+            except ValidationError as error:
+                return settings.model_validate(_reread(raw, error.errors()), context=context)
         except ValidationError as error:
             for detail in error.errors():
                 place = ".".join([where, *(str(step) for step in detail["loc"])])
@@ -231,6 +195,38 @@ class _Reader:
         return backbone
 
 
+def _reread(raw: dict[str, Any], details: Sequence[Any]) -> dict[str, Any]:
+    """A copy in which what was refused is of the kind that its setting needs, where the text allows it.
+
+    A YAML file gives ``1e3`` and ``0x10`` as text, and ``2019`` as a number: which of them is meant, the setting knows.
+    """
+    copied: dict[str, Any] = deepcopy(raw)
+    for detail in details:
+        given = detail["input"]
+        if detail["type"] in _NUMERIC_ERRORS and isinstance(given, str):
+            meant: object = as_number(given)
+        elif detail["type"] == "string_type" and type(given) in (int, float):
+            meant = str(given)
+        else:
+            continue
+        if meant is not None:
+            _replace_at(copied, detail["loc"], given, meant)
+    return copied
+
+
+def _replace_at(raw: Any, place: Sequence[str | int], given: object, meant: object) -> None:
+    """Put ``meant`` where ``given`` is. A place also names the branches of unions, which the data do not have."""
+    inside: Any = None
+    last: Any = None
+    for step in place:
+        if (isinstance(raw, Mapping) and step in raw) or (
+            isinstance(raw, list) and isinstance(step, int) and step < len(raw)
+        ):
+            inside, last, raw = raw, step, raw[step]
+    if isinstance(inside, dict | list) and raw == given:
+        inside[last] = meant
+
+
 def _explain(settings: type[BaseModel], detail: Any) -> str:
     if detail["type"] == "extra_forbidden":
         known = [name for name in settings.model_fields if name != "type"]
@@ -242,4 +238,9 @@ def _explain(settings: type[BaseModel], detail: Any) -> str:
     if detail["type"] == "missing":
         return "is missing"
     message = detail["msg"].removeprefix("Value error, ")
-    return f"{message} (given: {detail['input']!r})" if detail["type"] != "value_error" else message
+    if detail["type"] == "value_error":
+        return message
+    if detail["type"] == "string_type" and detail["input"] is None:
+        return f"{message}, and null (or ~) is none; write it in quotation marks, as the table has it"
+    given = repr(detail["input"])
+    return f"{message} (given: {given if len(given) <= _LONGEST_SHOWN else reprlib.repr(detail['input'])})"

@@ -212,8 +212,8 @@ def test_a_schema_is_a_mapping(raw):
 
 
 YAML = {
-    "tag": ("a: !!python/object/apply:os.mkdir [made]", "could not determine a constructor for the tag"),
-    "own-tag": ("a: !environment HOME", "could not determine a constructor for the tag '!environment'"),
+    "tag": ("a: !!python/object/apply:os.mkdir [made]", "the tag '!!python/object/apply:os.mkdir' is not supported"),
+    "own-tag": ("a: !environment HOME", "line 1, column 4: the tag '!environment' is not supported"),
     "twice": ("cohort: {table: a}\ncohort: {table: b}", "key 'cohort' is given twice"),
     "twice-inside": ("variables: {age: {type: continuous, type: image}}", "key 'type' is given twice"),
     "list-as-key": ("? [a, b]\n: c", "a key must be a word"),
