@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from metavoxel.asking.answer import Answer, as_point
-from metavoxel.asking.evidence import EvidenceReader
+from metavoxel.asking.evidence import EvidenceReader, warn_of_blanked
 from metavoxel.asking.prediction import draw, read_out
 from metavoxel.asking.question import ask, check_counts, listed, refuse_with_draws, refuse_without_draws
 from metavoxel.asking.scores import Unusual, check_scored, log_likelihoods, unusual
 from metavoxel.asking.subjects import draw_subjects, known_voxels, read_given
+from metavoxel.asking.tables import Rows, as_table, column_names
 from metavoxel.codecs.base import AbstractCodec
 from metavoxel.cohort.cohort import Cohort
 from metavoxel.cohort.table import Table
@@ -34,7 +35,8 @@ class Model:
     """Schema, codecs and joint network of a run.
 
     Answers depend on the seed and the rows alone: never on batch size or order, nor on company, but that each of a
-    subject's rows has random numbers of its own where a table has several of them.
+    subject's rows has random numbers of its own where a table has several of them: by its session, and by the order
+    of appearance among rows that have both in common.
     """
 
     def __init__(self, schema: Schema, codecs: Mapping[str, AbstractCodec], joint: JointModel) -> None:
@@ -69,7 +71,7 @@ class Model:
         for name, codec in self.codecs.items():
             ends = self.schema.variables[name].spec.ends()
             if ends not in (None, (-math.inf, math.inf)) and tuple(codec.code_shape) == (1,):
-                codes = codec.encode(torch.tensor(ends, device=self.device)).mean.flatten()
+                codes = codec.encode(torch.tensor(ends, dtype=torch.float64, device=self.device)).mean.flatten()
                 if not codes.isnan().any():  # as of ends that the codec has no code for: they limit nothing
                     found[name] = (float(codes.min()), float(codes.max()))
         return found
@@ -106,7 +108,9 @@ class Model:
         return sampling
 
     def value_of(self, name: str, cell: object) -> Tensor:
-        """A value (*D) given as a table's cell would be: a number, a label, a path; or as a tensor already.
+        """A value (*D) given by itself: a number, a label, a path, as text or not; or as a tensor already.
+
+        Where a text is a label of a category and also the table's code of another, it is the label.
 
         Raises:
             EvidenceError: it cannot be read, or a rule of the schema makes it missing.
@@ -126,9 +130,9 @@ class Model:
 
         Args:
             n: draws.
-            given: a value for each known variable, as a table's cell (30.0, "F", a path) or a tensor (*D). A number may
-                have an error: "30±2" is a measurement with that standard deviation, and draws of the variable are then
-                of what was measured.
+            given: a value for each known variable (30.0, a label, a path) or a tensor (*D). A text that is a label and
+                also the table's code of another label is the label. A number may have an error: "30±2" is a measurement
+                with that standard deviation, and draws of the variable are then of what was measured.
             masks: for an image given in part, which of its voxels (*D) are known (above .5); those come back exactly.
             seed: draw k of one seed is the same whatever ``n``.
             sampling: settings of :class:`metavoxel.sampling.ask.Sampling` (steps, solver, conditioning, ...).
@@ -145,13 +149,13 @@ class Model:
             seed=seed, sampling=settings, limits=self.limits,
         )  # fmt: skip
 
-    def read(self, table: Table | pandas.DataFrame, variables: Sequence[str], *, folder: Path | None = None) -> Cohort:
+    def read(self, table: Rows, variables: Sequence[str], *, folder: Path | None = None) -> Cohort:
         """Values of some variables in a table of other rows than the run's own; missing cells stay missing.
 
         Raises:
             CohortError: all that is wrong with it.
         """
-        return self._reader.read(table, variables, folder=folder)
+        return self._reader.read(as_table(table, self.schema, folder=folder), variables, folder=folder)
 
     def evidence_of(self, cohort: Cohort, names: Sequence[str]) -> dict[str, Given]:
         """Evidence of all rows of a cohort; a missing cell is an unknown one."""
@@ -159,7 +163,7 @@ class Model:
 
     def predict(
         self,
-        table: Table | pandas.DataFrame,
+        table: Rows,
         target: str | Sequence[str],
         given: str | Sequence[str] | None = None,
         *,
@@ -170,8 +174,8 @@ class Model:
         """One row for each row of the table, in order: the subject, and what is predicted of the targets.
 
         Args:
-            table: data frame in the columns of the schema's table; columns of variables that are neither target nor
-                given are ignored.
+            table: data frame in the columns of the schema's table, the path of a table, or rows as dictionaries;
+                columns of variables that are neither target nor given are ignored.
             target: variables to predict.
             given: variables to predict from; by default all others that the table has.
             point: 'mean' (the default) or 'median' of a number's draws.
@@ -189,7 +193,7 @@ class Model:
 
     def answer(
         self,
-        table: Table | pandas.DataFrame,
+        table: Rows,
         target: str | Sequence[str],
         given: str | Sequence[str] | None = None,
         *,
@@ -219,15 +223,17 @@ class Model:
             CohortError: all that is wrong with the table.
         """
         check_counts(draws=(draws, 0), evaluations=(evaluations, 1))
+        table = as_table(table, self.schema, folder=folder)
         refuse_with_draws(draws, evaluations)
         targets = listed(target) or []
         settings = self._settings(draws, sampling)
         in_turn = settings.conditioning == "clean" and (len(targets) < 2 or not settings.guidance)
         question = ask(
-            self.schema, self.labels, _columns(table), targets, listed(given),
+            self.schema, self.labels, column_names(table), targets, listed(given),
             draws=draws, order=order, prior=prior, in_turn=in_turn,
         )  # fmt: skip
         cohort = self.read(table, question.given, folder=folder)
+        warn_of_blanked(cohort)
         evidence = self.evidence_of(cohort, question.given)
         parts = (self.joint, question, self.labels, evidence, cohort.row_keys)
         return Answer(
@@ -242,7 +248,7 @@ class Model:
 
     def log_likelihood(
         self,
-        table: Table | pandas.DataFrame,
+        table: Rows,
         variables: str | Sequence[str] | None = None,
         given: str | Sequence[str] | None = None,
         *,
@@ -264,17 +270,19 @@ class Model:
             CohortError: all that is wrong with the table.
         """
         check_counts(evaluations=(evaluations, 1))
+        table = as_table(table, self.schema, folder=folder)
         names, conditions = check_scored(
-            self.schema, self.joint, _columns(table), listed(variables), listed(given)
+            self.schema, self.joint, column_names(table), listed(variables), listed(given)
         )  # fmt: skip
         cohort = self.read(table, list(dict.fromkeys([*names, *conditions])), folder=folder)
+        warn_of_blanked(cohort)
         evidence = self.evidence_of(cohort, list(cohort.variables))
         return log_likelihoods(
             self.joint, self.schema, self.codecs, cohort, evidence, names, conditions,
             subjects=_subjects(table, cohort, self.schema), evaluations=evaluations, seed=seed,
         )  # fmt: skip
 
-    def unusual(self, table: Table | pandas.DataFrame, given: Sequence[str], *, seed: int = 0) -> list[Unusual]:
+    def unusual(self, table: Rows, given: Sequence[str], *, seed: int = 0) -> list[Unusual]:
         """Numbers and categories that are unlike the training rows', given the others of their row: the oddest first.
 
         Raises:
@@ -301,8 +309,6 @@ class Model:
 
 def _subjects(table: Table | pandas.DataFrame, cohort: Cohort, schema: Schema) -> list[object]:
     """The rows' subjects, as a data frame has them: what is answered can then be merged with it."""
-    return list(table[schema.cohort.subject]) if isinstance(table, pandas.DataFrame) else list(cohort.subjects)
-
-
-def _columns(table: Table | pandas.DataFrame) -> list[str]:
-    return list(map(str, table.columns if isinstance(table, pandas.DataFrame) else table.frame.columns))
+    if isinstance(table, pandas.DataFrame):
+        return list(table.iloc[:, column_names(table).index(schema.cohort.subject)])
+    return list(cohort.subjects)

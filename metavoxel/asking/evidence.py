@@ -2,6 +2,7 @@
 
 import math
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, final
@@ -11,11 +12,12 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
+from metavoxel.asking.tables import frame_table
 from metavoxel.codecs.base import AbstractCodec
 from metavoxel.cohort.cohort import Cohort
 from metavoxel.cohort.read import build_cohort
 from metavoxel.cohort.table import Table
-from metavoxel.errors import EvidenceError, Problem
+from metavoxel.errors import CohortWarning, EvidenceError, Problem
 from metavoxel.registry import blamed
 from metavoxel.sampling.evidence import Given
 from metavoxel.sampling.predict import category_labels
@@ -24,6 +26,9 @@ from metavoxel.variables.base import Blank
 
 FARTHEST = 1e12
 """Largest code that is computed with; single precision holds the square of no more than about 1e19."""
+
+_WORST = 3
+"""Cells that a warning shows."""
 
 _MEASURED = re.compile(r"\s*(?P<value>.+?)\s*(?:±|\+/?-)\s*(?P<sd>.*?)\s*", re.DOTALL)
 
@@ -43,7 +48,9 @@ class EvidenceReader:
         self._schema, self._codecs, self._device = schema, codecs, device
 
     def value_of(self, name: str, cell: object) -> Tensor:
-        """A value (*D) given as a table's cell would be: a number, a label, a path; or as a tensor already.
+        """A value (*D) given by itself: a number, a label, a path, as text or not; or as a tensor already.
+
+        Where a text is a label of a category and also the table's code of another, it is the label.
 
         Raises:
             EvidenceError: it cannot be read, or a rule of the schema makes it missing.
@@ -51,7 +58,7 @@ class EvidenceReader:
         if isinstance(cell, Tensor):
             return cell
         try:
-            value = self._schema.variables[name].spec.parse(str(cell))
+            value = self._schema.variables[name].spec.parse_given(str(cell).strip())
         except (ValueError, OSError) as error:
             raise EvidenceError(Problem(f"given {name}={cell}", str(error))) from None
         if isinstance(value, Blank):
@@ -154,9 +161,7 @@ class EvidenceReader:
             CohortError: all that is wrong with it.
         """
         if isinstance(table, pandas.DataFrame):
-            frame = table.astype(object).where(table.notna(), "").astype(str).reset_index(drop=True)
-            frame = frame.apply(lambda column: column.str.strip())
-            table = Table(frame, folder or Path(), "table", [f"table row {row + 1}" for row in range(len(frame))])
+            table = frame_table(table, folder=folder)
         specs = {name: self._schema.variables[name].spec for name in variables}
         return build_cohort(table, specs, self._schema.cohort, split=False)
 
@@ -184,6 +189,15 @@ class EvidenceReader:
         if problems:
             raise EvidenceError(problems)
         return evidence
+
+
+def warn_of_blanked(cohort: Cohort) -> None:
+    """Warn of cells that a rule of the schema made missing, by variable and rule."""
+    for name, rules in cohort.blanked.items():
+        for rule, cells in rules.items():
+            shown = ", ".join(dict.fromkeys(cells[:_WORST])) + (", ..." if len(cells) > _WORST else "")
+            what = f"{name}: {len(cells)} taken as missing ({rule}): {shown}"
+            warnings.warn(what, CohortWarning, stacklevel=3)
 
 
 def _is_far(code: Tensor) -> Bool[Tensor, "b"]:

@@ -7,6 +7,7 @@ from typing import final
 
 from metavoxel.errors import EvidenceError, Problem, did_you_mean
 from metavoxel.schema.schema import Schema
+from metavoxel.variables.text import composed
 
 TOGETHER = "together"
 """As an ``order``: all targets in one walk."""
@@ -60,7 +61,9 @@ def unknown_names(schema: Schema, names: Collection[str], where: str) -> list[Pr
 
 def listed(names: str | Sequence[str] | None) -> list[str] | None:
     """Names, of which one may come alone."""
-    return [names] if isinstance(names, str) else None if names is None else list(names)
+    if names is None:
+        return None
+    return [composed(name) for name in ([names] if isinstance(names, str) else names)]
 
 
 def check_counts(**counts: tuple[int | None, int]) -> None:

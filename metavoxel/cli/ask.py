@@ -10,7 +10,6 @@ from torch import Tensor
 
 from metavoxel.asking.question import refuse_without_draws
 from metavoxel.asking.samples import write_samples
-from metavoxel.asking.scores import check_scored
 from metavoxel.cli.notices import notices
 from metavoxel.cli.options import (
     Conditioning,
@@ -136,9 +135,6 @@ def predict(
         frame = model.log_likelihood(rows, asked or None, conditions, evaluations=evaluations, seed=seed)
         frame.to_csv(output, sep="\t", index=False)
         typer.echo(f"{len(frame)} rows: {output}")
-        judged, known = check_scored(model.schema, model.joint, rows.frame.columns, asked or None, conditions)
-        for line in notices(model, rows, {*judged, *known}, seed=seed, check=False):
-            typer.echo(line, err=True)
         return
     refuse_without_draws(draws, drawing)
     others = [name for name in model.names if name not in asked]
@@ -146,7 +142,8 @@ def predict(
     images = _image_folder(model, asked, output, rows)
     answer = model.answer(
         rows, asked, conditions,
-        draws=draws, order=names(order), prior=base_rates(prior), evaluations=evaluations, seed=seed, **settings,
+        draws=draws, order=names(order), prior=base_rates(prior, model.labels), evaluations=evaluations, seed=seed,
+        **settings,
     )  # fmt: skip
     if images is not None:
         clear_own_folder(images, ROW_IMAGES)
@@ -156,7 +153,7 @@ def predict(
         answer.long_table().to_csv(write_draws, sep="\t", index=False)
     told = f" ({answer.question.told})" if answer.question.told else ""
     typer.echo(f"{len(frame)} rows: {output}{told}")
-    for line in notices(model, rows, answer.question.given, seed=seed, check=check):
+    for line in notices(model, rows, answer.question.given, seed=seed) if check else ():
         typer.echo(line, err=True)
 
 

@@ -10,15 +10,11 @@ from metavoxel.model import Model
 _WORST = 3
 
 
-def notices(model: Model, table: Table, given: Collection[str], *, seed: int, check: bool) -> Iterator[str]:
-    """Sentences about cells that a rule made missing, and with ``check`` about values unlike the training rows'."""
+def notices(model: Model, table: Table, given: Collection[str], *, seed: int) -> Iterator[str]:
+    """Sentences about values unlike the training rows'."""
     names = [name for name, spec in model.schema.specs.items() if name in given and not spec.spatial]
     cohort = model.read(table, names)
-    for name, rules in cohort.blanked.items():
-        for rule, cells in rules.items():
-            shown = ", ".join(dict.fromkeys(cells[:_WORST])) + (", ..." if len(cells) > _WORST else "")
-            yield f"{name}: {len(cells)} taken as missing ({rule}): {shown}"
-    found = model.unusual(table, names, seed=seed) if check else []
+    found = model.unusual(table, names, seed=seed)
     if not found:
         return
     counts = Counter(one.variable for one in found)

@@ -1,7 +1,9 @@
 """Options that commands share, and what they mean."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, get_args
 
 import torch
@@ -13,6 +15,7 @@ from metavoxel.model import Model
 from metavoxel.sampling.ask import ConditioningName, SolverName
 from metavoxel.sampling.times import GridName
 from metavoxel.variables.base import Point
+from metavoxel.variables.text import composed
 
 CHOICES = {"solver": SolverName, "grid": GridName, "conditioning": ConditioningName, "point": Point}
 
@@ -52,7 +55,7 @@ def chosen(**settings: Any) -> dict[str, Any]:
 
 def names(text: str | None) -> list[str] | None:
     """Words between commas; None where the option was left out."""
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+    return None if text is None else [composed(name.strip()) for name in text.split(",") if name.strip()]
 
 
 def pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
@@ -65,7 +68,7 @@ def pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
     problems = [
         Problem(option, f"{text!r} must be NAME=VALUE") for text, part in zip(texts, parts, strict=True) if not part[1]
     ]
-    found = [name.strip() for name, _, _ in parts]
+    found = [composed(name.strip()) for name, _, _ in parts]
     problems += [
         Problem(option, f"{name!r} is given twice") for name in sorted({n for n in found if found.count(n) > 1})
     ]
@@ -74,17 +77,21 @@ def pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
     return {name: value.strip() for name, (_, _, value) in zip(found, parts, strict=True)}
 
 
-def base_rates(texts: Sequence[str]) -> dict[str, dict[str, float]]:
-    """``sex=F:0.5,M:0.5`` of each text: probabilities by category and label.
+def base_rates(
+    texts: Sequence[str], labels: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> dict[str, dict[str, float]]:
+    """``sex=F:0.5,M:0.5`` of each text, or ``sex={"F": 0.5, "M": 0.5}``: probabilities by category and label.
+
+    Labels may have commas and colons in them, above all where ``labels`` names those of the category.
 
     Raises:
         EvidenceError: what is not a number for a label, all at once.
     """
     found, problems = {}, []
     for name, text in pairs("--prior", texts).items():
-        rates = {}
-        for part in text.split(","):
-            label, sign, number = (word.strip() for word in part.rpartition(":"))
+        rates: dict[str, float] = {}
+        for part in _quoted(text) or _parts(text, [composed(label) for label in labels.get(name, ())]):
+            label, sign, number = (composed(word.strip()) for word in part.rpartition(":"))
             if label in rates:
                 problems.append(Problem(f"--prior {name}", f"{label!r} is given twice"))
             try:
@@ -92,11 +99,38 @@ def base_rates(texts: Sequence[str]) -> dict[str, dict[str, float]]:
             except ValueError:
                 sign = ""
             if not sign or not label:
-                problems.append(Problem(f"--prior {name}", f"{part.strip()!r} must be LABEL:PROBABILITY, as in F:0.5"))
+                what = f"{part.strip()!r} must be LABEL:PROBABILITY, as in F:0.5"
+                if known := labels.get(name):
+                    what += f". Labels: {', '.join(known)}"
+                problems.append(Problem(f"--prior {name}", what))
         found[name] = rates
     if problems:
         raise EvidenceError(problems)
     return found
+
+
+def _quoted(text: str) -> list[str]:
+    """``LABEL:PROBABILITY`` of each entry of a JSON object; nothing of other text."""
+    try:
+        rates = json.loads(text, object_pairs_hook=list)
+    except ValueError:
+        return []
+    entries = rates if isinstance(rates, list) else []
+    return [f"{entry[0]}:{entry[1]}" for entry in entries if isinstance(entry, tuple)]
+
+
+def _parts(text: str, labels: Sequence[str]) -> list[str]:
+    """The text cut at commas, but for those inside of a label: one that is known, or has no colon after what is cut."""
+    parts: list[str] = []
+    begun = ""
+    for piece in text.split(","):
+        begun = f"{begun},{piece}" if begun else piece
+        start = composed(begun.strip())
+        longer = any(known.startswith(f"{start},") for known in labels)
+        if not longer and (labels or ":" in start):
+            parts.append(begun)
+            begun = ""
+    return [*parts, begun] if begun else parts
 
 
 def load_on(run: Path, device: str) -> Model:

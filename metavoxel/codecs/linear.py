@@ -14,7 +14,7 @@ from metavoxel.typing import Code
 
 
 class LinearCodec(AbstractCodec):
-    """(b,) numbers to (b, 1) codes. Final."""
+    """(b,) numbers to (b, 1) codes, by way of double precision, which keeps seconds of Unix time apart. Final."""
 
     support = "real"
     code_shape = (1,)
@@ -50,7 +50,7 @@ class LinearCodec(AbstractCodec):
 
     def decode(self, z: Code) -> Float[Tensor, "b"]:
         value = z[:, 0].double() * self.scale + self.center
-        return (torch.exp(value) if self._logarithm else value).float()
+        return torch.exp(value) if self._logarithm else value
 
 
 class LinearSpec(AbstractCodecSpec):

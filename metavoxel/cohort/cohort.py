@@ -21,8 +21,8 @@ class Cohort:
     Attributes:
         frame: the table's cells, as text.
         subjects: subject of each row.
-        row_keys: a name for each row, unique, that does not change with the order of the rows: the subject, and where
-            one has several rows, what tells them apart.
+        row_keys: a name for each row, unique: the subject, and where one has several rows, its session and the order
+            of appearance among rows that have both in common.
         places: where each row is, for messages.
         variables: the settings, with all that the cohort tells filled in.
         columns: the values of each variable.

@@ -12,15 +12,16 @@ from torch import Tensor
 
 from metavoxel.cohort.bids import read_bids
 from metavoxel.cohort.cohort import Cohort
-from metavoxel.cohort.column import Column
 from metavoxel.cohort.common_space import with_common_grids
 from metavoxel.cohort.split import PARTS, draw_split, read_split
 from metavoxel.cohort.table import Table, read_table
 from metavoxel.cohort.values import Values, located_cells, read_values
 from metavoxel.cohort.visit import SESSION
 from metavoxel.errors import CohortError, Problem, did_you_mean
+from metavoxel.schema.missing import MissingCodes
 from metavoxel.schema.settings import CohortSettings
 from metavoxel.variables.base import AbstractVariableSpec
+from metavoxel.variables.text import composed
 
 
 def read_cohort(
@@ -42,7 +43,8 @@ def read_cohort(
         multiples: for each variable, what data axes must be multiples of; 1 by default.
         cache: folder that keeps preprocessed images between runs; without it they go to a temporary file.
         split: whether to divide the subjects; not for a table that a model is only asked about. Without it, rows and
-            variables may also be empty.
+            variables may also be empty, and a rule may blank most cells of a column: what becomes of a cell must not
+            depend on the other rows that are asked about.
         parts: keys of the rows of each part, as another run recorded them, instead of a division by ``settings``.
 
     Raises:
@@ -73,7 +75,7 @@ def build_cohort(
         CohortError: all that is wrong with the table's cells, its images and its split.
     """
     subjects = _subjects(table, settings)
-    missing = {"", *settings.missing}
+    missing = MissingCodes(settings.missing)
     rows = [
         {str(column): "" if text in missing else text for column, text in row.items()}
         for row in table.frame.to_dict("records")
@@ -99,7 +101,7 @@ def build_cohort(
             if spec.lazy:
                 problems += _repeated(name, cells, subjects, places)
             multiple = (multiples or {}).get(name, 1)
-            values[name] = read_values(name, spec, cells, table, multiple=multiple, cache=cache)
+            values[name] = read_values(name, spec, cells, table, multiple=multiple, cache=cache, majority=split)
         except CohortError as error:
             problems += error.problems
     if split:
@@ -111,8 +113,7 @@ def build_cohort(
     divided: dict[str, Tensor] = {}
     keys: list[str] = []
     if len(values) == len(variables):
-        resolved = {name: found.spec for name, found in values.items()}
-        keys = _row_keys(table, subjects, resolved, {name: found.column for name, found in values.items()})
+        keys = row_keys(table, subjects)
     usable = torch.stack([found.column.present for found in values.values()] or [torch.zeros(len(rows))]).any(0)
     if split and values and not usable.any():
         problems = [Problem(table.source, "no usable rows: every variable is missing in every row"), *problems]
@@ -149,11 +150,12 @@ def _subjects(table: Table, settings: CohortSettings) -> list[str]:
             f"{did_you_mean(settings.subject, known)} Name it so, or set cohort.subject"
         )
         raise CohortError(Problem(table.source, what))
-    subjects = [str(subject) for subject in table.frame[settings.subject]]
+    subjects = [composed(str(subject)) for subject in table.frame[settings.subject]]
+    missing = MissingCodes(settings.missing, numbers=False)
     problems = [
         Problem(f"{place}, column {settings.subject}", f"{subject!r}: every row must name its subject")
         for place, subject in zip(table.places, subjects, strict=True)
-        if subject in {"", *settings.missing}
+        if subject in missing
     ]
     if problems:
         raise CohortError(problems)
@@ -227,26 +229,18 @@ def _empty_in_training(values: Mapping[str, Values], parts: Mapping[str, Tensor]
     ]
 
 
-def _row_keys(
-    table: Table,
-    subjects: Sequence[str],
-    variables: Mapping[str, AbstractVariableSpec],
-    columns: Mapping[str, Column],
-) -> list[str]:
-    """Subject; where one has several rows also session and images, else a digest of the row's cells."""
+def row_keys(table: Table, subjects: Sequence[str]) -> list[str]:
+    """Names of the rows: the subject; where one has several rows, also its session, if the table has such a column.
+
+    Further rows of the same subject (and session) are numbered in the order in which they appear: ``p1``, ``p1#2``.
+    No other cell matters, so that the draws of a row stay as they are when a column is added or a value corrected.
+    """
     several = {subject for subject, count in Counter(subjects).items() if count > 1}
-    images = [columns[name].cells for name, spec in variables.items() if spec.lazy]
-    keys = []
-    for row, subject in enumerate(subjects):
-        if subject in several:
-            session = str(table.frame[SESSION].iloc[row]) if SESSION in table.frame else ""
-            names = [Path(cells[row] or "").name for cells in images]
-            details = [text for text in (session, *names) if text]
-            if not details:
-                cells = json.dumps(table.frame.iloc[row].to_dict(), sort_keys=True)
-                details = [hashlib.blake2b(cells.encode(), digest_size=6).hexdigest()]
-            subject = "/".join([subject, *details])
-        keys.append(subject)
+    sessions = [str(session) for session in table.frame[SESSION]] if SESSION in table.frame else [""] * len(subjects)
+    keys = [
+        f"{subject}/{session}" if session and subject in several else subject
+        for subject, session in zip(subjects, sessions, strict=True)
+    ]
     copies: dict[str, int] = defaultdict(int)
     for row, key in enumerate(keys):
         copies[key] += 1

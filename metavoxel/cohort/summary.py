@@ -154,7 +154,9 @@ def _grids(spec: ImageSpec, cells: Sequence[str]) -> Grids:
 def _in_words(variable: VariableSummary) -> str:
     match variable.values:
         case Numbers(low, high, mean, sd):
-            return f"{low:g} to {high:g} {variable.unit}".rstrip() + f", mean {mean:.4g}, sd {sd:.4g}"
+            whole = min(len(f"{max(abs(low), abs(high)):.0f}"), 15)  # of large numbers all digits before the point
+            ends = " to ".join(f"{end:.{max(6, whole)}g}" for end in (low, high))
+            return f"{ends} {variable.unit}".rstrip() + f", mean {mean:.{max(4, whole)}g}, sd {sd:.4g}"
         case Labels(counts):
             return ", ".join(f"{label} {count}" for label, count in counts.items())
         case Grids(originals, shape, spacing, padding):

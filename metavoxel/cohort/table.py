@@ -1,17 +1,18 @@
 """Tables of text: CSV and TSV files."""
 
-import csv
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
 import pandas
 
+from metavoxel.cohort.records import SUFFIXES, Record, read_records
 from metavoxel.errors import CohortError, Problem
+from metavoxel.variables.text import composed
 
-_DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
+_EXAMPLES = 5
 
 
 @final
@@ -31,38 +32,24 @@ class Table:
 
 
 def read_table(path: Path) -> Table:
-    """A CSV or TSV file in UTF-8, with a header; empty rows are skipped.
+    """A CSV or TSV file in UTF-8, with a header; empty rows are skipped, and lines of comment (#) before the header.
+
+    Cells are separated by what makes most rows as long as the header: commas, tabs, semicolons or pipes, or what a
+    first line ``sep=;`` says.
 
     Raises:
-        CohortError: no such file, not text, columns without a name or of one name, rows of another length, no rows.
+        CohortError: no such file, not text, columns without a name or of one name, rows of another length, a quotation
+            mark that swallows rows, no rows.
     """
     if not path.is_file():
-        near = sorted(file.name for file in path.parent.glob("*") if file.suffix.lower() in _DELIMITERS)
+        near = sorted(file.name for file in path.parent.glob("*") if file.suffix.lower() in SUFFIXES)
         raise CohortError(Problem(str(path), f"no such table; its folder has {', '.join(near) or 'none'}"))
-    try:
-        records = list(_records(path))
-    except UnicodeDecodeError as error:
-        raise CohortError(Problem(str(path), f"not text in UTF-8 ({error}); save it in that encoding")) from error
-    except csv.Error as error:
-        raise CohortError(Problem(str(path), f"not a CSV or TSV file: {error}")) from error
+    records = read_records(path)
     if not records:
         raise CohortError(Problem(str(path), "the table is empty: it has no header"))
     (_, header), *rows = records
-    problems = [
-        Problem(f"{path} row 1", f"column {number} has no name; name it or remove it")
-        for number, name in enumerate(header, start=1)
-        if not name
-    ]
-    problems += [
-        Problem(f"{path} row 1", f"{count} columns are named {name!r}; names must differ")
-        for name, count in Counter(header).items()
-        if name and count > 1
-    ]
-    problems += [
-        Problem(f"{path} row {number}", f"{len(cells)} cells where the header has {len(header)} columns")
-        for number, cells in rows
-        if len(cells) != len(header)
-    ]
+    header = [composed(name) for name in header]
+    problems = wrong_columns(f"{path} row 1", header) + _wrong_lengths(path, header, rows)
     if not problems and not rows:
         problems = [Problem(str(path), "no usable rows: the table has a header only")]
     if problems:
@@ -71,23 +58,39 @@ def read_table(path: Path) -> Table:
     return Table(frame, path.parent, path.name, [f"{path.name} row {number}" for number, _ in rows])
 
 
-def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Numbered rows that hold any text."""
-    delimiter = _delimiter(path)
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        for number, cells in enumerate(csv.reader(file, delimiter=delimiter, strict=True), start=1):
-            stripped = [cell.strip() for cell in cells]
-            if any(stripped):
-                yield number, stripped
+def wrong_columns(where: str, header: Sequence[str]) -> list[Problem]:
+    """A problem for each column without a name, and for each name that several columns have."""
+    problems = [
+        Problem(where, f"column {number} has no name; name it or remove it")
+        for number, name in enumerate(header, start=1)
+        if not name
+    ]
+    return problems + [
+        Problem(where, f"{count} columns are named {name!r}; names must differ")
+        for name, count in Counter(header).items()
+        if name and count > 1
+    ]
 
 
-def _delimiter(path: Path) -> str:
-    """By the file's extension, or the commonest in the header where that would leave a single column."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        header = file.readline()
-    usual = _DELIMITERS.get(path.suffix.lower(), "\t")
-    if usual in header:
-        return usual
-    counts = {mark: header.count(mark) for mark in (",", "\t", ";")}
-    best = max(counts, key=lambda mark: counts[mark])
-    return best if counts[best] else usual
+def _wrong_lengths(path: Path, header: Sequence[str], rows: Sequence[Record]) -> list[Problem]:
+    """Rows that are not as long as the header: each, or all of one length where these are many."""
+    by_length: dict[int, list[int]] = defaultdict(list)
+    comments = []
+    for number, cells in rows:
+        if len(cells) != len(header):
+            by_length[len(cells)].append(number)
+            if cells[0].startswith("#"):
+                comments.append(number)
+    problems = []
+    for length, numbers in by_length.items():
+        what = f"{length} cells where the header has {len(header)} columns"
+        if any(number in comments for number in numbers):
+            what += " (lines of comment, #, may stand before the header alone: remove it)"
+        if len(numbers) <= _EXAMPLES:
+            problems += [Problem(f"{path} row {number}", what) for number in numbers]
+        else:
+            shown = ", ".join(map(str, numbers[:_EXAMPLES]))
+            more = f"{shown} and {len(numbers) - _EXAMPLES} more"
+            what += ". Separate all rows and the header by the same sign, and put cells that have it in them in quotes"
+            problems.append(Problem(f"{path} rows {more}", what))
+    return problems

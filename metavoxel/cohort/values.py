@@ -50,12 +50,19 @@ def located_cells(name: str, spec: AbstractVariableSpec, rows: Sequence[Mapping[
 
 
 def read_values(
-    name: str, spec: AbstractVariableSpec, cells: Sequence[str], table: Table, *, multiple: int, cache: Path | None
+    name: str,
+    spec: AbstractVariableSpec,
+    cells: Sequence[str],
+    table: Table,
+    *,
+    multiple: int,
+    cache: Path | None,
+    majority: bool = True,
 ) -> Values:
     """Resolve the settings and parse every cell.
 
     Raises:
-        CohortError: cells that do not fit together, that cannot be read, or most of which a rule blanks.
+        CohortError: cells that do not fit together, that cannot be read, or (``majority``) most of which a rule blanks.
     """
     given = [row for row, cell in enumerate(cells) if cell]
     try:
@@ -70,26 +77,27 @@ def read_values(
         try:
             volumes = load_volumes(resolved.parse, [cells[row] for row in given], resolved.data_shape, path=path)
         except UnreadableCells as error:
-            failed = [(given[position], reason) for position, reason in error.reasons.items()]
-            raise CohortError([_problem(row, reason, name, spec, cells, table) for row, reason in failed]) from error
+            failed = {given[position]: reason for position, reason in error.reasons.items()}
+            raise CohortError(_collected(failed, name, spec, cells, table)) from error
         column = Column(_mask(given, len(cells)), [cell or None for cell in cells], volumes)
         return Values(resolved, column, {}, fingerprint)
 
     parsed: dict[int, Tensor] = {}
     blanked: dict[str, list[str]] = defaultdict(list)
-    unreadable = []
+    reasons: dict[int, str] = {}
     for row in given:
         try:
             value = _parsed(name, resolved, cells[row])
         except ValueError as error:
-            reason = f"{error}. Leave the cell empty, or add it to cohort.missing, if it means missing"
-            unreadable.append(_problem(row, reason, name, spec, cells, table))
+            reasons[row] = f"{error}. Leave the cell empty, or add it to cohort.missing, if it means missing"
             continue
         if isinstance(value, Blank):
             blanked[value.rule].append(cells[row])
         else:
             parsed[row] = value
-    unreadable += _mostly_blanked(name, spec, blanked, len(given), table)
+    unreadable = _collected(reasons, name, spec, cells, table)
+    if majority:
+        unreadable += _mostly_blanked(name, spec, blanked, len(given), table)
     if unreadable:
         raise CohortError(unreadable)
     values = torch.stack(list(parsed.values())) if parsed else torch.zeros(0, *resolved.data_shape)
@@ -137,6 +145,25 @@ def _mostly_blanked(
         examples = ", ".join(map(repr, distinct[:_EXAMPLES])) + (", ..." if len(distinct) > _EXAMPLES else "")
         what = f"{len(cells)} of {given} cells are {rule}: {examples}. Correct the rule, the column or the unit"
         problems.append(Problem(f"variables.{name} ({table.source}, column {spec.column or name})", what))
+    return problems
+
+
+def _collected(
+    reasons: Mapping[int, str], name: str, spec: AbstractVariableSpec, cells: Sequence[str], table: Table
+) -> list[Problem]:
+    """A problem for each row, or one for all rows of the same trouble where these are many."""
+    kinds: dict[str, list[int]] = defaultdict(list)
+    for row, reason in reasons.items():
+        kinds[reason.replace(cells[row], "")].append(row)
+    problems = []
+    for rows in kinds.values():
+        each = [_problem(row, reasons[row], name, spec, cells, table) for row in rows]
+        if len(rows) > _EXAMPLES:
+            column = each[0].where.removeprefix(f"{table.places[rows[0]]}, ")
+            places = [table.places[row] for row in rows[:_EXAMPLES]]
+            what = f"{len(rows)} cells. {each[0].what} ({', '.join(places)}, and {len(rows) - _EXAMPLES} more)"
+            each = [Problem(f"{table.source}, {column}", what)]
+        problems += each
     return problems
 
 

@@ -1,12 +1,14 @@
 """What is wrong between sections of a schema, each of which is right in itself."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import torch
 
 from metavoxel.backbones.base import AbstractBackboneSpec
 from metavoxel.errors import Problem, did_you_mean
 from metavoxel.registry import Registry
+from metavoxel.schema.missing import MissingCodes
 from metavoxel.schema.schema import Schema
 from metavoxel.schema.settings import TrainingSettings
 
@@ -15,11 +17,20 @@ MUON_FROM = "2.9"
 _FIGURES = ("sd", "p05", "p95")
 """What tables of predictions add to a variable's name."""
 
+_WRITTEN: Mapping[str, str] = MappingProxyType(
+    {
+        "sample": "a column of what 'metavoxel sample' writes",
+        "draw": "a column of what 'metavoxel predict --write-draws' writes",
+    }
+)
+"""Columns of tables that hold no variable."""
+
 
 def problems_between(schema: Schema, registry: Registry) -> Iterator[Problem]:
     """All of them, located."""
     yield from _of_parts(schema)
     yield from _of_names(schema)
+    yield from _of_missing(schema)
     yield from _of_questions(schema)
     yield from _of_optimiser(schema)
     if schema.diffusion.factors:
@@ -43,7 +54,9 @@ def _of_parts(schema: Schema) -> Iterator[Problem]:
 
 
 def _of_names(schema: Schema) -> Iterator[Problem]:
-    taken = {schema.cohort.subject: "the subjects' column", "sample": "a column of what 'metavoxel sample' writes"}
+    taken = {schema.cohort.subject: "the subjects' column", **_WRITTEN}
+    if schema.cohort.subject == "draw":
+        yield Problem("cohort.subject", f"'draw' is the name of {_WRITTEN['draw']}; rename the column")
     for name in schema.variables:
         taken |= {f"{name}_{figure}": f"a column of what is predicted of {name!r}" for figure in _FIGURES}
     for name in schema.variables:
@@ -52,6 +65,23 @@ def _of_names(schema: Schema) -> Iterator[Problem]:
     for name in schema.cohort.split.stratify:
         if name not in schema.variables:
             yield _unknown("cohort.split.stratify", name, schema)
+
+
+def _of_missing(schema: Schema) -> Iterator[Problem]:
+    """Labels and codes that no cell can have, since a cell with that text is missing."""
+    missing = MissingCodes(schema.cohort.missing)
+    for name, variable in schema.variables.items():
+        labels = variable.spec.known_labels()
+        lost = [text for text in dict.fromkeys([*labels, *labels.values()]) if text in missing]
+        if not lost:
+            continue
+        what = f"{', '.join(map(repr, lost))}: a label or its code, and by cohort.missing such a cell is missing. "
+        if "" in lost:
+            what += "An empty cell always is: write a text for it in the table"
+        else:
+            kept = [code for code in schema.cohort.missing if not any(text in MissingCodes([code]) for text in lost)]
+            what += f"Set cohort.missing without it: [{', '.join(repr(code) for code in kept)}]"
+        yield Problem(f"variables.{name}", what)
 
 
 def _of_questions(schema: Schema) -> Iterator[Problem]:

@@ -14,6 +14,8 @@ from pydantic import (
     model_validator,
 )
 
+from metavoxel.variables.text import composed
+
 _TOKENS = {"type": "array", "items": {"type": ["string", "number"]}}
 
 
@@ -33,6 +35,11 @@ class SplitSettings(_Section):
         None,
         description="column of the table that says 'train', 'validation' or 'test' for every row, instead of a draw",
     )
+
+    @field_validator("column")
+    @classmethod
+    def _as_columns_are(cls, column: str | None) -> str | None:
+        return None if column is None else composed(column)
 
     @model_validator(mode="after")
     def _shares_sum_to_one(self) -> Self:
@@ -54,7 +61,9 @@ class CohortSettings(_Section):
     )
     subject: str = Field("participant_id", description="column that names the subject")
     missing: Annotated[list[str], WithJsonSchema(_TOKENS)] = Field(
-        ["", "n/a", "NA", "NaN", "nan"], description="cells with these texts are missing"
+        ["", "n/a", "NA", "NaN", "nan", "<NA>", "NaT"],
+        description="cells with these texts are missing, as are empty ones; numbers match by value, so that -999 is "
+        "also -999.0",
     )
     split: SplitSettings = Field(default_factory=SplitSettings, description="train, validation and test subjects")
 
@@ -65,6 +74,11 @@ class CohortSettings(_Section):
         if isinstance(missing, list):
             return [str(token) if type(token) in (int, float) else token for token in missing]
         return missing
+
+    @field_validator("subject")
+    @classmethod
+    def _as_columns_are(cls, subject: str) -> str:
+        return composed(subject)
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

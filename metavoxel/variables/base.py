@@ -1,18 +1,21 @@
 """What a variable type is: how its cells are read and written, and which parts model it."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, Self
 
+import torch
 from jaxtyping import Float, Float64, Int64, Shaped
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, field_validator
 from torch import Tensor
 
 from metavoxel.adapters.base import AbstractAdapterSpec
 from metavoxel.codecs.base import AbstractCodecSpec
 from metavoxel.kernels.base import AbstractKernel
 from metavoxel.rng import Rng
+from metavoxel.variables.text import composed
 
 Point = Literal["mean", "median"]
 """What one number stands for several draws."""
@@ -72,6 +75,11 @@ class AbstractVariableSpec(BaseModel, ABC):
         description="factor of this variable's term in the training loss, and in what chooses the best step (no unit)",
     )
 
+    @field_validator("column")
+    @classmethod
+    def _as_columns_are(cls, column: str | None) -> str | None:
+        return None if column is None else composed(column)
+
     @classmethod
     def examples(cls) -> Sequence[Example]:
         """What ``metavoxel plugins --check`` tries the type with; none by default, which does not pass."""
@@ -121,6 +129,14 @@ class AbstractVariableSpec(BaseModel, ABC):
             ValueError: the cell cannot be read; the message says what is wrong with it and what is expected.
         """
 
+    def parse_given(self, cell: str) -> Tensor | Blank:
+        """A value that is named outside a table (``sample --given dx=1``): read as a cell is, unless labels say more.
+
+        Raises:
+            ValueError: as ``parse``.
+        """
+        return self.parse(cell)
+
     def ends(self) -> tuple[float, float] | None:
         """Lowest and highest number that there may be, in the variable's unit and possibly infinite.
 
@@ -143,9 +159,12 @@ class AbstractVariableSpec(BaseModel, ABC):
     def format(self, value: Tensor) -> object:
         """One value as a table shows it: a number in the variable's unit, a label, a path's contents in words.
 
-        Of a number six digits: more than single precision carries would be noise in a table.
+        Of a number six digits, and no less than whole units where it is held in double precision: more than
+        computations in single precision carry would be noise in a table.
         """
-        return float(f"{float(value):.6g}")
+        number = float(value)
+        whole = len(f"{abs(number):.0f}") if value.dtype == torch.float64 and math.isfinite(number) else 0
+        return float(f"{number:.{min(max(whole, 6), 15)}g}")
 
     def cells(self, name: str, value: Tensor) -> dict[str, object]:
         """One value as cells of a table, by column: one, under the variable's name, unless it takes several."""

@@ -1,5 +1,6 @@
 """Labels without order: sex, site, diagnosis."""
 
+from collections.abc import Sequence
 from datetime import date
 from typing import Annotated, Literal
 
@@ -11,6 +12,7 @@ from metavoxel.adapters.token import TokenAdapterSpec
 from metavoxel.codecs.onehot import OneHotSpec
 from metavoxel.kernels.d3pm import UniformD3PMKernel
 from metavoxel.variables.base import AbstractVariableSpec, Blank, Parts, read_number
+from metavoxel.variables.text import composed, difference, looks_like, position
 
 _CATEGORIES = {
     "anyOf": [
@@ -21,35 +23,25 @@ _CATEGORIES = {
 """What labels may look like in a schema file."""
 
 
-def _same(cell: str, code: str) -> bool:
-    """Codes match as numbers where both are: 1 and 1.0 are one code."""
-    if cell == code:
-        return True
-    try:
-        return read_number(cell) == read_number(code)
-    except ValueError:
-        return False
-
-
 def _as_codes(labels: object) -> object:
     """Labels with the table's codes; of a list, each is its own."""
     every = [*labels, *labels.values()] if isinstance(labels, dict) else labels
     for label in every if isinstance(every, list | tuple) else ():
         if isinstance(label, bool) or not isinstance(label, str | int | float | date):
             raise ValueError(f"{label!r} is no text or number; write it in quotation marks, as the table has it")
-    if isinstance(labels, list | tuple):
-        if len(set(map(str, labels))) < len(labels):
-            raise ValueError(f"labels must differ, got {list(labels)}")
-        return {str(label): str(label) for label in labels}
-    if isinstance(labels, dict):
-        return {str(label): str(code) for label, code in labels.items()}
-    return labels
+    if not isinstance(labels, list | tuple | dict):
+        return labels
+    texts = [composed(str(label)) for label in labels]
+    if len(set(texts)) < len(texts):
+        raise ValueError(f"labels must differ, got {list(labels)}")
+    codes = [composed(str(code)) for code in labels.values()] if isinstance(labels, dict) else texts
+    return dict(zip(texts, codes, strict=True))
 
 
 def _codes_differ(labels: dict[str, str]) -> dict[str, str]:
     codes = list(labels.values())
     for index, code in enumerate(codes):
-        if any(_same(code, other) for other in codes[:index]):
+        if position(code, codes[:index]) is not None:
             raise ValueError(f"two labels have the code {code}")
     return labels
 
@@ -89,11 +81,47 @@ class CategoricalSpec(AbstractVariableSpec):
             return [f"codec 'onehot' has {parts.codec.categories} categories, and the variable {len(self.categories)}"]
         return []
 
+    def warnings(self) -> list[str]:
+        """Labels that are codes of other labels, and texts that look the same."""
+        found = []
+        for label in self.categories:
+            other = next((o for o, code in self.categories.items() if position(label, [code]) == 0), label)
+            if other != label:
+                found.append(
+                    f"label {label!r} is also the code of label {other!r}: in a table, {label!r} is read as the code, "
+                    "and where a value is given by itself as the label. Tables that metavoxel writes hold labels, and "
+                    "so cannot be read again as they were meant: rename the labels"
+                )
+        texts = list(dict.fromkeys([*self.categories, *self.categories.values()]))
+        found += [
+            f"{one!r} and {other!r} look the same, and differ in {difference(one, other)}"
+            for index, one in enumerate(texts)
+            for other in texts[:index]
+            if looks_like(one, other)
+        ]
+        return found
+
     def parse(self, cell: str) -> Tensor | Blank:
-        """A code of the table, or a label itself, to the label's index."""
-        for index, (label, code) in enumerate(self.categories.items()):
-            if cell == label or _same(cell, code):
+        """A cell of a table to the label's index: a code, or else a label itself.
+
+        Where a text is both the code of one label and another label, a cell with it is the code.
+        """
+        return self._index(cell, list(self.categories.values()), list(self.categories))
+
+    def parse_given(self, cell: str) -> Tensor | Blank:
+        """A label, as the schema names it, or else a code; where a text is both, it is the label."""
+        return self._index(cell, list(self.categories), list(self.categories.values()))
+
+    def _index(self, cell: str, *readings: Sequence[str]) -> Tensor | Blank:
+        """The index of a text among the labels or codes, the first of these where it is."""
+        cell = composed(cell)
+        for texts in readings:
+            index = position(cell, texts)
+            if index is not None:
                 return torch.tensor(index)
+        for text in readings[0]:
+            if looks_like(cell, text):
+                return Blank(f"unknown category that looks like {text!r} and differs in {difference(cell, text)}")
         if self.valid is not None:
             try:
                 value = read_number(cell)

@@ -1,6 +1,7 @@
 """Numbers with a unit: ages, volumes, scores."""
 
 import math
+import re
 from typing import Literal, Self
 
 import torch
@@ -53,10 +54,47 @@ class ContinuousSpec(AbstractVariableSpec):
         return (math.exp(low), math.exp(high)) if self.transform == "log" else (low, high)
 
     def parse(self, cell: str) -> Tensor | Blank:
-        written = read_number(cell)
-        # The limits are those of the number as written, ends included; infinity and zero are what it rounds to.
-        value = torch.tensor(written, dtype=torch.float32)
+        """The number in a cell, in double precision; what lies outside ``valid`` is blank.
+
+        Raises:
+            ValueError: there is none; the message says how such a cell might be read.
+        """
+        try:
+            written = read_number(cell)
+        except ValueError as error:
+            raise ValueError(f"{error}{_reading(cell)}") from None
+        # What single precision rounds to infinity, or under a logarithm to zero, no network can take.
+        single = torch.tensor(written, dtype=torch.float32)
         low, high = self.ends()
-        if not torch.isfinite(value) or not low <= written <= high or (self.transform == "log" and value <= 0):
+        if not torch.isfinite(single) or not low <= written <= high or (self.transform == "log" and single <= 0):
             return Blank(f"outside valid [{low:g}, {high:g}]")
-        return value
+        return torch.tensor(written, dtype=torch.float64)
+
+
+_DIGITS = r"[0-9]+(?:[.,][0-9]+)?"
+_READINGS = (
+    (
+        re.compile(r"[+-]?[0-9]+,[0-9]+(?:[eE][+-]?[0-9]+)?"),
+        "; with a decimal comma, as it seems: write decimal points (in pandas, read_csv(decimal=',') reads it)",
+    ),
+    (
+        re.compile(rf"(?:[<>≤≥]=?\s*{_DIGITS}|{_DIGITS}\s*\+)"),
+        ", and only known to lie beyond a limit: write it as <5 or >89, and make the variable 'type: count' of the "
+        "plugin metavoxel-count, with 'whole: false' and that limit among its 'limits'",
+    ),
+    (
+        re.compile(rf"{_DIGITS}\s*[-\u2013]\s*{_DIGITS}"),
+        ", but a range: write its middle, or make the variable categorical (or 'type: ordinal' of the plugin "
+        "metavoxel-ordinal)",
+    ),
+    (
+        re.compile(rf"[+-]?{_DIGITS}\s*[^\W\d_]+\.?"),
+        ": it has a unit in it. Write all numbers of the column in one unit (12 months as 1 year) and without it, and "
+        "say which by 'unit'",
+    ),
+)
+"""What cells may look like that hold a number and more, and how they can be read."""
+
+
+def _reading(cell: str) -> str:
+    return next((advice for pattern, advice in _READINGS if pattern.fullmatch(cell.strip())), "")

@@ -66,3 +66,56 @@ def test_a_missing_table_names_those_that_exist(tmp_path):
     (tmp_path / "people.csv").write_text("a\n")
     with pytest.raises(CohortError, match=r"no such table; its folder has people\.csv"):
         read_table(tmp_path / "poeple.csv")
+
+
+ROWS = [("s0", "0.5"), ("s1", "1.5"), ("s2", "2.5")]
+
+
+@pytest.mark.parametrize(
+    ("sign", "before", "header"),
+    [
+        (";", "", "id;score, total"),
+        (";", "", '"id";"score, total"'),
+        (";", "sep=;\r\n", "id;score, total"),
+        ("|", "", "id|score, total"),
+        (",", "# exported, by hand, 2024\n#\n", 'id,"score, total"'),
+        ("\t", "", "id\tscore, total"),
+    ],
+)
+def test_the_separator_is_what_makes_rows_as_long_as_the_header(tmp_path, sign, before, header):
+    lines = [header, *(sign.join(row) for row in ROWS)]
+    (tmp_path / "a.csv").write_text(before + "\n".join(lines), newline="")
+    frame = read_table(tmp_path / "a.csv").frame
+    assert list(frame.columns) == ["id", "score, total"]
+    assert list(frame.itertuples(index=False, name=None)) == ROWS
+
+
+def test_a_header_may_begin_with_the_sign_of_comments(tmp_path):
+    (tmp_path / "a.tsv").write_text("#FID\tIID\n1\t2\n")
+    assert list(read_table(tmp_path / "a.tsv").frame.columns) == ["#FID", "IID"]
+
+
+def test_decimal_commas_are_no_separators(tmp_path):
+    (tmp_path / "a.csv").write_text("id;a, b;c\ns0;0,5;1\ns1;1,5;1\n")
+    assert read_table(tmp_path / "a.csv").frame["a, b"].tolist() == ["0,5", "1,5"]
+
+
+def test_a_quotation_mark_that_swallows_rows_is_named(tmp_path):
+    (tmp_path / "a.csv").write_text('id,x,y\ns0,1,2\ns1,"1,2\ns2,1,2\ns3,1",2\ns4,1,2\n')
+    with pytest.raises(CohortError, match=r"a\.csv row 3: a quotation mark .* one row of 3 lines"):
+        read_table(tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_text('id,x,y\ns0,1,2\ns1,"1,2\ns2,1,2\n')
+    with pytest.raises(CohortError, match=r"row 3: not a CSV .* quotation marks do not match"):
+        read_table(tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_text('id,x,y\ns0,"one, two\nthree, four",2\n')
+    assert read_table(tmp_path / "a.csv").frame["x"].tolist() == ["one, two\nthree, four"]
+
+
+def test_many_rows_of_another_length_are_one_problem(tmp_path):
+    rows = "".join(f"s{number},1,2\n" for number in range(20)) + "# end\n"
+    (tmp_path / "a.csv").write_text("id,x\n" + rows)
+    with pytest.raises(CohortError) as caught:
+        read_table(tmp_path / "a.csv")
+    first, second = map(str, caught.value.problems)
+    assert "rows 2, 3, 4, 5, 6 and 15 more: 3 cells where the header has 2 columns. Separate all rows" in first
+    assert "row 22: 1 cells" in second and "before the header alone" in second

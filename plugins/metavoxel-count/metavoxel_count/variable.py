@@ -18,7 +18,10 @@ LIMIT_WORDS = ("lod", "loq")
 
 
 class CountSpec(AbstractVariableSpec):
-    """A number from 0 up: a count, a concentration, a duration. Cells may be ``<0.5`` or ``>90`` at its limits."""
+    """A number from 0 up: a count, a concentration, a duration.
+
+    Cells may be ``<0.5``, or ``>90`` or ``90+``, at its limits.
+    """
 
     type: Literal["count"] = "count"
     whole: bool = Field(True, description="whole numbers alone; false for concentrations and durations")
@@ -50,6 +53,8 @@ class CountSpec(AbstractVariableSpec):
         return Parts(codec, GaussianKernel(), TokenAdapterSpec())
 
     def parse(self, cell: str) -> Tensor | Blank:
+        if cell[-1:] == "+":
+            cell = f">{cell[:-1].rstrip()}"
         value = self._censored(cell) if cell[:1] in ("<", ">") else read_number(cell)
         number = torch.tensor(value, dtype=torch.float32)
         if not torch.isfinite(number) or value < 0:

@@ -51,6 +51,9 @@ class OrdinalSpec(AbstractVariableSpec):
     def parse(self, cell: str) -> Tensor | Blank:
         return self._labels.parse(cell)
 
+    def parse_given(self, cell: str) -> Tensor | Blank:
+        return self._labels.parse_given(cell)
+
     def format(self, value: Tensor) -> str:
         return self._labels.format(value)
 

@@ -1,0 +1,60 @@
+"""Texts of cells, labels and codes: when two are the same, and when they only look so."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+
+_WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))(?:\.0*)?")
+_NUMBER = re.compile(r"[+-]?(?:0|[1-9][0-9]*)(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?")
+
+
+def composed(text: str) -> str:
+    """The text in Unicode's normal form C: an accent that is a character of its own joins its letter."""
+    return unicodedata.normalize("NFC", text)
+
+
+def decimal_number(text: str) -> Decimal | None:
+    """The exact number that a text is; None of other texts, and of numbers with leading zeros, which are codes."""
+    if not _NUMBER.fullmatch(text):
+        return None
+    try:
+        return Decimal(text)
+    except InvalidOperation:  # an exponent beyond all bounds
+        return None
+
+
+def position(cell: str, texts: Sequence[str]) -> int | None:
+    """Where a cell is among some labels or codes; None where it is not.
+
+    The same text, or else the same whole number with or without decimals that are 0: 1 is 1.0, as pandas writes a
+    column of whole numbers with gaps. Otherwise texts are not compared as numbers: 3.10 is not 3.1, 1E2 not 100, 01
+    not 1.
+    """
+    if cell in texts:
+        return texts.index(cell)
+    whole = _whole_number(cell)
+    if whole is None:
+        return None
+    return next((index for index, text in enumerate(texts) if _whole_number(text) == whole), None)
+
+
+def _whole_number(text: str) -> int | None:
+    found = _WHOLE.fullmatch(text)
+    return None if found is None or len(text) > 1000 else int(found[1])
+
+
+def looks_like(text: str, other: str) -> bool:
+    """Whether two different texts are the same to the eye: in Unicode's compatibility form, whatever their spaces."""
+    return text != other and _shown(text) == _shown(other)
+
+
+def _shown(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text).split())
+
+
+def difference(text: str, other: str) -> str:
+    """The characters that one of two texts has and the other has not, by name."""
+    characters = sorted(set(text) ^ set(other))
+    named = [f"{unicodedata.name(one, 'a character')} (U+{ord(one):04X})" for one in characters]
+    return ", ".join(named) or "the number of spaces"
