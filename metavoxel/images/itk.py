@@ -39,7 +39,9 @@ def simpleitk() -> ModuleType:
 def failure(error: RuntimeError) -> ImageFileError:
     """SimpleITK's error as a sentence: its last line is what went wrong, those before are where."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return ImageFileError(f"truncated, damaged, or of a kind that SimpleITK does not read: {lines[-1] if lines else ''}")
+    return ImageFileError(
+        f"truncated, damaged, or of a kind that SimpleITK does not read: {lines[-1] if lines else ''}"
+    )
 
 
 @final

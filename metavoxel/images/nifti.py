@@ -83,7 +83,9 @@ def _length(start: bytes) -> tuple[int, str]:
         length = int(np.frombuffer(start[:4], order + "i4")[0]) if len(start) >= 4 else 0
         if length in (_NIFTI1, _NIFTI2) and len(start) >= length:
             return length, order
-    raise ImageFileError("not a NIfTI file: its first bytes are those of no header" if start else "truncated: it is empty")
+    raise ImageFileError(
+        "not a NIfTI file: its first bytes are those of no header" if start else "truncated: it is empty"
+    )
 
 
 def _sizes(header: _Header | Spm2AnalyzeHeader) -> tuple[int, ...]:
@@ -122,7 +124,7 @@ def _affine(header: _Header, shape: tuple[int, int, int]) -> tuple[Float64[np.nd
 
 
 def _centred(steps: Float64[np.ndarray, "3"], shape: tuple[int, int, int]) -> Float64[np.ndarray, "4 4"]:
-    """Where nothing is known of orientation: the first axis to the left, as SPM and nibabel suppose, 0 in the centre."""
+    """Where orientation is unknown: the first axis to the left, as SPM and nibabel suppose, 0 in the centre."""
     affine = np.diag([-steps[0], steps[1], steps[2], 1.0])
     affine[:3, 3] = -affine[:3, :3] @ (np.array(shape) - 1) / 2
     return affine

@@ -125,4 +125,3 @@ def check_real(kind: np.dtype) -> None:
     """
     if kind.kind not in "iuf":
         raise ImageFileError(f"voxels must be real numbers, these are {kind}")
-
