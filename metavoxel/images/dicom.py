@@ -63,7 +63,7 @@ class DicomSeries(AbstractStored):
 
 
 def open_dicom(path: Path) -> AbstractStored:
-    """The series of a folder, or the image of one file. Intensities are rescaled as the headers want it.
+    """The series of a folder, or the image of one file. Intensities are rescaled as the headers state.
 
     Slices must lie at even distances. A file without a place, as projections are, is a picture: x to the right, y up.
 
@@ -132,7 +132,7 @@ def _numbers(reader, tag: str, count: int) -> Float64[np.ndarray, "n"] | None:  
 
 
 def _single(one: _Slice) -> AbstractStored:
-    """One file: a slice, a projection, or all frames of a volume, whose places ITK tells."""
+    """One file: a slice, a projection, or all frames of a volume, with ITK's places."""
     shape = spatial_shape(one.size)
     if shape[2] > 1:
         reader = _header(one.file)

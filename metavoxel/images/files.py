@@ -47,9 +47,9 @@ _UNREADABLE = (
 
 
 class Header(NamedTuple):
-    """What an image's header tells.
+    """What an image's header holds.
 
-    ``grid`` is canonical (RAS+). ``oriented`` is false where the file does not tell which way its axes run in the body:
+    ``grid`` is canonical (RAS+). ``oriented`` is false where the file does not state which way its axes run in a body:
     pictures, Analyze files, NIfTI files with neither sform nor qform.
     """
 

@@ -44,7 +44,7 @@ class _Form(NamedTuple):
 @final
 @dataclass(frozen=True)
 class Picture(AbstractStored):
-    """A PNG or JPEG file; its pixels count as 1 mm, and nothing tells which way a body lies in it."""
+    """A PNG or JPEG file; its pixels count as 1 mm, and nothing states which way a body lies in it."""
 
     path: Path
     size: tuple[int, int]
@@ -145,7 +145,7 @@ def _by_pypng(path: Path) -> Float32[np.ndarray, "h w"]:
 
 
 def _upright(rows: Shaped[np.ndarray, "h w"], orientation: int) -> Shaped[np.ndarray, "*turned"]:
-    """Rows of pixels turned and mirrored as EXIF's orientation wants them shown."""
+    """Rows of pixels turned and mirrored as EXIF's orientation has them shown."""
     ways: dict[int, Callable[[np.ndarray], np.ndarray]] = {
         2: np.fliplr,
         3: lambda pixels: np.rot90(pixels, 2),
