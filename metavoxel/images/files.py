@@ -13,6 +13,7 @@ from nibabel.spatialimages import HeaderDataError, ImageDataError
 
 from metavoxel.fetched import absence
 from metavoxel.images.contents import ImageFileError
+from metavoxel.images.dicom import open_dicom
 from metavoxel.images.grid import Grid
 from metavoxel.images.image import Image
 from metavoxel.images.itk import open_itk
@@ -26,8 +27,9 @@ PAIRS = (".hdr", ".img", ".hdr.gz", ".img.gz")
 FREESURFER = (".mgz", ".mgh")
 PICTURES = (".png", ".jpg", ".jpeg")
 ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
-FORMATS = (*NIFTI, *PICTURES, *FREESURFER, *PAIRS, *ITK)
-"""Endings of the names of files that are read."""
+DICOM = (".dcm",)
+FORMATS = (*NIFTI, *PICTURES, *FREESURFER, *PAIRS, *ITK, *DICOM)
+"""Endings of the names of files that are read; a folder is one DICOM series."""
 
 _UNREADABLE = (
     OSError,
@@ -45,9 +47,9 @@ _UNREADABLE = (
 
 
 class Header(NamedTuple):
-    """What an image's header tells.
+    """What an image's header holds.
 
-    ``grid`` is canonical (RAS+). ``oriented`` is false where the file does not tell which way its axes run in the body:
+    ``grid`` is canonical (RAS+). ``oriented`` is false where the file does not state which way its axes run in a body:
     pictures, Analyze files, NIfTI files with neither sform nor qform.
     """
 
@@ -135,8 +137,13 @@ def write_png(path: Path, image: Image) -> None:
 
 def _existing(path: str | Path) -> Path:
     path = Path(path)
-    if not str(path).lower().endswith(FORMATS):
-        raise ValueError(f"{path}: not an image file by its name; expected one of {', '.join(FORMATS)}")
+    if path.is_dir():
+        return path
+    if not path.name.lower().endswith(FORMATS):
+        raise ValueError(
+            f"{path}: not an image file by its name; expected one of {', '.join(FORMATS)}, or the folder of a DICOM "
+            "series"
+        )
     reason = absence(path)
     if reason:
         raise ValueError(f"{path}: {reason}{_form(path)}")
@@ -157,6 +164,8 @@ def _form(path: Path) -> str:
 
 def _open(path: Path) -> AbstractStored:
     name = path.name.lower()
+    if path.is_dir() or name.endswith(DICOM):
+        return open_dicom(path)
     if name.endswith(PICTURES):
         return open_picture(path)
     if name.endswith(ITK):
@@ -179,6 +188,8 @@ def _in_sentences(path: Path) -> Iterator[None]:
 
 def _kind(path: Path) -> str:
     name = path.name.lower()
+    if path.is_dir() or name.endswith(DICOM):
+        return "DICOM"
     if name.endswith(ITK):
         return "NRRD or MetaImage"
     return "PNG or JPEG" if name.endswith(PICTURES) else "MGH" if name.endswith(FREESURFER) else "NIfTI"

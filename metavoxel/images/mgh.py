@@ -15,7 +15,7 @@ _LARGEST_FOOTER = 1 << 24
 
 
 def open_mgh(path: Path) -> AbstractStored:
-    """The image of a ``.mgh`` or ``.mgz`` file. One whose flag for good coordinates is unset has 1 mm and no orientation.
+    """The image of a ``.mgh`` or ``.mgz`` file. Where its flag for good coordinates is unset: 1 mm, no orientation.
 
     Raises:
         ImageFileError: a broken header, or one that does not fit its file.

@@ -14,9 +14,9 @@ from metavoxel.images.contents import ImageFileError, read_start
 from metavoxel.images.stored import AbstractStored, RawVoxels, check_real, place, spatial_shape
 
 _NIFTI1, _NIFTI2 = 348, 540
-"""Bytes of a header, which its first four bytes tell."""
+"""Bytes of a header, given by its first four bytes."""
 _FIRST_VOXEL = {_NIFTI1: 352, _NIFTI2: 544}
-"""Where the voxels of a single file begin at the earliest: four bytes tell of extensions."""
+"""Where the voxels of a single file begin at the earliest: four bytes announce extensions."""
 _MM_OF_UNIT = {1: 1000.0, 3: 0.001}
 """Metres and microns; 2 is mm, and 0, unknown, counts as mm everywhere."""
 _HEADER, _VOXELS = ".hdr", ".img"
@@ -29,7 +29,7 @@ def open_nifti(path: Path) -> AbstractStored:
     """The image of a ``.nii`` file, or of either file of a pair (``.hdr`` and ``.img``); compressed ones too.
 
     Whether a file is compressed is seen in its content. Places are in mm whatever the header's unit. Analyze files, and
-    NIfTI files without sform and qform, do not tell how they are oriented.
+    NIfTI files without sform and qform, do not state how they are oriented.
 
     Raises:
         ImageFileError: a broken header, or one that does not fit its file.
@@ -107,7 +107,7 @@ def _first_voxel(header: _Header | Spm2AnalyzeHeader, earliest: int) -> int:
 
 
 def _affine(header: _Header, shape: tuple[int, int, int]) -> tuple[Float64[np.ndarray, "4 4"], bool]:
-    """Voxel indices to mm, and whether the header tells that rather than sizes alone."""
+    """Voxel indices to mm, and whether the header gives that rather than sizes alone."""
     steps = np.abs(np.asarray(header["pixdim"][1:4], np.float64))
     header["pixdim"][0] = -1 if header["pixdim"][0] < 0 else 1
     header["pixdim"][1:4] = steps
@@ -124,7 +124,7 @@ def _affine(header: _Header, shape: tuple[int, int, int]) -> tuple[Float64[np.nd
 
 
 def _centred(steps: Float64[np.ndarray, "3"], shape: tuple[int, int, int]) -> Float64[np.ndarray, "4 4"]:
-    """Where nothing is known of orientation: the first axis to the left, as SPM and nibabel suppose, 0 in the centre."""
+    """Where orientation is unknown: the first axis to the left, as SPM and nibabel suppose, 0 in the centre."""
     affine = np.diag([-steps[0], steps[1], steps[2], 1.0])
     affine[:3, 3] = -affine[:3, :3] @ (np.array(shape) - 1) / 2
     return affine

@@ -27,7 +27,7 @@ _COLOURS = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV")
 
 
 class _Form(NamedTuple):
-    """What a PNG's chunks tell of its pixels. ``keyed``: one colour is transparent; or those of a palette, each a little."""
+    """What a PNG's chunks state of its pixels. ``keyed``: one colour is transparent, or a palette has alphas."""
 
     depth: int
     kind: int
@@ -44,7 +44,7 @@ class _Form(NamedTuple):
 @final
 @dataclass(frozen=True)
 class Picture(AbstractStored):
-    """A PNG or JPEG file; its pixels count as 1 mm, and nothing tells which way a body lies in it."""
+    """A PNG or JPEG file; its pixels count as 1 mm, and nothing states which way a body lies in it."""
 
     path: Path
     size: tuple[int, int]
@@ -118,16 +118,12 @@ def _png_form(path: Path) -> _Form | None:
 def _by_pillow(path: Path) -> Float32[np.ndarray, "h w"]:
     """Pixels as Pillow decodes them: 8 bits, or 16 of a grey picture without transparency."""
     with PIL.Image.open(path, formats=("PNG", "JPEG")) as picture:
-        see_through = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
-        if see_through:
-            picture = picture.convert("RGBA")
-            values = np.asarray(picture, np.float32)
-            return (values[..., :3] @ _LUMA) * (values[..., 3] / 255)
+        if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+            values = np.asarray(picture.convert("RGBA"), np.float32)
+            return (values[..., :3] @ _LUMA) * (values[..., 3] / np.float32(255))
         if picture.mode in _COLOURS:
             return np.asarray(picture.convert("RGB"), np.float32) @ _LUMA
-        if picture.mode == "1":
-            picture = picture.convert("L")
-        return np.asarray(picture, np.float32)
+        return np.asarray(picture.convert("L") if picture.mode == "1" else picture, np.float32)
 
 
 def _by_pypng(path: Path) -> Float32[np.ndarray, "h w"]:
@@ -149,7 +145,7 @@ def _by_pypng(path: Path) -> Float32[np.ndarray, "h w"]:
 
 
 def _upright(rows: Shaped[np.ndarray, "h w"], orientation: int) -> Shaped[np.ndarray, "*turned"]:
-    """Rows of pixels turned and mirrored as EXIF's orientation wants them shown."""
+    """Rows of pixels turned and mirrored as EXIF's orientation has them shown."""
     ways: dict[int, Callable[[np.ndarray], np.ndarray]] = {
         2: np.fliplr,
         3: lambda pixels: np.rot90(pixels, 2),

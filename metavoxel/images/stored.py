@@ -1,4 +1,4 @@
-"""Images as files store them: a grid that the header tells, and voxels that are read when asked for."""
+"""Images as files store them: a grid from the header, and voxels that are read when asked for."""
 
 import math
 from abc import ABC, abstractmethod
@@ -28,7 +28,7 @@ class AbstractStored(ABC):
     @property
     @abstractmethod
     def oriented(self) -> bool:
-        """Whether the file tells which way its axes run in the body."""
+        """Whether the file states which way its axes run in the body."""
 
     @abstractmethod
     def voxels(self) -> Float32[np.ndarray, "*s"]:

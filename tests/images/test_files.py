@@ -5,11 +5,11 @@ import nibabel
 import numpy as np
 import PIL.Image
 import pytest
+from fuzz_images import NAMES, fuzz
 
 from metavoxel.images.files import read_grid, read_header, read_image, write_nifti, write_png
 from metavoxel.images.grid import Grid
 from metavoxel.images.image import Image
-from fuzz_images import NAMES, fuzz
 
 AFFINE = np.array([[-2, 0, 0, 70], [0, 2.0, 0, -60], [0, 0, 3, -50], [0, 0, 0, 1]])
 
@@ -210,7 +210,8 @@ def test_png_holds_no_volume(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "cure"), [("bids::a.nii.gz", "BIDS URIs"), ("~/a.nii", "~ is not followed"), ("b\\a.nii", "between folders")]
+    ("name", "cure"),
+    [("bids::a.nii.gz", "BIDS URIs"), ("~/a.nii", "~ is not followed"), ("b\\a.nii", "between folders")],
 )
 def test_forms_of_paths_that_are_not_followed(tmp_path, name, cure):
     with pytest.raises(ValueError, match=f"no such file.*{cure}"):

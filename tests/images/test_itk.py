@@ -1,3 +1,4 @@
+import contextlib
 import sys
 
 import numpy as np
@@ -85,10 +86,8 @@ def test_flipped_bits_of_a_compressed_stream(tmp_path, name):
         damaged = bytearray(raw)
         damaged[at] ^= 1 << rng.integers(8)
         (tmp_path / name).write_bytes(damaged)
-        try:
+        with contextlib.suppress(ValueError):
             np.testing.assert_array_equal(read_image(tmp_path / name).data, truth)
-        except ValueError:
-            pass
 
 
 def test_a_huge_claim_is_refused_by_the_header(tmp_path):

@@ -39,7 +39,9 @@ def test_coordinates_that_are_not_good(tmp_path):
     assert (header.grid.spacing, header.oriented) == ((1, 1, 1), False)
 
 
-@pytest.mark.parametrize("damage", [lambda raw: raw[:-100], lambda raw: raw[:100], lambda raw: b"", lambda raw: b"x" + raw])
+@pytest.mark.parametrize(
+    "damage", [lambda raw: raw[:-100], lambda raw: raw[:100], lambda raw: b"", lambda raw: b"x" + raw]
+)
 def test_damaged_volumes(tmp_path, damage):
     nibabel.save(nibabel.MGHImage(np.arange(120, dtype=np.int16).reshape(4, 5, 6), AFFINE), tmp_path / "a.mgh")
     (tmp_path / "a.mgh").write_bytes(damage((tmp_path / "a.mgh").read_bytes()))
