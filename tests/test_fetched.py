@@ -1,6 +1,6 @@
 import pytest
 
-from metavoxel.fetched import absence
+from metavoxel.fetched import absence, absences
 
 
 def test_a_file_is_no_absence(tmp_path):
@@ -54,3 +54,15 @@ def test_folders_and_nothing(tmp_path):
     assert absence(tmp_path) == "a folder, where a file is expected"
     assert absence(tmp_path / "no.nii") == "no such file"
     assert absence(tmp_path / "no/no.nii") == f"no such file, and no folder {tmp_path / 'no'}"
+
+
+def test_many_absences_are_one_sentence(tmp_path):
+    paths = [tmp_path / f"{number}.nii" for number in range(12)]
+    for number, path in enumerate(paths):
+        if number < 4:
+            path.write_bytes(b"content")
+        else:
+            path.symlink_to(f".git/annex/objects/{number}")
+    assert absences(paths[:4], "images") == ""
+    assert absences(paths, "images") == f"8 of 12 images cannot be read, e.g. {paths[4]}: {absence(paths[4])}"
+    assert absences([], "images") == ""

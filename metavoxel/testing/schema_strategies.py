@@ -138,7 +138,12 @@ def _as_number(label: str | int) -> str | float:
 
 def _images() -> st.SearchStrategy[Settings]:
     sources = st.sampled_from(
-        ({}, {"column": "T1 file"}, {"path": "{id}/scan.nii.gz"}, {"entities": {"suffix": "T2w", "run": 1}})
+        (
+            {},
+            {"column": "T1 file"},
+            {"path": "{id}/scan.nii.gz"},
+            {"entities": {"suffix": "T2w", "run": 1, "rec": None}},
+        )
     )
     autoencoders = st.fixed_dictionaries(
         {"type": st.just("kl_vae")},
@@ -192,7 +197,10 @@ def _cohorts(draw: st.DrawFn, names: st.SearchStrategy[str]) -> Settings:
     shares = {"train": train / 100, "validation": validation / 100, "test": (100 - train - validation) / 100}
     split = st.fixed_dictionaries({}, optional={"seed": _counts(), "stratify": _some(names), "column": _cells()})
     missing = st.lists(_cells() | st.integers(-999, 9), max_size=3)
-    source = draw(st.sampled_from(({"table": "people.csv"}, {"table": "../tables/people.tsv"}, {"bids": "study"})))
+    folder = {"bids": "study", "participants": "../tables/people.tsv"}
+    source = draw(
+        st.sampled_from(({"table": "people.csv"}, {"table": "../tables/people.tsv"}, {"bids": "study"}, folder))
+    )
     rest = draw(
         st.fixed_dictionaries({}, optional={"missing": missing, "split": split.map(lambda some: shares | some)})
     )

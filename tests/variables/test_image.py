@@ -67,6 +67,20 @@ def test_indices_of_entities_may_be_numbers():
     assert ImageSpec(entities={"run": 1}).entities == {"run": "1"}
 
 
+def test_null_entities_are_kept():
+    spec = ImageSpec(entities={"suffix": "T1w", "rec": None})
+    assert spec.entities == {"suffix": "T1w", "rec": None}
+    assert ImageSpec(**spec.model_dump(mode="json", exclude_none=True)).entities == spec.entities
+
+
+@pytest.mark.parametrize(
+    ("label", "reason"), [("", "'acq' is empty; write null"), (True, "valid string"), ([1], "string")]
+)
+def test_entities_are_labels(label, reason):
+    with pytest.raises(ValidationError, match=reason):
+        ImageSpec(entities={"acq": label})
+
+
 def test_files_are_located_by_pattern_or_column(tmp_path):
     row = {"id": "sub-1", "M/F": "F", "Scan: file": "a.nii", "T1w": "b.nii", "gap": ""}
     assert ImageSpec(path="{id}/{M/F}_{Scan: file}").locate("T1w", row, tmp_path) == str(tmp_path / "sub-1/F_a.nii")
