@@ -12,11 +12,15 @@ from metavoxel.cohort.cohort import Cohort
 from metavoxel.cohort.column import Column
 from metavoxel.errors import Problem
 from metavoxel.variables.base import AbstractVariableSpec
+from metavoxel.variables.text import difference, lookalikes
 
 
 def cohort_warnings(cohort: Cohort) -> list[Problem]:
     """Problems that do not forbid training, located, each with its cure. ``validate`` and ``train`` show them."""
-    problems: list[Problem] = []
+    problems = [
+        Problem(f"subjects {one!r} and {other!r}", f"look the same, and differ in {difference(one, other)}")
+        for one, other in lookalikes(cohort.subjects)
+    ]
     for name, spec in cohort.variables.items():
         column = cohort.columns[name]
         found = [*spec.warnings()]
