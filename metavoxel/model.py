@@ -233,7 +233,7 @@ class Model:
             draws=draws, order=order, prior=prior, in_turn=in_turn,
         )  # fmt: skip
         cohort = self.read(table, question.given, folder=folder)
-        warn_of_blanked(cohort)
+        warn_of_blanked(cohort, self.names)
         evidence = self.evidence_of(cohort, question.given)
         parts = (self.joint, question, self.labels, evidence, cohort.row_keys)
         return Answer(
@@ -275,7 +275,7 @@ class Model:
             self.schema, self.joint, column_names(table), listed(variables), listed(given)
         )  # fmt: skip
         cohort = self.read(table, list(dict.fromkeys([*names, *conditions])), folder=folder)
-        warn_of_blanked(cohort)
+        warn_of_blanked(cohort, self.names)
         evidence = self.evidence_of(cohort, list(cohort.variables))
         return log_likelihoods(
             self.joint, self.schema, self.codecs, cohort, evidence, names, conditions,

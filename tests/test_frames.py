@@ -9,7 +9,8 @@ import torch
 from tiny_cohorts import TABLE, write_schema, write_table
 
 import metavoxel as mv
-from metavoxel.errors import EvidenceError
+from metavoxel.asking.tables import as_table
+from metavoxel.errors import CohortError, CohortWarning, EvidenceError
 
 FRAME = pandas.DataFrame({"participant_id": [3, 1, 2], "Age": [30, 41.5, None], "Sex": ["1", "2", "1"]})
 
@@ -77,3 +78,83 @@ def test_masks_may_be_arrays(model):
         model.sample(1, {"age": 30}, {"age": np.zeros(())})
     with pytest.raises(EvidenceError, match=r"mask age: must have the image's shape \(\) .* not \(2, 3\)"):
         model.sample(1, {"age": torch.tensor(30.0)}, {"age": np.ones((2, 3))})
+
+
+def test_columns_are_held_to_what_those_of_files_are(model):
+    twice = pandas.concat([FRAME, FRAME[["Sex"]]], axis=1)
+    with pytest.raises(CohortError, match=r"table: 2 columns are named 'Sex'; names must differ"):
+        model.predict(twice, "age", "sex")
+    with pytest.raises(CohortError, match=r"table: column 4 has no name"):
+        model.predict(FRAME.assign(extra=1).rename(columns={"extra": np.nan}), "age", "sex")
+
+
+def test_rows_come_in_many_shapes(model, tmp_path):
+    """A path, dictionaries and a Series are read as the data frame of the same cells is."""
+    FRAME.to_csv(tmp_path / "rows.csv", index=False)
+    expected = model.predict(FRAME, "age", "sex")
+    for path in (tmp_path / "rows.csv", str(tmp_path / "rows.csv")):
+        pandas.testing.assert_frame_equal(
+            model.predict(path, "age", "sex").drop(columns="participant_id"), expected.drop(columns="participant_id")
+        )
+    pandas.testing.assert_frame_equal(
+        model.predict("rows.csv", "age", "sex", folder=tmp_path)[["age"]], expected[["age"]]
+    )
+    rows = FRAME.to_dict("records")
+    pandas.testing.assert_frame_equal(model.predict(rows, "age", "sex"), expected)
+    pandas.testing.assert_frame_equal(model.predict(FRAME.to_dict("list"), "age", "sex"), expected)
+    for row in (rows[1], FRAME.iloc[1]):
+        pandas.testing.assert_frame_equal(model.predict(row, "age", "sex"), expected.iloc[[1]].reset_index(drop=True))
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [None, 3, {}, [], [1, 2], {"Sex": ["1", "2"], "participant_id": "a"}, {"Sex": [1], "x": [1, 2]}, np.zeros((2, 2))],
+)
+def test_what_is_no_table_is_refused_in_a_sentence(model, rows):
+    with pytest.raises(EvidenceError, match=r"table: must be a pandas\.DataFrame, the path of a table"):
+        as_table(rows, model.schema)
+
+
+@pytest.mark.parametrize("cell", [None, math.nan, pandas.NA, pandas.NaT, "", "n/a"])
+def test_no_value_is_no_evidence(model, cell):
+    asked = pandas.DataFrame({"participant_id": ["a"], "score": pandas.Series([cell], dtype=object)})
+    empty = pandas.DataFrame({"participant_id": ["a"], "score": [""]})
+    assert model.predict(asked, "age", "score")["age"][0] == model.predict(empty, "age", "score")["age"][0]
+
+
+def test_a_missing_number_is_missing_however_pandas_holds_it(tmp_path):
+    write_table(tmp_path)
+    schema = write_schema(tmp_path, TABLE, training={"steps": 2}, cohort={"missing": [-999, "n/a"]})
+    model = mv.train(mv.load_schema(schema), tmp_path / "run")
+    asked = pandas.DataFrame({"participant_id": ["a"], "score": [-999]})
+    found = [
+        model.predict(asked.astype({"score": dtype}), "age", "score")["age"][0]
+        for dtype in (int, float, str, "Int64", "Float64", object)
+    ]
+    unknown = model.predict(asked.assign(score=""), "age", "score")["age"][0]
+    assert found == [unknown] * 6
+    for cell in (-999, -999.0, "-999.00"):
+        with pytest.raises(EvidenceError, match=r"given score=-999\S*: is a code for 'missing' by cohort.missing"):
+            model.sample(1, {"score": cell}, steps=1)
+
+
+def test_a_bad_cell_alone_or_in_company(model):
+    """Taken as missing, and told, whatever the other rows are."""
+    frame = FRAME.assign(Sex=["X", "1", "2"])
+    with pytest.warns(CohortWarning, match=r"sex: 1 taken as missing \(unknown category .*\): X"):
+        company = model.predict(frame, "age", "sex")
+    with pytest.warns(CohortWarning, match=r"sex: 1 taken as missing"):
+        alone = model.predict(frame.head(1), "age", "sex")
+    assert alone["age"][0] == company["age"][0]
+    with pytest.warns(CohortWarning, match=r"sex: 1 taken as missing"):
+        model.log_likelihood(FRAME.assign(Sex=["X", "1", "2"], score=50.0).head(1), "score", "sex")
+
+
+def test_draws_of_a_row_do_not_follow_an_unrelated_column(model):
+    frame = pandas.DataFrame({"participant_id": ["p", "p"], "Sex": ["1", "1"], "note": ["a", "b"]})
+    first, second = (
+        model.predict(one, "age", "sex", draws=2, steps=2) for one in (frame, frame.assign(note=["c", "d"]))
+    )
+    pandas.testing.assert_frame_equal(first, second)
+    assert first["age"][0] != first["age"][1]
+    assert model.predict(frame.head(1), "age", "sex", draws=2, steps=2)["age"][0] == first["age"][0]

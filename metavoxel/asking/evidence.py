@@ -21,6 +21,7 @@ from metavoxel.errors import CohortWarning, EvidenceError, Problem
 from metavoxel.registry import blamed
 from metavoxel.sampling.evidence import Given
 from metavoxel.sampling.predict import category_labels
+from metavoxel.schema.missing import MissingCodes
 from metavoxel.schema.schema import Schema
 from metavoxel.variables.base import Blank
 
@@ -46,6 +47,7 @@ class EvidenceReader:
 
     def __init__(self, schema: Schema, codecs: Mapping[str, AbstractCodec], device: torch.device) -> None:
         self._schema, self._codecs, self._device = schema, codecs, device
+        self._missing = MissingCodes(schema.cohort.missing)
 
     def value_of(self, name: str, cell: object) -> Tensor:
         """A value (*D) given by itself: a number, a label, a path, as text or not; or as a tensor already.
@@ -63,6 +65,9 @@ class EvidenceReader:
             raise EvidenceError(Problem(f"given {name}={cell}", str(error))) from None
         if isinstance(value, Blank):
             raise EvidenceError(Problem(f"given {name}={cell}", value.rule))
+        if str(cell).strip() in self._missing:
+            what = "is a code for 'missing' by cohort.missing: leave it out of what is given"
+            raise EvidenceError(Problem(f"given {name}={cell}", what))
         return value
 
     def is_measured(self, name: str, cell: object) -> bool:
@@ -191,10 +196,10 @@ class EvidenceReader:
         return evidence
 
 
-def warn_of_blanked(cohort: Cohort) -> None:
-    """Warn of cells that a rule of the schema made missing, by variable and rule."""
-    for name, rules in cohort.blanked.items():
-        for rule, cells in rules.items():
+def warn_of_blanked(cohort: Cohort, names: Sequence[str]) -> None:
+    """Warn of cells that a rule of the schema made missing, by variable (in this order) and rule."""
+    for name in names:
+        for rule, cells in cohort.blanked.get(name, {}).items():
             shown = ", ".join(dict.fromkeys(cells[:_WORST])) + (", ..." if len(cells) > _WORST else "")
             what = f"{name}: {len(cells)} taken as missing ({rule}): {shown}"
             warnings.warn(what, CohortWarning, stacklevel=3)

@@ -100,7 +100,7 @@ def base_rates(
                 sign = ""
             if not sign or not label:
                 what = f"{part.strip()!r} must be LABEL:PROBABILITY, as in F:0.5"
-                if known := labels.get(name):
+                if ":" not in part and (known := labels.get(name)):
                     what += f". Labels: {', '.join(known)}"
                 problems.append(Problem(f"--prior {name}", what))
         found[name] = rates

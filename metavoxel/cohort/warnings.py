@@ -13,11 +13,16 @@ from metavoxel.cohort.column import Column
 from metavoxel.cohort.image_warnings import image_warnings
 from metavoxel.errors import Problem
 from metavoxel.variables.base import AbstractVariableSpec
+from metavoxel.variables.text import difference, lookalikes
 
 
 def cohort_warnings(cohort: Cohort) -> list[Problem]:
     """Problems that do not forbid training, located, each with its cure. ``validate`` and ``train`` show them."""
-    problems: list[Problem] = [*cohort.notices]
+    problems = [*cohort.notices]
+    problems += [
+        Problem(f"subjects {one!r} and {other!r}", f"look the same, and differ in {difference(one, other)}")
+        for one, other in lookalikes(cohort.subjects)
+    ]
     for name, spec in cohort.variables.items():
         column = cohort.columns[name]
         found = [*spec.warnings(), *image_warnings(name, cohort.variables, cohort.columns)]

@@ -100,7 +100,7 @@ def _stages(
     )
     if fabric.is_global_zero:
         for problem in cohort_warnings(cohort):
-            warnings.warn(f"Warning: {problem}", CohortWarning, stacklevel=2)
+            warnings.warn(str(problem), CohortWarning, stacklevel=2)
     check_missing_weights(schema, cohort)
     dropped = 0
     if schema.diffusion.times == "shared":

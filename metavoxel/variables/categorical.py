@@ -12,7 +12,7 @@ from metavoxel.adapters.token import TokenAdapterSpec
 from metavoxel.codecs.onehot import OneHotSpec
 from metavoxel.kernels.d3pm import UniformD3PMKernel
 from metavoxel.variables.base import AbstractVariableSpec, Blank, Parts, read_number
-from metavoxel.variables.text import composed, difference, looks_like, position
+from metavoxel.variables.text import composed, difference, lookalikes, looks_like, position
 
 _CATEGORIES = {
     "anyOf": [
@@ -95,9 +95,7 @@ class CategoricalSpec(AbstractVariableSpec):
         texts = list(dict.fromkeys([*self.categories, *self.categories.values()]))
         found += [
             f"{one!r} and {other!r} look the same, and differ in {difference(one, other)}"
-            for index, one in enumerate(texts)
-            for other in texts[:index]
-            if looks_like(one, other)
+            for one, other in lookalikes(texts)
         ]
         return found
 

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 
 _WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))(?:\.0*)?")
@@ -51,6 +51,13 @@ def looks_like(text: str, other: str) -> bool:
 
 def _shown(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).split())
+
+
+def lookalikes(texts: Iterable[str]) -> list[tuple[str, str]]:
+    """Pairs of different texts that look the same: each with the first that looks so."""
+    first: dict[str, str] = {}
+    pairs = [(first.setdefault(_shown(text), text), text) for text in texts]
+    return list(dict.fromkeys((one, other) for one, other in pairs if one != other))
 
 
 def difference(text: str, other: str) -> str:

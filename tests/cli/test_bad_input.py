@@ -126,7 +126,13 @@ def test_rules_that_blank_most_cells(metavoxel, study):
         "variables.sex (people.csv, column Sex): 40 of 40 cells are unknown category (known: F, M): '2', '1'. "
         "Correct the rule, the column or the unit"
     )
-    quiet = write_schema(study, TABLE, cohort={"missing": ["n/a", *(f"{number}" for number in range(3))]})
+    missing = {"missing": ["n/a", *(f"{number}" for number in range(3))]}
+    assert "variables.sex: '1', '2': a label or its code, and by cohort.missing such a cell is missing" in (
+        metavoxel("validate", write_schema(study, TABLE, cohort=missing)).err
+    )
+    letters = {"type": "categorical", "column": "Sex", "categories": ["F", "M"]}
+    raw = {**TABLE, "variables": {**TABLE["variables"], "sex": letters}}
+    quiet = write_schema(study, raw, cohort=missing)
     assert "variables.sex: no row of the cohort has a value" in metavoxel("validate", quiet).err
 
 

@@ -43,3 +43,27 @@ def test_columns_that_carry_nothing(tmp_path):
 def test_a_plain_cohort_is_not_warned_of(tmp_path, cells):
     lines = rows("age,sex", lambda n: f"{20 + n},{cells[n % len(cells)]}")
     assert warned(tmp_path, lines, age=ContinuousSpec(), sex=CategoricalSpec(categories=["F", "M"])) == []
+
+
+def test_subjects_that_look_the_same(tmp_path):
+    lines = rows("x", lambda n: f"{n}")
+    lines[3] = "s 1\u00a0b,3"
+    lines[4] = "s 1 b,4"
+    (line,) = warned(tmp_path, lines, x=ContinuousSpec())
+    assert line == "subjects 's 1\\xa0b' and 's 1 b': look the same, and differ in NO-BREAK SPACE (U+00A0)"
+
+
+def test_labels_with_two_meanings(tmp_path):
+    found = warned(tmp_path, rows("dx", lambda n: str(1 + n % 2)), dx=CategoricalSpec(categories={"0": "1", "1": "2"}))
+    assert len(found) == 1 and found[0].startswith("variables.dx: label '1' is also the code of label '0'")
+
+
+def test_numbers_that_tables_round_to_their_spread(tmp_path):
+    lines = rows(
+        "day,stamp,iso,age", lambda n: f"{2459945 + n / 50:.2f},{1700000000 + 60 * n},{2459945 + n},{20 + n / 10:.1f}"
+    )
+    found = warned(
+        tmp_path, lines, day=ContinuousSpec(), stamp=ContinuousSpec(), iso=ContinuousSpec(), age=ContinuousSpec()
+    )
+    assert len(found) == 1
+    assert found[0].startswith("variables.day: tables show these numbers in steps of 1, and their sd is 0.12: subtract")

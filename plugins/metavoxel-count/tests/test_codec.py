@@ -91,3 +91,11 @@ def test_cells_that_cannot_be_read(settings, cell, what):
 
 def test_what_is_below_0_is_missing():
     assert CountSpec().parse("-1").rule == "below 0"
+
+
+@pytest.mark.parametrize("cell", [">90", ">=90", "90+", "90 +"])
+def test_ages_that_are_capped(cell):
+    spec = CountSpec(whole=False, limits=(None, 90))
+    assert float(spec.parse(cell)) == 90 and spec.format(spec.parse(cell)) == ">90"
+    with pytest.raises(ValueError, match="a limit that is not the variable's"):
+        CountSpec(limits=(None, 80)).parse(cell)

@@ -19,6 +19,14 @@ def test_which_level_stands_for_a_prediction(point, chances, level):
 
 def test_levels_are_read_as_categories_are():
     spec = OrdinalSpec(levels={"none": 0, "mild": 0.5})
-    assert int(spec.parse("0.50")) == 1 and spec.format(torch.tensor(1)) == "mild"
+    assert int(spec.parse("0.5")) == 1 and spec.format(torch.tensor(1)) == "mild"
+    assert int(spec.parse("0.0")) == 0 and spec.parse("0.50").rule.startswith("unknown category")
     with pytest.raises(ValidationError, match="two labels have the code 1"):
         OrdinalSpec(levels={"none": 1, "mild": "1.0"})
+
+
+def test_codes_come_before_labels_in_a_table():
+    spec = OrdinalSpec(levels={"0": 1, "1": 2, "2": 3})
+    assert [int(spec.parse(cell)) for cell in "123"] == [0, 1, 2]
+    assert [int(spec.parse_given(cell)) for cell in "012"] == [0, 1, 2]
+    assert len(spec.warnings()) == 2 and spec.known_labels() == {"0": "1", "1": "2", "2": "3"}
