@@ -79,7 +79,9 @@ def write(folder: Path) -> None:
     (folder / "fetched.tsv").write_text("\n".join(fetched) + "\n")
     (folder / "schema.yaml").write_text(SCHEMA)
     (folder / "fetched.yaml").write_text(SCHEMA.replace("people.tsv", "fetched.tsv"))
-    (folder / "boxes.yaml").write_text(SCHEMA.replace("people.tsv", "fetched.tsv").replace("spacing", "place: box, spacing"))
+    (folder / "boxes.yaml").write_text(
+        SCHEMA.replace("people.tsv", "fetched.tsv").replace("spacing", "place: box, spacing")
+    )
 
 
 def check(folder: Path) -> None:

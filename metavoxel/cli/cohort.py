@@ -10,15 +10,20 @@ from rich.console import Console
 from metavoxel.cohort.read import read_cohort
 from metavoxel.cohort.summary import describe, render
 from metavoxel.cohort.warnings import cohort_warnings
+from metavoxel.learning.buildable import check_buildable
+from metavoxel.learning.weights import check_missing_weights
 from metavoxel.registry import load_registry
 from metavoxel.schema import load_schema
 from metavoxel.schema.json_schema import json_schema
 
 
 def validate(schema: Annotated[Path, typer.Argument(help="The schema's YAML file.")]) -> None:
-    """Check a schema and its cohort before any training: counts, ranges, categories, missing cells, image grids."""
+    """Check a schema, the model it describes and its cohort before any training: counts, ranges, cells, image grids."""
     checked = load_schema(schema)
+    check_buildable(checked)
     cohort = read_cohort(checked.specs, checked.cohort, folder=checked.folder, multiples=checked.multiples())
+    check_missing_weights(checked, cohort)
+    check_buildable(checked.with_specs(cohort.variables))
     Console().print(render(describe(cohort)))
     for problem in cohort_warnings(cohort):
         Console(stderr=True).print(f"Warning: {problem}", soft_wrap=True, markup=False, highlight=False)

@@ -14,7 +14,7 @@ from metavoxel.asking.samples import TABLE, sample_rows, write_table
 from metavoxel.errors import Problem, RunError
 from metavoxel.evaluate.settings import Settings
 from metavoxel.evaluate.store import Store
-from metavoxel.images.files import is_nifti, read_image
+from metavoxel.images.files import is_picture, read_image
 from metavoxel.learning.progress import Progress
 from metavoxel.model import Model
 from metavoxel.sampling.ask import row_streams, sample_codes
@@ -95,7 +95,7 @@ def sample_images(files: Sequence[Path], spec: AbstractVariableSpec) -> Iterator
     for file in files:
         try:
             image = torch.from_numpy(read_image(file, constant=True).data)[None]
-            image = _as_modelled(image, spec) if is_nifti(file) else image / GREYS
+            image = image / GREYS if is_picture(file) else _as_modelled(image, spec)
         except ValueError as error:
             raise RunError(Problem(str(file), str(error).removeprefix(f"{file}: "))) from None
         if image.shape != spec.data_shape:

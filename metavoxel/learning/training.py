@@ -19,6 +19,7 @@ from metavoxel.cohort.cohort import Cohort
 from metavoxel.cohort.read import read_cohort
 from metavoxel.cohort.warnings import cohort_warnings
 from metavoxel.errors import CohortWarning, Problem, RunError
+from metavoxel.learning.buildable import check_buildable
 from metavoxel.learning.checkpoint import load_module, load_weights, save_weights
 from metavoxel.learning.codecs import fit_codec
 from metavoxel.learning.codes import CodeBank, bank, encode_column, load_bank, save_bank
@@ -62,9 +63,11 @@ def training(
     Raises:
         RunError: ``output`` holds another run, one to be continued with ``resume``, or one that is being trained; or a
             precision that the schema's optimiser does not go with.
+        SchemaError: codecs, adapters or a backbone that cannot be built, or are too large for this machine.
         CohortError: all that is wrong with the cohort, before any training.
     """
     registry = registry or load_registry()
+    check_buildable(schema)
     if schema.training.optimiser == "muon" and precision == "16-mixed":
         what = "'muon' does not go with precision 16-mixed, whose scale is of one optimiser alone"
         raise RunError(Problem("training.optimiser", f"{what}; use --precision bf16-mixed or 32-true, or 'adamw'"))
@@ -106,6 +109,7 @@ def _stages(
     if schema.diffusion.times == "shared":
         cohort, dropped = _without_incomplete(cohort)
     schema = schema.with_specs(cohort.variables)
+    check_buildable(schema)
     torch.manual_seed(schema.training.seed)
     codecs = build_codecs(schema)
     record = _begin(folder, schema, cohort, registry, fabric, dropped, resume)

@@ -6,6 +6,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from metavoxel.registry import Registry
+from metavoxel.schema.names import LONGEST
 from metavoxel.schema.parse import PARTS, SECTIONS
 
 
@@ -44,6 +45,7 @@ def json_schema(registry: Registry) -> dict[str, Any]:
                 "description": "the variables that the model joins, by name",
                 "type": "object",
                 "minProperties": 1,
+                "propertyNames": {"maxLength": LONGEST},
                 "additionalProperties": {"oneOf": branches("variables")},
             },
             "backbone": {

@@ -12,6 +12,7 @@ from metavoxel.backbones.base import AbstractBackboneSpec
 from metavoxel.errors import PluginError, Problem, SchemaError, did_you_mean
 from metavoxel.registry import Registry, blamed, load_registry
 from metavoxel.schema.between import problems_between
+from metavoxel.schema.names import collisions, problem_of_name
 from metavoxel.schema.schema import Schema, Variable
 from metavoxel.schema.settings import CohortSettings, DiffusionSettings, TrainingSettings
 from metavoxel.schema.yaml_loader import as_number, read_yaml
@@ -128,15 +129,14 @@ class _Reader:
             return {}
         if not given:
             self._refuse("variables", "name at least one variable")
+        self.problems.extend(collisions(given))
         read = {name: self._variable(name, settings) for name, settings in given.items()}
         return {name: variable for name, variable in read.items() if variable is not None}
 
     def _variable(self, name: str, raw: object) -> Variable | None:
         where = f"variables.{name}"
-        if not name.replace("_", "").isalnum():
-            self._refuse(
-                where, "a variable's name is made of letters, digits and _ (use 'column' for the table's name)"
-            )
+        if problem := problem_of_name(name):
+            self._refuse(where, problem)
         settings = self._mapping(raw, where)
         if settings is None:
             return None
@@ -177,7 +177,17 @@ class _Reader:
                 self._refuse(f"{where}.{part}", problem)
         for problem in spec.problems(parts):
             self._refuse(where, problem)
-        if parts.codec.support != parts.kernel.support:
+        usual = spec.parts().codec
+        own = all(
+            self._registry.origin("codecs", codec.type).distribution == "metavoxel" for codec in (parts.codec, usual)
+        )
+        if own and parts.codec.support != usual.support:
+            self._refuse(
+                f"{where}.codec",
+                f"codec {parts.codec.type!r} gives {parts.codec.support} code, and type {spec.type!r} has "
+                f"{usual.support} code; use codec {usual.type!r}",
+            )
+        elif parts.codec.support != parts.kernel.support:
             self._refuse(
                 f"{where}.kernel",
                 f"kernel {parts.kernel.type!r} needs {parts.kernel.support} code, but codec {parts.codec.type!r} of "

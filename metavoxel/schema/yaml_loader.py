@@ -24,6 +24,9 @@ MOST_NODES = 1_000_000
 
 Plain: TypeAlias = "str | int | float | list[Plain] | dict[str, Plain] | None"
 
+_Mark: TypeAlias = "yaml.error.Mark | yaml._yaml.Mark | None"
+"""Where an event starts; None where the parser does not know."""
+
 _NULL = frozenset(("", "~", "null", "Null", "NULL"))
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
@@ -89,7 +92,7 @@ class _RefusedError(Exception):
         self.what, self.line, self.column = what, line, column
 
 
-def _at(what: str, mark: yaml.Mark | None) -> _RefusedError:
+def _at(what: str, mark: _Mark) -> _RefusedError:
     return _RefusedError(what, *((mark.line, mark.column) if mark is not None else (0, 0)))
 
 
@@ -108,14 +111,14 @@ class _Node(NamedTuple):
 
     value: Plain
     size: int
-    mark: yaml.Mark
+    mark: _Mark
 
 
 class _Open:
     """A list or mapping that is not finished. Final."""
 
     def __init__(self, event: yaml.CollectionStartEvent) -> None:
-        self.mark: yaml.Mark = event.start_mark
+        self.mark: _Mark = event.start_mark
         self.anchor: str | None = event.anchor
         self.is_mapping = isinstance(event, yaml.MappingStartEvent)
         self.nodes: list[_Node] = []
@@ -212,7 +215,7 @@ def _events(text: str) -> Iterator[yaml.Event]:
         raise _RefusedError(f"the control character {code} is not allowed", line, error.position - last) from None
 
 
-def _unsupported(tag: str, mark: yaml.Mark) -> _RefusedError:
+def _unsupported(tag: str, mark: _Mark) -> _RefusedError:
     shown = tag.replace(_CORE, "!!", 1)
     return _at(f"the tag {shown!r} is not supported: a schema is plain data; leave it out", mark)
 

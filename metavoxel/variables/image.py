@@ -23,7 +23,7 @@ from torch import Tensor
 from metavoxel.adapters.grid import GridSummaryAdapterSpec
 from metavoxel.codecs.kl_vae import KLVAESpec
 from metavoxel.errors import CohortError, Problem
-from metavoxel.images.files import is_nifti, read_grid, read_header, read_image, write_nifti, write_png
+from metavoxel.images.files import is_picture, read_grid, read_header, read_image, write_nifti, write_png
 from metavoxel.images.grid import Grid
 from metavoxel.images.image import Image
 from metavoxel.kernels.gaussian import GaussianKernel
@@ -239,7 +239,7 @@ class ImageSpec(AbstractVariableSpec):
         else:
             grid = self._model_grid()
             problems += unoriented(headers, place)
-        picture = len(grid.shape) == 2 and not is_nifti(cells[0])
+        picture = len(grid.shape) == 2 and is_picture(cells[0])
         known = {"place": place, "shape": grid.shape, "affine": self.affine or grid.affine.tolist()}
         resolved = self.model_copy(update=known | {"extension": self.extension or (".png" if picture else ".nii.gz")})
         placement = resolved._placement()
@@ -255,7 +255,7 @@ class ImageSpec(AbstractVariableSpec):
     def write(self, name: str, value: Tensor, *, folder: Path, stem: str, like: str | None = None) -> dict[str, object]:
         """Save as ``{stem}_{name}.nii.gz`` (or .png); the cell is the path relative to ``folder``."""
         grid = self._model_grid() if like is None else self.grid(like)
-        as_picture = self.extension == ".png" if like is None else len(grid.shape) == 2 and not is_nifti(like)
+        as_picture = self.extension == ".png" if like is None else len(grid.shape) == 2 and is_picture(like)
         image = Image(value.detach().to("cpu", torch.float32)[0].numpy(), grid)
         if self.intensities is not None and not as_picture:
             low, high = self.intensities

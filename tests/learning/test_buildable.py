@@ -1,0 +1,177 @@
+"""What passes validation can be trained: settings changed at random, and those that once failed late."""
+
+import random
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from tiny_cohorts import IMAGES, TABLE, write_images, write_table
+
+from metavoxel.cohort.read import read_cohort
+from metavoxel.errors import MetavoxelError, NumericalError, SchemaError
+from metavoxel.learning.buildable import check_buildable
+from metavoxel.learning.training import training
+from metavoxel.learning.weights import check_missing_weights
+from metavoxel.registry import load_registry
+from metavoxel.schema import load_schema, parse_schema
+
+REGISTRY = load_registry(entry_points=False)
+
+
+def told(raw, **options):
+    with pytest.raises(SchemaError) as caught:
+        check_buildable(parse_schema(raw, folder=Path(), registry=REGISTRY), **options)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def changed(raw, **variables):
+    raw = deepcopy(raw)
+    for name, settings in variables.items():
+        raw["variables"][name] |= settings
+    return raw
+
+
+WRONG = [
+    (IMAGES, {"picture": {"codec": "linear"}}, "variables.picture.codec: codec 'linear' does not take data of the shape [1, 2, 2]; "
+     "use 'kl_vae', which is usual for 'image'"),
+    (TABLE, {"age": {"codec": "identity"}}, "variables.age.codec: codec 'identity' gives a code without channels for a number a "
+     "row; use 'linear'"),
+    (TABLE, {"age": {"codec": "kl_vae"}}, "variables.age.codec: cannot be built with these settings"),
+    (IMAGES, {"volume": {"codec": {"type": "kl_vae", "latent_channels": 10**9}}}, "variables.volume.codec: the weights and "),
+    (IMAGES, {"picture": {"adapter": {"type": "grid_summary", "components": 10**9}}}, "variables.picture.adapter: the weights "),
+    (IMAGES, {"volume": {"codec": {"type": "kl_vae", "batch_size": 10**12}}}, "variables.volume.codec.batch_size: batches of "),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("raw", "settings", "expected"), WRONG, ids=[expected[:40] for _, _, expected in WRONG])
+def test_what_cannot_be_built_is_told_where_it_is(raw, settings, expected):
+    (said,) = told(changed(raw, **settings))
+    assert said.startswith(expected)
+
+
+def test_a_network_that_is_too_large():
+    wide = {"type": "transformer", "width": 10**6, "depth": 1, "heads": 4}
+    (said,) = told({**TABLE, "backbone": wide})
+    assert said.startswith("backbone: the weights and what training keeps of each take more than ")
+    (said,) = told({**TABLE, "backbone": {**wide, "width": 64}}, memory=10**5)
+    assert "and this machine has 0.0001 GB" in said
+    check_buildable(parse_schema({**TABLE, "backbone": {**wide, "width": 64}}, folder=Path(), registry=REGISTRY))
+    (said,) = told({**TABLE, "training": {"batch_size": 10**12}})
+    assert said.startswith("training.batch_size: batches of 1,000,000,000,000 rows take more than ")
+
+
+def test_building_takes_no_memory_and_leaves_no_hook():
+    check_buildable(parse_schema(IMAGES, folder=Path(), registry=REGISTRY), memory=10**15)
+    layer = torch.nn.Linear(2, 2)
+    assert layer.weight.device.type == "cpu"
+    with pytest.raises(SchemaError):
+        check_buildable(parse_schema(IMAGES, folder=Path(), registry=REGISTRY), memory=10)
+    torch.nn.Linear(2, 2)
+
+
+VALUES = [
+    None, True, False, "", "text", "gaussian", "identity", "linear", "onehot", "kl_vae", "d3pm_uniform", "token", "painted",
+    "grid", "grid_summary", "transformer", "mlp", "unet", "log", "range", "x0", "v", "epsilon", "shared", "muon", 0, 1, 2, 3, 7, -1,
+    0.5, 0.999, 1e-300, 1e300, float("nan"), float("inf"), 10**9, 10**15, 10**40, [], [1], [1, 2], [2, 1], [8, 8], [8, 16, 3],
+    ["a", "b"], ["age"], [["age"]], {}, {"type": "linear"}, {"a": 1, "b": 2}, "Ä" * 70, "Sex", "picture",
+]  # fmt: skip
+PARTS = {
+    "codec": ["identity", "linear", "onehot", "kl_vae", {"scale": "range"}, {"type": "kl_vae", "downsampling": 2, "steps": 1}],
+    "kernel": ["gaussian", "d3pm_uniform", {"prediction": "x0"}, {"schedule": {"type": "linear"}, "prediction": "epsilon"}],
+    "adapter": ["token", "painted", "grid", "grid_summary", {"dropout": 0.99}, {"law": False}, {"alike": True}, {"components": 99}],
+}  # fmt: skip
+ADDED = {
+    "cohort": {"missing": [["NA", -1], []], "split": [{"train": 0.98, "validation": 0.01, "test": 0.01}, {"seed": -5}]},
+    "training": {"seed": [0, 2**62], "clip": [1e-300, 1e300], "ema": [0, 0.999], "warm_up": [0, 10**15], "optimiser": ["muon"],
+                 "learning_rate": [1e-300, 1e-3], "weight_decay": [0, 9], "token_rows": [0, 3], "draw_share": [1, 0.5],
+                 "questions": [[["age"]], [[]], [["age"], ["sex"]]], "time_power": [1e-300, 1, 99], "missing_weights": [["age"]]},
+    "diffusion": {"times": ["shared"], "factors": [[["age", "sex"], ["score"]], [["age"]]]},
+    "variable": {**PARTS, "weight": [1e-300, 1e30, 3], "range": [[0, 1], [-1e30, 1e30], [20, 20.0001]], "valid": [[0, 1e9], [0, 50]],
+                 "transform": ["log"], "unit": ["y"], "shape": [[8, 8], [16, 12], [12, 12, 12], [1, 1]], "spacing": [3.0, 50.0],
+                 "percentiles": [[0, 100], [49, 51]], "shifts": [0, 99], "jitter": [0, 0.99], "flip": [True]},
+    "backbone": {"width": [1, 8], "heads": [1, 3], "depth": [1, 2], "dropout": [0, 0.99], "channels": [[8], [7, 13], [4, 4, 4]],
+                 "head_channels": [1, 3, 99], "residual_blocks": [2], "attention_levels": [[], [0], [1], [0, 1]],
+                 "token_width": [1, 7, 48], "token_layers": [0, 1]},
+}  # fmt: skip
+
+
+def mutated(raw, draw):
+    """One or two settings changed, added, left out, or taken from another place."""
+    raw = deepcopy(raw)
+    for _ in range(draw.choice((1, 1, 2))):
+        places = [(raw[section], name) for section in raw for name in raw[section]]
+        places += [(one, name) for one in raw["variables"].values() if isinstance(one, dict) for name in one]
+        parts = [
+            one.get(part) for one in raw["variables"].values() if isinstance(one, dict) for part in ("codec", "adapter")
+        ]
+        places += [(part, name) for part in parts if isinstance(part, dict) for name in part]
+        section, name = draw.choice(places)
+        how = draw.random()
+        if how < 0.25:
+            kind = draw.choice(list(ADDED))
+            owner = draw.choice(list(raw["variables"].values())) if kind == "variable" else raw.setdefault(kind, {})
+            if isinstance(owner, dict):
+                name, values = draw.choice(list(ADDED[kind].items()))
+                owner[name] = draw.choice(VALUES if draw.random() < 0.2 else values)
+        elif how < 0.35:
+            del section[name]
+        elif how < 0.45:
+            other, key = draw.choice(places)
+            section[name] = deepcopy(other[key])
+        elif how < 0.5:
+            section[draw.choice(("n" * 250, "con", "AGE", "age_sd", "é"))] = section.pop(name)
+        else:
+            alike = [value for value in VALUES if type(value) is type(section[name])]
+            section[name] = draw.choice(VALUES if draw.random() < 0.3 else alike or VALUES)
+    return raw
+
+
+def outcome(raw, folder, output):
+    """'refused' by what ``metavoxel validate`` does, or 'trained' for a step."""
+    path = folder / f"{output}.yaml"
+    path.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
+    try:
+        schema = load_schema(path, REGISTRY)
+        check_buildable(schema)
+        cohort = read_cohort(schema.specs, schema.cohort, folder=schema.folder, multiples=schema.multiples())
+        check_missing_weights(schema, cohort)
+        check_buildable(schema.with_specs(cohort.variables))
+    except MetavoxelError as error:
+        assert str(error)
+        return "refused"
+    events = training(schema, folder / output, precision="32-true", accelerator="cpu", registry=REGISTRY)
+    try:
+        for event in events:
+            if event.stage == "joint" or (event.done > 3 and event.stage.startswith("codec")):
+                break
+    except NumericalError as error:
+        return f"left the finite numbers: {error}"  # by a weight of 1e30, say
+    events.close()
+    return "trained"
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    table, images = tmp_path_factory.mktemp("table"), tmp_path_factory.mktemp("images")
+    write_table(table)
+    write_images(images)
+    return {"table": (TABLE, table), "images": (IMAGES, images)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "start", "count"),
+    [
+        ("table", 0, 12),
+        ("images", 0, 2),
+        pytest.param("table", 1000, 130, marks=pytest.mark.slow),
+        pytest.param("images", 1000, 70, marks=pytest.mark.slow),
+    ],
+)
+def test_what_passes_validation_is_trained(folders, kind, start, count):
+    """Whatever is changed; nothing ends in an error that is not of the user's making."""
+    raw, folder = folders[kind]
+    found = [outcome(mutated(raw, random.Random(seed)), folder, f"run{seed}") for seed in range(start, start + count)]
+    assert len(found) == count
+    assert count < 10 or {"refused", "trained"} <= set(found)
