@@ -224,7 +224,7 @@ def _reread(raw: dict[str, Any], details: Sequence[Any]) -> dict[str, Any]:
     return copied
 
 
-def _replace_at(raw: Any, place: Sequence[str | int], given: object, meant: object) -> None:
+def _replace_at(raw: Any, place: Sequence[Any], given: object, meant: object) -> None:
     """Put ``meant`` where ``given`` is. A place also names the branches of unions, which the data do not have."""
     inside: Any = None
     last: Any = None
