@@ -3,8 +3,8 @@
 python benchmarks/reading.py [--volumes 500] [--rounds 5] [--against CHECKOUT] [--folder FOLDER]
 
 Compressed 16-bit volumes of 96 x 112 x 96 voxels at 2 mm, on one grid, resampled to 4 mm; everything that `validate`
-does short of its warnings. The two checkouts are timed in turn, each in a process of its own after one that warms the disk's
-cache; medians of seconds and of the ratio, round by round.
+does short of its warnings. The two checkouts are timed in turn, each in a process of its own after one that warms the
+disk's cache; medians of seconds and of the ratio, round by round.
 """
 
 import argparse

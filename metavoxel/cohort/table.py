@@ -10,6 +10,7 @@ import pandas
 
 from metavoxel.cohort.records import SUFFIXES, Record, read_records
 from metavoxel.errors import CohortError, Problem
+from metavoxel.fetched import absence
 from metavoxel.variables.text import composed
 
 _EXAMPLES = 5
@@ -41,9 +42,11 @@ def read_table(path: Path) -> Table:
         CohortError: no such file, not text, columns without a name or of one name, rows of another length, a quotation
             mark that swallows rows, no rows.
     """
-    if not path.is_file():
-        near = sorted(file.name for file in path.parent.glob("*") if file.suffix.lower() in SUFFIXES)
-        raise CohortError(Problem(str(path), f"no such table; its folder has {', '.join(near) or 'none'}"))
+    if reason := absence(path):
+        if not path.is_symlink() and not path.exists():
+            near = sorted(file.name for file in path.parent.glob("*") if file.suffix.lower() in SUFFIXES)
+            reason = f"no such table; its folder has {', '.join(near) or 'none'}"
+        raise CohortError(Problem(str(path), reason))
     records = read_records(path)
     if not records:
         raise CohortError(Problem(str(path), "the table is empty: it has no header"))

@@ -119,3 +119,11 @@ def test_many_rows_of_another_length_are_one_problem(tmp_path):
     first, second = map(str, caught.value.problems)
     assert "rows 2, 3, 4, 5, 6 and 15 more: 3 cells where the header has 2 columns. Separate all rows" in first
     assert "row 22: 1 cells" in second and "before the header alone" in second
+
+
+def test_a_table_that_is_not_fetched_is_not_missing(tmp_path):
+    (tmp_path / "link.tsv").symlink_to(".git/annex/objects/x.tsv")
+    (tmp_path / "pointer.tsv").write_text("/annex/objects/MD5E-s80--0.tsv\n")
+    for name in ("link.tsv", "pointer.tsv"):
+        with pytest.raises(CohortError, match=f"{name}: its content is not fetched .*datalad get"):
+            read_table(tmp_path / name)
