@@ -25,7 +25,7 @@ def validate(schema: Annotated[Path, typer.Argument(help="The schema's YAML file
     check_missing_weights(checked, cohort)
     check_buildable(checked.with_specs(cohort.variables))
     Console().print(render(describe(cohort)))
-    for problem in cohort_warnings(cohort):
+    for problem in cohort_warnings(cohort, images=True):
         Console(stderr=True).print(f"Warning: {problem}", soft_wrap=True, markup=False, highlight=False)
 
 

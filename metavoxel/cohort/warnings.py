@@ -16,8 +16,11 @@ from metavoxel.variables.base import AbstractVariableSpec
 from metavoxel.variables.text import difference, lookalikes
 
 
-def cohort_warnings(cohort: Cohort) -> list[Problem]:
-    """Problems that do not forbid training, located, each with its cure. ``validate`` and ``train`` show them."""
+def cohort_warnings(cohort: Cohort, *, images: bool = False) -> list[Problem]:
+    """Problems that do not forbid training, located, each with its cure. ``validate`` and ``train`` show them.
+
+    With ``images``, headers and some voxels of images are read again to look for doubtful places and levels.
+    """
     problems = [*cohort.notices]
     problems += [
         Problem(f"subjects {one!r} and {other!r}", f"look the same, and differ in {difference(one, other)}")
@@ -25,7 +28,7 @@ def cohort_warnings(cohort: Cohort) -> list[Problem]:
     ]
     for name, spec in cohort.variables.items():
         column = cohort.columns[name]
-        found = [*spec.warnings(), *image_warnings(name, cohort.variables, cohort.columns)]
+        found = [*spec.warnings(), *(image_warnings(name, cohort.variables, cohort.columns) if images else ())]
         if not spec.lazy and column.present.any():
             found += _of_values(spec, column)
         problems += [Problem(f"variables.{name}", what) for what in found]

@@ -22,7 +22,6 @@ from metavoxel.errors import MetavoxelError, PluginError, Problem, SchemaError
 from metavoxel.joint import port_name
 from metavoxel.registry import blamed
 from metavoxel.schema import Schema
-from metavoxel.variables.base import AbstractVariableSpec
 from metavoxel.variables.image import ImageSpec
 
 MOST_TENSORS = 30_000
@@ -156,8 +155,11 @@ def _codecs(schema: Schema, budget: _Budget) -> dict[str, AbstractCodec]:
         try:
             with budget.of(where), blamed(parts.codec, where):
                 codec = codecs[name] = parts.codec.build(spec.data_shape)
-                if what := _misfit(codec, spec.data_shape):
-                    problems.append(Problem(where, f"codec {parts.codec.type!r} {what}; use {_usual(spec)}"))
+                usual = spec.parts().codec
+                # The usual one of a plugin's type is the plugin's to answer for, which training tries on real rows.
+                if parts.codec.type != usual.type and (what := _misfit(codec, spec.data_shape, usual.support)):
+                    what = f"codec {parts.codec.type!r} {what}; use {usual.type!r}, which is usual for {spec.type!r}"
+                    problems.append(Problem(where, what))
         except SchemaError as error:
             problems += error.problems
     if problems:
@@ -165,19 +167,22 @@ def _codecs(schema: Schema, budget: _Budget) -> dict[str, AbstractCodec]:
     return codecs
 
 
-def _misfit(codec: AbstractCodec, data_shape: tuple[int, ...]) -> str | None:
-    """What is wrong between a codec without weights and the shape of its data."""
+def _misfit(codec: AbstractCodec, data_shape: tuple[int, ...], usual: str) -> str | None:
+    """What is wrong between a codec without weights and its data: their shape, or labels where there are numbers."""
     data = f"data of the shape {list(data_shape)}" if data_shape else "a number a row"
     if not codec.code_shape:
         return f"gives a code without channels for {data}"
     if isinstance(codec, AbstractLearnedCodec):
         return None  # whose shapes come from convolutions, and cannot be others
-    code = codec.encode(torch.empty(2, *data_shape)).mean
-    return None if code.shape == (2, *codec.code_shape) else f"does not take {data}"
-
-
-def _usual(spec: AbstractVariableSpec) -> str:
-    return f"{spec.parts().codec.type!r}, which is usual for {spec.type!r}"
+    labels = codec.support == "one_hot"
+    if labels and usual != codec.support:
+        return f"takes labels, not {data}"
+    example = torch.zeros(2, *data_shape, dtype=torch.int64 if labels else torch.float32)
+    try:
+        fits = codec.encode(example).mean.shape == (2, *codec.code_shape)
+    except Exception:  # whatever it raises, it does not take such data
+        fits = False
+    return None if fits else f"does not take {data}"
 
 
 def _adapters(schema: Schema, codecs: dict[str, AbstractCodec], budget: _Budget) -> None:

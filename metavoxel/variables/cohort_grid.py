@@ -55,8 +55,10 @@ def misfits(headers: Mapping[str, Header], spacing: float | None, place: Place) 
     if not headers:
         return
     grids = {cell: header.grid for cell, header in headers.items()}
-    yield from unoriented(headers, place)
     usual_axes = Counter(len(grid.shape) for grid in grids.values()).most_common(1)[0][0]
+    yield from unoriented(
+        {cell: header for cell, header in headers.items() if len(header.grid.shape) == usual_axes}, place
+    )
     alike = [grid for grid in grids.values() if len(grid.shape) == usual_axes]
     usual = _usual(alike, place)
     for cell, grid in grids.items():

@@ -25,7 +25,7 @@ class OddCodec(AbstractCodec):
     tolerance = 1e-3
 
     def encode(self, x):
-        return Encoded(((x - 40) / 20)[:, None])
+        return Encoded(((x - 40) / 20).float()[:, None])
 
     def decode(self, z):
         return z[:, 0] * 20 + 40

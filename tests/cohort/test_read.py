@@ -97,8 +97,8 @@ def test_all_problems_come_at_once(study):
     for expected in (
         "people.csv row 2 (p00), column Age: 'twenty' is not a number",
         f"people.csv row 3 (p01), column T1w: {study}/scans/gone.nii.gz: no such file",
-        f"people.csv row 4 (p02), column T1w: {study}/scans/p02.nii.gz: truncated, or not a NIfTI file",
-        f"people.csv row 5 (p03), column T1w: {study}/scans/p03.nii.gz: 512 of 512 voxels are NaN",
+        f"people.csv row 4 (p02), column T1w: {study}/scans/p02.nii.gz: not a NIfTI file",
+        f"people.csv row 5 (p03), column T1w: {study}/scans/p03.nii.gz: all 512 voxels are NaN",
         f"people.csv row 6 (p04), column T1w: '{study}/scans/p04.nii.gz': has 2 axes where most images of this",
         f"people.csv row 7 (p05), column T1w: {study}/scans/p05.nii.gz: the image is constant",
         f"people.csv row 8 (p06), column T1w: {study}/scans/p06.nii.gz: truncated",
