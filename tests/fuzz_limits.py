@@ -15,6 +15,9 @@ SECONDS = 2
 MOST_GROWTH = 500 << 20
 """Bytes that a run may add to the peak of the process."""
 
+MOST_CHARACTERS = 2500
+"""Of a problem as it is shown."""
+
 Value = TypeVar("Value")
 
 
@@ -79,6 +82,8 @@ def attempt(read: Callable[[], Value], where: str, seconds: float = SECONDS) -> 
     except MetavoxelError as error:
         assert error.problems and all(problem.what.strip() for problem in error.problems), f"{where}: {error!r}"
         assert "Type-check" not in str(error), f"{where}: {error}"
+        longest = max(len(str(problem)) for problem in error.problems)
+        assert longest < MOST_CHARACTERS, f"{where}: a problem of {longest} characters"
         return None
     except (Exception, TooSlowError) as error:
         raise AssertionError(f"{where}: {type(error).__name__}: {error}") from error

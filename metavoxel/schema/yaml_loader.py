@@ -22,6 +22,9 @@ MOST_DEPTH = 100
 MOST_NODES = 1_000_000
 """Scalars, lists and mappings after every alias has been expanded."""
 
+_CHARACTERS_A_NODE = 100
+"""Of a scalar: so many more count as one more, for a long text that is repeated a million times is shown in a message."""
+
 Plain: TypeAlias = "str | int | float | list[Plain] | dict[str, Plain] | None"
 
 _Mark: TypeAlias = "yaml.error.Mark | yaml._yaml.Mark | None"
@@ -185,9 +188,10 @@ class _Composer:
             self._count(node.size, event)
             return node._replace(mark=event.start_mark)
         if isinstance(event, yaml.ScalarEvent):
-            self._count(1, event)
+            size = 1 + len(event.value) // _CHARACTERS_A_NODE
+            self._count(size, event)
             is_key = bool(self._open) and self._open[-1].is_mapping and len(self._open[-1].nodes) % 2 == 0
-            return self._anchored(event.anchor, _Node(_scalar(event, is_key=is_key), 1, event.start_mark))
+            return self._anchored(event.anchor, _Node(_scalar(event, is_key=is_key), size, event.start_mark))
         return None
 
     def _anchored(self, anchor: str | None, node: _Node) -> _Node:
