@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
 
-
 _LONGEST = 2000
 _SHOWN_END = 400
 """Characters of a problem that are shown, and how many of them from its end, where the advice is."""

@@ -11,7 +11,7 @@ are text likewise, which a boolean setting coerces. Keys are always text.
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import yaml
 
@@ -23,9 +23,10 @@ MOST_NODES = 1_000_000
 """Scalars, lists and mappings after every alias has been expanded."""
 
 _CHARACTERS_A_NODE = 100
-"""Of a scalar: so many more count as one more, for a long text that is repeated a million times is shown in a message."""
+"""Of a scalar: so many more count as one more, for messages quote what is wrong, repeated or not."""
 
-Plain: TypeAlias = "str | int | float | list[Plain] | dict[str, Plain] | None"
+Plain: TypeAlias = str | int | float | list[Any] | dict[str, Any] | None
+"""Plain data, all the way down; a type that names itself cannot be checked at run time."""
 
 _Mark: TypeAlias = "yaml.error.Mark | yaml._yaml.Mark | None"
 """Where an event starts; None where the parser does not know."""
