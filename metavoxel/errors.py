@@ -4,19 +4,27 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
 
+_LONGEST = 2000
+_SHOWN_END = 400
+"""Characters of a problem that are shown, and how many of them from its end, where the advice is."""
+
 
 class Problem(NamedTuple):
     """One thing that is wrong.
 
     ``where`` locates it (``variables.age.range``, ``participants.tsv row 12 (sub-03), column Age``);
-    ``what`` says what is wrong, what exists and how to mend it.
+    ``what`` says what is wrong, what exists and how to mend it. As text, the middle of a problem that quotes
+    something very long is left out.
     """
 
     where: str
     what: str
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}" if self.where else self.what
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        if len(text) <= _LONGEST:
+            return text
+        return f"{text[: _LONGEST - _SHOWN_END]} ... {text[-_SHOWN_END:]}"
 
 
 class MetavoxelError(Exception):

@@ -11,7 +11,7 @@ are text likewise, which a boolean setting coerces. Keys are always text.
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import yaml
 
@@ -22,7 +22,11 @@ MOST_DEPTH = 100
 MOST_NODES = 1_000_000
 """Scalars, lists and mappings after every alias has been expanded."""
 
-Plain: TypeAlias = "str | int | float | list[Plain] | dict[str, Plain] | None"
+_CHARACTERS_A_NODE = 100
+"""Of a scalar: so many more count as one more, for messages quote what is wrong, repeated or not."""
+
+Plain: TypeAlias = str | int | float | list[Any] | dict[str, Any] | None
+"""Plain data, all the way down; a type that names itself cannot be checked at run time."""
 
 _Mark: TypeAlias = "yaml.error.Mark | yaml._yaml.Mark | None"
 """Where an event starts; None where the parser does not know."""
@@ -185,9 +189,10 @@ class _Composer:
             self._count(node.size, event)
             return node._replace(mark=event.start_mark)
         if isinstance(event, yaml.ScalarEvent):
-            self._count(1, event)
+            size = 1 + len(event.value) // _CHARACTERS_A_NODE
+            self._count(size, event)
             is_key = bool(self._open) and self._open[-1].is_mapping and len(self._open[-1].nodes) % 2 == 0
-            return self._anchored(event.anchor, _Node(_scalar(event, is_key=is_key), 1, event.start_mark))
+            return self._anchored(event.anchor, _Node(_scalar(event, is_key=is_key), size, event.start_mark))
         return None
 
     def _anchored(self, anchor: str | None, node: _Node) -> _Node:

@@ -55,6 +55,8 @@ def misfits(headers: Mapping[str, Header], spacing: float | None, place: Place) 
     if not headers:
         return
     grids = {cell: header.grid for cell, header in headers.items()}
+    if spacing is not None:
+        yield from _lost(grids, spacing)
     usual_axes = Counter(len(grid.shape) for grid in grids.values()).most_common(1)[0][0]
     yield from unoriented(
         {cell: header for cell, header in headers.items() if len(header.grid.shape) == usual_axes}, place
@@ -70,6 +72,19 @@ def misfits(headers: Mapping[str, Header], spacing: float | None, place: Place) 
             yield Problem(
                 cell, f"is {grid}, while most images are {usual}; set 'spacing' to resample them all to one grid"
             )
+
+
+def _lost(grids: Mapping[str, Grid], spacing: float) -> Iterator[Problem]:
+    """Files of which one voxel of this spacing is larger than the whole."""
+    widest = {cell: float(np.max(np.multiply(grid.shape, grid.spacing))) for cell, grid in grids.items()}
+    lost = [cell for cell, width in widest.items() if width <= spacing]
+    if lost:
+        which = f"is one of {len(lost)} (of {len(grids)}) files that" if len(lost) > 1 else "is an image that"
+        yield Problem(
+            lost[0],
+            f"{which} 'spacing: {spacing:g}' would reduce to one voxel: it is {widest[lost[0]]:g} mm wide "
+            f"({grids[lost[0]]}). 'spacing' is in mm, whatever the unit of the files",
+        )
 
 
 def _usual(grids: Sequence[Grid], place: Place) -> Grid:

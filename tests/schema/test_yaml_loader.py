@@ -214,6 +214,12 @@ def test_aliases_are_counted_before_they_are_expanded(tmp_path):
     assert "values once its aliases are expanded" in refused(tmp_path, "\n".join(merged))
 
 
+def test_a_long_text_that_aliases_repeat_counts_by_its_length(tmp_path):
+    text = f"a: &a {'x' * 200_000}\nb: [{', '.join(['*a'] * 600)}]"
+    assert "1,000,000 values once its aliases are expanded" in refused(tmp_path, text)
+    assert len(read(tmp_path, text.replace("x" * 200_000, "x" * 20_000))["b"]) == 600
+
+
 def test_a_file_that_is_too_large_is_not_parsed(tmp_path):
     (tmp_path / "schema.yaml").write_bytes(b"#" * (MOST_BYTES + 1))
     with pytest.raises(SchemaError, match="larger than 4 MiB"):

@@ -295,3 +295,23 @@ def test_files_that_are_optional_may_be_missing(tmp_path):
     assert spec.locate("T1w", {"id": "b"}, tmp_path) == ""
     assert spec.locate("T1w", {"id": "unfetched"}, tmp_path) != "", "not fetched is not missing"
     assert ImageSpec(path="{id}.nii.gz").locate("T1w", {"id": "b"}, tmp_path) != ""
+
+
+def test_a_spacing_wider_than_the_images_is_refused_as_such(tmp_path):
+    """As who writes micrometres of files whose headers are in micrometres, which are read in mm."""
+    cells = [str(tmp_path / name) for name in ("a.nii.gz", "b.nii.gz")]
+    for cell in cells:
+        image = nibabel.Nifti1Image(
+            np.arange(16**3, dtype=np.float32).reshape(16, 16, 16), np.diag([200, 200, 200, 1.0])
+        )
+        image.header.set_xyzt_units("micron")
+        nibabel.save(image, cell)
+    for place in ("world", "box"):
+        with pytest.raises(CohortError) as caught:
+            ImageSpec(spacing=400, place=place).resolve(cells, multiple=4)
+        (problem,) = caught.value.problems
+        assert problem.where == cells[0]
+        assert problem.what.startswith(
+            "is one of 2 (of 2) files that 'spacing: 400' would reduce to one voxel: it is 3.2 mm"
+        )
+    assert ImageSpec(spacing=0.4).resolve(cells, multiple=4).shape == (8, 8, 8)
