@@ -21,7 +21,7 @@ from metavoxel.typing import Code, Mask
 
 
 class KLVAECodec(AbstractLearnedCodec):
-    """(b, 1, *d) images to (b, latent_channels, *d / downsampling) latents. Final.
+    """(b, k, *d) images to (b, latent_channels, *d / downsampling) latents. Final.
 
     The autoencoder sees the image less the training mean: in a small cohort the mean is most of the image, and need not
     be learnt. Latents are shifted and scaled to mean 0, variance 1 in each channel over the whole training set.
@@ -108,7 +108,7 @@ class KLVAECodec(AbstractLearnedCodec):
         mean, sd = self._posterior(x)
         return Encoded((mean - self.latent_mean) / self.latent_scale, sd / self.latent_scale)
 
-    def decode(self, z: Code) -> Float[Tensor, "b 1 *d"]:
+    def decode(self, z: Code) -> Float[Tensor, "b k *d"]:
         with torch.no_grad():
             image = self.autoencoder.decode(z * self.latent_scale + self.latent_mean).float()
         return image * self.contrast + self.mean_image
