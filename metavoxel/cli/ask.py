@@ -72,7 +72,9 @@ def sample(
     marked = pairs("--mask", mask)
     masks = _masks(model, marked, known)
     folder, specs = output or run / "samples", model.schema.specs
-    like = {name: file for name, file in known.items() if name in specs and isinstance(specs[name], AbstractSpatialSpec)}
+    like = {
+        name: file for name, file in known.items() if name in specs and isinstance(specs[name], AbstractSpatialSpec)
+    }
     claim_own_folder(folder, SAMPLES, read=[*like.values(), *marked.values()])
     drawn = model.sample(n, known, masks, seed=seed, **settings)
     clear_own_folder(folder, SAMPLES)

@@ -28,7 +28,11 @@ def with_common_grids(
     """
     grids: dict[str, Grid] = {}
     for name, spec in variables.items():
-        free = isinstance(spec, AbstractSpatialSpec) and spec.place != "box" and not (spec.shape or spec.affine or spec.template)
+        free = (
+            isinstance(spec, AbstractSpatialSpec)
+            and spec.place != "box"
+            and not (spec.shape or spec.affine or spec.template)
+        )
         given = [cell for cell in cells.get(name, ()) if cell]
         if isinstance(spec, AbstractSpatialSpec) and free and given:
             try:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+import torch
 from jaxtyping import Float64
 from scipy.stats import kruskal, spearmanr
 
@@ -50,25 +51,30 @@ def image_warnings(
             "scanner coordinates should be registered first, or stacked by their boxes' centres (place: box)"
         )
     if isinstance(spec, LabelMapSpec):
-        yield from _absent_labels(spec, column)
+        yield from _uninformative_labels(spec, column)
     elif isinstance(spec, ImageSpec) and spec.intensities is None:
         yield from _erased_levels(spec, column, variables, columns)
 
 
-def _absent_labels(spec: LabelMapSpec, column: Column) -> Iterator[str]:
-    """Labels that no map has, on the model's grid."""
+def _uninformative_labels(spec: LabelMapSpec, column: Column) -> Iterator[str]:
+    """Label maps that are all the same, and labels that no map has on the model's grid."""
     rows = column.present.nonzero()[:, 0].tolist()
-    absent = dict.fromkeys(spec.labels)
+    first, alike, absent = column.read(rows[:1]), True, dict.fromkeys(spec.labels)
     for row in rows:
-        for label, count in spec.counts(column.read([row])[0]).items():
+        value = column.read([row])
+        alike = alike and torch.equal(value, first)
+        for label, count in spec.counts(value[0]).items():
             if count:
                 absent.pop(label, None)
-        if not absent:
+        if not absent and not alike:
             return
-    yield (
-        f"none of {len(rows)} label maps has {', '.join(map(repr, absent))}: the model learns that there is none. Check "
-        "the numbers of 'labels', or leave the label out"
-    )
+    if alike and len(rows) > 1:
+        yield f"all {len(rows)} label maps are the same: nothing can be learnt from or about a constant; leave it out"
+    if absent:
+        yield (
+            f"none of {len(rows)} label maps has {', '.join(map(repr, absent))}: the model learns that there is none. "
+            "Check the numbers of 'labels', or leave the label out"
+        )
 
 
 def _erased_levels(

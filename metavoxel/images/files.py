@@ -1,5 +1,6 @@
 """Image files: reading any known format into canonical axes and mm, writing NIfTI and PNG. Nothing is unpickled."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -127,8 +128,9 @@ def write_labels(path: Path, image: Image, labels: Sequence[int]) -> None:
 
     The type depends on what the numbers may be, so that all files of a variable are of one type.
     """
-    fitting = (kind for kind in map(np.iinfo, (np.uint8, np.int16, np.int32)) if kind.min <= min(labels))
-    _save_nifti(path, image, next(kind.dtype for kind in fitting if max(labels) <= kind.max))
+    kinds = [np.dtype(kind) for kind in (np.uint8, np.int16, np.int32)]
+    fits = (kind for kind in kinds if np.iinfo(kind).min <= min(labels) and max(labels) <= np.iinfo(kind).max)
+    _save_nifti(path, image, next(fits))
 
 
 def _save_nifti(path: Path, image: Image, kind: np.dtype[Any]) -> None:
@@ -150,7 +152,7 @@ def write_png(path: Path, image: Image) -> None:
 
 def _existing(path: str | Path) -> Path:
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # which a name too long for the system is not, and Path.is_dir raises
         return path
     if not path.name.lower().endswith(FORMATS):
         raise ValueError(

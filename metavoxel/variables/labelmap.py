@@ -53,7 +53,7 @@ def _as_numbers(labels: object) -> object:
     for label, number in labels.items():
         if isinstance(label, bool) or not isinstance(label, str | int | float):
             raise ValueError(f"{label!r} is no text or number; write it in quotation marks")
-        if isinstance(number, bool) or not isinstance(number, int | float) or number != int(number):
+        if isinstance(number, bool) or not isinstance(number, int | float) or not float(number).is_integer():
             raise ValueError(f"label {label!r} has {number!r}, where the whole number that files hold is expected")
         named[composed(str(label))] = int(number)
     return named
@@ -94,8 +94,8 @@ class LabelMapSpec(AbstractSpatialSpec):
     type: Literal["labelmap"] = "labelmap"
     entities: Entities = Field(
         {},
-        description="BIDS entities of the file, its suffix among them: {suffix: mask, label: lesion}, or {suffix: dseg}; "
-        "otherwise as those of an image",
+        description="BIDS entities of the file, its suffix among them: {suffix: mask, label: lesion}, or "
+        "{suffix: dseg}; otherwise as those of an image",
     )
     labels: VoxelLabels = Field(
         description="labels with the whole numbers of the files, {background: 0, lesion: 1}, or as a list, numbered "
@@ -107,7 +107,8 @@ class LabelMapSpec(AbstractSpatialSpec):
         return (len(self.labels) if len(self.labels) > 2 else 1, *self._resolved_shape())
 
     def parts(self) -> Parts:
-        return Parts(KLVAESpec(), GaussianKernel(), GridSummaryAdapterSpec())
+        """An autoencoder of the least squared error: the median of a voxel that few maps label is the background."""
+        return Parts(KLVAESpec(error="squared"), GaussianKernel(), GridSummaryAdapterSpec())
 
     def parse(self, cell: str) -> Float[Tensor, "c *s"]:
         """The label map of a file on the model's grid. Maps of a single label are values like any other.
@@ -140,7 +141,7 @@ class LabelMapSpec(AbstractSpatialSpec):
         return dict(zip(self.labels, found.tolist(), strict=True))
 
     def center(self, values: Float[Tensor, "k c *s"], point: Point) -> Float64[Tensor, "c *s"]:
-        """The share of the draws that have each label at each voxel; written, it is the label that most of them have."""
+        """The share of the draws that have each label at each voxel; written, it is the label that most draws have."""
         return torch.stack([self.indicators(self.indices(value)) for value in values]).double().mean(0)
 
     def vary(self, values: Float[Tensor, "b c *s"], rng: Rng) -> Float[Tensor, "b c *s"]:
@@ -151,7 +152,7 @@ class LabelMapSpec(AbstractSpatialSpec):
         return "label map of " + "x".join(map(str, value.shape[1:])) + " voxels"
 
     def write(self, name: str, value: Tensor, *, folder: Path, stem: str, like: str | None = None) -> dict[str, object]:
-        """Save the labels' numbers as ``{stem}_{name}.nii.gz`` of whole numbers (or .png, where greys can hold them)."""
+        """Save as ``{stem}_{name}.nii.gz`` of the labels' whole numbers (or .png, where greys can hold them)."""
         numbers = np.array(list(self.labels.values()))[self.indices(value.detach().cpu()).numpy()]
         greys = bool(min(self.labels.values()) >= 0 and max(self.labels.values()) <= 255)
         file, grid, as_picture = self._target(folder, f"{stem}_{name}", like, pictures=greys)

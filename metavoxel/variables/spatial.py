@@ -210,9 +210,7 @@ class AbstractSpatialSpec(AbstractVariableSpec):
             raise ValueError(f"{cell}: {NOT_ORIENTED}")
         return image
 
-    def _target(
-        self, folder: Path, stem: str, like: str | None, *, pictures: bool = True
-    ) -> tuple[Path, Grid, bool]:
+    def _target(self, folder: Path, stem: str, like: str | None, *, pictures: bool = True) -> tuple[Path, Grid, bool]:
         """The file that a value is written to, the grid it lies on, and whether that file is a picture.
 
         Without ``pictures`` it is none: for values that greys cannot hold.
