@@ -23,14 +23,15 @@ from metavoxel.variables.base import AbstractVariableSpec
 from metavoxel.variables.categorical import CategoricalSpec
 from metavoxel.variables.continuous import ContinuousSpec
 from metavoxel.variables.image import ImageSpec
+from metavoxel.variables.labelmap import LabelMapSpec
 
 metavoxel_api = 1
 
 
 @hookimpl
 def metavoxel_variables() -> Sequence[type[AbstractVariableSpec]]:
-    """Images, numbers, labels."""
-    return [ImageSpec, ContinuousSpec, CategoricalSpec]
+    """Images, label maps, numbers, labels."""
+    return [ImageSpec, LabelMapSpec, ContinuousSpec, CategoricalSpec]
 
 
 @hookimpl

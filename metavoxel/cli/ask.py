@@ -37,7 +37,7 @@ from metavoxel.images.files import read_grid
 from metavoxel.learning.part import own_table, part_table, read_source
 from metavoxel.learning.run import RunFolder
 from metavoxel.model import Model
-from metavoxel.variables.image import ImageSpec
+from metavoxel.variables.spatial import AbstractSpatialSpec
 
 
 def sample(
@@ -72,7 +72,9 @@ def sample(
     marked = pairs("--mask", mask)
     masks = _masks(model, marked, known)
     folder, specs = output or run / "samples", model.schema.specs
-    like = {name: file for name, file in known.items() if name in specs and isinstance(specs[name], ImageSpec)}
+    like = {
+        name: file for name, file in known.items() if name in specs and isinstance(specs[name], AbstractSpatialSpec)
+    }
     claim_own_folder(folder, SAMPLES, read=[*like.values(), *marked.values()])
     drawn = model.sample(n, known, masks, seed=seed, **settings)
     clear_own_folder(folder, SAMPLES)
@@ -187,8 +189,8 @@ def _masks(model: Model, texts: dict[str, str], given: dict[str, str]) -> dict[s
     problems = []
     for name, path in texts.items():
         spec = model.schema.specs.get(name)
-        if not isinstance(spec, ImageSpec):
-            images = [other for other, one in model.schema.specs.items() if isinstance(one, ImageSpec)]
+        if not isinstance(spec, AbstractSpatialSpec):
+            images = [other for other, one in model.schema.specs.items() if isinstance(one, AbstractSpatialSpec)]
             problems.append(Problem("--mask", f"{name!r} is not an image. Images: {', '.join(images) or 'none'}"))
             continue
         try:
@@ -202,7 +204,7 @@ def _masks(model: Model, texts: dict[str, str], given: dict[str, str]) -> dict[s
     return masks
 
 
-def _check_alignment(spec: ImageSpec, mask: str, image: str) -> None:
+def _check_alignment(spec: AbstractSpatialSpec, mask: str, image: str) -> None:
     """Refuse a mask that would mark other voxels than the user sees marked: affines decide, unless boxes do."""
     if spec.place == "world":
         return

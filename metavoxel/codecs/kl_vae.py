@@ -21,7 +21,7 @@ from metavoxel.typing import Code, Mask
 
 
 class KLVAECodec(AbstractLearnedCodec):
-    """(b, 1, *d) images to (b, latent_channels, *d / downsampling) latents. Final.
+    """(b, k, *d) images to (b, latent_channels, *d / downsampling) latents. Final.
 
     The autoencoder sees the image less the training mean: in a small cohort the mean is most of the image, and need not
     be learnt. Latents are shifted and scaled to mean 0, variance 1 in each channel over the whole training set.
@@ -72,7 +72,7 @@ class KLVAECodec(AbstractLearnedCodec):
         self.contrast.copy_(variance.clamp_min(1e-12).sqrt())
 
     def losses(self, x: Float[Tensor, "b c *s"], *, rng: Rng) -> dict[str, Float[Tensor, ""]]:
-        """Absolute error in units of the spread, and KL to a standard normal averaged over latent cells.
+        """Absolute (or squared) error in units of the spread, and KL to a standard normal averaged over latent cells.
 
         Averaging keeps the penalty's strength when the image or the latent grid changes size; the usual sum does not.
         Further terms (perceptual, adversarial) are further entries.
@@ -83,7 +83,9 @@ class KLVAECodec(AbstractLearnedCodec):
         reconstruction = self.autoencoder.decode(latent).float()
         mean, sd = mean.float(), sd.float()
         kl = 0.5 * (mean.square() + sd.square() - 2 * sd.clamp_min(1e-6).log() - 1).mean()
-        return {"l1": (reconstruction - image).abs().mean(), "kl": self._spec.kl_weight * kl}
+        squared, error = self._spec.error == "squared", reconstruction - image
+        fit = {"l2": error.square().mean()} if squared else {"l1": error.abs().mean()}
+        return {**fit, "kl": self._spec.kl_weight * kl}
 
     def fit(self, batches: Callable[[], Iterable[Float[Tensor, "b c *s"]]]) -> None:
         """Scale the latents over the whole training set, the posterior's own variance included."""
@@ -108,7 +110,7 @@ class KLVAECodec(AbstractLearnedCodec):
         mean, sd = self._posterior(x)
         return Encoded((mean - self.latent_mean) / self.latent_scale, sd / self.latent_scale)
 
-    def decode(self, z: Code) -> Float[Tensor, "b 1 *d"]:
+    def decode(self, z: Code) -> Float[Tensor, "b k *d"]:
         with torch.no_grad():
             image = self.autoencoder.decode(z * self.latent_scale + self.latent_mean).float()
         return image * self.contrast + self.mean_image
@@ -140,6 +142,12 @@ class KLVAESpec(AbstractCodecSpec):
     )
     residual_blocks: PositiveInt = Field(1, description="residual blocks a level")
     kl_weight: float = Field(1e-3, ge=0, description="weight of the KL term, which is a mean over latent cells")
+    error: Literal["absolute", "squared"] = Field(
+        "absolute",
+        description="difference from an image that its reconstruction makes least. 'absolute' keeps edges, and takes "
+        "voxels to their median: what few images have at a voxel, such as a lesion, it leaves out; 'squared' takes "
+        "them to their mean",
+    )
     steps: PositiveInt = Field(1000, description="optimiser steps")
     batch_size: PositiveInt = Field(2, description="images a step")
     learning_rate: PositiveFloat = Field(1e-3, description="peak learning rate of AdamW")

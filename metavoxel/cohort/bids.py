@@ -14,7 +14,8 @@ from metavoxel.cohort.table import Table
 from metavoxel.cohort.visit import SESSION, SUBJECT, UNKNOWN, Visit
 from metavoxel.errors import CohortError, Problem
 from metavoxel.variables.base import AbstractVariableSpec
-from metavoxel.variables.image import ImageSpec
+from metavoxel.variables.labelmap import LabelMapSpec
+from metavoxel.variables.spatial import AbstractSpatialSpec
 
 _PARTICIPANTS = "participants.tsv"
 
@@ -42,10 +43,11 @@ def read_bids(
     chosen = {
         name: spec.entities
         for name, spec in variables.items()
-        if isinstance(spec, ImageSpec) and spec.path is None and spec.column is None
+        if isinstance(spec, AbstractSpatialSpec) and spec.path is None and spec.column is None
     }
-    images = choose_images(folder, chosen)
-    problems, notices = list(images.problems), list(images.notices)
+    unnamed = [name for name in chosen if isinstance(variables[name], LabelMapSpec) and not chosen[name].get("suffix")]
+    images = choose_images(folder, {name: wanted for name, wanted in chosen.items() if name not in unnamed})
+    problems, notices = [*images.problems, *map(_without_suffix, unnamed)], list(images.notices)
     raw = raw_dataset(folder)
     if participants is None:
         participants = folder / _PARTICIPANTS
@@ -91,6 +93,14 @@ def read_bids(
     frame = pandas.DataFrame(rows, dtype=str).fillna("")
     source = folder.name if participants is None else participants.name
     return Table(frame, folder, source, [_place(visit, records, folder) for visit in visits], tuple(notices))
+
+
+def _without_suffix(name: str) -> Problem:
+    what = (
+        "a label map has no usual suffix, and T1w would be the scan: name it, such as {suffix: mask, label: lesion}, "
+        "{suffix: dseg}, or with 'derivative' the folder of derivatives that they are in"
+    )
+    return Problem(f"variables.{name}.entities", what)
 
 
 def _visits(images: Iterable[Visit], records: Records) -> list[Visit]:

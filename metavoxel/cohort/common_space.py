@@ -9,7 +9,7 @@ from metavoxel.images.common_grid import common_grid
 from metavoxel.images.grid import Grid
 from metavoxel.images.resampling import covered
 from metavoxel.variables.base import AbstractVariableSpec
-from metavoxel.variables.image import ImageSpec
+from metavoxel.variables.spatial import AbstractSpatialSpec
 
 _OVERLAP = 0.5
 """Share of the smaller of two fields of view that must lie in the other for them to be of one space."""
@@ -28,9 +28,13 @@ def with_common_grids(
     """
     grids: dict[str, Grid] = {}
     for name, spec in variables.items():
-        free = isinstance(spec, ImageSpec) and spec.place != "box" and not (spec.shape or spec.affine or spec.template)
+        free = (
+            isinstance(spec, AbstractSpatialSpec)
+            and spec.place != "box"
+            and not (spec.shape or spec.affine or spec.template)
+        )
         given = [cell for cell in cells.get(name, ()) if cell]
-        if isinstance(spec, ImageSpec) and free and given:
+        if isinstance(spec, AbstractSpatialSpec) and free and given:
             try:
                 resolved = spec.resolve(given, multiple=1)
             except CohortError:

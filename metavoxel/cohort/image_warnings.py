@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+import torch
 from jaxtyping import Float64
 from scipy.stats import kruskal, spearmanr
 
@@ -12,6 +13,8 @@ from metavoxel.images.files import is_picture, read_image
 from metavoxel.variables.base import AbstractVariableSpec
 from metavoxel.variables.cohort_grid import read_headers
 from metavoxel.variables.image import ImageSpec
+from metavoxel.variables.labelmap import LabelMapSpec
+from metavoxel.variables.spatial import AbstractSpatialSpec
 
 _APART = Spread(centres=5.0, angle=2.0)
 """Millimetres and degrees up to which images of one space lie apart by how they were cropped."""
@@ -29,7 +32,7 @@ def image_warnings(
 ) -> Iterator[str]:
     """What is doubtful about the images of one variable. Reads headers, and the voxels of a few of its files."""
     spec, column = variables[name], columns[name]
-    if not isinstance(spec, ImageSpec) or not column.present.any():
+    if not isinstance(spec, AbstractSpatialSpec) or not column.present.any():
         return
     cells = [cell for cell in column.cells if cell is not None]
     headers, _ = read_headers(cells)
@@ -47,8 +50,31 @@ def image_warnings(
             f"{apart.angle:.0f} degrees. That is right where heads are aligned in mm, and boxes cropped; heads in "
             "scanner coordinates should be registered first, or stacked by their boxes' centres (place: box)"
         )
-    if spec.intensities is None:
+    if isinstance(spec, LabelMapSpec):
+        yield from _uninformative_labels(spec, column)
+    elif isinstance(spec, ImageSpec) and spec.intensities is None:
         yield from _erased_levels(spec, column, variables, columns)
+
+
+def _uninformative_labels(spec: LabelMapSpec, column: Column) -> Iterator[str]:
+    """Label maps that are all the same, and labels that no map has on the model's grid."""
+    rows = column.present.nonzero()[:, 0].tolist()
+    first, alike, absent = column.read(rows[:1]), True, dict.fromkeys(spec.labels)
+    for row in rows:
+        value = column.read([row])
+        alike = alike and torch.equal(value, first)
+        for label, count in spec.counts(value[0]).items():
+            if count:
+                absent.pop(label, None)
+        if not absent and not alike:
+            return
+    if alike and len(rows) > 1:
+        yield f"all {len(rows)} label maps are the same: nothing can be learnt from or about a constant; leave it out"
+    if absent:
+        yield (
+            f"none of {len(rows)} label maps has {', '.join(map(repr, absent))}: the model learns that there is none. "
+            "Check the numbers of 'labels', or leave the label out"
+        )
 
 
 def _erased_levels(

@@ -1,5 +1,6 @@
 """What is in a cohort, for a reader: counts, ranges, categories, missing cells by rule, image grids."""
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +16,8 @@ from metavoxel.cohort.cohort import Cohort
 from metavoxel.cohort.column import Column
 from metavoxel.images.files import read_grid
 from metavoxel.variables.base import AbstractVariableSpec
-from metavoxel.variables.image import ImageSpec
+from metavoxel.variables.labelmap import LabelMapSpec
+from metavoxel.variables.spatial import AbstractSpatialSpec
 
 _EXAMPLES = 5
 
@@ -66,6 +68,29 @@ class Grids:
 
 @final
 @dataclass(frozen=True)
+class LabelCount:
+    """Maps that have a label, and its voxels on the model's grid: the mean over those maps (0 where there is none)."""
+
+    maps: int
+    voxels: float
+
+
+@final
+@dataclass(frozen=True)
+class LabelMaps:
+    """Label maps by their grids and labels; ``empty`` counts those of nothing but background, the first label.
+
+    ``voxel_volume`` is that of a voxel of the model's grid in mm³ (of two axes, mm²).
+    """
+
+    grids: Grids
+    labels: dict[str, LabelCount]
+    empty: int
+    voxel_volume: float
+
+
+@final
+@dataclass(frozen=True)
 class VariableSummary:
     """One variable: of all rows, how many have a value, how many have none, and how many a rule blanked."""
 
@@ -75,7 +100,7 @@ class VariableSummary:
     present: int
     missing: int
     blanked: tuple[Blanked, ...]
-    values: Numbers | Labels | Grids | None
+    values: Numbers | Labels | Grids | LabelMaps | None
 
 
 @final
@@ -90,7 +115,7 @@ class Summary:
 
 
 def describe(cohort: Cohort) -> Summary:
-    """Figures of a cohort. Reads the headers of its images, not their voxels."""
+    """Figures of a cohort. Reads the headers of its images, not their voxels; of label maps the voxels too."""
     parts = {
         part: (len(rows), len({cohort.subjects[row] for row in rows.tolist()})) for part, rows in cohort.parts.items()
     }
@@ -123,9 +148,11 @@ def render(summary: Summary) -> Group:
     return Group(head, table)
 
 
-def _values(spec: AbstractVariableSpec, column: Column) -> Numbers | Labels | Grids | None:
+def _values(spec: AbstractVariableSpec, column: Column) -> Numbers | Labels | Grids | LabelMaps | None:
     cells = [cell for cell in column.cells if cell is not None]
-    if isinstance(spec, ImageSpec):
+    if isinstance(spec, LabelMapSpec):
+        return _label_maps(spec, column, cells) if cells else None
+    if isinstance(spec, AbstractSpatialSpec):
         return _grids(spec, cells) if cells else None
     if spec.lazy or spec.data_shape or not cells:
         return None
@@ -137,7 +164,7 @@ def _values(spec: AbstractVariableSpec, column: Column) -> Numbers | Labels | Gr
     return Labels(dict(Counter(map(str, shown)).most_common()))
 
 
-def _grids(spec: ImageSpec, cells: Sequence[str]) -> Grids:
+def _grids(spec: AbstractSpatialSpec, cells: Sequence[str]) -> Grids:
     originals: Counter[str] = Counter()
     sizes = set()
     for cell in cells:
@@ -151,12 +178,28 @@ def _grids(spec: ImageSpec, cells: Sequence[str]) -> Grids:
     return Grids(dict(originals.most_common()), shape, spec.grid(cells[0]).spacing, padding)
 
 
+def _label_maps(spec: LabelMapSpec, column: Column, cells: Sequence[str]) -> LabelMaps:
+    grids, background = _grids(spec, cells), next(iter(spec.labels))
+    maps, voxels, empty = Counter[str](), Counter[str](), 0
+    for row in column.present.nonzero()[:, 0].tolist():
+        counts = {label: count for label, count in spec.counts(column.read([row])[0]).items() if count}
+        maps.update(counts.keys())
+        voxels.update(counts)
+        empty += not counts.keys() - {background}
+    labels = {label: LabelCount(maps[label], voxels[label] / max(maps[label], 1)) for label in spec.labels}
+    return LabelMaps(grids, labels, empty, math.prod(grids.spacing[: len(grids.shape)]))
+
+
 def _in_words(variable: VariableSummary) -> str:
-    match variable.values:
+    return _worded(variable.values, variable.unit)
+
+
+def _worded(values: Numbers | Labels | Grids | LabelMaps | None, unit: str) -> str:
+    match values:
         case Numbers(low, high, mean, sd):
             whole = min(len(f"{max(abs(low), abs(high)):.0f}"), 15)  # of large numbers all digits before the point
             ends = " to ".join(f"{end:.{max(6, whole)}g}" for end in (low, high))
-            return f"{ends} {variable.unit}".rstrip() + f", mean {mean:.{max(4, whole)}g}, sd {sd:.4g}"
+            return f"{ends} {unit}".rstrip() + f", mean {mean:.{max(4, whole)}g}, sd {sd:.4g}"
         case Labels(counts):
             return ", ".join(f"{label} {count}" for label, count in counts.items())
         case Grids(originals, shape, spacing, padding):
@@ -164,4 +207,11 @@ def _in_words(variable: VariableSummary) -> str:
             spaced = " x ".join(f"{step:.4g}" for step in dict.fromkeys(spacing))
             added = ", ".join(f"{most}" if most == least else f"{least} to {most}" for most, least in padding)
             return f"{files}\nto {'x'.join(map(str, shape))} at {spaced}; padding {added}"
+        case LabelMaps(grids, labels, empty, volume):
+            power = "²" if len(grids.shape) == 2 else "³"
+            found = [
+                f"{label} in {one.maps}" + (f" (mean {one.voxels * volume:.4g} mm{power})" if one.maps else "")
+                for label, one in labels.items()
+            ]
+            return f"{_worded(grids, unit)}\nmaps: {', '.join(found)}; {empty} of background alone"
     return ""

@@ -17,7 +17,7 @@ from metavoxel.cohort.volumes import UnreadableCells, load_volumes
 from metavoxel.errors import CohortError, Problem, did_you_mean
 from metavoxel.registry import blamed
 from metavoxel.variables.base import AbstractVariableSpec, Blank
-from metavoxel.variables.image import ImageSpec
+from metavoxel.variables.spatial import AbstractSpatialSpec
 
 _EXAMPLES = 5
 _NOT_IN_VALUES = {"weight", "column", "path", "entities"}
@@ -44,7 +44,7 @@ def located_cells(name: str, spec: AbstractVariableSpec, rows: Sequence[Mapping[
     except KeyError as error:
         column, known = str(error.args[0]), [str(column) for column in table.frame.columns]
         what = f"{table.source} has no column {column!r}.{did_you_mean(column, known)} Columns: {', '.join(known)}"
-        if isinstance(spec, ImageSpec):
+        if isinstance(spec, AbstractSpatialSpec):
             what += ". Give it one with the files' paths, or set 'column' or 'path'; 'entities' are for cohort.bids"
         raise CohortError(Problem(f"variables.{name}", what)) from error
 

@@ -52,7 +52,7 @@ def numbers(study: Study, names: Sequence[str]) -> Float[Tensor, "n f"]:
     return torch.cat(columns, 1)
 
 
-def pictures(study: Study, name: str, rows: Int64[Tensor, "b"], vary: Rng | None = None) -> Float[Tensor, "b 1 *s"]:
+def pictures(study: Study, name: str, rows: Int64[Tensor, "b"], vary: Rng | None = None) -> Float[Tensor, "b c *s"]:
     """Images in data space, zeros where there is none; varied as the run varies its training rows, with ``vary``."""
     column, spec = study.cohort.columns[name], study.cohort.variables[name]
     images = torch.zeros(len(rows), *spec.data_shape)

@@ -65,8 +65,12 @@ class Task:
         groups: dict[tuple[int, ...], list[str]] = {}
         for name in study.images:
             groups.setdefault(study.cohort.variables[name].data_shape[1:], []).append(name)
+        channels = {name: study.cohort.variables[name].data_shape[0] for name in study.images}
         networks = [
-            architecture.build(Ports(grid, len(names), self._numbers.shape[1], self._code.shape[1]), study.size)
+            architecture.build(
+                Ports(grid, sum(channels[name] for name in names), self._numbers.shape[1], self._code.shape[1]),
+                study.size,
+            )
             for grid, names in groups.items()
         ]
         return Predictor(list(groups.values()), networks)

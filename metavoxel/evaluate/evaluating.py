@@ -62,6 +62,10 @@ def evaluating(
     wanted = dict.fromkeys([*settings.targets, *([settings.flexible] if settings.flexible else [])])
     methods = [_joint(test, joint), population(test, list(wanted)), *compared(test)]
     notes = [f"{method.name}: {note}" for method in methods for note in method.notes]
+    notes += [
+        f"label map {name}: in no table of images, whose measures are of intensities; its overlap is not measured"
+        for name in test.label_maps
+    ]
     results = Results(
         test, settings, joint, flexible, methods, scores_of(test, methods), groups(test, settings.by),
         samples=None, judged=Judged(), translations={}, notes=notes,

@@ -18,7 +18,8 @@ from metavoxel.learning.part import part_table, subject_table
 from metavoxel.learning.run import RunFolder
 from metavoxel.model import Model
 from metavoxel.variables.base import AbstractVariableSpec
-from metavoxel.variables.image import ImageSpec
+from metavoxel.variables.labelmap import LabelMapSpec
+from metavoxel.variables.spatial import AbstractSpatialSpec
 
 
 @final
@@ -80,14 +81,19 @@ class HeldOut:
     def inside(self, name: str) -> Bool[Tensor, "1 *s"]:
         """Voxels of an image that are no padding, in the first file of the part."""
         spec, cells = self.spec(name), [cell for cell in self.cohort.columns[name].cells if cell is not None]
-        if isinstance(spec, ImageSpec) and cells:
+        if isinstance(spec, AbstractSpatialSpec) and cells:
             return spec.inside(str(cells[0]))
         return torch.ones(spec.data_shape, dtype=torch.bool)
 
     @cached_property
     def images(self) -> list[str]:
-        """Image variables of the schema."""
-        return [name for name, spec in self.model.schema.specs.items() if spec.spatial]
+        """Variables of the schema whose values are intensities on a grid."""
+        return [name for name, spec in self.model.schema.specs.items() if spec.spatial and name not in self.label_maps]
+
+    @cached_property
+    def label_maps(self) -> list[str]:
+        """Variables of the schema whose values are a label at each voxel."""
+        return [name for name, spec in self.model.schema.specs.items() if isinstance(spec, LabelMapSpec)]
 
 
 def held_out(model: Model, folder: RunFolder) -> HeldOut:

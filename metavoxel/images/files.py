@@ -1,9 +1,10 @@
 """Image files: reading any known format into canonical axes and mm, writing NIfTI and PNG. Nothing is unpickled."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import nibabel
 import numpy as np
@@ -119,8 +120,22 @@ def read_image(path: str | Path, *, constant: bool = False, nan: float | Literal
 
 def write_nifti(path: Path, image: Image) -> None:
     """Save as single-precision NIfTI in mm; an image of two axes gets a third of one voxel, as viewers expect."""
+    _save_nifti(path, image, np.dtype(np.float32))
+
+
+def write_labels(path: Path, image: Image, labels: Sequence[int]) -> None:
+    """Save whole numbers, all of them among ``labels``, as NIfTI in mm: 8 bits, or 16 or 32 where these need them.
+
+    The type depends on what the numbers may be, so that all files of a variable are of one type.
+    """
+    kinds = [np.dtype(kind) for kind in (np.uint8, np.int16, np.int32)]
+    fits = (kind for kind in kinds if np.iinfo(kind).min <= min(labels) and max(labels) <= np.iinfo(kind).max)
+    _save_nifti(path, image, next(fits))
+
+
+def _save_nifti(path: Path, image: Image, kind: np.dtype[Any]) -> None:
     data = image.data if image.data.ndim == 3 else image.data[..., None]
-    file = nibabel.Nifti1Image(np.asarray(data, np.float32), image.grid.affine)
+    file = nibabel.Nifti1Image(np.asarray(np.rint(data) if kind.kind in "iu" else data, kind), image.grid.affine)
     file.set_sform(image.grid.affine, code="aligned")
     file.set_qform(image.grid.affine, code="aligned")
     file.header.set_xyzt_units("mm")
@@ -137,7 +152,7 @@ def write_png(path: Path, image: Image) -> None:
 
 def _existing(path: str | Path) -> Path:
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # which a name too long for the system is not, and Path.is_dir raises
         return path
     if not path.name.lower().endswith(FORMATS):
         raise ValueError(

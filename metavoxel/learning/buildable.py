@@ -22,7 +22,7 @@ from metavoxel.errors import MetavoxelError, PluginError, Problem, SchemaError
 from metavoxel.joint import port_name
 from metavoxel.registry import blamed
 from metavoxel.schema import Schema
-from metavoxel.variables.image import ImageSpec
+from metavoxel.variables.spatial import AbstractSpatialSpec
 
 MOST_TENSORS = 30_000
 """Weights and buffers of one model; a network of a thousand variables has a fraction."""
@@ -139,7 +139,7 @@ def _with_smallest_grids(schema: Schema) -> Schema:
     variables = {}
     for name, variable in schema.variables.items():
         spec, codec = variable.spec, variable.parts.codec
-        if isinstance(spec, ImageSpec) and spec.shape is None:
+        if isinstance(spec, AbstractSpatialSpec) and spec.shape is None:
             spec = spec.model_copy(update={"shape": (schema.multiples()[name],) * 2})
         if "weights" in type(codec).model_fields:
             codec = codec.model_copy(update={"weights": None})

@@ -10,8 +10,8 @@ from metavoxel.rng import Rng
 
 
 def augmented(
-    values: Float[Tensor, "b 1 *s"], rng: Rng, *, shifts: int, jitter: float, flip: bool
-) -> Float[Tensor, "b 1 *s"]:
+    values: Float[Tensor, "b c *s"], rng: Rng, *, shifts: int, jitter: float, flip: bool
+) -> Float[Tensor, "b c *s"]:
     """The images shifted by up to ``shifts`` voxels, with gain and gamma changed by up to ``jitter``, perhaps mirrored.
 
     Each change has its own place in the stream, whatever the number of axes: with one stream, a picture is mirrored

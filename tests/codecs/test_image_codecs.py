@@ -72,6 +72,19 @@ def test_losses_are_means(fitted):
     torch.testing.assert_close(terms["kl"], TINY.kl_weight * kl)
 
 
+def test_the_squared_error_may_be_chosen():
+    values = images((2, 8, 8))
+    codec = KLVAESpec(**TINY.model_dump(exclude={"error"}), error="squared").build((2, 8, 8))
+    codec.prepare(batches(values))
+    image = (values - codec.mean_image) / codec.contrast
+    mean, sd = codec.autoencoder.encode(image)
+    drawn = mean + sd * Rng.for_rows(6, "squared").normal(tuple(mean.shape))
+    terms = codec.losses(values, rng=Rng.for_rows(6, "squared"))
+    assert set(terms) == {"l2", "kl"}
+    torch.testing.assert_close(terms["l2"], (codec.autoencoder.decode(drawn) - image).square().mean())
+    assert codec.decode(codec.encode(values).mean).shape == values.shape
+
+
 def test_only_cells_well_inside_the_known_part_are_trusted(fitted):
     codec, values = fitted
     known = torch.ones_like(values, dtype=torch.bool)

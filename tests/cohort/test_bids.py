@@ -9,6 +9,7 @@ from metavoxel.errors import CohortError
 from metavoxel.schema.settings import CohortSettings
 from metavoxel.variables.continuous import ContinuousSpec
 from metavoxel.variables.image import ImageSpec
+from metavoxel.variables.labelmap import LabelMapSpec
 
 
 @pytest.fixture
@@ -235,3 +236,20 @@ def test_an_image_variable_named_like_a_column_by_session_is_located(dataset, vo
     (dataset / "sub-09/sub-09_sessions.tsv").write_text("session_id\tT1w\nses-a\tx\n")
     with pytest.raises(CohortError, match="tables by session: column 'T1w' has the name of an image variable"):
         read_bids(dataset, {"T1w": ImageSpec()})
+
+
+def test_label_maps_are_found_by_their_entities_and_never_taken_for_scans(dataset, volume):
+    for subject in ("01", "02", "03"):
+        folder = dataset / "derivatives/masks"
+        volume(folder / f"sub-{subject}/anat/sub-{subject}_space-orig_label-lesion_mask.nii.gz")
+        volume(folder / f"sub-{subject}/anat/sub-{subject}_space-orig_label-brain_mask.nii.gz")
+    (folder / "dataset_description.json").write_text(
+        json.dumps({"Name": "m", "BIDSVersion": "1.8.0", "DatasetType": "derivative", "GeneratedBy": [{"Name": "m"}]})
+    )
+    labels = {"background": 0, "lesion": 1}
+    lesion = LabelMapSpec(labels=labels, entities={"derivative": "masks", "suffix": "mask", "label": "lesion"})
+    frame = read_bids(dataset, {"T1w": ImageSpec(), "lesion": lesion}).frame
+    named = "derivatives/masks/sub-{0}/anat/sub-{0}_space-orig_label-lesion_mask.nii.gz"
+    assert frame["lesion"].tolist()[:3] == [named.format(subject) for subject in ("01", "02", "03")]
+    with pytest.raises(CohortError, match="variables.lesion.entities: a label map has no usual suffix"):
+        read_bids(dataset, {"T1w": ImageSpec(), "lesion": LabelMapSpec(labels=labels)})

@@ -5,6 +5,7 @@ import pytest
 from metavoxel.cohort.read import read_cohort
 from metavoxel.schema.settings import CohortSettings
 from metavoxel.variables.image import ImageSpec
+from metavoxel.variables.labelmap import LabelMapSpec
 
 
 def _save(path, shape, origin, step=4.0):
@@ -56,3 +57,19 @@ def test_grids_that_are_given_apart_or_of_boxes_are_left_alone(contrasts):
         nibabel.save(nibabel.Nifti1Image(image.get_fdata(), image.affine), path)
     apart = _read(contrasts, T1w=ImageSpec(), foot=ImageSpec())
     assert apart.variables["T1w"].affine != apart.variables["foot"].affine
+
+
+def test_a_label_map_lies_on_its_scan(contrasts):
+    """A mask of the brightest part of a slab, written in the slab's own field of view."""
+    for path in contrasts.glob("*_FLAIR.nii.gz"):
+        image = nibabel.load(path)
+        mask = (image.get_fdata() > 0.5).astype(np.uint8)
+        nibabel.save(nibabel.Nifti1Image(mask, image.affine), path)
+    labels = LabelMapSpec(labels={"background": 0, "ball": 1})
+    cohort = _read(contrasts, T1w=ImageSpec(), FLAIR=labels)
+    scan, ball = (cohort.variables[name] for name in ("T1w", "FLAIR"))
+    assert scan.affine == ball.affine and scan.shape == ball.shape == (16, 16, 16)
+    head = nibabel.load(contrasts / "0_T1w.nii.gz").get_fdata()  # whose grid is the model's
+    upper = np.arange(16) >= 7  # where the slab begins: 28 mm above the head's first voxel
+    found = cohort.columns["FLAIR"].read([0])[0, 0].numpy()
+    assert np.array_equal(found > 0, (head > 0.5) & upper)

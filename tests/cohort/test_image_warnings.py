@@ -9,6 +9,7 @@ from metavoxel.schema.settings import CohortSettings
 from metavoxel.variables.categorical import CategoricalSpec
 from metavoxel.variables.continuous import ContinuousSpec
 from metavoxel.variables.image import ImageSpec
+from metavoxel.variables.labelmap import LabelMapSpec
 
 
 def _study(folder, level=lambda age: 1.0, shift=lambda index: 0.0, codes=lambda index: 2):
@@ -76,3 +77,16 @@ def test_headers_without_orientation(tmp_path):
     for image in (ImageSpec(), ImageSpec(place="box")):
         with pytest.raises(CohortError, match=r"is one of 4 \(of 16\) files: no orientation in the header"):
             _warned(tmp_path, image)
+
+
+def test_label_maps_that_are_alike_or_lack_a_label(tmp_path):
+    _study(tmp_path)
+    maps = [np.zeros((8, 8, 8), np.uint8) for _ in range(16)]
+    for index, data in enumerate(maps):
+        nibabel.save(nibabel.Nifti1Image(data, np.diag([4.0, 4, 4, 1])), tmp_path / f"{index}.nii.gz")
+    alike, absent = _warned(tmp_path, LabelMapSpec(labels={"background": 0, "lesion": 1}))
+    assert "all 16 label maps are the same" in alike
+    assert absent.startswith("none of 16 label maps has 'lesion'")
+    maps[3][2, 2, 2] = 1
+    nibabel.save(nibabel.Nifti1Image(maps[3], np.diag([4.0, 4, 4, 1])), tmp_path / "3.nii.gz")
+    assert _warned(tmp_path, LabelMapSpec(labels={"background": 0, "lesion": 1})) == []

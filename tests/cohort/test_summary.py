@@ -1,13 +1,16 @@
 import io
 
+import nibabel
+import numpy as np
 from rich.console import Console
 
 from metavoxel.cohort.read import read_cohort
-from metavoxel.cohort.summary import Blanked, Grids, Labels, describe, render
+from metavoxel.cohort.summary import Blanked, Grids, LabelCount, LabelMaps, Labels, describe, render
 from metavoxel.schema.settings import CohortSettings
 from metavoxel.variables.categorical import CategoricalSpec
 from metavoxel.variables.continuous import ContinuousSpec
 from metavoxel.variables.image import ImageSpec
+from metavoxel.variables.labelmap import LabelMapSpec
 
 
 def _summary(study, volume):
@@ -53,3 +56,26 @@ def test_the_summary_prints(study, volume):
         "to 4x4x6 at 4; padding 0, 0, 0 to 2",
     ):
         assert expected in text
+
+
+def test_label_maps_are_counted_on_the_model_s_grid(tmp_path):
+    rows = ["participant_id\tlesion"]
+    for index, side in enumerate((0, 2, 4, 0)):
+        data = np.zeros((8, 8, 8), np.uint8)
+        data[:side, :side, :side] = 1
+        nibabel.save(nibabel.Nifti1Image(data, np.diag([1.5, 2.0, 2.0, 1.0])), tmp_path / f"{index}.nii.gz")
+        rows.append(f"s{index}\t{index}.nii.gz")
+    (tmp_path / "people.tsv").write_text("\n".join(rows) + "\n")
+    specs = {"lesion": LabelMapSpec(labels={"background": 0, "lesion": 1, "scar": 2})}
+    summary = describe(read_cohort(specs, CohortSettings(table="people.tsv"), folder=tmp_path, split=False))
+    grids = Grids({"8x8x8 at 1.5 x 2 x 2": 4}, (8, 8, 8), (1.5, 2.0, 2.0), ((0, 0),) * 3)
+    labels = {
+        "background": LabelCount(4, 512 - (8 + 64) / 4),
+        "lesion": LabelCount(2, (8 + 64) / 2),
+        "scar": LabelCount(0, 0.0),
+    }
+    assert summary.variables[0].values == LabelMaps(grids, labels, empty=2, voxel_volume=6.0)
+    console = Console(file=io.StringIO(), width=160)
+    console.print(render(summary))
+    text = " ".join(console.file.getvalue().split())
+    assert "lesion in 2 (mean 216 mm³), scar in 0; 2 of background alone" in text.replace("│ ", "").replace(" │", "")

@@ -7,7 +7,7 @@ import PIL.Image
 import pytest
 from fuzz_images import NAMES, fuzz
 
-from metavoxel.images.files import read_grid, read_header, read_image, write_nifti, write_png
+from metavoxel.images.files import read_grid, read_header, read_image, write_labels, write_nifti, write_png
 from metavoxel.images.grid import Grid
 from metavoxel.images.image import Image
 
@@ -294,3 +294,17 @@ def test_a_file_that_is_not_fetched(tmp_path):
         for read in (read_grid, read_image):
             with pytest.raises(ValueError, match="not fetched.*datalad get"):
                 read(tmp_path / f"{name}.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind"),
+    [((0, 255), np.uint8), ((0, 256), np.int16), ((-1, 1), np.int16), ((-32769, 0), np.int32), ((0, 40000), np.int32)],
+)
+def test_labels_are_written_as_the_smallest_whole_numbers_that_hold_them(tmp_path, labels, kind):
+    data = np.array(labels, np.float32)[np.random.default_rng(0).integers(0, 2, (5, 4, 3))]
+    affine = np.diag([1.0, 2, 3, 1])
+    write_labels(tmp_path / "a.nii.gz", Image(data, Grid((5, 4, 3), affine)), labels)
+    file = nibabel.load(tmp_path / "a.nii.gz")
+    assert file.get_data_dtype() == kind
+    assert np.array_equal(np.asanyarray(file.dataobj), data)
+    assert np.array_equal(file.affine, affine)

@@ -34,6 +34,7 @@ from metavoxel.testing.settings import SETTINGS_CHECKS
 from metavoxel.variables.categorical import CategoricalSpec
 from metavoxel.variables.continuous import ContinuousSpec
 from metavoxel.variables.image import ImageSpec
+from metavoxel.variables.labelmap import LabelMapSpec
 
 
 def data(*shape):
@@ -141,6 +142,16 @@ def test_image_variable(tmp_path, shape):
             cells[-1]
         )
     results = run_checks(variable_checks(ImageSpec(path="{image}"), cells))
+    assert not [result for result in results if not result.ok]
+
+
+@pytest.mark.parametrize("labels", [["background", "lesion"], ["outside", "fluid", "grey"]], ids=["two", "three"])
+def test_labelmap_variable(tmp_path, labels):
+    cells = [str(tmp_path / f"{index}.nii.gz") for index in range(2)]
+    for index, cell in enumerate(cells):
+        numbers = Rng.for_rows(1, "labels", index).uniform((1, 12, 10, 8))[0].numpy() * len(labels)
+        nibabel.Nifti1Image(numbers.astype(np.uint8), np.diag([2.0, 2, 2, 1])).to_filename(cell)
+    results = run_checks(variable_checks(LabelMapSpec(labels=labels, path="{map}"), cells))
     assert not [result for result in results if not result.ok]
 
 
