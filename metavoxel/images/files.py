@@ -128,8 +128,8 @@ def write_labels(path: Path, image: Image, labels: Sequence[int]) -> None:
 
     The type depends on what the numbers may be, so that all files of a variable are of one type.
     """
-    kinds = [np.dtype(kind) for kind in (np.uint8, np.int16, np.int32)]
-    fits = (kind for kind in kinds if np.iinfo(kind).min <= min(labels) and max(labels) <= np.iinfo(kind).max)
+    limits = (np.iinfo(np.uint8), np.iinfo(np.int16), np.iinfo(np.int32))
+    fits = (limit.dtype for limit in limits if limit.min <= min(labels) and max(labels) <= limit.max)
     _save_nifti(path, image, next(fits))
 
 
