@@ -26,21 +26,11 @@ def with_common_grids(
     of view lies in the larger. Variables whose grid the schema gives, or whose files do not fit together (which reading
     them reports), are left alone.
     """
-    grids: dict[str, Grid] = {}
-    for name, spec in variables.items():
-        free = (
-            isinstance(spec, AbstractSpatialSpec)
-            and spec.place != "box"
-            and not (spec.shape or spec.affine or spec.template)
-        )
-        given = [cell for cell in cells.get(name, ()) if cell]
-        if isinstance(spec, AbstractSpatialSpec) and free and given:
-            try:
-                resolved = spec.resolve(given, multiple=1)
-            except CohortError:
-                continue
-            if resolved.place == "world":
-                grids[name] = Grid(resolved.data_shape[1:], np.asarray(resolved.affine, np.float64))
+    given = {name: [cell for cell in cells.get(name, ()) if cell] for name in variables}
+    free = {name: spec for name, spec in variables.items() if given[name] and _is_free(spec)}
+    grids = (
+        {name: grid for name, spec in free.items() if (grid := _own_grid(spec, given[name]))} if len(free) > 1 else {}
+    )
     shared: dict[str, AbstractVariableSpec] = dict(variables)
     for group in _groups(grids):
         multiple = int(np.lcm.reduce([multiples.get(name, 1) for name in group]))
@@ -50,6 +40,24 @@ def with_common_grids(
             known = {"shape": whole.shape, "affine": whole.affine.tolist()}
             shared[name] = variables[name].model_copy(update=known)
     return shared
+
+
+def _is_free(spec: AbstractVariableSpec) -> bool:
+    """Whether the cohort decides where the images of a variable lie, by their affines."""
+    if not isinstance(spec, AbstractSpatialSpec):
+        return False
+    return spec.place != "box" and not (spec.shape or spec.affine or spec.template)
+
+
+def _own_grid(spec: AbstractVariableSpec, cells: Sequence[str]) -> Grid | None:
+    """The grid in mm that a variable would have by itself; None where it has none, or its files do not fit together."""
+    try:
+        resolved = spec.resolve(cells, multiple=1)
+    except CohortError:
+        return None
+    if not isinstance(resolved, AbstractSpatialSpec) or resolved.place != "world":
+        return None
+    return Grid(resolved.data_shape[1:], np.asarray(resolved.affine, np.float64))
 
 
 def _groups(grids: Mapping[str, Grid]) -> list[list[str]]:
