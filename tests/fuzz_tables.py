@@ -56,7 +56,7 @@ def _damage_cells(header: list[str], rows: list[list[str]], rng: np.random.Gener
             for cells in rows:
                 cells[column] = odd
         case 3:
-            rows[row][column] = one_of(("x", "9", '"', "a,", " ", "\u0301"), rng) * 10 ** int(rng.integers(3, 6))
+            rows[row][column] = one_of(("x", "9", '"', "a,", " ", "\u00e9"), rng) * 10 ** int(rng.integers(3, 5))
         case 4:
             header[column] = one_of((*header, "", " ", "note\0", "AGE", "age\u200b", odd), rng)
         case 5:

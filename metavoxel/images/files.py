@@ -112,7 +112,8 @@ def read_image(path: str | Path, *, constant: bool = False, nan: float | Literal
         data = stored.voxels()
     data = _finite(path, data, nan)
     if not constant and data.min() == data.max():
-        raise ValueError(f"{path}: the image is constant: every voxel is {data.min():g}")
+        advice = "if that is a value, as of an empty mask, set 'intensities: [low, high]' in the schema"
+        raise ValueError(f"{path}: the image is constant: every voxel is {data.min():g}; {advice}")
     image = Image(data, stored.grid).canonical()
     grid, shape = _without_single(image.grid)
     return Image(image.data.reshape(shape), grid)

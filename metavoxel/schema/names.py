@@ -30,6 +30,8 @@ def collisions(names: Iterable[str]) -> Iterator[Problem]:
     """Names whose files would be the same on systems that know no upper and lower case."""
     first: dict[str, str] = {}
     for name in names:
+        if len(name) > LONGEST:  # refused for that
+            continue
         earlier = first.setdefault(unicodedata.normalize("NFKC", name).casefold(), name)
         if earlier != name:
             what = (

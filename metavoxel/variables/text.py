@@ -8,10 +8,16 @@ from decimal import Decimal, InvalidOperation
 _WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))(?:\.0*)?")
 _NUMBER = re.compile(r"[+-]?(?:0|[1-9][0-9]*)(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?")
 
+_LONGEST = 1000
+"""Characters of a text that is normalised: no label has more, and time grows as the square of accents in a row."""
+
 
 def composed(text: str) -> str:
-    """The text in Unicode's normal form C: an accent that is a character of its own joins its letter."""
-    return unicodedata.normalize("NFC", text)
+    """The text in Unicode's normal form C: an accent that is a character of its own joins its letter.
+
+    Texts of more than a thousand characters, which are no labels, stay as they are.
+    """
+    return unicodedata.normalize("NFC", text) if len(text) <= _LONGEST else text
 
 
 def decimal_number(text: str) -> Decimal | None:
@@ -50,7 +56,8 @@ def looks_like(text: str, other: str) -> bool:
 
 
 def _shown(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).split())
+    shown = unicodedata.normalize("NFKC", text) if len(text) <= _LONGEST else text
+    return " ".join(shown.split())
 
 
 def lookalikes(texts: Iterable[str]) -> list[tuple[str, str]]:

@@ -315,3 +315,11 @@ def test_a_spacing_wider_than_the_images_is_refused_as_such(tmp_path):
             "is one of 2 (of 2) files that 'spacing: 400' would reduce to one voxel: it is 3.2 mm"
         )
     assert ImageSpec(spacing=0.4).resolve(cells, multiple=4).shape == (8, 8, 8)
+
+
+def test_an_empty_mask_is_a_value_where_intensities_have_a_unit(tmp_path):
+    empty = str(tmp_path / "empty.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4), np.float32), np.eye(4)), empty)
+    with pytest.raises(ValueError, match=r"every voxel is 0; if that is a value.* set 'intensities: \[low, high\]'"):
+        ImageSpec().resolve([empty], multiple=1).parse(empty)
+    assert (ImageSpec(intensities=(0, 1)).resolve([empty], multiple=1).parse(empty) == 0).all()
