@@ -128,7 +128,7 @@ def write_labels(path: Path, image: Image, labels: Sequence[int]) -> None:
 
     The type depends on what the numbers may be, so that all files of a variable are of one type.
     """
-    kinds = [np.dtype(kind) for kind in (np.uint8, np.int16, np.int32)]
+    kinds: list[np.dtype[np.integer[Any]]] = [np.dtype(kind) for kind in (np.uint8, np.int16, np.int32)]
     fits = (kind for kind in kinds if np.iinfo(kind).min <= min(labels) and max(labels) <= np.iinfo(kind).max)
     _save_nifti(path, image, next(fits))
 
