@@ -9,9 +9,6 @@ import pytest
 import yaml
 from tiny_cohorts import IMAGES, TABLE, write_images, write_schema, write_table
 
-from metavoxel.cli.ask import _check_alignment
-from metavoxel.variables.image import ImageSpec
-
 
 @pytest.fixture
 def study(tmp_path):
@@ -52,7 +49,8 @@ def validate_and_train(metavoxel, schema):
 def test_unknown_names(metavoxel, study):
     schema = reshape(study, age={"type": "continuos"}, sex={"type": "categorical", "categories": ["F"], "colum": "Sex"})
     assert validate_and_train(metavoxel, schema) == [
-        "variables.age.type: unknown type 'continuos'. Did you mean 'continuous'? Installed: categorical, continuous, image",
+        "variables.age.type: unknown type 'continuos'. Did you mean 'continuous'? Installed: categorical, continuous, image, "
+        "labelmap",
         "variables.sex.categories: Dictionary should have at least 2 items after validation, not 1 (given: {'F': 'F'})",
         "variables.sex.colum: not a setting of type 'categorical'. Did you mean 'column'? "
         "Settings: column, weight, categories, valid",
@@ -293,56 +291,6 @@ def test_runs_that_are_none(metavoxel, table_study, tmp_path):
     assert done.code == 2
     assert done.lines == [
         f"{tmp_path / 'run'}: needs the plugin metavoxel-count 0.4, which is not installed: pip install metavoxel-count"
-    ]
-
-
-def test_masks_of_other_boxes_are_refused_where_boxes_decide(tmp_path):
-    """By their affines masks of other grids are right; stacked by boxes they would mark other voxels than are seen."""
-    affine = np.diag([2.0, 2, 2, 1])
-    for name, shape in (("image", (9, 8, 7)), ("mask", (9, 8, 7)), ("cut", (7, 8, 7))):
-        data = np.random.default_rng(0).uniform(size=shape).astype(np.float32)
-        nibabel.save(nibabel.Nifti1Image(data, affine), tmp_path / f"{name}.nii.gz")
-    image, mask, cut = (str(tmp_path / f"{name}.nii.gz") for name in ("image", "mask", "cut"))
-    boxes = ImageSpec(place="box").resolve([image], multiple=4)
-    _check_alignment(boxes, mask, image)
-    with pytest.raises(ValueError, match="lies on other voxels than"):
-        _check_alignment(boxes, cut, image)
-    _check_alignment(ImageSpec().resolve([image], multiple=4), cut, image)
-
-
-def test_masks_that_do_not_lie_on_their_image(metavoxel, scan_study, tmp_path):
-    """Marking other voxels than the user sees would be worse than an error."""
-    scan = scan_study / "scans" / "s01.nii.gz"
-    image = nibabel.load(scan)
-
-    def told(name, data, affine, *more):
-        nibabel.save(nibabel.Nifti1Image(data, affine), tmp_path / name)
-        arguments = ["--given", f"volume={scan}", "--mask", f"volume={tmp_path / name}", "--output", tmp_path / "out"]
-        done = metavoxel("sample", scan_study / "run", *arguments, *more)
-        assert done.code == 2
-        return done.lines
-
-    ones = np.ones(image.shape, np.uint8)
-    away = image.affine.copy()
-    away[0, 3] += 500
-    assert "lies outside the model's grid" in told("away.nii.gz", ones, away)[0]
-    assert "has 2 axes where 3 are expected" in told("flat.nii.gz", ones[:, :, :1], image.affine)[0]
-    assert told("good.nii.gz", ones, image.affine, "--given", "age=abc")[0].startswith("given age=abc: ")
-    assert told("nothing.nii.gz", 0 * ones, image.affine) == [
-        "mask volume: marks no voxel as known (1), so that nothing is given: leave 'volume' out of what is given"
-    ]
-    alone = metavoxel(
-        "sample", scan_study / "run", "--mask", f"volume={tmp_path / 'good.nii.gz'}", "--output", tmp_path / "out"
-    )
-    assert alone.lines == ["mask: 'volume' needs a value to be partly known"]
-    several = metavoxel(
-        "sample", scan_study / "run", "--mask", "age=x.nii", "--mask", f"volume={tmp_path / 'none.nii.gz'}",
-        "--output", tmp_path / "out",
-    )  # fmt: skip
-    assert several.lines == [
-        "--mask: 'age' is not an image. Images: picture, volume",
-        f"--mask volume: {tmp_path / 'none.nii.gz'}: no such file",
-        "2 problems.",
     ]
 
 

@@ -275,7 +275,7 @@ def test_the_command_is_a_process_too(tmp_path):
     done = subprocess.run(start, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.splitlines() == [
-        "variables.age.type: unknown type 'continous'. Did you mean 'continuous'? Installed: categorical, continuous, image",
+        "variables.age.type: unknown type 'continous'. Did you mean 'continuous'? Installed: categorical, continuous, image, labelmap",
         "variables.sex.wieght: not a setting of type 'categorical'. Did you mean 'weight'? Settings: column, weight, categories, valid",
         "2 problems.",
     ]  # fmt: skip

@@ -28,7 +28,7 @@ WRONG = [
     ("variables.sex.wieght", 2, "variables.sex.wieght: not a setting of type 'categorical'. Did you mean 'weight'? "
      "Settings: column, weight, categories, valid"),
     ("variables.age.type", "continous", "variables.age.type: unknown type 'continous'. Did you mean 'continuous'? "
-     "Installed: categorical, continuous, image"),
+     "Installed: categorical, continuous, image, labelmap"),
     ("variables.age.type", "ordinal", "variables.age.type: type 'ordinal' comes with a plugin that is not installed: "
      "pip install metavoxel-ordinal"),
     ("variables.age.type", ["continuous"], "variables.age.type: must be the name of a type, not ['continuous']"),
@@ -55,7 +55,7 @@ WRONG = [
     ("variables", DELETE, "variables: this section is missing"),
     ("variables", {}, "variables: name at least one variable"),
     ("variables", None, "variables: name at least one variable"),
-    ("variables.age.type", DELETE, "variables.age.type: is missing. Installed: categorical, continuous, image"),
+    ("variables.age.type", DELETE, "variables.age.type: is missing. Installed: categorical, continuous, image, labelmap"),
     ("variables.sex.categories", DELETE, "variables.sex.categories: is missing"),
     ("cohort.table", DELETE, "cohort: give exactly one of 'table' (a CSV or TSV file) and 'bids' (a folder)"),
     ("cohort.bids", "folder", "cohort: give exactly one of 'table' (a CSV or TSV file) and 'bids' (a folder)"),
