@@ -196,8 +196,8 @@ def test_a_comparison_s_images_are_judged(scan_report):
 def test_too_few_scans_for_a_covariance_are_told(scan_part):
     quality = ImageQuality(scan_part, "volume", Scattering(), 0)
     assert quality.too_few(6).startswith(
-        "image volume: no FID with 5 held-out and 6 generated scans. It takes at least 17 of each: the covariance of 113 "
-        "features needs 114 slices, and a scan has 7 of a plane."
+        "image volume: no FID with 5 held-out and 6 generated scans. It takes at least 15 of each: the covariance of 113 "
+        "features needs 114 slices, and a scan has 8 of a plane."
     )
     assert "fid" not in {name for name, value in quality.measure(quality.real, 5).items() if value is not None}
     assert ImageQuality(scan_part, "volume", Moments(), 0).too_few(5) == ""
@@ -209,7 +209,7 @@ def test_fid_that_is_asked_for_is_refused_before_anything_is_computed(scan_study
         list(evaluating(load(run), RunFolder(run), tmp_path, replace(SCANS, fid=True), Scattering()))
     said = {problem.where: problem.what for problem in caught.value.problems if "volume" in problem.what}
     assert said["--features"].startswith(
-        "image volume: no FID with 5 held-out and 5 generated scans. It takes at least 17"
+        "image volume: no FID with 5 held-out and 5 generated scans. It takes at least 15"
     )
     assert not list(tmp_path.iterdir())
     check_enough(held_out(load(run), RunFolder(run)), Moments(), 5)

@@ -31,6 +31,7 @@ def accepts(schema, value):
         "anyOf": lambda branches: any(accepts(branch, value) for branch in branches),
         "oneOf": lambda branches: sum(accepts(branch, value) for branch in branches) == 1,
         "required": lambda names: not isinstance(value, dict) or set(names) <= set(value),
+        "propertyNames": lambda rule: not isinstance(value, dict) or all(accepts(rule, key) for key in value),
         "minProperties": lambda least: not isinstance(value, dict) or len(value) >= least,
         "properties": lambda known: (
             not isinstance(value, dict) or all(accepts(known[key], value[key]) for key in value if key in known)
@@ -41,6 +42,7 @@ def accepts(schema, value):
         ),
         "items": lambda item: not isinstance(value, list) or all(accepts(item, entry) for entry in value),
         "prefixItems": lambda items: not isinstance(value, list) or all(map(accepts, items, value)),
+        "maxLength": lambda most: not isinstance(value, str) or len(value) <= most,
         "minItems": lambda least: not isinstance(value, list) or len(value) >= least,
         "maxItems": lambda most: not isinstance(value, list) or len(value) <= most,
         "minimum": lambda least: not of_type(value, "number") or value >= least,
