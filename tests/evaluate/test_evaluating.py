@@ -101,7 +101,7 @@ def test_table_2_has_a_row_a_subset(table_report):
 
 def test_the_report_is_one_file(table_report):
     _, output = table_report
-    text = (output / "report.html").read_text()
+    text = (output / "report.html").read_text(encoding="utf-8")
     figures = {path.stem for path in (output / "figures").glob("*.png")}
     assert figures == {path.stem for path in (output / "figures").glob("*.svg")}
     assert {"predicted-age", "spread-age", "coverage", "posteriors", "reliability-sex"} <= figures
@@ -158,7 +158,7 @@ def write_oracle(run):
 
 def test_images_have_their_measures(scan_report):
     results, output = scan_report
-    text = (output / "report.html").read_text()
+    text = (output / "report.html").read_text(encoding="utf-8")
     for image in ("picture", "volume"):
         rows = results.judged.measures[image]
         assert set(rows) - {"oracle"} == {"metavoxel (evidence)", "autoencoder alone", "held-out halves"}

@@ -211,12 +211,14 @@ def test_a_real_process_that_is_stopped(tmp_path, number):
     with open(tmp_path / "log", "w") as log:
         process = subprocess.Popen([*start, *arguments], env=environment, stderr=log, stdout=log)
         deadline = time.monotonic() + 300
-        while "joint 30/300" not in (tmp_path / "log").read_text():
-            assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()
+        while "joint 30/300" not in (tmp_path / "log").read_text(encoding="utf-8"):
+            assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text(
+                encoding="utf-8"
+            )
             time.sleep(0.02)
         process.send_signal(number)
         code = process.wait(timeout=120)
-    said = (tmp_path / "log").read_text()
+    said = (tmp_path / "log").read_text(encoding="utf-8")
     assert code == 130, said
     assert "Traceback" not in said and "--resume" in said
     assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "training"
