@@ -109,5 +109,5 @@ def resolve_precision(
 
 def _computes_in_bf16() -> bool:
     cpu_info = Path("/proc/cpuinfo")
-    flags = cpu_info.read_text() if cpu_info.exists() else ""
+    flags = cpu_info.read_text(encoding="utf-8") if cpu_info.exists() else ""
     return "avx512_bf16" in flags or "amx_bf16" in flags

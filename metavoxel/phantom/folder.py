@@ -124,7 +124,7 @@ def _refuse_others(folder: Path, settings: PhantomSettings) -> None:
 def _read_record(path: Path) -> dict:
     """Settings and bounds of a phantom cohort that this generator wrote."""
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
         made_by = record["generator"]
     except (ValueError, KeyError, TypeError) as error:
         raise CohortError(
@@ -149,7 +149,7 @@ def _write_descriptions(folder: Path, settings: PhantomSettings, model: FactorMo
     made_by = [{"Name": "metavoxel phantom", "Version": str(GENERATOR)}]
     description = {"Name": "metavoxel phantom cohort", "BIDSVersion": "1.10.0", "DatasetType": "raw"}
     _write_json(folder / "dataset_description.json", {**description, "GeneratedBy": made_by})
-    (folder / "README").write_text(_README)
+    (folder / "README").write_text(_README, encoding="utf-8")
     columns: dict[str, dict] = {
         "age": {"Description": "age of the phantom", "Units": "year"},
         "sex": {"Description": "sex of the phantom", "Levels": {"F": "female", "M": "male"}},
