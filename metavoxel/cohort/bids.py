@@ -137,15 +137,11 @@ def _unmatched_subjects(name: str, records: Records, images: Images) -> list[Pro
         what = f"no subject of this table has an image: the table has {some(listed)} ({len(listed)} subjects), images "
         what += f"are of {some(imaged)} ({len(imaged)} subjects). Name them as the folders are named"
         raise CohortError(Problem(name, what))
-    without = [
-        f"{len(subjects)} of {total} {what}: {some(subjects)}"
-        for subjects, total, what in (
-            (listed - imaged, len(listed), "subjects of the table have no image"),
-            (imaged - listed, len(imaged), "subjects with images are not in the table"),
-        )
-        if subjects
-    ]
-    return [Problem(name, "; ".join(without) + ". Their rows have missing cells")] if without else []
+    return _one_sided(
+        name,
+        (listed - imaged, len(listed), "subjects of the table have no image"),
+        (imaged - listed, len(imaged), "subjects with images are not in the table"),
+    )
 
 
 def _unmatched_sessions(folder: Path, records: Records, images: Images) -> list[Problem]:
@@ -158,15 +154,17 @@ def _unmatched_sessions(folder: Path, records: Records, images: Images) -> list[
         raise CohortError(
             Problem(str(folder), what + f"{some(map(str, imaged))}. Name sessions as the folders are named")
         )
-    without = [
-        f"{len(visits)} of {total} {what}: {some(map(str, visits))}"
-        for visits, total, what in (
-            (listed - imaged, len(listed), "sessions of the tables have no image"),
-            (imaged - listed, len(imaged), "sessions with images have no row in the tables by session"),
-        )
-        if visits
-    ]
-    return [Problem(str(folder), "; ".join(without) + ". Their rows have missing cells")] if without else []
+    return _one_sided(
+        str(folder),
+        ({*map(str, listed - imaged)}, len(listed), "sessions of the tables have no image"),
+        ({*map(str, imaged - listed)}, len(imaged), "sessions with images have no row in the tables by session"),
+    )
+
+
+def _one_sided(where: str, *sides: tuple[set[str], int, str]) -> list[Problem]:
+    """A notice of names that one side alone has: these, of how many, and what that means."""
+    without = [f"{len(names)} of {total} {what}: {some(names)}" for names, total, what in sides if names]
+    return [Problem(where, "; ".join(without) + ". Their rows have missing cells")] if without else []
 
 
 def _by_visit(scans: Mapping[str, Row]) -> dict[Visit, list[Row]]:
