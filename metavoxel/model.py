@@ -25,7 +25,7 @@ from metavoxel.errors import EvidenceError, Problem, did_you_mean
 from metavoxel.joint import JointModel
 from metavoxel.sampling.ask import Sampling, check_conditioning
 from metavoxel.sampling.evidence import Given
-from metavoxel.sampling.limits import Ends
+from metavoxel.sampling.limits import Ends, codes_between
 from metavoxel.sampling.predict import category_labels
 from metavoxel.schema.schema import Schema
 
@@ -71,9 +71,9 @@ class Model:
         for name, codec in self.codecs.items():
             ends = self.schema.variables[name].spec.ends()
             if ends not in (None, (-math.inf, math.inf)) and tuple(codec.code_shape) == (1,):
-                codes = codec.encode(torch.tensor(ends, dtype=torch.float64, device=self.device)).mean.flatten()
-                if not codes.isnan().any():  # as of ends that the codec has no code for: they limit nothing
-                    found[name] = (float(codes.min()), float(codes.max()))
+                limits = codes_between(codec, ends, self.device)
+                if limits is not None:
+                    found[name] = limits
         return found
 
     @property

@@ -57,7 +57,7 @@ def test_training_from_python(tmp_path):
 def test_draws_are_values_of_every_variable(model):
     drawn = model.sample(5, steps=3)
     assert {name: (tuple(v.shape), v.dtype) for name, v in drawn.items()} == {
-        "age": ((5,), torch.float32), "sex": ((5,), torch.int64), "score": ((5,), torch.float32),
+        "age": ((5,), torch.float64), "sex": ((5,), torch.int64), "score": ((5,), torch.float64),
     }  # fmt: skip
     assert all(torch.isfinite(value).all() for value in drawn.values()) and set(drawn["sex"].tolist()) <= {0, 1}
 

@@ -13,7 +13,7 @@ from metavoxel.registry import BASES, KINDS, load_registry
 from metavoxel.schema import parse_schema
 
 BUILT_IN = {
-    "variables": ["categorical", "continuous", "image"],
+    "variables": ["categorical", "continuous", "image", "labelmap"],
     "codecs": ["identity", "kl_vae", "linear", "onehot"],
     "kernels": ["d3pm_uniform", "gaussian"],
     "adapters": ["grid", "grid_summary", "painted", "token"],

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from metavoxel.codecs.base import AbstractCodec
 from metavoxel.errors import LimitWarning
 from metavoxel.rng import Rng
 from metavoxel.sampling.evidence import Given
@@ -18,6 +19,25 @@ Ends: TypeAlias = tuple[float, float]
 
 MOST_WALKS = 16
 """Of one draw: what is still outside then is moved to the nearest limit."""
+
+
+def codes_between(codec: AbstractCodec, ends: tuple[float, float], device: torch.device) -> Ends | None:
+    """Lowest and highest code whose value lies from one end to the other; None of ends that the codec has no code for.
+
+    Rounding may put the code of an end beyond it: then the limit is the next code within.
+
+    Args:
+        codec: of one number.
+        ends: lowest and highest value, in the variable's unit.
+        device: of the codec.
+    """
+    codes = codec.encode(torch.tensor(ends, dtype=torch.float64, device=device)).mean
+    if codes.isnan().any():
+        return None
+    decoded = codec.decode(codes)
+    beyond = (decoded < ends[0]) | (decoded > ends[1])
+    codes = torch.where(beyond, torch.nextafter(codes[:, 0], codes[:, 0].flip(0)), codes[:, 0])
+    return float(codes.min()), float(codes.max())
 
 
 def drawn_within(

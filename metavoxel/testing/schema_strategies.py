@@ -5,6 +5,8 @@ from typing import Any, TypeAlias
 
 from hypothesis import strategies as st
 
+from metavoxel.schema.missing import MissingCodes
+
 Settings: TypeAlias = dict[str, Any]
 """Plain data, as YAML gives them."""
 
@@ -23,8 +25,10 @@ def schemas(draw: st.DrawFn) -> Settings:
     scalars = _continuous(grids) | _categorical(grids)
     first, others = (_images(), _images() | scalars) if grids else (scalars, scalars)
     specs = draw(st.tuples(first, *[others] * (len(names) - 1)))
+    # A cell whose text is missing can have no label.
+    labels = [str(text) for spec in specs for text in _labels(spec)]
     sections = {
-        "cohort": draw(_cohorts(st.sampled_from(names))),
+        "cohort": draw(_cohorts(st.sampled_from(names), labels)),
         "variables": dict(draw(st.permutations(list(zip(names, specs, strict=True))))),
         "backbone": draw(_backbones(grids)),
         "diffusion": {"times": "shared"} if shared else {},
@@ -129,6 +133,12 @@ def _categorical(grids: bool) -> st.SearchStrategy[Settings]:
     )
 
 
+def _labels(spec: Settings) -> list[str | int]:
+    """Labels of a category and their codes, or none."""
+    categories = spec.get("categories", [])
+    return [*categories, *categories.values()] if isinstance(categories, dict) else categories
+
+
 def _as_number(label: str | int) -> str | float:
     try:
         return str(label) if math.isnan(float(label)) else float(label)
@@ -190,13 +200,16 @@ def _backbones(grids: bool) -> st.SearchStrategy[Settings]:
 
 
 @st.composite
-def _cohorts(draw: st.DrawFn, names: st.SearchStrategy[str]) -> Settings:
-    """A table or a BIDS folder, whose subjects are drawn in parts or told apart by a column."""
+def _cohorts(draw: st.DrawFn, names: st.SearchStrategy[str], labels: list[str]) -> Settings:
+    """A table or a BIDS folder, whose subjects are drawn in parts or told apart by a column; no label is missing."""
     train = draw(st.integers(1, 98))
     validation = draw(st.integers(1, 99 - train))
     shares = {"train": train / 100, "validation": validation / 100, "test": (100 - train - validation) / 100}
     split = st.fixed_dictionaries({}, optional={"seed": _counts(), "stratify": _some(names), "column": _cells()})
-    missing = st.lists(_cells() | st.integers(-999, 9), max_size=3)
+    codes = (_cells() | st.integers(-999, 9)).filter(
+        lambda code: not any(map(MissingCodes([str(code)]).__contains__, labels))
+    )
+    missing = st.lists(codes, max_size=3)
     folder = {"bids": "study", "participants": "../tables/people.tsv"}
     source = draw(
         st.sampled_from(({"table": "people.csv"}, {"table": "../tables/people.tsv"}, {"bids": "study"}, folder))
