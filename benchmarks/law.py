@@ -48,7 +48,7 @@ def errors(model: mv.Model, codes: dict[str, torch.Tensor], target: str) -> dict
             {name: torch.ones(int(seen.sum()), dtype=torch.bool) for name in codes},
         )
         for name in codes:
-            model.joint.adapter(name).trust.zero_()
+            model.joint.adapter(name).network_weight.zero_()
         given = {
             name: Given(code[asked], torch.ones(int(asked.sum()), 1, *code.shape[2:], dtype=torch.bool))
             for name, code in codes.items()

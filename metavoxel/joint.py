@@ -11,8 +11,9 @@ from metavoxel.adapters.embedding import TIME_FEATURES, row_time, time_features
 from metavoxel.adapters.field import Noisy, StationaryField
 from metavoxel.adapters.stacked import Everyone
 from metavoxel.backbones.base import AbstractBackbone, AbstractBackboneSpec
+from metavoxel.baseline.gaussian import FOLDS, MOST_ROWS
+from metavoxel.baseline.mixture import MixtureBaseline
 from metavoxel.kernels.base import AbstractKernel, along
-from metavoxel.linear import FOLDS, MOST_ROWS, LinearJoint
 from metavoxel.registry import blamed
 from metavoxel.schema.schema import Variable
 from metavoxel.typing import AnyCode, AnyMask, AnyTime
@@ -77,7 +78,13 @@ class JointModel(nn.Module):
         features = {name: self.adapter(name).features for name in variables}
         self.register_buffer("links", self._linked(factors, tokens), persistent=False)
         self.links: Tensor | None
-        self.linear = LinearJoint(features, self._linked(factors, features))
+        points = {name: self.adapter(name).points() for name in variables}
+        self.baseline = MixtureBaseline(
+            features,
+            {name: 0 if found is None else len(found) for name, found in points.items()},
+            self._linked(factors, features),
+            mixed=not grids and not shared_time,
+        )
         self.fields = nn.ModuleDict()
         self._in_field: dict[str, list[str]] = {}
         for port, grid in grids.items():
@@ -87,6 +94,13 @@ class JointModel(nn.Module):
                 self.fields[port] = StationaryField([code_shapes[name][0] for name in names], grid)
         width = self.backbone.ports.level_width
         self._shared_time = shared_time
+        end = torch.ones((), dtype=torch.float64)
+        # One shared time is 1 in no training row.
+        self._forgotten = (
+            ()
+            if shared_time
+            else [name for name, kernel in self.kernels.items() if torch.isneginf(kernel.log_snr(end))]
+        )
         clocks = 1 if shared_time else len(self.kernels)
         self.time_in = nn.Linear(TIME_FEATURES, width)
         self.time_tags = nn.Parameter(torch.randn(clocks, width) * 0.5)
@@ -137,7 +151,8 @@ class JointModel(nn.Module):
         features = self._described(codes, present, fold)
         if not folds:
             left = [self._left_over(codes, features, present, fold == k) for k in range(FOLDS)]
-        self.linear.fit(features, present, unseen, fold)
+        points = {name: found for name in self.kernels if (found := self.adapter(name).points()) is not None}
+        self.baseline.fit(features, present, unseen, fold, points=points)
         for port, names in self._in_field.items():
             certain = {name: torch.zeros(self.code_shapes[name][0]) for name in names}
             drawn = {**certain, **(uncertainty or {})}
@@ -227,6 +242,7 @@ class JointModel(nn.Module):
         grids: bool = True,
     ) -> dict[str, Tensor]:
         """Of all variables; without any work on grids, of those that need none."""
+        states = self._without_noise(states, times)
         beliefs = self._beliefs(states, times, observed)
         inlets = self._everyone.each(
             lambda adapter: adapter.embed if grids else adapter.embed_without_grids, lambda stack: stack.embed,
@@ -234,6 +250,13 @@ class JointModel(nn.Module):
         )  # fmt: skip
         inlets |= self._with_fields(inlets, states, times, beliefs)
         return self._heads(inlets, self._level(times), list(self.kernels) if grids else self.names_without_grids)
+
+    def _without_noise(self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime]) -> dict[str, AnyCode]:
+        """States with 0 in the place of cells of which nothing is left, so that no answer depends on what they are."""
+        return {
+            name: torch.where(along(times[name], state) >= 1, 0.0, state) if name in self._forgotten else state
+            for name, state in states.items()
+        }
 
     def _field(self, port: str) -> StationaryField:
         field = self.fields[port]
@@ -270,7 +293,7 @@ class JointModel(nn.Module):
         said = self._everyone.each(
             lambda adapter: adapter.measure, lambda stack: stack.measure, self.kernels, states, times, observed
         )
-        return self.linear(said)
+        return self.baseline(said)
 
     def _heads(self, inlets: Mapping[str, Streams], level: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """The backbone between what enters and what these variables' heads give."""

@@ -80,15 +80,15 @@ class AbstractAdapter(nn.Module, ABC):
     """Whether several such adapters of one setting may be computed as one, their weights stacked: one without maps or
     context, that chooses nothing by a tensor's content, and whose weights and buffers are there from the start."""
 
-    trust: Tensor
+    network_weight: Tensor
     """A buffer, (): how much ``head`` believes of what the network adds to a skip. 1 until validation chooses it."""
 
     features: int = 0
-    """How many numbers of the code have a part in the joint normal law (:class:`metavoxel.linear.LinearJoint`)."""
+    """How many numbers of the code have a part in the baseline (:class:`metavoxel.baseline.mixture.MixtureBaseline`)."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("trust", torch.ones(()))
+        self.register_buffer("network_weight", torch.ones(()))
 
     def fit(self, codes: Callable[[], Iterable[Code]]) -> None:
         """Take statistics of the training rows' codes into buffers, once, before training. Nothing by default.
@@ -103,6 +103,9 @@ class AbstractAdapter(nn.Module, ABC):
         Over the training rows it is more where the features were chosen by those rows.
         """
         return x0.new_zeros(len(x0), 0)
+
+    def points(self) -> Float[Tensor, "c k"] | None:
+        """The features of each class, where the code is one of several and the features tell which. None otherwise."""
 
     def explained(self, features: Float[Tensor, "b k"]) -> Code | None:
         """The code that these features make, where a stationary field is expected to be left over: its estimate and
@@ -129,7 +132,7 @@ class AbstractAdapter(nn.Module, ABC):
 
     @abstractmethod
     def head(self, features: Features) -> Float[Tensor, "b p *s"]:
-        """What the kernel asked for, from the backbone's features: the skip, if any, and ``trust`` times the rest."""
+        """What the kernel asked for, from the backbone's features: the skip, if any, and ``network_weight`` times the rest."""
 
 
 class AbstractAdapterSpec(BaseModel, ABC):

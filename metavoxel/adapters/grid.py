@@ -119,7 +119,7 @@ class GridSummaryAdapter(AbstractAdapter):
             parts.append(self.components.along(self.shift(features.tokens[:, 0])))
         if features.skip is None:
             return torch.stack(parts).sum(0)
-        return features.skip + self.trust * torch.stack(parts).sum(0) if parts else features.skip
+        return features.skip + self.network_weight * torch.stack(parts).sum(0) if parts else features.skip
 
 
 class _GridSpec(AbstractAdapterSpec, ABC):

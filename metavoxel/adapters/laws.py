@@ -41,6 +41,9 @@ class AbstractLaw(nn.Module, ABC):
         """Features of clean codes."""
         return ((x0 - self.center) / self.scale)[:, : self.features]
 
+    def points(self) -> Float[Tensor, "c k"] | None:
+        """The features of each class; None of what has no classes."""
+
     @abstractmethod
     def measure(self, x: Code, time: Time, observed: Mask) -> Information:
         """What a noisy code says of the features."""
@@ -84,12 +87,20 @@ class NormalLaw(AbstractLaw):
 class CategoryLaw(AbstractLaw):
     """One-hot codes: indicators of all classes but the last, which is what they leave. It speaks where given. Final."""
 
-    LEAST = 0.02
-    """Probability below which the expectation of an indicator says nothing: a normal law does not keep it in [0, 1]."""
+    MIXED = 0.02
+    """Share of the training rows' frequencies in every expectation: no class is beyond reach, and a rare one is not
+    taken for more than it is."""
 
-    def __init__(self, classes: int) -> None:
+    LEAST = 1e-3
+    """Frequency of a class that no training row has."""
+
+    def __init__(self, classes: int, kernel: AbstractKernel) -> None:
         super().__init__(classes)
         self.features = classes - 1
+        self._kernel = kernel
+
+    def points(self) -> Float[Tensor, "c k"]:
+        return self.describe(torch.eye(self.features + 1).to(self.center))
 
     def measure(self, x: Code, time: Time, observed: Mask) -> Information:
         certainty = torch.where(observed, 1 / RESIDUAL, 0.0).to(x).expand(len(x), self.features)
@@ -97,5 +108,7 @@ class CategoryLaw(AbstractLaw):
 
     def express(self, x: Code, time: Time, belief: Float[Tensor, "b k"]) -> Float[Tensor, "b p"]:
         first = self.center[:-1] + self.scale[:-1] * belief
-        chances = torch.cat([first, 1 - first.sum(1, keepdim=True)], 1).clamp_min(self.LEAST)
-        return (chances / chances.sum(1, keepdim=True)).log()
+        chances = torch.cat([first, 1 - first.sum(1, keepdim=True)], 1).clamp(0, 1)
+        shares = self.center.clamp_min(self.LEAST)
+        chances = (1 - self.MIXED) * chances + self.MIXED * shares / shares.sum()
+        return (chances / chances.sum(1, keepdim=True)).log() + self._kernel.log_likelihood(x, time)

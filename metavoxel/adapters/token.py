@@ -88,6 +88,9 @@ class TokenAdapter(AbstractAdapter):
     def describe(self, x0: Code) -> Float[Tensor, "b k"]:
         return super().describe(x0) if self.law is None else self.law.describe(x0)
 
+    def points(self) -> Float[Tensor, "c k"] | None:
+        return super().points() if self.law is None else self.law.points()
+
     def measure(self, x: Code, time: Time, observed: Mask) -> Information:
         return super().measure(x, time, observed) if self.law is None else self.law.measure(x, time, observed)
 
@@ -102,14 +105,14 @@ class TokenAdapter(AbstractAdapter):
         assert features.tokens is not None
         (ends,) = self._ends
         stated: Tensor = ends.outlet(features.tokens[:, 0])
-        stated = stated if features.skip is None else features.skip + self.trust * stated
+        stated = stated if features.skip is None else features.skip + self.network_weight * stated
         return stated if self.law is None else self.law.prediction(stated)
 
 
 def law_of(context: AdapterContext) -> AbstractLaw | None:
     """How a code of this kernel takes part in the joint normal law, if it does."""
     if context.kernel.support == "one_hot":
-        return CategoryLaw(context.code_shape[0])
+        return CategoryLaw(context.code_shape[0], context.kernel)
     return NormalLaw(context.code_shape[0], context.kernel) if context.kernel.extrapolates else None
 
 

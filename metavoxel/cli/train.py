@@ -13,6 +13,7 @@ from rich.progress import Progress as Bars
 from metavoxel.learning.progress import Progress
 from metavoxel.learning.run import RunFolder
 from metavoxel.learning.training import training
+from metavoxel.learning.validate import validation_lines
 from metavoxel.learning.weights import missing_lines
 from metavoxel.schema import load_schema
 
@@ -38,9 +39,11 @@ def train(
     record = RunFolder(folder).read_record()
     for line in missing_lines(record.get("missing", {})):
         Console().print(line, soft_wrap=True, markup=False)
+    for line in validation_lines(record.get("validation", {})):
+        Console().print(line, soft_wrap=True, markup=False)
     Console().print(
-        f"Trained: {folder} (best step {record['best_step']:.0f}; error relative to the training mean "
-        f"{record['best_score']:.3f}). Ask it: metavoxel predict {folder} TABLE --target VARIABLE",
+        f"Trained: {folder} (best step {record['best_step']:.0f}; held-out denoising loss at most "
+        f"{record['best_score']:.3f} of that of a prediction of zero). Ask it: metavoxel predict {folder} TABLE --target VARIABLE",
         soft_wrap=True,
         markup=False,
     )

@@ -130,6 +130,13 @@ class AbstractKernel(BaseModel, ABC):
     def denoise(self, prediction: Float[Tensor, "b p *s"], xt: Code, t: Time) -> Code:
         """E[x_0 | x_t, everything else the network saw]: class probabilities for a one-hot code."""
 
+    def log_likelihood(self, xt: Code, t: Time) -> Code:
+        """log q(x_t | x_0 = k) of every class k of a one-hot code, up to a number that is the same for all.
+
+        0, as of a state that tells nothing, for a kernel that has no such form.
+        """
+        return torch.zeros_like(xt)
+
     def express(self, x0_hat: Code, noise_hat: Code, t: Time) -> Float[Tensor, "b p *s"] | None:
         """The prediction that states a belief about data and noise; None for a kernel that has no such form."""
         return None

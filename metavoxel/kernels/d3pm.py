@@ -13,6 +13,9 @@ from metavoxel.kernels.discrete import AbstractDiscreteKernel, CategoricalTransi
 from metavoxel.rng import Rng
 from metavoxel.typing import Code, Time
 
+UNLIKE = 30.0
+"""Logarithm of how much likelier a state is made, at most, by its own class than by another."""
+
 
 class UniformD3PMKernel(AbstractDiscreteKernel):
     """Each step keeps the category or draws one of the K uniformly; alpha_bar is the chance that it was always kept.
@@ -35,6 +38,12 @@ class UniformD3PMKernel(AbstractDiscreteKernel):
 
     def renoise(self, xs: Code, s: Time, t: Time, *, rng: Rng) -> Code:
         return CategoricalTransition(self._log_forward(xs, s, t)).sample(rng)
+
+    def log_likelihood(self, xt: Code, t: Time) -> Code:
+        log_kept, log_uniform = self._log_ratio(torch.zeros_like(t), t, xt)
+        log_alike = torch.logaddexp(log_kept, log_uniform)
+        # At t = 0 no other class could have led here: far below all else, and finite
+        return torch.where(xt > 0.5, (log_alike - log_uniform).clamp_max(UNLIKE), 0.0)
 
     def _log_forward(self, xs: Code, s: Time, t: Time) -> Float[Tensor, "b c *s"]:
         """log q(x_t = j | x_s) for every j."""

@@ -1,13 +1,12 @@
 """The joint stage of training: batches of cached codes, validation, and the best weights."""
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas
 import torch
-from jaxtyping import Bool
 from lightning_fabric import Fabric
 from torch import Tensor
 
@@ -22,10 +21,9 @@ from metavoxel.learning.metrics import MetricsWriter
 from metavoxel.learning.objective import loss_sums, ratio
 from metavoxel.learning.progress import Progress
 from metavoxel.learning.run import RunFolder
-from metavoxel.learning.times import GRID_READ_OUT_SHARE, READ_OUT_SHARE, RowTimes, evidence_times, shared_times
-from metavoxel.learning.validate import Errors, drawing_losses, relative_errors
+from metavoxel.learning.times import GRID_READ_OUT_SHARE, READ_OUT_SHARE, evidence_times, shared_times
+from metavoxel.learning.validate import HeldOut
 from metavoxel.learning.weights import missing_report, missing_weights
-from metavoxel.rng import Rng
 from metavoxel.schema import Schema
 from metavoxel.schema.settings import TrainingSettings
 
@@ -87,12 +85,12 @@ def train_joint(
         question_share=settings.question_share,
         names=list(joint.kernels),
     )
-    judged = Judged(settings.draw_share, partial(times_of, draw_share=1.0), shared, settings.seed)
+    training_times = shared_times if shared else partial(times_of, read_out=read_out, draw_share=settings.draw_share)
     batches = Batches(
         joint,
         banks,
         train_rows,
-        shared_times if shared else partial(times_of, read_out=read_out, draw_share=settings.draw_share),
+        training_times,
         size=per_device,
         seed=settings.seed,
         rank=fabric.global_rank,
@@ -116,19 +114,35 @@ def train_joint(
 
     running: dict[str, float] = {}
 
+    held_out = HeldOut(
+        joint,
+        banks,
+        cohort.parts["validation"],
+        shared_times if shared else partial(times_of, draw_share=settings.draw_share),
+        settings.seed,
+    )
+
     def validated(step: int) -> dict[str, float]:
         """Judge the averaged weights, keep them if they are the best so far, and leave a checkpoint."""
-        errors, trust = _validate(joint, optimiser, banks, cohort, judged)
+        with optimiser.averaged():
+            judged = held_out.judge()
         # What counts less in training counts less here: else variables of little weight choose the step for all.
-        total = sum(weights[name] for name in errors)
-        score = sum(weights[name] * error for name, error in errors.items()) / total if total else 0.0
+        total = sum(weights[name] for name in judged)
+        score = sum(weights[name] * found.bound for name, found in judged.items()) / total if total else 0.0
         found = {**best, "validated_step": step}
         with whole():
             if score < best["best_score"]:
                 found |= {"best_score": score, "best_step": step}
+                found |= {
+                    f"{figure}/{name}": value for name, one in judged.items() for figure, value in one._asdict().items()
+                }
                 if fabric.is_global_zero:
-                    save_weights(folder.best, {**joint.state_dict(), **optimiser.average, **trust}, found)
-            named = {f"validation/{name}": value for name, value in errors.items()}
+                    chosen = {
+                        f"adapters.{module_name(name)}.network_weight": torch.tensor(one.network_weight)
+                        for name, one in judged.items()
+                    }
+                    save_weights(folder.best, {**joint.state_dict(), **optimiser.average, **chosen}, found)
+            named = {f"validation/{name}": one.loss for name, one in judged.items()}
             writer.write("joint", step, {**running, **named, "score/validation": score})
             optimiser.save(folder.state, found)
         return found
@@ -147,7 +161,17 @@ def train_joint(
         # Also when the user stops the program: the next run continues here.
         if best["validated_step"] < steps:
             optimiser.save(folder.state, best)
-    return {**{name: best[name] for name in ("best_score", "best_step")}, "missing": missing}
+    validation: dict[str, dict[str, float]] = {}
+    for key, value in best.items():
+        figure, _, name = key.partition("/")
+        if name:
+            validation.setdefault(name, {})[figure] = value
+    return {
+        "best_score": best["best_score"],
+        "best_step": best["best_step"],
+        "missing": missing,
+        "validation": validation,
+    }
 
 
 def _orthogonal(joint: JointModel) -> frozenset[str]:
@@ -172,75 +196,3 @@ def _rows_a_step(
 def _is_due(step: int, every: int, last: int, best: Mapping[str, float]) -> bool:
     """Whether a step is one to validate at, and has not been."""
     return (step % every == 0 or step == last) and best["validated_step"] < step
-
-
-class Judged(NamedTuple):
-    """What validation measures: answers, and as far as rows teach to draw and nothing else, what those teach."""
-
-    draw_share: float
-    draw_times: Callable[[Bool[Tensor, "b v"], Rng], RowTimes]
-    shared: bool
-    seed: int
-
-
-@torch.no_grad()
-def _validate(
-    joint: JointModel, optimiser: Optimiser, banks: Mapping[str, CodeBank], cohort: Cohort, judged: Judged
-) -> tuple[dict[str, float], dict[str, Tensor]]:
-    """Errors of the averaged weights, at the trust in the network that suits each variable; these trusts by key.
-
-    An image is hardly to be predicted from scalars, but to be drawn: its error is that of both. What the network knows
-    of a scalar may be all in its denoising too, the two humps of a number that goes with nothing, so that trust is
-    chosen by both.
-    """
-    adapters = {name: joint.adapter(name) for name in joint.kernels}
-    trusts = (0.0, 0.5, 1.0) if any(adapter.features for adapter in adapters.values()) else (1.0,)
-    found: list[dict[str, Errors]] = []
-    parts, share = cohort.parts, judged.draw_share
-    with optimiser.averaged():
-        for trust in trusts:
-            for adapter in adapters.values():
-                adapter.trust.fill_(trust)
-            errors = relative_errors(
-                joint, banks, parts["validation"], parts["train"], shared=judged.shared, seed=judged.seed
-            )
-            if share:
-                losses = drawing_losses(joint, banks, parts["validation"], judged.draw_times, judged.seed)
-                errors = {name: error.mixed(losses[name], share) for name, error in errors.items()}
-            found.append(errors)
-    drawn = {name: len(shape) > 1 for name, shape in joint.code_shapes.items()}
-    scores = {name: [errors[name].both if drawn[name] else errors[name].asked for errors in found] for name in found[0]}
-    if len(trusts) == 1:
-        return {name: score for name, (score,) in scores.items()}, {}
-    chosen = {name: Parabola.through(*(errors[name].both for errors in found)).least for name in found[0]}
-    return (
-        {name: Parabola.through(*scores[name]).at(trust) for name, trust in chosen.items()},
-        {
-            f"adapters.{module_name(name)}.trust": torch.full_like(adapters[name].trust, trust)
-            for name, trust in chosen.items()
-        },
-    )
-
-
-class Parabola(NamedTuple):
-    """What a squared error is of the share of a correction that is made, and a cross-entropy nearly."""
-
-    start: float
-    slope: float
-    bend: float
-
-    @classmethod
-    def through(cls, none: float, half: float, whole: float) -> "Parabola":
-        """The one with these values at 0, 1/2 and 1."""
-        return cls(none, 4 * half - 3 * none - whole, 2 * (none - 2 * half + whole))
-
-    def at(self, share: float) -> float:
-        """Its value."""
-        return self.start + self.slope * share + self.bend * share**2
-
-    @property
-    def least(self) -> float:
-        """Where in [0, 1] it is least."""
-        if self.bend > 0:
-            return min(max(-self.slope / (2 * self.bend), 0.0), 1.0)
-        return 1.0 if self.at(1) <= self.start else 0.0

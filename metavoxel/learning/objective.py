@@ -68,6 +68,18 @@ def corrupt(
     return corrupted
 
 
+def losses(
+    model: JointModel, predictions: Mapping[str, Tensor], corrupted: Corrupted
+) -> dict[str, tuple[Float[Tensor, "_ 1 ..."], Bool[Tensor, "_ 1 ..."]]]:
+    """For each variable, the loss of every cell, and which cells count."""
+    found = {}
+    for name, prediction in predictions.items():
+        seen = slice(len(prediction))
+        loss = model.kernels[name].loss(prediction, corrupted.targets[name][seen], corrupted.times[name][seen])
+        found[name] = (loss, corrupted.counts[name][seen].expand(loss.shape))
+    return found
+
+
 def loss_sums(
     model: JointModel,
     predictions: Mapping[str, Tensor],
@@ -79,12 +91,9 @@ def loss_sums(
     ``row_weights`` multiply a row's loss and not its count: they are 1 on average, by their making.
     """
     sums = {}
-    for name, prediction in predictions.items():
-        seen, kernel = slice(len(prediction)), model.kernels[name]
-        loss = kernel.loss(prediction, corrupted.targets[name][seen], corrupted.times[name][seen])
-        counts: Bool[Tensor, "b 1 *s"] = corrupted.counts[name][seen].expand(loss.shape)
+    for name, (loss, counts) in losses(model, predictions, corrupted).items():
         if row_weights is not None:
-            loss = loss * row_weights[name][seen].to(loss).reshape(-1, *[1] * (loss.ndim - 1))
+            loss = loss * row_weights[name][: len(loss)].to(loss).reshape(-1, *[1] * (loss.ndim - 1))
         sums[name] = (torch.where(counts, loss, 0.0).sum(), counts.sum())
     return sums
 

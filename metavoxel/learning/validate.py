@@ -1,147 +1,178 @@
-"""How well a model answers on the validation subjects: the figure that the best step is chosen by."""
+"""Held-out denoising loss: the figure by which the best step and each variable's network weight are chosen."""
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple, final
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Float64, Int64
+from scipy import stats
 from torch import Tensor
 
 from metavoxel.joint import JointModel
 from metavoxel.learning.codes import CodeBank
-from metavoxel.learning.objective import corrupt, loss_sums, ratio
+from metavoxel.learning.objective import Corrupted, corrupt, losses
 from metavoxel.learning.times import RowTimes
 from metavoxel.rng import Rng
-from metavoxel.sampling.ask import Sampling, posterior_means, row_streams, sample_codes
-from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.ask import row_streams
 
-EVALUATIONS = 2
-DENOISING_TIMES = (0.25, 0.5, 0.75)
-DRAWING_REPEATS = 4
-HALF_A_COUNT = 0.02
-"""Of every category: a single draw is no probability, and this keeps its logarithm finite."""
-QUICK_CLEAN = Sampling(steps=10)
-QUICK_REPLACE = Sampling(steps=10, solver="ddim", grid="uniform", conditioning="replace")
+LEAST_EXAMPLES = 1000
+"""Noised examples of tables, at least: each row at several times, under several noises, given several variables."""
+IMAGE_REPEATS = 4
+"""Examples of each row, where an evaluation of the network passes through grids."""
+BATCH, GRID_BATCH = 256, 8
+CONFIDENCE = 0.9
+"""That a network weight is better than none: one-sided, of the mean over validation rows."""
+NETWORK_WEIGHTS = tuple(weight / 20 for weight in range(21))
 
 
-class Errors(NamedTuple):
-    """Of one variable, relative to knowing only the training rows.
+class RowLosses(NamedTuple):
+    """Of one variable, the sum of each row's losses and of how many cells; rows in the order of validation."""
+
+    total: Float64[Tensor, "n"]
+    count: Float64[Tensor, "n"]
+
+
+class Judgement(NamedTuple):
+    """How well one variable is denoised in rows that no step was taken on.
 
     Attributes:
-        asked: of its prediction from all others.
-        seen: of its denoising at the times between.
+        loss: at the chosen network weight, relative to a prediction of zero.
+        bound: upper confidence bound of the same; it is the baseline's loss where the network is not used.
+        baseline: loss of the baseline alone; the network's where the variable has none.
+        network_weight: share of the network's correction with the lowest bound.
+        rows: that have the variable.
     """
 
-    asked: float
-    seen: float
-
-    @property
-    def both(self) -> float:
-        """Mean over the prediction and the denoisings."""
-        return (self.asked + len(DENOISING_TIMES) * self.seen) / (1 + len(DENOISING_TIMES))
-
-    def mixed(self, loss: float, share: float) -> "Errors":
-        """The same where a share of what counts is another loss."""
-        return Errors(*((1 - share) * error + share * loss for error in self))
+    loss: float
+    bound: float
+    baseline: float
+    network_weight: float
+    rows: int
 
 
-def relative_errors(
-    model: JointModel,
-    banks: Mapping[str, CodeBank],
-    rows: Int64[Tensor, "n"],
-    training_rows: Int64[Tensor, "m"],
-    *,
-    shared: bool,
-    seed: int,
-) -> dict[str, Errors]:
-    """For each variable, the errors of its prediction and of its denoising.
+@final
+class HeldOut:
+    """Rows of validation under noise that is the same at every call: every variable, every time, any evidence.
 
-    Squared error of the code for real codes, cross-entropy for categories; 1 is no better than the training rows' mean
-    or frequencies. Variables that no validation row has are left out.
+    The loss is the training loss at times and evidence drawn as in training: squared error of the kernel's target over
+    all noise levels, a bound on the likelihood of the rows (Ho et al. 2020, eq. 14; Austin et al. 2021), and proper:
+    the exact conditional distribution has the least. One evaluation of the network serves all variables.
+
+    Args:
+        model: to be judged.
+        banks: codes of the cohort.
+        rows: of the cohort.
+        times: of rows with these variables present.
+        seed: of the noise.
     """
-    device = model.time_tags.device
-    errors: dict[str, Errors] = {}
-    for name in model.kernels:
-        bank = banks[name]
-        asked = rows[bank.present[rows]]
-        if not len(asked):
-            continue
-        truth = bank.mean[asked, 0]
-        seen = training_rows[bank.present[training_rows]]
-        prior = bank.mean[seen, 0].mean(0, keepdim=True)
-        given = {other: _given(banks[other], asked, device) for other in model.kernels if other != name}
-        rng = row_streams(seed, [f"validation {int(row)}" for row in asked], 0)
-        categories = model.kernels[name].support == "one_hot"
-        reference = _error(truth, prior.expand_as(truth), categories).clamp_min(1e-12)
-        every = {**given, name: _given(bank, asked, device)}
-        seen_at = [_denoised(model, every, name, t, rng, shared) for t in DENOISING_TIMES]
-        error = _error(truth, _belief(model, given, rng, name, shared), categories)
-        between = torch.stack([_error(truth, belief, categories) for belief in seen_at]).mean()
-        errors[name] = Errors(float(error / reference), float(between / reference))
-    return errors
+
+    def __init__(
+        self,
+        model: JointModel,
+        banks: Mapping[str, CodeBank],
+        rows: Int64[Tensor, "n"],
+        times: Callable[[Bool[Tensor, "b v"], Rng], RowTimes],
+        seed: int,
+    ) -> None:
+        self._model, self._banks, self._rows, self._times, self._seed = model, banks, rows, times, seed
+        grids = any(len(shape) > 1 for shape in model.code_shapes.values())
+        self._batch = GRID_BATCH if grids else BATCH
+        self._repeats = IMAGE_REPEATS if grids else max(IMAGE_REPEATS, math.ceil(LEAST_EXAMPLES / max(len(rows), 1)))
+        self._present = torch.stack([banks[name].present for name in model.kernels], 1)
+        self._adapters = {name: model.adapter(name) for name in model.kernels}
+        self._with_baseline = [name for name, adapter in self._adapters.items() if adapter.features]
+        self._reference, self._baseline = self._losses(0.0, zero=True), self._losses(0.0)
+
+    def judge(self) -> dict[str, Judgement]:
+        """Judge the model as it is; variables that no validation row has are left out."""
+        whole = self._losses(1.0)
+        half = self._losses(0.5) if self._with_baseline else whole
+        found = {}
+        for name, all_ in whole.items():
+            rows, count = int((all_.count > 0).sum()), float(all_.count.sum())
+            if not rows:
+                continue
+            per_cell = count * max(float(self._reference[name].total.sum()) / count, 1e-12)
+            if name not in self._with_baseline:
+                loss = float(all_.total.sum()) / per_cell
+                found[name] = Judgement(loss, loss, loss, 1.0, rows)
+                continue
+            none = self._baseline[name]
+            baseline = float(none.total.sum()) / per_cell
+            weight, gain, bound = best_weight(none, half[name], all_)
+            scale = count / per_cell
+            found[name] = Judgement(baseline + gain * scale, baseline + bound * scale, baseline, weight, rows)
+        return found
+
+    @torch.no_grad()
+    def _losses(self, network_weight: float, *, zero: bool = False) -> dict[str, RowLosses]:
+        """Of each variable, at one network weight for all; of a prediction of zero with ``zero``."""
+        training = self._model.training
+        self._model.eval()
+        for adapter in self._adapters.values():
+            adapter.network_weight.fill_(network_weight)
+        sums = {name: (torch.zeros(len(self._rows)), torch.zeros(len(self._rows))) for name in self._model.kernels}
+        for place, noised in self._examples():
+            if zero:
+                predictions = {name: torch.zeros_like(target) for name, target in noised.targets.items()}
+            else:
+                predictions = self._model(noised.states, noised.times, noised.observed)
+            for name, (loss, counts) in losses(self._model, predictions, noised).items():
+                total, count = sums[name]
+                total.index_add_(0, place, torch.where(counts, loss, 0.0).flatten(1).sum(1).cpu())
+                count.index_add_(0, place, counts.flatten(1).sum(1).float().cpu())
+        self._model.train(training)
+        for adapter in self._adapters.values():
+            adapter.network_weight.fill_(1.0)
+        return {name: RowLosses(total.double(), count.double()) for name, (total, count) in sums.items()}
+
+    def _examples(self) -> Iterator[tuple[Int64[Tensor, "b"], Corrupted]]:
+        """Batches of places among the rows, and what the network sees of them."""
+        device = self._model.time_tags.device
+        for repeat in range(self._repeats if len(self._rows) else 0):
+            for place in torch.arange(len(self._rows)).split(self._batch):
+                rows = self._rows[place]
+                rng = row_streams(self._seed, [f"validation {int(row)}" for row in rows], repeat)
+                times = self._times(self._present[rows], rng.fork("times"))
+                yield (
+                    place,
+                    corrupt(self._model, self._banks, rows, times, rng, device=device, vary=False, partial=False),
+                )
 
 
-def drawing_losses(
-    model: JointModel,
-    banks: Mapping[str, CodeBank],
-    rows: Int64[Tensor, "n"],
-    times: Callable[[Bool[Tensor, "b v"], Rng], RowTimes],
-    seed: int,
-) -> dict[str, float]:
-    """For each variable, the training loss of these rows where all unknown variables are noisy, as a draw meets them.
+def best_weight(none: RowLosses, half: RowLosses, whole: RowLosses) -> tuple[float, float, float]:
+    """The share of a correction whose gain is surest: its share, the mean change of the loss, and that change's bound.
 
-    0 where no row has the variable.
+    The change of the loss is quadratic in the share, for a squared error, and nearly so for a cross-entropy; its mean
+    over few rows is uncertain. The share is that with the lowest upper confidence bound of the mean change (Student's
+    t, over rows): all of it where many rows agree, none where one row is all there is.
+
+    Args:
+        none: losses without the correction.
+        half: with half of it.
+        whole: with all of it.
     """
-    device = model.time_tags.device
-    present = torch.stack([banks[name].present for name in model.kernels], 1)
-    totals: dict[str, tuple[Tensor, Tensor]] = {}
-    for repeat in range(DRAWING_REPEATS):
-        rng = row_streams(seed, [f"validation {int(row)}" for row in rows], repeat).fork("drawing")
-        noised = corrupt(
-            model, banks, rows, times(present[rows], rng.fork("times")), rng, device=device, vary=False, partial=False
-        )
-        predictions = model(noised.states, noised.times, noised.observed)
-        for name, (total, count) in loss_sums(model, predictions, noised).items():
-            if name in totals:
-                total, count = totals[name][0] + total, totals[name][1] + count
-            totals[name] = (total, count)
-    return {name: float(ratio(total, count)) for name, (total, count) in totals.items()}
+    count = none.count
+    rows, cells = int((count > 0).sum()), count.sum()
+    slope = 4 * half.total - 3 * none.total - whole.total
+    bend = 2 * (none.total - 2 * half.total + whole.total)
+    if rows < 2:
+        return 0.0, 0.0, 0.0
+    factor = float(stats.t.ppf(CONFIDENCE, rows - 1)) * (rows / (rows - 1)) ** 0.5
+    best = (0.0, 0.0, 0.0)
+    for weight in NETWORK_WEIGHTS:
+        change = slope * weight + bend * weight**2
+        mean = change.sum() / cells
+        error = (change - mean * count).square().sum().sqrt() / cells
+        bound = float(mean + factor * error)
+        if bound < best[2]:
+            best = (weight, float(mean), bound)
+    return best
 
 
-def _error(truth: Float[Tensor, "n *c"], belief: Float[Tensor, "n *c"], categories: bool) -> Float[Tensor, ""]:
-    belief = belief.cpu()
-    if not categories:
-        return (truth - belief).square().mean()
-    belief = (1 - HALF_A_COUNT) * belief + HALF_A_COUNT / belief.shape[1]
-    return -(truth * belief.log()).sum(1).mean()
-
-
-def _denoised(model: JointModel, every: Mapping[str, Given], name: str, t: float, rng: Rng, shared: bool) -> Tensor:
-    """What is believed of one variable's code seen at time t: beside all others clean, or as noisy as it is."""
-    states, times, observed = {}, {}, {}
-    for other, kernel in model.kernels.items():
-        entry, stream = every[other], rng.fork("denoising", other)
-        noisy = shared or other == name
-        time = torch.full((len(rng),), t if noisy else 0.0, dtype=torch.float64)
-        absent = ~entry.known.flatten(1).any(1).cpu()
-        time = torch.where(absent, 1.0, time)
-        states[other] = kernel.noise(entry.code, time, rng=stream).state
-        times[other], observed[other] = time, entry.known & (not noisy)
-    belief: Tensor = model.denoise(states, times, observed)[name]
-    return belief
-
-
-def _given(bank: CodeBank, rows: Int64[Tensor, "n"], device: torch.device) -> Given:
-    code = bank.mean[rows, 0].to(device)
-    known = bank.present[rows].reshape(-1, *[1] * (code.ndim - 1)).expand(len(rows), 1, *code.shape[2:])
-    return Given(code, known.to(device))
-
-
-def _belief(model: JointModel, given: Mapping[str, Given], rng: Rng, name: str, shared: bool) -> Tensor:
-    """What the model expects of one variable given the others: its read-out, else the mean of some draws."""
-    if not shared and model.kernels[name].reads_out:
-        return posterior_means(model, given, rng, evaluations=EVALUATIONS, asked=[name])[name]
-    others = () if shared else [other for other in model.kernels if other != name]
-    sampling = QUICK_REPLACE if shared else QUICK_CLEAN
-    draws = [sample_codes(model, given, rng.fork(f"draw {draw}"), sampling, marginal=others) for draw in range(3)]
-    return torch.stack([codes[name] for codes in draws]).mean(0)
+def validation_lines(judged: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    """The judgement of the kept weights in words, a line for each variable."""
+    for name, one in judged.items():
+        line = f"{name}: held-out denoising loss {one['loss']:.3f}, of the baseline alone {one['baseline']:.3f}"
+        yield f"{line}; network weight {one['network_weight']:.2g}, judged on {one['rows']:.0f} rows"

@@ -264,7 +264,7 @@ def check_trust(adapter: AbstractAdapter, context: AdapterContext) -> None:
     if skip is None:
         return
     features = _features(generic, context)._replace(skip=skip)
-    generic.trust.zero_()
+    generic.network_weight.zero_()
     tokens = None if features.tokens is None else features.tokens + 1
     other = features._replace(tokens=tokens, grids={port: grid + 1 for port, grid in features.grids.items()})
     assert_all_close([generic.head(other)], [generic.head(features)], "head of other features, at trust 0")

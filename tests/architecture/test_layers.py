@@ -10,7 +10,7 @@ LAYERS = (
     {"variables"},
     {"hookspecs", "builtin", "registry"},
     {"schema"},
-    {"joint", "linear"},
+    {"baseline", "joint"},
     {"sampling"},
     {"cohort", "asking", "model", "learning", "evaluate", "phantom", "testing", "comparisons"},
     {"cli"},

@@ -8,7 +8,7 @@ import torch
 from metavoxel.adapters.base import Information
 from metavoxel.adapters.components import Components
 from metavoxel.learning.run import build_codecs, build_joint
-from metavoxel.linear import LinearJoint
+from metavoxel.baseline.mixture import MixtureBaseline
 from metavoxel.rng import Rng
 from metavoxel.sampling.ask import posterior_means, row_streams
 from metavoxel.sampling.evidence import Given
@@ -18,6 +18,10 @@ SIZES = {"image": 2, "age": 1, "sex": 1}
 COVARIANCE = torch.tensor([[1.0, 0.0, 0.8, 0.1], [0.0, 1.0, -0.3, 0.5], [0.8, -0.3, 1.0, 0.2], [0.1, 0.5, 0.2, 1.0]])
 ROWS = 20_000
 CERTAIN = 1e5
+
+
+def one_gaussian(sizes, links=None):
+    return MixtureBaseline(sizes, {}, links, mixed=False)
 
 
 def drawn(rows=ROWS):
@@ -43,13 +47,13 @@ def nothing(size):
 
 
 def test_a_fit_finds_the_correlations():
-    law = LinearJoint(SIZES)
+    law = one_gaussian(SIZES)
     law.fit(parts(drawn()), everyone())
-    torch.testing.assert_close(torch.linalg.inv(law.precision), COVARIANCE, rtol=0, atol=0.03)
+    torch.testing.assert_close(torch.linalg.inv(law.gaussian.precision), COVARIANCE, rtol=0, atol=0.03)
 
 
 def test_expectations_are_regressions():
-    law = LinearJoint(SIZES)
+    law = one_gaussian(SIZES)
     law.fit(parts(drawn()), everyone())
     image = torch.tensor([[1.2, -0.7]])
     expected = law({"image": said(image, CERTAIN), "age": nothing(1), "sex": nothing(1)})
@@ -66,17 +70,17 @@ def test_a_fit_takes_rows_with_missing_cells():
     features = parts(drawn())
     present = {name: Rng.for_rows(ROWS, name, "present").uniform((ROWS,)) < 0.6 for name in SIZES}
     features = {name: torch.where(present[name][:, None], x, torch.nan) for name, x in features.items()}
-    law = LinearJoint(SIZES)
+    law = one_gaussian(SIZES)
     law.fit(features, present)
-    torch.testing.assert_close(torch.linalg.inv(law.precision), COVARIANCE, rtol=0, atol=0.06)
+    torch.testing.assert_close(torch.linalg.inv(law.gaussian.precision), COVARIANCE, rtol=0, atol=0.06)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 3])
 def test_few_rows_make_a_cautious_law(rows):
-    law = LinearJoint(SIZES)
+    law = one_gaussian(SIZES)
     law.fit(parts(drawn(rows)), everyone(rows))
-    assert torch.isfinite(law.precision).all()
-    assert (torch.linalg.eigvalsh(law.precision) > 0).all()
+    assert torch.isfinite(law.gaussian.precision).all()
+    assert (torch.linalg.eigvalsh(law.gaussian.precision) > 0).all()
 
 
 def test_components_of_few_scans_say_what_they_are_worth():
@@ -107,11 +111,11 @@ def test_components_of_few_scans_say_what_they_are_worth():
 
     def answers(features, components, *judges):
         """Squared error, and what the law takes it for."""
-        law = LinearJoint({"scan": count, "age": 1})
+        law = one_gaussian({"scan": count, "age": 1})
         law.fit(features, everybody, *judges)
         told = components.measure(fresh, clean)
         unknown = Information(torch.zeros(4000, 1, 1), torch.zeros(4000, 1))
-        precision = law.precision.clone()
+        precision = law.gaussian.precision.clone()
         precision[:-1, :-1] += told.precision[0]
         error = (law({"scan": told, "age": unknown})["age"] - truth).square().mean()
         return float(error), float(torch.linalg.inv(precision)[-1, -1])
@@ -140,7 +144,7 @@ def test_rows_with_gaps_are_no_worse_than_complete_rows_alone():
     unknown = Information(torch.zeros(4000, 1, 1), torch.zeros(4000, 1))
 
     def error(scan, ages, there):
-        law = LinearJoint({"scan": count, "age": 1})
+        law = one_gaussian({"scan": count, "age": 1})
         present = {"scan": torch.ones(len(scan), dtype=torch.bool), "age": there}
         law.fit({"scan": scan, "age": ages}, present)
         return float((law({"scan": said(fresh, CERTAIN), "age": unknown})["age"] - truth).square().mean())
@@ -205,11 +209,11 @@ def test_a_law_keeps_to_factors():
     third = 0.6 * second + 0.8 * rng.fork("third").normal((rows, 1))
     features = {"first": first, "second": second, "third": third}
     present = {name: torch.ones(rows, dtype=torch.bool) for name in features}
-    law, free = (LinearJoint(dict.fromkeys(features, 1), links) for links in (CHAIN, None))
+    law, free = (one_gaussian(dict.fromkeys(features, 1), links) for links in (CHAIN, None))
     law.fit(features, present)
     free.fit(features, present)
-    assert abs(float(law.precision[0, 2])) < 1e-5 < abs(float(free.precision[0, 2]))
-    found, exact = (torch.linalg.inv(one.precision) for one in (law, free))
+    assert abs(float(law.gaussian.precision[0, 2])) < 1e-5 < abs(float(free.gaussian.precision[0, 2]))
+    found, exact = (torch.linalg.inv(one.gaussian.precision) for one in (law, free))
     assert float(found[0, 2]) == pytest.approx(float(found[0, 1] * found[1, 2] / found[1, 1]), abs=1e-5)
     torch.testing.assert_close(found[CHAIN], exact[CHAIN], rtol=0, atol=1e-5)
 
@@ -221,9 +225,9 @@ def test_a_law_leaves_factors_where_dependence_is_no_line():
     hidden = rng.fork("hidden").normal((rows, 1))
     looks = [(hidden.square() - 1) / 2 + 0.7 * rng.fork(name).normal((rows, 1)) for name in ("one", "other")]
     features = {"one": looks[0], "hidden": hidden, "other": looks[1]}
-    law = LinearJoint(dict.fromkeys(features, 1), CHAIN)
+    law = one_gaussian(dict.fromkeys(features, 1), CHAIN)
     law.fit(features, {name: torch.ones(rows, dtype=torch.bool) for name in features})
-    assert float(torch.linalg.inv(law.precision)[0, 2]) == pytest.approx(0.5, abs=0.06)
+    assert float(torch.linalg.inv(law.gaussian.precision)[0, 2]) == pytest.approx(0.5, abs=0.06)
 
 
 @pytest.mark.parametrize("rows", [100, 3000])
@@ -238,9 +242,9 @@ def test_a_law_of_factors_errs_less(rows):
     present = {name: torch.ones(rows, dtype=torch.bool) for name in names}
     errors = []
     for links in (torch.eye(pairs).repeat(2, 2).bool(), None):
-        law = LinearJoint(dict.fromkeys(names, 1), links)
+        law = one_gaussian(dict.fromkeys(names, 1), links)
         law.fit(features, present)
-        covariance = torch.linalg.inv(law.precision)
+        covariance = torch.linalg.inv(law.gaussian.precision)
         regression = covariance[:pairs, pairs:] @ torch.linalg.inv(covariance[pairs:, pairs:])
         errors.append(float((regression - 0.5**0.5 * torch.eye(pairs)).square().sum()))
     assert errors[0] < 0.4 * errors[1]

@@ -7,8 +7,6 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor, nn
 
-from metavoxel.adapters.base import Information
-
 FOLDS = 5
 KEPT = (0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 1.0)
 """Parts of the correlations between variables."""
@@ -23,7 +21,7 @@ MOST_PATTERNS = 200
 """Of gaps: where nearly every row has its own, the steps would take minutes, and gaps are many and small."""
 
 
-class LinearJoint(nn.Module):
+class GaussianBaseline(nn.Module):
     """Features of all variables as one normal vector, each measured through its own noise. Final.
 
     The posterior mean given what all noisy codes say is a closed form: a shrunken regression for a clean image and an
@@ -40,6 +38,7 @@ class LinearJoint(nn.Module):
         super().__init__()
         self._sizes = dict(sizes)
         self._links = links
+        self._rule = _Rule(1.0)
         self.register_buffer("precision", torch.eye(sum(sizes.values())))
         self.precision: Tensor
 
@@ -49,8 +48,10 @@ class LinearJoint(nn.Module):
         present: Mapping[str, Bool[Tensor, "n"]],
         unseen: Sequence[Mapping[str, Float[Tensor, "n _"]]] = (),
         fold: Int64[Tensor, "n"] | None = None,
-    ) -> None:
+    ) -> float:
         """The likeliest correlations of features; cross-validation shrinks those between variables, or keeps to links.
+
+        Returns which part of the correlations between variables is kept.
 
         Where a feature varies more over these rows than the 1 it has over others, it was chosen by them. A regression
         of one of spread s on one of spread r is what these rows say if their correlation is multiplied by s / r, and
@@ -64,36 +65,39 @@ class LinearJoint(nn.Module):
         """
         rows = len(next(iter(present.values())))
         if rows < FOLDS or not sum(self._sizes.values()):
-            return
-        seen = torch.cat([present[name][:, None].expand(-1, size) for name, size in self._sizes.items()], 1)
-        inside = _block_diagonal([torch.ones(1, size, size) for size in self._sizes.values()])[0].bool()
-        joined = self._joined(features, seen)
+            return self._rule.kept
+        joined, seen = self.joined(features, present)
+        inside = self._inside()
         rules = [_Rule(kept) for kept in (KEPT if rows <= MOST_ROWS else [1.0])]
         if self._links is not None:
             rules = [_Rule(rule.kept, self._links) for rule in rules] + rules
         rule = rules[0]
         if len(rules) > 1:
             fold = torch.arange(rows) % FOLDS if fold is None else fold
-            judges = [self._joined(part, seen) for part in unseen] or [joined] * FOLDS
+            judges = [self.joined(part, present)[0] for part in unseen] or [joined] * FOLDS
             rule = _likeliest(rules, judges, seen, fold, inside)
-        self.precision.copy_(torch.linalg.inv(_Moments.of(joined, seen, inside).law(rule)))
+        self._rule = rule
+        self.precision.copy_(torch.linalg.inv(self.refitted(joined, seen)))
+        return rule.kept
 
-    def _joined(
-        self, features: Mapping[str, Float[Tensor, "n _"]], seen: Bool[Tensor, "n k"]
-    ) -> Float64[Tensor, "n k"]:
-        """Features of all variables, absent ones at their mean."""
-        return torch.where(seen, torch.cat([features[name] for name in self._sizes], 1).double(), 0.0)
+    def refitted(self, rows: Float64[Tensor, "n k"], seen: Bool[Tensor, "n k"]) -> Float64[Tensor, "k k"]:
+        """The covariance that these rows give by the rule that ``fit`` found."""
+        return _Moments.of(rows, seen, self._inside()).law(self._rule)
 
-    def forward(self, said: Mapping[str, Information]) -> dict[str, Float[Tensor, "b _"]]:
-        """Expected features of every variable, given what the codes of all say."""
-        parts = [said[name] for name in self._sizes]
-        weighted = torch.cat([part.weighted for part in parts], 1)
-        if not weighted.shape[1]:
-            return {name: part.weighted for name, part in zip(self._sizes, parts, strict=True)}
-        with torch.autocast(weighted.device.type, enabled=False):
-            precision = self.precision + _block_diagonal([part.precision for part in parts])
-            expected = torch.linalg.solve(precision, weighted)
-        return dict(zip(self._sizes, expected.split(list(self._sizes.values()), 1), strict=True))
+    def covariance(self) -> Float64[Tensor, "k k"]:
+        """Of all features."""
+        return torch.linalg.inv(self.precision.double())
+
+    def _inside(self) -> Bool[Tensor, "k k"]:
+        """Pairs of features of one variable."""
+        return block_diagonal([torch.ones(1, size, size) for size in self._sizes.values()])[0].bool()
+
+    def joined(
+        self, features: Mapping[str, Float[Tensor, "n _"]], present: Mapping[str, Bool[Tensor, "n"]]
+    ) -> tuple[Float64[Tensor, "n k"], Bool[Tensor, "n k"]]:
+        """Features of all variables, absent ones at their mean, and which are there."""
+        seen = torch.cat([present[name][:, None].expand(-1, size) for name, size in self._sizes.items()], 1)
+        return torch.where(seen, torch.cat([features[name] for name in self._sizes], 1).double(), 0.0), seen
 
 
 class _Rule(NamedTuple):
@@ -226,7 +230,8 @@ def _likeliest(
     return max(rules, key=likelihood)
 
 
-def _block_diagonal(blocks: Sequence[Float[Tensor, "b _ _"]]) -> Float[Tensor, "b k k"]:
+def block_diagonal(blocks: Sequence[Float[Tensor, "b _ _"]]) -> Float[Tensor, "b k k"]:
+    """Matrices of which each has a block of its own on the diagonal."""
     size = sum(block.shape[1] for block in blocks)
     rows, start = [], 0
     for block in blocks:

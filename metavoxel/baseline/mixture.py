@@ -1,0 +1,230 @@
+"""The baseline that predictions begin with: one Gaussian over all features, or a mixture where that predicts better."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Bool, Float, Float64, Int64
+from torch import Tensor, nn
+
+from metavoxel.adapters.base import Information
+from metavoxel.baseline.components import Components, log_density
+from metavoxel.baseline.em import fit_components
+from metavoxel.baseline.gaussian import FOLDS, GaussianBaseline, block_diagonal
+from metavoxel.baseline.scores import ClassPoints, places, predictive_scores
+
+MOST_COMPONENTS = 8
+COUNTS = (2, 3, 4, 6, 8)
+"""Numbers of components that are tried, while more are better."""
+PATIENCE = 2
+"""Numbers of components that were no better, after which no more are tried."""
+MOST_FEATURES = 64
+"""Of a mixture: so many features have covariances that tables of the usual size do not determine."""
+FEWEST_ROWS, MOST_ROWS = 40, 4000
+"""Rows that a mixture is fitted from."""
+HALF_A_ROW = 0.5
+"""Added to the count of every class."""
+
+
+class MixtureBaseline(nn.Module):
+    """Features of all variables as a mixture of Gaussians, each measured through its own noise. Final.
+
+    A Gaussian has straight regressions and one spread. A few of them together have curves, humps, and spreads that
+    depend on other variables, and their posterior is a closed form too. How many is decided by cross-validation: by
+    the predictive density of each variable given all others, of rows that the mixture has not seen. It is one unless
+    more are better by more than a standard error.
+
+    A category is expected by Bayes' rule: its classes' shares times the density of all else at the class's point, a
+    discriminant analysis, linear where there is one component.
+
+    Args:
+        sizes: number of features of every variable.
+        classes: number of classes of every variable; 0 of what is no category.
+        links: see :class:`GaussianBaseline`; they leave one component.
+        mixed: whether there may be several components.
+    """
+
+    def __init__(
+        self,
+        sizes: Mapping[str, int],
+        classes: Mapping[str, int],
+        links: Bool[Tensor, "k k"] | None = None,
+        *,
+        mixed: bool,
+    ) -> None:
+        super().__init__()
+        self._sizes = dict(sizes)
+        self._classes = {name: count for name, count in classes.items() if count}
+        self._places = places(sizes)
+        features = sum(sizes.values())
+        self.gaussian = GaussianBaseline(sizes, links)
+        self._mixed = mixed and links is None and features <= MOST_FEATURES
+        most = MOST_COMPONENTS if self._mixed else 1
+        self.register_buffer("weights", torch.nn.functional.one_hot(torch.tensor(0), most).double())
+        self.register_buffer("means", torch.zeros(most, features, dtype=torch.float64))
+        self.register_buffer(
+            "precisions", torch.eye(features, dtype=torch.float64).repeat(most if most > 1 else 0, 1, 1)
+        )
+        self.register_buffer("points", torch.zeros(sum(n * sizes[name] for name, n in self._classes.items())))
+        self.register_buffer("log_prior", torch.zeros(sum(self._classes.values())))
+        self.weights: Tensor
+        self.means: Tensor
+        self.precisions: Tensor
+        self.points: Tensor
+        self.log_prior: Tensor
+
+    @property
+    def components(self) -> int:
+        """How many there are."""
+        return int((self.weights > 0).sum())
+
+    def fit(
+        self,
+        features: Mapping[str, Float[Tensor, "n _"]],
+        present: Mapping[str, Bool[Tensor, "n"]],
+        unseen: Sequence[Mapping[str, Float[Tensor, "n _"]]] = (),
+        fold: Int64[Tensor, "n"] | None = None,
+        *,
+        points: Mapping[str, Float[Tensor, "_ _"]] = {},
+    ) -> None:
+        """Fit one Gaussian, and mixtures as far as they may be better.
+
+        Args:
+            features: of every variable.
+            present: rows that have the variable.
+            unseen, fold: see :meth:`GaussianBaseline.fit`.
+            points: features of each class of every category.
+        """
+        rows, seen = self.gaussian.joined(features, present)
+        fold = torch.arange(len(rows)) % FOLDS if fold is None else fold
+        kept = self.gaussian.fit(features, present, unseen, fold)
+        categories = {}
+        for number, name in enumerate(self._sizes):
+            if name in self._classes:
+                truth = torch.cdist(features[name][present[name]].double(), points[name].double()).argmin(1)
+                counts = torch.bincount(truth, minlength=self._classes[name]).double() + HALF_A_ROW
+                categories[number] = ClassPoints(points[name].double(), (counts / counts.sum()).log())
+        found = self._alone(self.gaussian.covariance())
+        if self._mixed and len(rows) >= FEWEST_ROWS:
+            step = -(-len(rows) // MOST_ROWS)
+            found = self._best(found, rows[::step], seen[::step], fold[::step], categories, kept)
+        self._take(found, categories)
+
+    def _best(
+        self,
+        alone: Components,
+        rows: Float64[Tensor, "n d"],
+        seen: Bool[Tensor, "n d"],
+        fold: Int64[Tensor, "n"],
+        categories: Mapping[int, ClassPoints],
+        kept: float,
+    ) -> Components:
+        """The mixture that predicts rows not seen best; one Gaussian unless that is worse by a standard error."""
+        parts = list(self._places.values())
+        inside = block_diagonal([torch.ones(1, size, size) for size in self._sizes.values()])[0].bool()
+        between = torch.where(inside, 1.0, kept).double()
+
+        def judged(count: int) -> Float64[Tensor, "n"]:
+            scores = torch.zeros(len(rows), dtype=torch.float64)
+            for number in range(FOLDS):
+                out = fold == number
+                if not out.any() or out.all():
+                    continue
+                if count == 1:
+                    fitted = self._alone(self.gaussian.refitted(rows[~out], seen[~out]))
+                else:
+                    fitted = fit_components(rows[~out], seen[~out], count, between)
+                scores[out] = predictive_scores(fitted, rows[out], seen[out], parts, categories)
+            return scores
+
+        first, best, worse = judged(1), (0.0, 1), 0
+        for count in (count for count in COUNTS if count * len(self._places) <= len(rows)):
+            gain = judged(count) - first
+            error = float(gain.std() / len(gain) ** 0.5)
+            better = float(gain.mean()) > max(best[0], error)
+            best, worse = ((float(gain.mean()), count), 0) if better else (best, worse + 1)
+            if worse >= PATIENCE:
+                break
+        return alone if best[1] == 1 else fit_components(rows, seen, best[1], between)
+
+    @staticmethod
+    def _alone(covariance: Float64[Tensor, "d d"]) -> Components:
+        one = torch.ones(1, dtype=torch.float64)
+        return Components(one, torch.zeros(1, len(covariance), dtype=torch.float64), covariance[None])
+
+    def _take(self, found: Components, categories: Mapping[int, ClassPoints]) -> None:
+        count = len(found.weights)
+        self.weights.zero_()
+        self.weights[:count] = found.weights
+        if count > 1:
+            self.means[:count] = found.means
+            self.precisions[:count] = torch.linalg.inv(found.covariances)
+        if categories:
+            self.points.copy_(torch.cat([category.points.flatten() for category in categories.values()]))
+            parts = list(self._places.values())
+            priors = [category.log_prior(found, parts[number]) for number, category in categories.items()]
+            self.log_prior.copy_(torch.cat(priors))
+
+    def forward(self, said: Mapping[str, Information]) -> dict[str, Float[Tensor, "b _"]]:
+        """Expected features of every variable, given what the codes of all say."""
+        parts = [said[name] for name in self._sizes]
+        weighted = torch.cat([part.weighted for part in parts], 1)
+        if not weighted.shape[1]:
+            return {name: part.weighted for name, part in zip(self._sizes, parts, strict=True)}
+        with torch.autocast(weighted.device.type, enabled=False):
+            certainty = block_diagonal([part.precision for part in parts])
+            log_joint, means, spreads = self._posterior(certainty, weighted)
+            shares = torch.softmax(log_joint, 0)
+            expected = (shares[..., None] * means).sum(0).to(weighted.dtype)
+            found = dict(zip(self._sizes, expected.split(list(self._sizes.values()), 1), strict=True))
+            return found | self._of_classes(log_joint, means, spreads, weighted.dtype)
+
+    def _posterior(
+        self, certainty: Float[Tensor, "b d d"], weighted: Float[Tensor, "b d"]
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Of each component its logarithm of weight times evidence, (k, b), the expected features, (k, b, d), and the
+        covariance of each category's own, (k, b, f, f)."""
+        several = self.components > 1
+        if several:
+            certainty, weighted = certainty.double(), weighted.double()
+        log_joint, means = [], []
+        spreads: dict[str, list[Tensor]] = {name: [] for name in self._classes}
+        columns = [self._places[name] for name in self._classes]
+        unit = torch.eye(weighted.shape[1], dtype=weighted.dtype, device=weighted.device)
+        picked = torch.cat([unit[:, place] for place in columns], 1) if columns else unit[:, :0]
+        for number in range(self.components):
+            precision = self.precisions[number] if several else self.gaussian.precision
+            center = self.means[number].to(weighted.dtype)
+            total = precision + certainty
+            force = weighted - certainty @ center
+            right = torch.cat([force[:, :, None], picked.expand(len(force), -1, -1)], 2)
+            factor = torch.linalg.cholesky(total)
+            solved, start = torch.cholesky_solve(right, factor), 1
+            for name, place in zip(self._classes, columns, strict=True):
+                width = place.stop - place.start
+                spreads[name].append(solved[:, place, start : start + width])
+                start += width
+            means.append(center + solved[:, :, 0])
+            if several:
+                evidence = (force * solved[:, :, 0]).sum(1) / 2 + weighted @ center - (certainty @ center) @ center / 2
+                size = torch.logdet(precision) / 2 - factor.diagonal(dim1=1, dim2=2).log().sum(1)
+                log_joint.append(self.weights[number].log() + evidence + size)
+            else:
+                log_joint.append(torch.zeros_like(force[:, 0]))
+        return torch.stack(log_joint), torch.stack(means), {name: torch.stack(one) for name, one in spreads.items()}
+
+    def _of_classes(
+        self, log_joint: Tensor, means: Tensor, spreads: Mapping[str, Tensor], dtype: torch.dtype
+    ) -> dict[str, Tensor]:
+        """Features of categories as the probabilities of their classes make them."""
+        found, first, prior = {}, 0, 0
+        for name, count in self._classes.items():
+            place = self._places[name]
+            size = place.stop - place.start
+            points = self.points[first : first + count * size].reshape(count, size).to(means.dtype)
+            at = log_density(
+                points.expand(*means.shape[:2], -1, -1), means[:, :, place], torch.linalg.inv(spreads[name])
+            )
+            log_class = torch.logsumexp(log_joint[..., None] + at, 0) + self.log_prior[prior : prior + count]
+            found[name] = (torch.softmax(log_class, 1) @ points).to(dtype)
+            first, prior = first + count * size, prior + count
+        return found

@@ -1,0 +1,91 @@
+"""How well a mixture of Gaussians predicts each variable of a row from all others."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float64
+from torch import Tensor
+
+from metavoxel.baseline.components import Components, Posterior, log_density, posterior
+
+
+class ClassPoints(NamedTuple):
+    """A category among the features.
+
+    Attributes:
+        points: the features of each class.
+        log_share: logarithm of each class's share of the training rows.
+    """
+
+    points: Float64[Tensor, "c f"]
+    log_share: Float64[Tensor, "c"]
+
+    def log_prior(self, components: Components, place: slice) -> Float64[Tensor, "c"]:
+        """What turns densities at the points into class probabilities: log(share / density without any evidence).
+
+        A Gaussian has no classes; by Bayes' rule, p(class | rest) is its share times p(rest | class), and that is the
+        density of rest and point together over that of the point.
+        """
+        means, covariances = components.means[:, place], components.covariances[:, place, place]
+        density = log_density(self.points.expand(len(means), -1, -1), means, torch.linalg.inv(covariances))
+        return self.log_share - torch.logsumexp(components.weights.log()[:, None] + density, 0)
+
+
+def places(sizes: Mapping[str, int]) -> dict[str, slice]:
+    """Where each variable's features stand among all."""
+    found, start = {}, 0
+    for name, size in sizes.items():
+        found[name] = slice(start, start + size)
+        start += size
+    return found
+
+
+def predictive_scores(
+    components: Components,
+    rows: Float64[Tensor, "n d"],
+    seen: Bool[Tensor, "n d"],
+    variables: Sequence[slice],
+    categories: Mapping[int, ClassPoints],
+) -> Float64[Tensor, "n"]:
+    """Of each row, the sum over its known variables of log p(variable | all others known): of a number the density, of
+    a category the probability.
+
+    Args:
+        components: of all features.
+        rows: features; 0 where unknown.
+        seen: which are known.
+        variables: the place of each among the features.
+        categories: those of them that have classes, by their number.
+    """
+    now = posterior(components, rows, seen)
+    whole = torch.logsumexp(now.log_joint, 1)
+    total = torch.zeros(len(rows), dtype=torch.float64)
+    for number, place in enumerate(variables):
+        known = seen[:, place].all(1)
+        if place.stop == place.start or not known.any():
+            continue
+        without, at = _left_out(now, rows, place, known, categories.get(number))
+        if number in categories:
+            category = categories[number]
+            log_class = torch.logsumexp(without[:, :, None] + at, 1) + category.log_prior(components, place)
+            truth = torch.cdist(rows[known][:, place], category.points).argmin(1)
+            total[known] += torch.log_softmax(log_class, 1).gather(1, truth[:, None])[:, 0]
+        else:
+            total[known] += whole[known] - torch.logsumexp(without, 1)
+    return total
+
+
+def _left_out(
+    now: Posterior, rows: Float64[Tensor, "n d"], place: slice, known: Bool[Tensor, "n"], category: ClassPoints | None
+) -> tuple[Float64[Tensor, "m k"], Float64[Tensor, "m k c"]]:
+    """Log joint of each component without one variable, and its density at the classes' points given the others."""
+    precision = now.precisions[:, now.pattern[known], place, place].transpose(0, 1)  # (m, k, f, f)
+    value = rows[known][:, None, place]
+    mean = value - torch.linalg.solve(precision, now.residuals[known][:, :, place, None])[..., 0]
+    own = log_density(value[:, :, None].expand(*mean.shape[:2], 1, -1), mean, precision)[..., 0]
+    without = now.log_joint[known] - own
+    if category is None:
+        return without, own[..., None]
+    points = category.points.expand(*mean.shape[:2], -1, -1)
+    return without, log_density(points, mean, precision)

@@ -1,0 +1,21 @@
+"""The network weights that a run holds."""
+
+import json
+
+from safetensors.torch import load_file
+from tiny_cohorts import TABLE, write_schema, write_table
+from tiny_runs import train
+
+
+def test_the_weights_of_a_run_hold_what_validation_chose(tmp_path):
+    """Between none and all of it for every variable, in the weights that are loaded; training goes on with all of it."""
+    write_table(tmp_path)
+    train(write_schema(tmp_path, TABLE), tmp_path / "run")
+    weights = load_file(tmp_path / "run" / "model.safetensors")
+    chosen = {key.split(".")[1]: float(v) for key, v in weights.items() if key.endswith(".network_weight")}
+    recorded = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))["validation"]
+    assert {name: one["network_weight"] for name, one in recorded.items()} == chosen
+    assert chosen.keys() == TABLE["variables"].keys() and all(0 <= weight <= 1 for weight in chosen.values())
+    state = load_file(tmp_path / "run" / "checkpoints" / "joint.safetensors")
+    kept = [float(value) for key, value in state.items() if key.endswith(".network_weight")]
+    assert kept and set(kept) == {1.0}
