@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from metavoxel.adapters.base import AbstractAdapter, AdapterContext, Streams
+from metavoxel.adapters.base import AbstractAdapter, AdapterContext, Features, Streams
 from metavoxel.adapters.embedding import TIME_FEATURES, row_time, time_features
 from metavoxel.adapters.field import Noisy, StationaryField
 from metavoxel.adapters.stacked import Everyone
@@ -37,6 +37,9 @@ class JointModel(nn.Module):
 
     Every use of the network enters through ``forward``, so that wrappers for many devices see it.
     """
+
+    _forgotten: Collection[str] = ()
+    """Variables of which nothing is left at t = 1."""
 
     def __init__(
         self,
@@ -96,11 +99,8 @@ class JointModel(nn.Module):
         self._shared_time = shared_time
         end = torch.ones((), dtype=torch.float64)
         # One shared time is 1 in no training row.
-        self._forgotten = (
-            ()
-            if shared_time
-            else [name for name, kernel in self.kernels.items() if torch.isneginf(kernel.log_snr(end))]
-        )
+        forgotten = [name for name, kernel in self.kernels.items() if torch.isneginf(kernel.log_snr(end))]
+        self._forgotten = () if shared_time else tuple(forgotten)
         clocks = 1 if shared_time else len(self.kernels)
         self.time_in = nn.Linear(TIME_FEATURES, width)
         self.time_tags = nn.Parameter(torch.randn(clocks, width) * 0.5)
@@ -251,6 +251,11 @@ class JointModel(nn.Module):
         inlets |= self._with_fields(inlets, states, times, beliefs)
         return self._heads(inlets, self._level(times), list(self.kernels) if grids else self.names_without_grids)
 
+    @property
+    def forgets(self) -> bool:
+        """Whether no prediction depends on what states at t = 1 are: one evaluation then says what several would."""
+        return set(self.kernels) == set(self._forgotten)
+
     def _without_noise(self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime]) -> dict[str, AnyCode]:
         """States with 0 in the place of cells of which nothing is left, so that no answer depends on what they are."""
         return {
@@ -296,7 +301,16 @@ class JointModel(nn.Module):
         return self.baseline(said)
 
     def _heads(self, inlets: Mapping[str, Streams], level: Tensor, names: Collection[str]) -> dict[str, Tensor]:
-        """The backbone between what enters and what these variables' heads give."""
+        """The backbone between what enters and what these variables' heads give.
+
+        Where validation gave the network no weight, its work is left out.
+        """
+        adapters = {name: self.adapter(name) for name in names}
+        if not self.training and not any(bool(adapter.network_weight) for adapter in adapters.values()):
+            return {
+                name: adapter.head(Features({}, {}, None, inlets[name].skip)).float()
+                for name, adapter in adapters.items()
+            }
         grids: dict[str, Tensor] = {}
         for streams in inlets.values():
             for port, grid in streams.grids.items():

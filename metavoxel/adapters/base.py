@@ -132,7 +132,8 @@ class AbstractAdapter(nn.Module, ABC):
 
     @abstractmethod
     def head(self, features: Features) -> Float[Tensor, "b p *s"]:
-        """What the kernel asked for, from the backbone's features: the skip, if any, and ``network_weight`` times the rest."""
+        """What the kernel asked for, from the backbone's features: the skip, if any, and ``network_weight`` times the
+        rest. Features may be empty where that weight is 0: then it is the skip alone."""
 
 
 class AbstractAdapterSpec(BaseModel, ABC):

@@ -102,10 +102,12 @@ class TokenAdapter(AbstractAdapter):
         return Streams({}, (token if self.tag is None else token + self.tag)[:, None], skip=skip)
 
     def head(self, features: Features) -> Float[Tensor, "b p"]:
-        assert features.tokens is not None
-        (ends,) = self._ends
-        stated: Tensor = ends.outlet(features.tokens[:, 0])
-        stated = stated if features.skip is None else features.skip + self.network_weight * stated
+        stated = features.skip
+        if features.tokens is not None:
+            (ends,) = self._ends
+            added: Tensor = ends.outlet(features.tokens[:, 0])
+            stated = added if stated is None else stated + self.network_weight * added
+        assert stated is not None
         return stated if self.law is None else self.law.prediction(stated)
 
 

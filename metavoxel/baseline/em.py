@@ -15,6 +15,8 @@ STARTS = 4
 """Of k-means, the best of which EM begins with."""
 PRIOR_ROWS = 0.1
 """Weight, in rows, of the grand mean for each component's."""
+VARIANCE_ROWS = 2
+"""Weight, in rows, of the variances in common, whose logarithms are averaged: components may differ in scale."""
 
 
 def fit_components(
@@ -26,7 +28,8 @@ def fit_components(
     """The likeliest mixture under a prior that shrinks covariances (Fraley and Raftery 2007, "Bayesian regularization
     for normal mixture estimation"; Ghahramani and Jordan 1994 for rows with gaps).
 
-    Each covariance is that of its rows and of d + 2 more that have the covariance in common of all components.
+    Each component's correlations are those of its rows and of d + 2 more that have the correlations in common of all
+    components; its variances are shrunk much less, so that spreads can differ.
 
     Args:
         rows: features, about standardised; 0 where unknown.
@@ -71,8 +74,18 @@ def _maximised(
     for number in range(count):
         distance = means[:, number] - center[number]
         scatter[number] += (shares[:, number, None] * distance).T @ distance
-    common = scatter.sum(0) / rows
-    prior = size + 2
-    covariance = (scatter + prior * common) / (weight + prior)[:, None, None]
+    own, common = scatter / weight.clamp_min(1e-6)[:, None, None], scatter.sum(0, keepdim=True) / rows
+    (own_variance, own), (variance, correlation) = _standardised(own), _standardised(common)
+    share = (weight / (weight + VARIANCE_ROWS))[:, None]
+    spread = torch.exp((share * own_variance.log() + (1 - share) * variance.log()) / 2)
+    share = (weight / (weight + size + 2))[:, None, None]
+    covariance = (share * own + (1 - share) * correlation) * spread[:, :, None] * spread[:, None]
     covariance = covariance * between + LEAST_VARIANCE * torch.eye(size, dtype=torch.float64)
     return Components((weight + 1) / (rows + count), center, covariance)
+
+
+def _standardised(covariance: Float64[Tensor, "k d d"]) -> tuple[Float64[Tensor, "k d"], Float64[Tensor, "k d d"]]:
+    """Variances and correlations."""
+    variance = covariance.diagonal(dim1=1, dim2=2).clamp_min(LEAST_VARIANCE)
+    spread = variance.sqrt()
+    return variance, covariance / (spread[:, :, None] * spread[:, None])

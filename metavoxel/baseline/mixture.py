@@ -12,8 +12,8 @@ from metavoxel.baseline.em import fit_components
 from metavoxel.baseline.gaussian import FOLDS, GaussianBaseline, block_diagonal
 from metavoxel.baseline.scores import ClassPoints, places, predictive_scores
 
-MOST_COMPONENTS = 8
-COUNTS = (2, 3, 4, 6, 8)
+MOST_COMPONENTS = 12
+COUNTS = (2, 3, 4, 6, 8, 12)
 """Numbers of components that are tried, while more are better."""
 PATIENCE = 2
 """Numbers of components that were no better, after which no more are tried."""

@@ -28,6 +28,10 @@ from metavoxel.schema import Schema
 from metavoxel.schema.settings import TrainingSettings
 
 
+CELLS_A_STEP, FEWEST_ROWS = 4096, 8
+"""Of a wide table, cells that a step sees by default, and rows: its cost is theirs."""
+
+
 def train_joint(
     joint: JointModel,
     schema: Schema,
@@ -184,9 +188,10 @@ def _rows_a_step(
     joint: JointModel, settings: TrainingSettings, plan: TrainingPlan, shared: bool, devices: int
 ) -> tuple[int, int]:
     """Rows of one device that pass through the whole network, and further ones that are tokens alone."""
-    rows = max(1, (settings.batch_size or plan.batch_size) // devices)
-    everyone_is_seen = all(joint.adapter(name).tokens for name in joint.kernels)
     has_grids = any(len(shape) > 1 for shape in joint.code_shapes.values())
+    usual = plan.batch_size if has_grids else min(plan.batch_size, max(FEWEST_ROWS, CELLS_A_STEP // len(joint.kernels)))
+    rows = max(1, (settings.batch_size or usual) // devices)
+    everyone_is_seen = all(joint.adapter(name).tokens for name in joint.kernels)
     if shared or not has_grids or not everyone_is_seen or not joint.names_without_grids:
         return rows, 0
     further = plan.token_rows if settings.token_rows is None else settings.token_rows

@@ -16,10 +16,12 @@ from metavoxel.learning.times import RowTimes
 from metavoxel.rng import Rng
 from metavoxel.sampling.ask import row_streams
 
-LEAST_EXAMPLES = 1000
-"""Noised examples of tables, at least: each row at several times, under several noises, given several variables."""
-IMAGE_REPEATS = 4
-"""Examples of each row, where an evaluation of the network passes through grids."""
+MOST_ROWS = 2000
+"""Of validation that are judged by."""
+EXAMPLES, CELLS = 1000, 30_000
+"""Noised examples of a table that are aimed at, and their cells: each row at several times, given several variables."""
+FEWEST_REPEATS, IMAGE_REPEATS = 2, 4
+"""Examples of each row: at least, and where an evaluation of the network passes through grids."""
 BATCH, GRID_BATCH = 256, 8
 CONFIDENCE = 0.9
 """That a network weight is better than none: one-sided, of the mean over validation rows."""
@@ -75,10 +77,13 @@ class HeldOut:
         times: Callable[[Bool[Tensor, "b v"], Rng], RowTimes],
         seed: int,
     ) -> None:
-        self._model, self._banks, self._rows, self._times, self._seed = model, banks, rows, times, seed
+        self._model, self._banks, self._times, self._seed = model, banks, times, seed
+        self._rows = rows[:: max(1, -(-len(rows) // MOST_ROWS))]
         grids = any(len(shape) > 1 for shape in model.code_shapes.values())
         self._batch = GRID_BATCH if grids else BATCH
-        self._repeats = IMAGE_REPEATS if grids else max(IMAGE_REPEATS, math.ceil(LEAST_EXAMPLES / max(len(rows), 1)))
+        count = max(len(self._rows), 1)
+        wanted = min(math.ceil(EXAMPLES / count), math.ceil(CELLS / (count * len(model.kernels))))
+        self._repeats = IMAGE_REPEATS if grids else max(FEWEST_REPEATS, wanted)
         self._present = torch.stack([banks[name].present for name in model.kernels], 1)
         self._adapters = {name: model.adapter(name) for name in model.kernels}
         self._with_baseline = [name for name, adapter in self._adapters.items() if adapter.features]

@@ -140,3 +140,19 @@ def test_one_row_of_two_categories():
     step = kernel.transition(x0, state, half, torch.zeros(1, dtype=torch.float64), eta=1.0)
     assert torch.equal(step.sample(Rng.of([2])), x0)
     assert step.log_prob(x0) == 0
+
+
+@given(st.data())
+def test_the_likelihood_of_a_state_is_that_of_its_forward_process(data):
+    """log q(x_t | x_0 = k), against the product of steps, up to a number that all classes have in common."""
+    categories, step = data.draw(st.integers(2, 6)), data.draw(st.integers(1, STEPS))
+    kernel = UniformD3PMKernel()
+    state = torch.eye(categories)[data.draw(st.integers(0, categories - 1))][None]
+    found = kernel.log_likelihood(state, times(step, 1))[0].double()
+    exact = np.log(product(step_matrices(kernel.schedule, categories)[:step], categories) @ state[0].numpy())
+    assert (found - found.mean()).numpy() == pytest.approx(exact - exact.mean(), abs=1e-4)
+
+
+def test_the_likelihood_of_a_clean_state_is_finite():
+    found = UniformD3PMKernel().log_likelihood(torch.eye(3), torch.zeros(3, dtype=torch.float64))
+    assert torch.isfinite(found).all() and (found.argmax(1) == torch.arange(3)).all()
