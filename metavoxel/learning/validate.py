@@ -135,15 +135,15 @@ class HeldOut:
     def _examples(self) -> Iterator[tuple[Int64[Tensor, "b"], Corrupted]]:
         """Batches of places among the rows, and what the network sees of them."""
         device = self._model.time_tags.device
-        for repeat in range(self._repeats if len(self._rows) else 0):
-            for place in torch.arange(len(self._rows)).split(self._batch):
-                rows = self._rows[place]
-                rng = row_streams(self._seed, [f"validation {int(row)}" for row in rows], repeat)
-                times = self._times(self._present[rows], rng.fork("times"))
-                yield (
-                    place,
-                    corrupt(self._model, self._banks, rows, times, rng, device=device, vary=False, partial=False),
-                )
+        for example in torch.arange(len(self._rows) * self._repeats).split(self._batch):
+            if not len(example):
+                return
+            place = example % len(self._rows)
+            rows, repeat = self._rows[place], example // len(self._rows)
+            names = [f"validation {row} {number}" for row, number in zip(rows.tolist(), repeat.tolist(), strict=True)]
+            rng = row_streams(self._seed, names, 0)
+            times = self._times(self._present[rows], rng.fork("times"))
+            yield place, corrupt(self._model, self._banks, rows, times, rng, device=device, vary=False, partial=False)
 
 
 def best_weight(none: RowLosses, half: RowLosses, whole: RowLosses) -> tuple[float, float, float]:

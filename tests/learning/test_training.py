@@ -152,13 +152,14 @@ def interrupt_once(monkeypatch, owner, name, call):
 
 @pytest.mark.parametrize(
     ("name", "call"),
-    [("relative_errors", 2), ("relative_errors", 3), ("save_weights", 1), ("evidence_times", 2), ("loss_sums", 20)],
+    [("HeldOut.judge", 2), ("HeldOut.judge", 3), ("save_weights", 1), ("evidence_times", 2), ("loss_sums", 20)],
 )
 def test_an_interrupt_anywhere_is_survived(reference, tmp_path, monkeypatch, name, call):
     """While it validates (the averaged weights are in place then), writes the best weights, draws or computes."""
     schema, run, _ = reference
     with monkeypatch.context() as patch:
-        interrupt_once(patch, module, name, call)
+        *owner, name = name.split(".")
+        interrupt_once(patch, module.HeldOut if owner else module, name, call)
         with pytest.raises(KeyboardInterrupt):
             train(schema, tmp_path / "run")
     train(schema, tmp_path / "run", resume=True)

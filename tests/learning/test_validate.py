@@ -16,7 +16,7 @@ from metavoxel.learning.validate import HeldOut, RowLosses, best_weight, validat
 from metavoxel.rng import Rng
 from metavoxel.schema import parse_schema
 
-ROWS = 4000
+ROWS = 2000
 TINY = {"type": "transformer", "width": 16, "depth": 1, "heads": 2}
 NUMBERS = st.floats(-5, 5)
 
