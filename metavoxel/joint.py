@@ -65,7 +65,9 @@ class JointModel(nn.Module):
         for name, variable in variables.items():
             shape = code_shapes[name]
             channels = self.kernels[name].prediction_channels(shape[0])
-            context = AdapterContext(self.kernels[name], shape, channels, ports[name], self.backbone.ports)
+            context = AdapterContext(
+                self.kernels[name], shape, channels, ports[name], self.backbone.ports, variables=len(variables)
+            )
             kind = kinds[name] = repr((variable.parts.adapter, self.kernels[name], shape))
             with blamed(variable.parts.adapter, f"variables.{name}.adapter"):
                 if kind not in common:

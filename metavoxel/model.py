@@ -242,7 +242,9 @@ class Model:
             self.codecs,
             _subjects(table, cohort, self.schema),
             cohort.row_keys,
-            means={} if draws else read_out(*parts, evaluations=evaluations or (1 if self.joint.forgets else 4), seed=seed),
+            means={}
+            if draws
+            else read_out(*parts, evaluations=evaluations or (1 if self.joint.forgets else 4), seed=seed),
             draws=draw(*parts, seed=seed, sampling=settings, shared=self._shared, limits=self.limits) if draws else [],
         )
 

@@ -56,7 +56,7 @@ class Ports(NamedTuple):
 class AdapterContext(NamedTuple):
     """What an adapter is built from. ``port`` is the variable's own grid port, None for a scalar.
 
-    ``common`` is what the settings' own ``common`` made. It is a module of the model, and not to be registered by an
+    ``variables`` is how many the model has. ``common`` is what the settings' own ``common`` made. It is a module of the model, and not to be registered by an
     adapter (keep it in a tuple): its weights would be saved under several names, and averaged under one.
     """
 
@@ -66,6 +66,7 @@ class AdapterContext(NamedTuple):
     port: str | None
     ports: Ports
     common: nn.Module | None = None
+    variables: int = 1
 
 
 class AbstractAdapter(nn.Module, ABC):

@@ -28,6 +28,10 @@ TAG_SPREAD = 0.5
 """Of the numbers that tell tokens of common layers apart at first: several times what the layers then give."""
 
 
+MANY = 64
+"""Variables, above which layers are shared by default."""
+
+
 class TokenEnds(nn.Module):
     """The layers at both ends of a token: of one variable, or of all that are alike. Final."""
 
@@ -129,10 +133,11 @@ class TokenAdapterSpec(AbstractAdapterSpec):
         "of others with what it says. Not where thousands of rows show structure much finer than their spread, which a "
         "network that begins with a linear model is slow to find",
     )
-    alike: bool = Field(
-        False,
+    alike: bool | None = Field(
+        None,
         description="whether all variables of these settings (and one kernel and code shape) share the layers at "
-        "their tokens' ends, each with a tag of its own: for such as repeated measurements",
+        "their tokens' ends, each with a tag of its own: for such as repeated measurements; by default those of more "
+        f"than {MANY} variables do, whose own layers would be most of the model",
     )
 
     @classmethod
@@ -140,7 +145,8 @@ class TokenAdapterSpec(AbstractAdapterSpec):
         return [cls(), cls(alike=True)]
 
     def common(self, context: AdapterContext) -> TokenEnds | None:
-        return TokenEnds(context, self.dropout, law_of(context) if self.law else None) if self.alike else None
+        alike = context.variables > MANY if self.alike is None else self.alike
+        return TokenEnds(context, self.dropout, law_of(context) if self.law else None) if alike else None
 
     def build(self, context: AdapterContext) -> TokenAdapter:
         return TokenAdapter(context, self.dropout, law_of(context) if self.law else None)

@@ -43,9 +43,10 @@ class TokenBlock(nn.Module):
         query, key, value = (
             part.reshape(batch, count, self._heads, -1).transpose(1, 2) for part in self.mix_in(normed).chunk(3, -1)
         )
-        dropout = self._dropout if self.training else 0.0
-        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=links, dropout_p=dropout)
-        tokens = tokens + gate_a * self.mix_out(mixed.transpose(1, 2).reshape(batch, count, width))
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=links)
+        mixed = mixed.transpose(1, 2).reshape(batch, count, width)
+        # What is attended to, and not the attention, which has the square of the tokens to draw for.
+        tokens = tokens + gate_a * self.mix_out(functional.dropout(mixed, self._dropout, self.training))
         tokens = tokens + gate_f * self.feed(self.norms[1](tokens) * (1 + scale_f) + shift_f)
         return tokens
 
@@ -76,7 +77,7 @@ class TransformerSpec(AbstractBackboneSpec):
     width: PositiveInt = Field(96, description="channels of a token; a multiple of heads")
     depth: PositiveInt = Field(4, description="blocks")
     heads: PositiveInt = Field(4, description="attention heads")
-    dropout: float = Field(0.1, ge=0, lt=1, description="dropout of attention and feed-forward layers")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout within attention and feed-forward layers")
 
     def problems(self, grids: dict[str, tuple[int, ...]]) -> list[str]:
         """Why this backbone cannot serve such grids."""

@@ -196,7 +196,9 @@ def _adapters(schema: Schema, codecs: dict[str, AbstractCodec], budget: _Budget)
         where, shape = f"variables.{name}.adapter", shapes[name]
         with budget.of(where), blamed(parts.adapter, where):
             channels = parts.kernel.prediction_channels(shape[0])
-            context = AdapterContext(parts.kernel, shape, channels, port_name(shape), ports)
+            context = AdapterContext(
+                parts.kernel, shape, channels, port_name(shape), ports, variables=len(schema.variables)
+            )
             adapter = parts.adapter.build(context._replace(common=parts.adapter.common(context)))
             features += adapter.features
     budget.check("variables", f"correlations of {features:,} features", 8 * features**2)

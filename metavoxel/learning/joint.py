@@ -28,7 +28,7 @@ from metavoxel.schema import Schema
 from metavoxel.schema.settings import TrainingSettings
 
 
-CELLS_A_STEP, FEWEST_ROWS = 4096, 8
+CELLS_A_STEP, FEWEST_ROWS = 2560, 8
 """Of a wide table, cells that a step sees by default, and rows: its cost is theirs."""
 
 

@@ -20,7 +20,7 @@ MOST_ROWS = 2000
 """Of validation that are judged by."""
 EXAMPLES, CELLS = 1000, 30_000
 """Noised examples of a table that are aimed at, and their cells: each row at several times, given several variables."""
-FEWEST_REPEATS, IMAGE_REPEATS = 2, 4
+FEWEST_REPEATS, IMAGE_REPEATS = 1, 4
 """Examples of each row: at least, and where an evaluation of the network passes through grids."""
 BATCH, GRID_BATCH = 256, 8
 CONFIDENCE = 0.9

@@ -48,7 +48,9 @@ def test_two_humps_that_a_predictor_pulls_apart():
     assert baseline.components > 1
     at = torch.tensor([[1.2], [2.0], [2.8]])
     expected = baseline({"x": known(at - center), "y": nothing(3)})["y"]
-    torch.testing.assert_close(expected, torch.zeros(3, 1), rtol=0, atol=0.6)  # of 2 x: a share of .5 among a few hundred rows
+    torch.testing.assert_close(
+        expected, torch.zeros(3, 1), rtol=0, atol=0.6
+    )  # of 2 x: a share of .5 among a few hundred rows
     # y seen with noise of variance 1 at a third of the upper hump: exp(2 * y x) to 1 for that hump
     seen = at / 3
     said = Information(torch.ones(3, 1, 1), seen)

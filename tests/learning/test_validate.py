@@ -70,7 +70,8 @@ def test_many_rows_that_agree_give_all_of_it_and_one_or_two_hardly_any():
     assert best_weight(*row_losses(errors, right))[0] >= 0.85
     assert best_weight(*row_losses(errors[:1], right[:1]))[0] == 0
     chance = [
-        best_weight(*row_losses(*Rng.for_rows(2, "chance", number).normal((2, 2)).double().T))[0] for number in range(200)
+        best_weight(*row_losses(*Rng.for_rows(2, "chance", number).normal((2, 2)).double().T))[0]
+        for number in range(200)
     ]
     assert sum(weight > 0.1 for weight in chance) / len(chance) < 0.2
     useless = rng.fork("useless").normal((200,)).double()
