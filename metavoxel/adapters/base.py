@@ -56,8 +56,9 @@ class Ports(NamedTuple):
 class AdapterContext(NamedTuple):
     """What an adapter is built from. ``port`` is the variable's own grid port, None for a scalar.
 
-    ``variables`` is how many the model has. ``common`` is what the settings' own ``common`` made. It is a module of the model, and not to be registered by an
-    adapter (keep it in a tuple): its weights would be saved under several names, and averaged under one.
+    ``variables`` is how many the model has. ``common`` is what the settings' own ``common`` made. It is a module of the
+    model, and not to be registered by an adapter (keep it in a tuple): its weights would be saved under several names,
+    and averaged under one.
     """
 
     kernel: AbstractKernel
@@ -85,7 +86,7 @@ class AbstractAdapter(nn.Module, ABC):
     """A buffer, (): how much ``head`` believes of what the network adds to a skip. 1 until validation chooses it."""
 
     features: int = 0
-    """How many numbers of the code have a part in the baseline (:class:`metavoxel.baseline.mixture.MixtureBaseline`)."""
+    """How many numbers of the code are features of :class:`metavoxel.baseline.mixture.MixtureBaseline`."""
 
     def __init__(self) -> None:
         super().__init__()

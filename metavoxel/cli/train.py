@@ -43,7 +43,8 @@ def train(
         Console().print(line, soft_wrap=True, markup=False)
     Console().print(
         f"Trained: {folder} (best step {record['best_step']:.0f}; held-out denoising loss at most "
-        f"{record['best_score']:.3f} of that of a prediction of zero). Ask it: metavoxel predict {folder} TABLE --target VARIABLE",
+        f"{record['best_score']:.3f} of that of a prediction of zero). "
+        f"Ask it: metavoxel predict {folder} TABLE --target VARIABLE",
         soft_wrap=True,
         markup=False,
     )

@@ -27,7 +27,6 @@ from metavoxel.learning.weights import missing_report, missing_weights
 from metavoxel.schema import Schema
 from metavoxel.schema.settings import TrainingSettings
 
-
 CELLS_A_STEP, FEWEST_ROWS = 2560, 8
 """Of a wide table, cells that a step sees by default, and rows: its cost is theirs."""
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, final
 
 import torch
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 from scipy import stats
 from torch import Tensor
 
@@ -32,7 +32,7 @@ class RowLosses(NamedTuple):
     """Of one variable, the sum of each row's losses and of how many cells; rows in the order of validation."""
 
     total: Float64[Tensor, "n"]
-    count: Float64[Tensor, "n"]
+    cells: Float64[Tensor, "n"]
 
 
 class Judgement(NamedTuple):
@@ -95,19 +95,19 @@ class HeldOut:
         half = self._losses(0.5) if self._with_baseline else whole
         found = {}
         for name, all_ in whole.items():
-            rows, count = int((all_.count > 0).sum()), float(all_.count.sum())
+            rows, cells = int((all_.cells > 0).sum()), float(all_.cells.sum())
             if not rows:
                 continue
-            per_cell = count * max(float(self._reference[name].total.sum()) / count, 1e-12)
+            reference = max(float(self._reference[name].total.sum()), 1e-12)
             if name not in self._with_baseline:
-                loss = float(all_.total.sum()) / per_cell
+                loss = float(all_.total.sum()) / reference
                 found[name] = Judgement(loss, loss, loss, 1.0, rows)
                 continue
             none = self._baseline[name]
-            baseline = float(none.total.sum()) / per_cell
-            weight, gain, bound = best_weight(none, half[name], all_)
-            scale = count / per_cell
-            found[name] = Judgement(baseline + gain * scale, baseline + bound * scale, baseline, weight, rows)
+            baseline = float(none.total.sum()) / reference
+            weight, change, bound = best_weight(none, half[name], all_)
+            loss, bound = (baseline + value * cells / reference for value in (change, bound))
+            found[name] = Judgement(loss, bound, baseline, weight, rows)
         return found
 
     @torch.no_grad()
@@ -158,7 +158,7 @@ def best_weight(none: RowLosses, half: RowLosses, whole: RowLosses) -> tuple[flo
         half: with half of it.
         whole: with all of it.
     """
-    count = none.count
+    count = none.cells
     rows, cells = int((count > 0).sum()), count.sum()
     slope = 4 * half.total - 3 * none.total - whole.total
     bend = 2 * (none.total - 2 * half.total + whole.total)

@@ -7,8 +7,8 @@ import torch
 
 from metavoxel.adapters.base import Information
 from metavoxel.adapters.components import Components
-from metavoxel.learning.run import build_codecs, build_joint
 from metavoxel.baseline.mixture import MixtureBaseline
+from metavoxel.learning.run import build_codecs, build_joint
 from metavoxel.rng import Rng
 from metavoxel.sampling.ask import posterior_means, row_streams
 from metavoxel.sampling.evidence import Given
