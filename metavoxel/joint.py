@@ -308,7 +308,8 @@ class JointModel(nn.Module):
         Where validation gave the network no weight, its work is left out.
         """
         adapters = {name: self.adapter(name) for name in names}
-        if not self.training and not any(bool(adapter.network_weight) for adapter in adapters.values()):
+        unused = [inlets[name].skip is not None and not adapter.network_weight for name, adapter in adapters.items()]
+        if not self.training and all(unused):
             return {
                 name: adapter.head(Features({}, {}, None, inlets[name].skip)).float()
                 for name, adapter in adapters.items()

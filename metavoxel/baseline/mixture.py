@@ -13,7 +13,7 @@ from metavoxel.baseline.gaussian import FOLDS, GaussianBaseline, block_diagonal
 from metavoxel.baseline.scores import ClassPoints, places, predictive_scores
 
 MOST_COMPONENTS = 12
-COUNTS = (2, 3, 4, 6, 8, 12)
+COUNTS = (1, 2, 3, 4, 6, 8, 12)
 """Numbers of components that are tried, while more are better."""
 PATIENCE = 2
 """Numbers of components that were no better, after which no more are tried."""
@@ -30,8 +30,8 @@ class MixtureBaseline(nn.Module):
 
     A Gaussian has straight regressions and one spread. A few of them together have curves, humps, and spreads that
     depend on other variables, and their posterior is a closed form too. How many is decided by cross-validation: by
-    the predictive density of each variable given all others, of rows that the mixture has not seen. It is one unless
-    more are better by more than a standard error.
+    the predictive density of each variable given all others, of rows that the mixture has not seen. It is the fewest
+    within a standard error of the best (Breiman et al. 1984).
 
     A category is expected by Bayes' rule: its classes' shares times the density of all else at the class's point, a
     discriminant analysis, linear where there is one component.
@@ -118,7 +118,7 @@ class MixtureBaseline(nn.Module):
         categories: Mapping[int, ClassPoints],
         kept: float,
     ) -> Components:
-        """The mixture that predicts rows not seen best; one Gaussian unless that is worse by a standard error."""
+        """The fewest components that predict rows not seen no worse, by a standard error, than the best number."""
         parts = list(self._places.values())
         inside = block_diagonal([torch.ones(1, size, size) for size in self._sizes.values()])[0].bool()
         between = torch.where(inside, 1.0, kept).double()
@@ -136,15 +136,17 @@ class MixtureBaseline(nn.Module):
                 scores[out] = predictive_scores(fitted, rows[out], seen[out], parts, categories)
             return scores
 
-        first, best, worse = judged(1), (0.0, 1), 0
-        for count in (count for count in COUNTS if count * len(self._places) <= len(rows)):
-            gain = judged(count) - first
-            error = float(gain.std() / len(gain) ** 0.5)
-            better = float(gain.mean()) > max(best[0], error)
-            best, worse = ((float(gain.mean()), count), 0) if better else (best, worse + 1)
-            if worse >= PATIENCE:
+        scores, best = {}, 1
+        for number, count in enumerate(COUNTS):
+            if (count > 1 and count * len(self._places) > len(rows)) or number - COUNTS.index(best) > PATIENCE:
                 break
-        return alone if best[1] == 1 else fit_components(rows, seen, best[1], between)
+            scores[count] = judged(count)
+            best = max(scores, key=lambda tried: float(scores[tried].mean()))
+        for count, score in scores.items():
+            short = scores[best] - score
+            if float(short.mean()) <= float(short.std() / len(short) ** 0.5):
+                return alone if count == 1 else fit_components(rows, seen, count, between)
+        raise AssertionError("the best is no worse than itself")
 
     @staticmethod
     def _alone(covariance: Float64[Tensor, "d d"]) -> Components:

@@ -141,8 +141,8 @@ def train_joint(
                 }
                 if fabric.is_global_zero:
                     chosen = {
-                        f"adapters.{module_name(name)}.network_weight": torch.tensor(one.network_weight)
-                        for name, one in judged.items()
+                        f"adapters.{module_name(name)}.network_weight": torch.tensor(weight)
+                        for name, weight in held_out.network_weights(judged).items()
                     }
                     save_weights(folder.best, {**joint.state_dict(), **optimiser.average, **chosen}, found)
             named = {f"validation/{name}": one.loss for name, one in judged.items()}

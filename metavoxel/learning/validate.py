@@ -87,7 +87,8 @@ class HeldOut:
         self._present = torch.stack([banks[name].present for name in model.kernels], 1)
         self._adapters = {name: model.adapter(name) for name in model.kernels}
         self._with_baseline = [name for name, adapter in self._adapters.items() if adapter.features]
-        self._reference, self._baseline = self._losses(0.0, zero=True), self._losses(0.0)
+        self._reference = self._losses(0.0, zero=True)
+        self._baseline = self._losses(0.0) if self._with_baseline else {}
 
     def judge(self) -> dict[str, Judgement]:
         """Judge the model as it is; variables that no validation row has are left out."""
@@ -109,6 +110,11 @@ class HeldOut:
             loss, bound = (baseline + value * cells / reference for value in (change, bound))
             found[name] = Judgement(loss, bound, baseline, weight, rows)
         return found
+
+    def network_weights(self, judged: Mapping[str, Judgement]) -> dict[str, float]:
+        """Of all variables: of one that could not be judged none, if it has a baseline to go by."""
+        unjudged = {name: 0.0 if name in self._with_baseline else 1.0 for name in self._adapters}
+        return unjudged | {name: one.network_weight for name, one in judged.items()}
 
     @torch.no_grad()
     def _losses(self, network_weight: float, *, zero: bool = False) -> dict[str, RowLosses]:

@@ -103,12 +103,15 @@ def test_few_rows_have_one_component(rows):
 
 def test_rows_with_gaps_are_of_use():
     x = normals(400, 1)
-    y = torch.where(normals(400, 1, "sign") > 0, 2.0, -2.0) + 0.2 * x
+    y = torch.where(normals(400, 1, "sign") > 0, 2.0, -2.0) + 0.2 * x + 0.3 * normals(400, 1, "noise")
     there = Rng.for_rows(400, "gaps").uniform((400,)) < 0.6
     present = {"x": torch.ones(400, dtype=torch.bool), "y": there}
     baseline = fitted({"x": x, "y": torch.where(there[:, None], y, torch.nan)}, present=present)
     assert baseline.components > 1
     said = Information(torch.ones(2, 1, 1), torch.tensor([[0.5], [-0.5]]))
     near = baseline({"x": known(torch.zeros(2, 1)), "y": said})["y"]
-    upper = torch.sigmoid(torch.tensor([[2.0], [-2.0]]))  # densities at .5 in noise of 1, of humps at 2 and at -2
-    torch.testing.assert_close(near, 2 * (2 * upper - 1), rtol=0, atol=0.25)
+    # Seen in noise of variance 1 at .5 and -.5, humps at 2 and -2 of variance .09
+    seen = said.weighted
+    upper = torch.sigmoid(4 * seen / 1.09)
+    exact = (2 * (2 * upper - 1) + 0.09 * seen) / 1.09
+    torch.testing.assert_close(near, exact, rtol=0, atol=0.25)

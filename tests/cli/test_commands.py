@@ -92,7 +92,9 @@ def test_train_and_where_it_goes(metavoxel, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = metavoxel("train", "first.yaml", "--accelerator", "cpu")
     assert done.code == 0
-    assert re.search(r"Trained: runs/first \(best step [0-2]; error relative to the training mean 0\.\d{3}\)", done.out)
+    share = r"held-out denoising loss at most 0\.\d{3} of that of a prediction of zero"
+    assert re.search(rf"Trained: runs/first \(best step [0-2]; {share}\)", done.out)
+    assert re.search(r"age: held-out denoising loss .*; network weight \S+, judged on \d+ rows", done.out)
     assert "joint 2/2" in done.err and "cohort 1/1 rows 40  dropped 0" in done.err
     assert (tmp_path / "runs" / "first" / "model.safetensors").exists()
     again = metavoxel("train", "first.yaml", "--accelerator", "cpu")
