@@ -15,6 +15,7 @@ from metavoxel.codecs.identity import IdentitySpec
 from metavoxel.codecs.kl_vae import KLVAESpec
 from metavoxel.codecs.linear import LinearSpec
 from metavoxel.codecs.onehot import OneHotSpec
+from metavoxel.codecs.quantile import QuantileSpec
 from metavoxel.hookspecs import hookimpl
 from metavoxel.kernels.base import AbstractKernel
 from metavoxel.kernels.d3pm import UniformD3PMKernel
@@ -36,8 +37,8 @@ def metavoxel_variables() -> Sequence[type[AbstractVariableSpec]]:
 
 @hookimpl
 def metavoxel_codecs() -> Sequence[type[AbstractCodecSpec]]:
-    """Autoencoder, identity, linear map, one-hot."""
-    return [KLVAESpec, IdentitySpec, LinearSpec, OneHotSpec]
+    """Autoencoder, identity, linear map, normal quantiles, one-hot."""
+    return [KLVAESpec, IdentitySpec, LinearSpec, QuantileSpec, OneHotSpec]
 
 
 @hookimpl

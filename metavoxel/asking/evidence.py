@@ -9,7 +9,7 @@ from typing import NamedTuple, final
 
 import pandas
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool
 from torch import Tensor
 
 from metavoxel.asking.tables import frame_table
@@ -157,7 +157,7 @@ class EvidenceReader:
                 return Given(encoded.mean, trusted)
             code = codec.encode(values).mean
         cells = torch.ones(len(code), 1, *code.shape[2:], dtype=torch.bool, device=self._device)
-        return Given(code, cells, None if sd is None else sd * float(slopes(codec, values[:1])))
+        return Given(code, cells, None if sd is None else float(codec.code_sd(values[:1], sd)))
 
     def read(self, table: Table | pandas.DataFrame, variables: Sequence[str], *, folder: Path | None = None) -> Cohort:
         """Values of some variables in a table of other rows than the run's own; missing cells stay missing.
@@ -212,14 +212,3 @@ def _is_far(code: Tensor) -> Bool[Tensor, "b"]:
 
 def _far(code: Tensor) -> str:
     return f"is {float(code.abs().max()):.2g} in code units, which no network can take: is it a code for 'missing'?"
-
-
-def slopes(codec: AbstractCodec, values: Float[Tensor, "b"]) -> Float64[Tensor, "b"]:
-    """How many code units one unit of a number is, at each of these values: the codec's derivative.
-
-    Constant for a linear codec; 1 / (value x scale) where it takes a logarithm first.
-    """
-    with torch.inference_mode(False), torch.enable_grad():
-        x = values.clone().double().requires_grad_()
-        (slope,) = torch.autograd.grad(codec.encode(x).mean.sum(), x)
-    return slope.abs().cpu()

@@ -1,6 +1,7 @@
 """How well the cells of a table go with each other: log-likelihoods, and values unlike those of the training rows."""
 
 import math
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -9,12 +10,12 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from metavoxel.asking.evidence import slopes
 from metavoxel.asking.question import unknown_names
 from metavoxel.codecs.base import AbstractCodec
 from metavoxel.codecs.linear import LinearSpec
+from metavoxel.codecs.quantile import QuantileSpec
 from metavoxel.cohort.cohort import Cohort
-from metavoxel.errors import EvidenceError, Problem
+from metavoxel.errors import CohortWarning, EvidenceError, Problem
 from metavoxel.joint import JointModel
 from metavoxel.sampling.ask import row_streams
 from metavoxel.sampling.evidence import Given
@@ -85,7 +86,8 @@ def log_likelihoods(
     """``logp[name]`` of every row: log p(value | the others that are given), in nats; NaN where the row has no value.
 
     Of a category it is the model's own probability; of a number the log-density per unit of the variable, as a lower
-    bound; of anything else the bound of its code's log-density, for each number of the code.
+    bound; of anything else the bound of its code's log-density, for each number of the code. A number that
+    training rows share has under ``transform: quantile`` a probability, and no density: NaN, and a warning.
     """
     columns: dict[str, Sequence[object]] = {schema.cohort.subject: subjects}
     for name in names:
@@ -100,7 +102,8 @@ def log_likelihoods(
             evaluations=evaluations or (CLASS_EVALUATIONS if category else EVALUATIONS),
         )
         if not category and codecs[name].code_shape == (1,) and not schema.variables[name].spec.data_shape:
-            found = found + torch.log(slopes(codecs[name], cohort.columns[name].read(rows).to(evidence[name].code)))
+            values = cohort.columns[name].read(rows).to(evidence[name].code.device)
+            found = found + _log_slopes(name, codecs[name], values)
         else:
             found = found / math.prod(codecs[name].code_shape[1 if category else 0 :])
         cells = [math.nan] * len(cohort)
@@ -108,6 +111,17 @@ def log_likelihoods(
             cells[row] = round(value, 4)
         columns[f"logp[{name}]"] = cells
     return pandas.DataFrame(columns)
+
+
+def _log_slopes(name: str, codec: AbstractCodec, values: Tensor) -> Float64[Tensor, "b"]:
+    """What turns the log-density of a number's code into that of the number; NaN where it has none."""
+    slopes = codec.code_slopes(values)
+    without = int((slopes == 0).sum())
+    if without:
+        what = f"logp[{name}]: {without} of {len(values)} values are such that training rows share, or lie between two"
+        why = "these have a probability of their own and no density ('transform: quantile'), so their cells are empty"
+        warnings.warn(f"{what}; {why}", CohortWarning, stacklevel=2)
+    return torch.where(slopes > 0, slopes, math.nan).log()
 
 
 class Unusual(NamedTuple):
@@ -146,7 +160,8 @@ def unusual(
             rng = row_streams(seed, [cohort.row_keys[row] for row in rows.tolist()], 0).fork("unusual", name)
             chance = tail_probability(model, _others(evidence, [*evidence], name, rows), name, code, rng)
         codec_spec = schema.variables[name].parts.codec
-        if isinstance(codec_spec, LinearSpec) and codec_spec.scale == "standard":
+        standard = isinstance(codec_spec, LinearSpec) and codec_spec.scale == "standard"
+        if standard or isinstance(codec_spec, QuantileSpec):
             distance = code[:, 0].double().cpu().abs()
             chance = torch.where(distance > FAR, torch.minimum(chance, _two_sided(distance)), chance)
         for row, probability in zip(rows.tolist(), chance.tolist(), strict=True):

@@ -4,7 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar, NamedTuple
 
-from jaxtyping import Bool, Float, Shaped
+import torch
+from jaxtyping import Bool, Float, Float64, Shaped
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
@@ -61,6 +62,29 @@ class AbstractCodec(nn.Module, ABC):
         if len(self.code_shape) > 1:
             raise NotImplementedError(f"{type(self).__name__} does not encode partly known data")
         return self.encode(x), known.reshape(len(known), -1).all(1, keepdim=True)
+
+    def code_interval(self, x: Float[Tensor, "b"]) -> tuple[Code, Code]:
+        """Lowest and highest code that stand for each of these numbers.
+
+        One code by default, that of ``encode``; a codec under which many codes decode to one number gives their ends,
+        which may be infinite. Asked of codecs of one number (``code_shape`` (1,)) alone, as the next two are.
+        """
+        code = self.encode(x).mean
+        return code, code
+
+    def code_slopes(self, x: Float[Tensor, "b"]) -> Float64[Tensor, "b"]:
+        """Code units that one unit of a number is, at each of these: the derivative of ``encode``, without its sign.
+
+        0 where a number has a probability of its own and therefore no density.
+        """
+        with torch.inference_mode(False), torch.enable_grad():
+            number = x.clone().double().requires_grad_()
+            (slope,) = torch.autograd.grad(self.encode(number).mean.sum(), number)
+        return slope.abs().cpu()
+
+    def code_sd(self, x: Float[Tensor, "b"], sd: float) -> Float64[Tensor, "b"]:
+        """Standard deviation of a code whose number has an error of ``sd``, in its unit; by the delta method."""
+        return sd * self.code_slopes(x)
 
 
 class CodecTraining(NamedTuple):

@@ -24,14 +24,16 @@ MOST_WALKS = 16
 def codes_between(codec: AbstractCodec, ends: tuple[float, float], device: torch.device) -> Ends | None:
     """Lowest and highest code whose value lies from one end to the other; None of ends that the codec has no code for.
 
-    Rounding may put the code of an end beyond it: then the limit is the next code within.
+    Where several codes stand for an end, all are within. Rounding may put the code of an end beyond it: then the limit
+    is the next code within.
 
     Args:
         codec: of one number.
         ends: lowest and highest value, in the variable's unit.
         device: of the codec.
     """
-    codes = codec.encode(torch.tensor(ends, dtype=torch.float64, device=device)).mean
+    lowest, highest = codec.code_interval(torch.tensor(ends, dtype=torch.float64, device=device))
+    codes = torch.stack([lowest[0], highest[1]])
     if codes.isnan().any():
         return None
     decoded = codec.decode(codes)

@@ -93,7 +93,7 @@ def _scalar_adapters(grids: bool) -> st.SearchStrategy[str | Settings]:
 
 @st.composite
 def _continuous(draw: st.DrawFn, grids: bool) -> Settings:
-    logarithm = draw(st.booleans())
+    transform = draw(st.sampled_from((None, "log", "quantile")))
     settings = draw(
         st.fixed_dictionaries(
             {"type": st.just("continuous")},
@@ -101,18 +101,20 @@ def _continuous(draw: st.DrawFn, grids: bool) -> Settings:
                 "column": _cells(),
                 "weight": _positive(),
                 "unit": _cells(),
-                "range": _rising(1e-3 if logarithm else -1e6, 1e6),
+                "range": _rising(1e-3 if transform == "log" else -1e6, 1e6),
                 "valid": _rising(float("-inf"), float("inf")),
                 "kernel": _gaussian(),
                 "adapter": _scalar_adapters(grids),
             },
         )
     )
+    if transform == "quantile":
+        return settings | {"transform": transform}
     scales = ("standard", "range") if "range" in settings else ("standard",)
     # A null in a part goes before what the variable chooses for it.
-    nulls = {"transform": st.none()} if logarithm else {}
+    nulls = {"transform": st.none()} if transform else {}
     codec = draw(st.fixed_dictionaries({}, optional={"scale": st.sampled_from(scales), **nulls}))
-    return settings | ({"codec": codec} if codec else {}) | ({"transform": "log"} if logarithm else {})
+    return settings | ({"codec": codec} if codec else {}) | ({"transform": transform} if transform else {})
 
 
 def _categorical(grids: bool) -> st.SearchStrategy[Settings]:

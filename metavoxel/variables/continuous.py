@@ -10,12 +10,13 @@ from torch import Tensor
 
 from metavoxel.adapters.token import TokenAdapterSpec
 from metavoxel.codecs.linear import LinearSpec
+from metavoxel.codecs.quantile import QuantileSpec
 from metavoxel.kernels.gaussian import GaussianKernel
 from metavoxel.variables.base import AbstractVariableSpec, Blank, Parts, read_number
 
 
 class ContinuousSpec(AbstractVariableSpec):
-    """A number. Its code is linear (after an optional logarithm), its kernel Gaussian."""
+    """A number. Its code is linear, logarithmic, or the normal quantile of its rank, and its kernel Gaussian."""
 
     type: Literal["continuous"] = "continuous"
     range: tuple[float, float] | None = Field(None, description="usual values [low, high]; scales, does not forbid")
@@ -24,7 +25,11 @@ class ContinuousSpec(AbstractVariableSpec):
         description="values outside [low, high] count as missing, and are never drawn; by default the range widened by "
         "half its width on each side (in the logarithm under 'transform: log')",
     )
-    transform: Literal["log"] | None = Field(None, description="'log' for skewed values above 0: ages, volumes, scores")
+    transform: Literal["log", "quantile"] | None = Field(
+        None,
+        description="'log' for skewed values above 0: ages, volumes, scores; 'quantile' for any other distribution "
+        "(many zeros, whole numbers, a ceiling, heavy tails): the normal quantile of the rank among the training rows",
+    )
     unit: str | None = Field(None, description="unit of the column, for tables and figures")
 
     @model_validator(mode="after")
@@ -40,6 +45,9 @@ class ContinuousSpec(AbstractVariableSpec):
         return self
 
     def parts(self) -> Parts:
+        if self.transform == "quantile":
+            low, high = (end if math.isfinite(end) else None for end in self.ends())
+            return Parts(QuantileSpec(limits=(low, high)), GaussianKernel(), TokenAdapterSpec())
         codec = LinearSpec(range=self.range, transform=self.transform)
         return Parts(codec, GaussianKernel(), TokenAdapterSpec())
 

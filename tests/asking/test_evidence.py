@@ -6,7 +6,6 @@ import pytest
 import torch
 from exact_joint import agreeing_pair, exact_model
 
-from metavoxel.asking.evidence import slopes
 from metavoxel.codecs.linear import LinearSpec
 from metavoxel.errors import EvidenceError
 
@@ -64,8 +63,8 @@ def test_only_numbers_have_errors(reader):
 def test_an_error_in_code_units(reader):
     """Linear: divided by the scale. Under a logarithm, by the value as well, which is right for small errors."""
     linear = LinearSpec(scale="range", range=(0, 100)).build(())
-    torch.testing.assert_close(slopes(linear, torch.tensor([10.0, 90.0])), torch.tensor([0.02, 0.02]).double())
+    torch.testing.assert_close(linear.code_slopes(torch.tensor([10.0, 90.0])), torch.tensor([0.02, 0.02]).double())
     logarithm = LinearSpec(scale="range", range=(1, math.e**2), transform="log").build(())
-    torch.testing.assert_close(slopes(logarithm, torch.tensor([2.0, 5.0])), torch.tensor([0.5, 0.2]).double())
+    torch.testing.assert_close(logarithm.code_slopes(torch.tensor([2.0, 5.0])), torch.tensor([0.5, 0.2]).double())
     entry = reader.given("x", torch.tensor([30.0]), sd=2.0)
     assert entry.sd == pytest.approx(2.0) and bool(entry.known.all())

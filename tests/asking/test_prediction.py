@@ -2,12 +2,14 @@
 
 import math
 
+import numpy as np
 import pandas
 import pytest
 import torch
 from exact_joint import agreeing_pair, exact_model
+from scipy.stats import norm
 
-from metavoxel.errors import EvidenceError
+from metavoxel.errors import CohortWarning, EvidenceError
 from metavoxel.rng import Rng
 from metavoxel.testing import MixtureOracle
 
@@ -138,6 +140,70 @@ def test_log_likelihoods_are_in_the_variables_unit(tmp_path, truth, frame):
         assert found[f"logp[{name}]"].mean() == pytest.approx(float(exact.mean()), abs=0.2)
     alone = model.log_likelihood(shown.assign(binary=""), ["binary", "s1"], ["s1"], evaluations=2)
     assert alone["logp[binary]"].isna().all() and alone["logp[s1]"].notna().all()
+
+
+SKEWED = np.concatenate([np.zeros(60), np.random.default_rng(0).lognormal(1, 1, 40)])
+
+
+@pytest.fixture
+def skewed(tmp_path):
+    """x as 100 rows have it, 60 of them 0 and the others log-normal; its code is correlated by .8 with y."""
+    covariances = torch.tensor([[[1.0, 0.8], [0.8, 1.0]]], dtype=torch.float64)
+    oracle = MixtureOracle(
+        weights=[1.0], scalars=("x", "y"), means=torch.zeros(1, 2), covariances=covariances, categories={}
+    )
+    spec = {"type": "continuous", "transform": "quantile", "valid": [0, 500]}
+    model = exact_model(oracle, tmp_path, x=spec)
+    model.codecs["x"].fit(lambda: [torch.from_numpy(SKEWED)])
+    return model
+
+
+def test_draws_of_quantile_codes_are_distributed_as_the_training_rows(skewed):
+    assert skewed.limits["x"][0] == -math.inf
+    drawn = skewed.sample(4000, steps=20)["x"].double().numpy()
+    assert drawn.min() == 0 and drawn.max() <= 500
+    assert abs((drawn == 0).mean() - 0.6) < 0.03
+    for level in (0.7, 0.8, 0.9):
+        assert abs((drawn <= np.quantile(SKEWED, level)).mean() - level) < 0.03
+
+
+def test_a_read_out_of_a_quantile_code_is_the_median(skewed):
+    """Of a normal code: 0 as long as most of what there may be is 0, whatever the mean of the value."""
+    frame = pandas.DataFrame({"id": ["a", "b", "c"], "y": [-1.0, 0.2, 2.0]})
+    found = skewed.predict(frame, "x", ["y"])["x"].tolist()
+    codes = norm.ppf((np.arange(100) + 0.5) / 100)[60:]
+    assert found[:2] == [0, 0]
+    assert found[2] == pytest.approx(np.interp(1.6, codes, np.sort(SKEWED[60:])), rel=1e-4)
+    drawn = skewed.predict(frame, "x", ["y"], draws=40, steps=20)["x"].tolist()
+    assert drawn[1] > 0.3, "the mean of draws is that of the values"
+
+
+def test_shared_values_have_no_log_density_and_a_warning_counts_them(skewed):
+    """Between two values of training rows the density is that of the code times the slope between them."""
+    known = np.sort(SKEWED[60:])
+    codes = norm.ppf((np.arange(100) + 0.5) / 100)[60:]
+    value = 0.25 * known[20] + 0.75 * known[21]
+    frame = pandas.DataFrame({"id": ["a", "b"], "x": [0.0, value], "y": [0.5, 0.5]})
+    with pytest.warns(CohortWarning, match=r"logp\[x\]: 1 of 2 values are such that training rows share.*are empty"):
+        found = skewed.log_likelihood(frame, "x", ["y"], evaluations=64)["logp[x]"]
+    code = 0.25 * codes[20] + 0.75 * codes[21]
+    slope = (codes[21] - codes[20]) / (known[21] - known[20])
+    assert math.isnan(found[0])
+    assert found[1] == pytest.approx(norm.logpdf(code, 0.4, 0.6) + math.log(slope), abs=0.4)
+
+
+def test_an_error_of_a_quantile_code_is_that_of_its_neighbourhood(skewed):
+    assert skewed._reader.given("x", torch.tensor([3.0]).double(), sd=2.0).sd == pytest.approx(
+        float(skewed.codecs["x"].code_sd(torch.tensor([3.0]).double(), 2.0))
+    )
+    drawn = skewed.sample(500, {"x": "3±0.2"}, steps=10)["x"].double()
+    assert abs(float(drawn.median()) - 3) < 0.3 and 0.02 < float(drawn.std()) < 1
+
+
+def test_numbers_far_beyond_the_training_rows_are_unusual(skewed):
+    frame = pandas.DataFrame({"id": ["a", "b"], "x": [0.0, 400.0], "y": [0.0, 0.0]})
+    found = skewed.unusual(frame, ["x"])
+    assert [one.row for one in found] == [1] and found[0].probability < 1e-3
 
 
 def test_a_mislabelled_row_stands_out(model, frame, truth):

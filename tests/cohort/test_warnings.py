@@ -1,5 +1,8 @@
 """What is doubtful about a cohort that can be read."""
 
+import math
+
+import numpy as np
 import pytest
 
 from metavoxel.cohort.read import read_cohort
@@ -9,10 +12,12 @@ from metavoxel.variables.categorical import CategoricalSpec
 from metavoxel.variables.continuous import ContinuousSpec
 
 
-def warned(folder, lines, **variables):
+def warned(folder, lines, *, judged=True, **variables):
+    """Lines of a table's warnings; unless ``judged`` is False without that of small validation parts."""
     (folder / "t.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     cohort = read_cohort(variables, CohortSettings(table="t.csv", missing=["n/a"]), folder=folder)
-    return list(map(str, cohort_warnings(cohort)))
+    found = list(map(str, cohort_warnings(cohort)))
+    return [line for line in found if not (judged and line.startswith("cohort.split: the validation part has"))]
 
 
 def rows(header, row, count=20):
@@ -67,3 +72,63 @@ def test_numbers_that_tables_round_to_their_spread(tmp_path):
     )
     assert len(found) == 1
     assert found[0].startswith("variables.day: tables show these numbers in steps of 1, and their sd is 0.12: subtract")
+
+
+def test_a_validation_part_too_small_to_judge_by(tmp_path):
+    """The default split validates on a tenth."""
+    variables = {"age": ContinuousSpec(), "sex": CategoricalSpec(categories=["F", "M"])}
+    row = "{:.1f},{}".format
+    found = warned(tmp_path, rows("age,sex", lambda n: row(20 + n / 7, "FM"[n % 2]), 40), judged=False, **variables)
+    assert len(found) == 1 and found[0].startswith("cohort.split: the validation part has 4 rows, and 10 or more are")
+    assert "mostly the baseline's: raise cohort.split.validation" in found[0]
+    found = warned(tmp_path, rows("age,sex", lambda n: row(20 + n / 7, "FM"[n % 2]), 100), judged=False, **variables)
+    assert found == []
+    lines = rows("age,sex", lambda n: row(20 + n / 7, "FM"[n % 2] if n % 3 else "n/a"), 120)
+    cohort = read_cohort(variables, CohortSettings(table="t.csv", missing=["n/a"]), folder=write(tmp_path, lines))
+    rows_with = int(cohort.columns["sex"].present[cohort.parts["validation"]].sum())
+    assert 0 < rows_with < 10
+    (problem,) = cohort_warnings(cohort)
+    assert f"has few rows with sex ({rows_with}), and 10 or more" in str(problem)
+
+
+def write(folder, lines):
+    (folder / "t.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("parts", "found"),
+    [
+        (["test", "test", "validation"], "no training row has label 'case' (3 rows of the cohort do): its probability"),
+        (["train", "test", "validation"], "only one training row has label 'case' (3 rows of the cohort do): too few"),
+        (["train", "train", "test"], None),
+    ],
+)
+def test_labels_that_the_training_part_lacks(tmp_path, parts, found):
+    def row(n):
+        part = parts[n] if n < 3 else "validation" if n < 13 else "test" if n == 13 else "train"
+        return f"{'case' if n < 3 else 'control'},{part}"
+
+    write(tmp_path, rows("dx,part", row, 40))
+    settings = CohortSettings(table="t.csv", split={"column": "part"})
+    cohort = read_cohort({"dx": CategoricalSpec(categories=["control", "case"])}, settings, folder=tmp_path)
+    lines = list(map(str, cohort_warnings(cohort)))
+    if found is None:
+        assert lines == []
+    else:
+        assert len(lines) == 1 and lines[0].startswith(f"variables.dx: {found}")
+        assert lines[0].endswith(
+            "divide the rows by cohort.split.stratify: [dx], merge it with another label, or leave it out"
+        )
+
+
+def test_a_column_of_an_odd_distribution_has_one_line(tmp_path):
+    """Located, and silent under the setting that it names."""
+    values = np.random.default_rng(0).lognormal(2, 1.2, 60)
+    lines = rows("crp", lambda n: f"{values[n]:.6f}", 60)
+    (line,) = warned(tmp_path, lines, crp=ContinuousSpec())
+    skewness = ((values - values.mean()) ** 3).mean() / values.std() ** 3
+    assert line.startswith("variables.crp: never negative and skewed to the right")
+    assert f"(skewness {skewness:.1f}): set 'transform: log'" in line and math.isfinite(skewness)
+    assert warned(tmp_path, lines, crp=ContinuousSpec(transform="log")) == []
+    assert warned(tmp_path, lines, crp=ContinuousSpec(transform="quantile")) == []

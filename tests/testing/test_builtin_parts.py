@@ -19,6 +19,7 @@ from metavoxel.codecs.identity import IdentitySpec
 from metavoxel.codecs.kl_vae import KLVAESpec
 from metavoxel.codecs.linear import LinearSpec
 from metavoxel.codecs.onehot import OneHotSpec
+from metavoxel.codecs.quantile import QuantileSpec
 from metavoxel.kernels.gaussian import GaussianKernel
 from metavoxel.rng import Rng
 from metavoxel.testing import (
@@ -46,6 +47,8 @@ def codecs():
     yield from codec_checks(LinearSpec().build(()), ages)
     yield from codec_checks(LinearSpec(transform="log").build(()), data(8).exp())
     yield from codec_checks(LinearSpec(scale="range", range=(10, 90)).build(()), ages)
+    yield from codec_checks(QuantileSpec().build(()), ages)
+    yield from codec_checks(QuantileSpec(limits=(0, None)).build(()), torch.tensor([0.0, 0, 0.5, 3, 3, 0, 12, 0.25]))
     yield from codec_checks(OneHotSpec(categories=3).build(()), torch.tensor([0, 1, 2, 1]))
     yield from codec_checks(IdentitySpec().build((1, 6, 5)), 3 + 2 * data(5, 1, 6, 5))
     yield from codec_checks(IdentitySpec().build((2, 4, 4, 4)), data(4, 2, 4, 4, 4))
@@ -123,6 +126,10 @@ def variables():
     yield from variable_checks(ContinuousSpec(range=(0, 100), unit="years"), ["30", "41.5", "1e1"])
     yield from variable_checks(ContinuousSpec(transform="log"), ["30", "0.001", "12345.678"])
     yield from variable_checks(ContinuousSpec(valid=(-5, 5)), ["-5", "0", "5.0"])
+    yield from variable_checks(
+        ContinuousSpec(transform="quantile", valid=(0, 30)), ["0", "0", "2.5", "30", "30.0", "7"]
+    )
+    yield from variable_checks(ContinuousSpec(transform="quantile", range=(10, 20)), ["11", "12", "19"])
     yield from variable_checks(CategoricalSpec(categories={"male": "1", "female": "2"}), ["1", "2.0", "female"])
     yield from variable_checks(CategoricalSpec(categories=["F", "M", "unknown"], valid=(1, 2)), ["F", "M"])
 
@@ -158,7 +165,7 @@ def test_labelmap_variable(tmp_path, labels):
 @pytest.mark.parametrize(
     "spec",
     [
-        LinearSpec(), OneHotSpec(), IdentitySpec(), KLVAESpec(), TokenAdapterSpec(), GridAdapterSpec(),
+        LinearSpec(), QuantileSpec(), OneHotSpec(), IdentitySpec(), KLVAESpec(), TokenAdapterSpec(), GridAdapterSpec(),
         PaintedAdapterSpec(), TransformerSpec(), MLPSpec(), UNetSpec(),
     ],
     ids=lambda spec: spec.type,
