@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=every, default=every)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", type=int, default=500, help="training rows of a world")
-    parser.add_argument("--test-rows", type=int, default=2000, help="of a world")
+    parser.add_argument("--test-rows", type=int, default=2000, help="of a world; a method may have fewer")
     parser.add_argument("--draws", type=int, default=20, help="a test row, 20 at least")
     parser.add_argument("--subsets", type=int, default=12, help="of diabetes, with 20 rows each")
     parser.add_argument("--table", type=Path, default=Panel.table, help="IXI's")
@@ -48,7 +48,7 @@ def main() -> None:
     torch.set_num_threads(1)
     output = asked.output or Path("runs/benchmark-panel-quick" if asked.quick else "runs/benchmark-panel")
     sizes = (
-        {"rows": 60, "test_rows": 30, "subsets": 2, "trees": 10, "seeds": (0,)}
+        {"rows": 60, "test_rows": 30, "subsets": 1, "trees": 10, "seeds": (0,)}
         if asked.quick
         else {
             "rows": asked.rows,

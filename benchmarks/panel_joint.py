@@ -27,7 +27,7 @@ class Runs:
 
     Args:
         folder: of the run folders.
-        settings: changes to the schema's ``training``; none by default.
+        settings: sections of the schema that are not the default; none by default.
         sampling: changes to how draws are sampled; none by default.
     """
 
@@ -38,7 +38,9 @@ class Runs:
     @classmethod
     def quick(cls, folder: Path) -> "Runs":
         """Models that only show that everything runs."""
-        return cls(folder, {"steps": 20, "warm_up": 5, "validate_every": 10}, {"steps": 4})
+        training = {"steps": 10, "batch_size": 32, "warm_up": 3, "validate_every": 5}
+        backbone = {"type": "transformer", "width": 16, "depth": 1, "heads": 2}
+        return cls(folder, {"training": training, "backbone": backbone}, {"steps": 3})
 
     def model(self, training: Training) -> mv.Model:
         """The model of these rows, nine tenths of which are fitted to and one tenth of which chooses the step."""
@@ -49,8 +51,9 @@ class Runs:
         raw = {
             "cohort": {"table": path.with_suffix(".csv").name, "split": split},
             "variables": {name: _variable(name, training.classes) for name in training.rows},
-            "training": {"seed": training.seed, **self.settings},
+            **self.settings,
         }
+        raw["training"] = {"seed": training.seed, **raw.get("training", {})}
         path.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
         return trained(mv.load_schema(path), path.with_suffix(""))
 

@@ -27,6 +27,7 @@ IMPUTERS = ("metavoxel", "iterative", "missforest", "mean")
 SAMPLED = ("shapes", "counts", "diabetes", "wine", "cancer", "ixi")
 IMPUTED = ("diabetes", "wine", "ixi", "cancer")
 """Tables whose cells are removed: the first three of them that are there."""
+QUICK, QUICK_MECHANISMS = ("diabetes",), ("mcar", "mnar_self")
 OLD, THIRDS = 65, (48, 67)
 """Ages of the world ``shapes``: its two modes are well apart above the first; the others cut it in three."""
 Figures = dict[str, Any]
@@ -62,7 +63,7 @@ class Panel:
 
     def settings(self) -> dict[str, object]:
         """What all measurements in a folder share."""
-        names = ("rows", "test_rows", "draws", "few", "trees", "quick")
+        names = ("rows", "draws", "few", "trees", "quick")
         return {name: getattr(self, name) for name in names}
 
     @property
@@ -78,8 +79,12 @@ class Panel:
         return {method.name: method for method in found}[name]
 
     def tables(self) -> dict[str, tuple[pandas.DataFrame, Classes]]:
-        """The real tables."""
-        return real_tables(self.table)
+        """The real tables; a quick panel has one."""
+        found = real_tables(self.table)
+        return {name: found[name] for name in QUICK} if self.quick else found
+
+    def _size(self, task: Task) -> Task:
+        return task.cut(self.rows, self.test_rows) if self.quick else task
 
     def work(self, part: str, methods: Sequence[str]) -> Iterator[Work]:
         """Units of a part, and what measures each."""
@@ -94,20 +99,21 @@ class Panel:
     def _worlds(self, methods: Sequence[str]) -> Iterator[Work]:
         for seed in self.seeds:
             for name in WORLDS:
-                task = world_task(name, seed, self.rows, self.test_rows)
+                task = self._size(world_task(name, seed, self.rows, self.test_rows))
                 for method in (method for method in METHODS if method in methods):
                     yield Unit("worlds", name, method, seed), self._asked(task, method)
 
     def _real(self, methods: Sequence[str]) -> Iterator[Work]:
         for seed in self.seeds:
             for name, (rows, classes) in self.tables().items():
+                task = self._size(real_task(name, rows, classes, seed))
                 for method in (method for method in METHODS[1:] if method in methods):
-                    yield Unit("real", name, method, seed), self._asked(real_task(name, rows, classes, seed), method)
+                    yield Unit("real", name, method, seed), self._asked(task, method)
 
     def _few(self, methods: Sequence[str]) -> Iterator[Work]:
         for subset in range(self.subsets):
             for method in (method for method in METHODS[1:] if method in methods):
-                task = few_task(subset, self.few)
+                task = self._size(few_task(subset, self.few))
                 yield Unit("few", "diabetes", method, subset), self._asked(task, method)
 
     def _asked(self, task: Task, method: str) -> Callable[[], Figures]:
@@ -125,16 +131,18 @@ class Panel:
                     else real_task(name, *real[name], seed)
                 )
                 for method in (method for method in GENERATORS if method in methods):
-                    yield Unit("samples", name, method, seed), _told(known[method], task, self.trees)
+                    yield Unit("samples", name, method, seed), _told(known[method], self._size(task), self.trees)
 
     def _missing(self, methods: Sequence[str]) -> Iterator[Work]:
         real = self.tables()
         for seed in self.seeds:
             for table in [name for name in IMPUTED if name in real][:3]:
-                for place, mechanism in enumerate(MECHANISMS):
+                rows, classes = real[table]
+                rows = rows.head(self.rows) if self.quick else rows
+                for place, mechanism in enumerate(QUICK_MECHANISMS if self.quick else MECHANISMS):
                     for method in (method for method in IMPUTERS if method in methods):
                         name = f"{table}-{mechanism}"
-                        work = _filled(*real[table], mechanism, method, seed, place, self.runs, name)
+                        work = _filled(rows, classes, mechanism, method, seed, place, self.runs, name)
                         yield Unit("missing", name, method, seed), work
 
 

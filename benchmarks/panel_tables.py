@@ -5,7 +5,7 @@ A table is a data frame: numbers as floats, categories as whole numbers from 0, 
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
@@ -17,7 +17,7 @@ from benchmarks.imputation import Classes
 from benchmarks.missing import ixi
 from benchmarks.panel_worlds import WORLDS
 
-TRAIN_SHARE = 0.6
+TRAIN_SHARE, TEST_ROWS = 0.6, 2000
 FEW = ("age", "bmi", "bp", "s5")
 """Predictors where diabetes is learnt from a few rows."""
 
@@ -59,13 +59,21 @@ class Task:
     test: pandas.DataFrame
     questions: tuple[Question, ...]
 
+    def cut(self, rows: int, test_rows: int) -> "Task":
+        """The same with fewer rows."""
+        training = replace(self.training, rows=self.training.rows.head(rows))
+        return replace(self, training=training, test=self.test.head(test_rows))
+
 
 def world_task(name: str, seed: int, rows: int, test_rows: int) -> Task:
-    """A world's training and test rows; every target is asked from the predictor alone."""
+    """A world's training and test rows; every target is asked from the predictor alone.
+
+    Fewer test rows are the first of more, so that a method whose draws are dear can be compared on some of them.
+    """
     world = WORLDS[name]
     place = list(WORLDS).index(name)
     train = world.sample(rows, np.random.default_rng((seed, place, 0)))
-    test = world.sample(test_rows, np.random.default_rng((seed, place, 1)))
+    test = world.sample(max(test_rows, TEST_ROWS), np.random.default_rng((seed, place, 1))).head(test_rows)
     given = tuple(world.predictors(1, np.random.default_rng(0)))
     questions = tuple(Question(target, given) for target in train if target not in given)
     return Task(name, Training(f"{name}-{seed}", train, {}, seed), test, questions)
