@@ -4,7 +4,7 @@ import numpy as np
 import pandas
 import pytest
 
-from benchmarks.panel_generators import NotInstalledError, Real, Synthesizer, generators, indicators, told_apart
+from benchmarks.panel_generators import Forest, NotInstalledError, Real, Synthesizer, generators, indicators, told_apart
 from benchmarks.panel_joint import Runs
 from benchmarks.panel_report import LACKING, few, figure, missing, paired, panel, publish, samples, scores_of, tables
 from benchmarks.panel_results import Results, Unit
@@ -107,10 +107,11 @@ def test_imputation_is_averaged_over_tables_and_kinds(tmp_path):
 
 
 def test_generators_that_are_not_installed_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(Synthesizer, "package", "no-such-distribution")
+    for generator in (Synthesizer, Forest):
+        monkeypatch.setattr(generator, "package", "no-such-distribution")
     results = Results(tmp_path, {})
     results.keep(Unit("samples", "wine", "real", 0), {"accuracy": 0.5, "rows": 60, "version": ""})
-    assert "| wine | 60 | .500 | measured below | not installed | not installed |" in samples(results)
+    assert "| wine | 60 | .500 | measured below | not installed | not installed | not installed |" in samples(results)
     with pytest.raises(NotInstalledError, match="no-such-distribution is not installed"):
         generators(Runs(tmp_path))["tvae"].generate(Training("x", pandas.DataFrame({"a": [1.0]}), {}, 0), 3)
 
