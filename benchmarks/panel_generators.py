@@ -10,7 +10,7 @@ import importlib.metadata
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import pandas
@@ -58,6 +58,18 @@ class AbstractGenerator(ABC):
             return f"{self.package} {importlib.metadata.version(self.package)}"
         except importlib.metadata.PackageNotFoundError as error:
             raise NotInstalledError(f"{self.package} is not installed") from error
+
+    @final
+    def imported(self, module: str) -> Any:
+        """A module of its package.
+
+        Raises:
+            NotInstalledError: the package is not there, or lacks one that it needs.
+        """
+        try:
+            return importlib.import_module(module)
+        except ImportError as error:
+            raise NotInstalledError(f"{self.package} is not installed: {error}") from error
 
     @final
     @property
@@ -109,8 +121,7 @@ class Synthesizer(AbstractGenerator):
         self.name, self._epochs = name, 3 if quick else 300
 
     def generate(self, training: Training, count: int) -> pandas.DataFrame:
-        self.version()
-        package = importlib.import_module("ctgan")
+        package = self.imported("ctgan")
         make = {"ctgan": package.CTGAN, "tvae": package.TVAE}[self.name]
         rows, labels = training.rows.dropna(), list(training.classes)
         with warnings.catch_warnings():
@@ -135,8 +146,7 @@ class Forest(AbstractGenerator):
         self._settings = {"n_t": 5, "duplicate_K": 3} if quick else {}
 
     def generate(self, training: Training, count: int) -> pandas.DataFrame:
-        self.version()
-        make = importlib.import_module("ForestDiffusion").ForestDiffusionModel
+        make = self.imported("ForestDiffusion").ForestDiffusionModel
         rows = training.rows.dropna()
         places = {name: place for place, name in enumerate(rows)}
         two = [places[name] for name, classes in training.classes.items() if classes == 2]

@@ -23,7 +23,7 @@ Scores = dict[tuple[str, str, str], dict[str, dict[int, dict[str, np.ndarray]]]]
 
 
 def scores_of(results: Results, parts: Sequence[str]) -> Scores:
-    """All scores of some parts, of the test rows that all methods of a task and seed have in common: the first ones."""
+    """All scores of some parts, of the seeds and of their first test rows that the methods of a task have in common."""
     found: Scores = {}
     for part in parts:
         for unit, figures in results.of(part):
@@ -32,8 +32,12 @@ def scores_of(results: Results, parts: Sequence[str]) -> Scores:
                 task = found.setdefault((part, unit.table, target), {})
                 task.setdefault(unit.method, {})[unit.seed] = kept
     for task in found.values():
-        for seed in {seed for seeds in task.values() for seed in seeds}:
-            measured = [seeds[seed] for seeds in task.values() if seed in seeds]
+        common = set.intersection(*(set(seeds) for seeds in task.values()))
+        if not common:
+            continue
+        task.update({method: {seed: seeds[seed] for seed in sorted(common)} for method, seeds in task.items()})
+        for seed in common:
+            measured = [seeds[seed] for seeds in task.values()]
             fewest = min(len(values) for scores in measured for values in scores.values())
             for scores in measured:
                 scores.update({name: values[:fewest] for name, values in scores.items()})
