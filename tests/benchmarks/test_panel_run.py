@@ -6,10 +6,8 @@ import sys
 import numpy as np
 import pandas
 import pytest
-from scipy import stats
 
 from benchmarks import panel
-from benchmarks.panel_joint import Joint, Runs, generated, imputed
 from benchmarks.panel_methods import Exact, Marginal
 from benchmarks.panel_missing import MECHANISMS, removed
 from benchmarks.panel_run import IMPUTERS, METHODS, PARTS, Panel, judged
@@ -96,35 +94,3 @@ def test_too_few_draws_for_an_interval_are_refused(tmp_path, monkeypatch, capsys
         command(monkeypatch, "--draws", "10", "--output", str(tmp_path / "new"))
     assert "takes 20 or more" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
-
-
-@pytest.mark.slow
-def test_the_joint_model_answers_each_row_by_its_own_predictors(tmp_path):
-    """The Gaussian baseline knows a line before any training: means and draws follow it, row by row."""
-    random = np.random.default_rng(0)
-    x = random.normal(size=300)
-    site = (random.random(300) < stats.logistic.cdf(3 * x)).astype(float)
-    rows = pandas.DataFrame({"x": x, "y": 10 * x + random.normal(size=300), "site": site})
-    training, runs = Training("line-0", rows, {"site": 2}, 0), Runs.quick(tmp_path)
-    asked = pandas.DataFrame({"x": [-1.5, 1.5, 0.0, np.nan], "site": [0.0, 1.0, np.nan, np.nan]})
-    fitted = Joint(runs).fit_number(training, Question("y", ("x", "site")))
-    assert fitted.means(asked)[:3] == pytest.approx([-15, 15, 0], abs=4)
-    drawn = fitted.draws(asked, 40, random)
-    assert drawn.shape == (4, 40)
-    assert drawn[:2].mean(1) == pytest.approx([-15, 15], abs=5)
-    chances = Joint(runs).fit_label(training, Question("site", ("x",))).probabilities(asked[["x"]])
-    assert chances.sum(1) == pytest.approx([1] * 4, abs=1e-3) and chances[0, 1] < 0.5 < chances[1, 1]
-    made = generated(runs, training, 50)
-    assert list(made) == list(rows) and set(made["site"]) <= {0.0, 1.0}
-    gaps = Training("gaps-0", rows.mask(random.random(rows.shape) < 0.1), {"site": 2}, 0)
-    filled = imputed(runs, gaps)
-    assert filled.notna().all(axis=None)
-    pandas.testing.assert_frame_equal(filled[gaps.rows.notna()], gaps.rows, check_dtype=False)
-
-
-@pytest.mark.slow
-def test_every_part_runs_quickly_from_end_to_end(tmp_path, monkeypatch, capsys):
-    command(monkeypatch, "--quick", "--parts", *PARTS, "--output", str(tmp_path), "--table", str(tmp_path / "absent"))
-    text = capsys.readouterr().out
-    assert all("is not installed" in line for line in text.splitlines() if "not measured" in line)
-    assert "measured below" not in text.partition("panel missing")[0]
