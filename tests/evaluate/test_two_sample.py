@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.two_sample import c2st
+from metavoxel.evaluate.two_sample import c2st
 
 ROWS = 1000
 
