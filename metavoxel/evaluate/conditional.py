@@ -96,6 +96,8 @@ def label_regions(
     truth: Int64[np.ndarray, "n"],
     subjects: Sequence[str],
     classes: Sequence[str],
+    *,
+    of_draws: bool = False,
 ) -> pandas.DataFrame:
     """Log score of a label's probabilities, and the class whose frequency is least like them, by region.
 
@@ -109,6 +111,7 @@ def label_regions(
         truth: the place of each row's class; -1 where there is none.
         subjects, regions: as for :func:`number_regions`.
         classes: names of the columns of ``p``.
+        of_draws: whether ``p`` are means of a few draws, which look surer than the model is: that is then not tested.
     """
     known = (truth >= 0) & np.isfinite(p).all(1)
     inside, names = _regions(regions, known)
@@ -124,8 +127,9 @@ def label_regions(
         name = classes[place]
         tests.append(_Test(name, z, _two_sided(z), f"too much {name}", f"too little {name}"))
     z = _standardised(score - entropy, (p * logs**2).sum(1) - entropy**2, inside, owner)
-    tests.append(_Test("confidence", z, _two_sided(z), "not sure enough", "too sure"))
-    each = np.abs(np.stack([test.z for test in tests[:-1]]))
+    each = np.abs(np.stack([test.z for test in tests]))
+    if not of_draws:
+        tests.append(_Test("confidence", z, _two_sided(z), "not sure enough", "too sure"))
     worst = np.where(np.isfinite(each), each, -1).argmax(0)
     chosen = np.array(columns)[worst], np.arange(inside.shape[1])
     mean, error = _means(score, inside, owner)

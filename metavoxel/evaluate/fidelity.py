@@ -15,6 +15,9 @@ LEVEL = 0.01
 FEWEST_OF_A_KIND = 5
 """Rows that an indicator must have on each side, in both samples, before its correlations are compared."""
 
+LARGEST = 0.9999
+"""Correlation beyond which Fisher's transform is held."""
+
 EXPECTED = 5
 """Rows that a cell of a chi-square test must be expected to have."""
 
@@ -76,21 +79,21 @@ def pairs(first: Rows, second: Rows) -> Pairs:
     """Differences of correlations over all pairs of variables.
 
     Numbers enter by their ranks (Spearman), categories by the indicators of their classes; of a pair with several the
-    largest difference counts. z is Fisher's, and a pair is compared over the rows that have both. The matrices are
-    products of matrices, so their cost is that of a few of these.
+    largest difference counts. z is Fisher's, its error widened where the features' fourth moments ask for it, as those
+    of rare classes do; a pair is compared over the rows that have both. All are products of matrices.
     """
-    r, n, usable = zip(*(_correlations(rows) for rows in (first, second)), strict=True)
+    x, y = (_correlations(rows) for rows in (first, second))
     _, owners = first.encoded()
-    apart = r[0] - r[1]
+    apart = x.r - y.r
     with np.errstate(divide="ignore", invalid="ignore"):
-        error = np.sqrt(1 / (n[0] - 3) + 1 / (n[1] - 3))
-        z = (np.arctanh(r[0].clip(-0.9999, 0.9999)) - np.arctanh(r[1].clip(-0.9999, 0.9999))) / error
+        error = np.sqrt((1 / (x.rows - 3) + 1 / (y.rows - 3)) * np.maximum(1, (x.excess + y.excess) / 2))
+        z = (np.arctanh(x.r.clip(-LARGEST, LARGEST)) - np.arctanh(y.r.clip(-LARGEST, LARGEST))) / error
     upper = owners[:, None] < owners[None, :]
-    good = upper & usable[0] & usable[1] & (np.minimum(n[0], n[1]) > FEWEST_OF_A_KIND + 3) & np.isfinite(z)
+    good = upper & x.usable & y.usable & (np.minimum(x.rows, y.rows) > FEWEST_OF_A_KIND + 3) & np.isfinite(z)
     a, b = np.nonzero(good)
     table = pandas.DataFrame({
         "first": owners[a], "second": owners[b],
-        "generated": r[0][a, b], "real": r[1][a, b], "difference": apart[a, b], "z": z[a, b],
+        "generated": x.r[a, b], "real": y.r[a, b], "difference": apart[a, b], "z": z[a, b],
     })  # fmt: skip
     if table.empty:
         return Pairs(table.drop(columns=["generated", "real"]), np.nan, np.nan, np.nan)
@@ -102,23 +105,50 @@ def pairs(first: Rows, second: Rows) -> Pairs:
     return Pairs(table, float(np.sqrt((size**2).mean())), float(np.abs(size).max()), p)
 
 
-def _correlations(
-    rows: Rows,
-) -> tuple[Float64[np.ndarray, "f f"], Float64[np.ndarray, "f f"], Bool[np.ndarray, "f f"]]:
-    """Correlations of features over rows that have both, how many these are, and which features vary enough."""
+class _Correlations(NamedTuple):
+    """Correlations of features.
+
+    Attributes:
+        r: over the rows that have both features.
+        rows: how many these are.
+        excess: asymptotic variance of r over that of a normal pair of the same correlation.
+        usable: pairs of features that vary enough.
+    """
+
+    r: Float64[np.ndarray, "f f"]
+    rows: Float64[np.ndarray, "f f"]
+    excess: Float64[np.ndarray, "f f"]
+    usable: Bool[np.ndarray, "f f"]
+
+
+def _correlations(rows: Rows) -> _Correlations:
     values, _ = rows.encoded()
     known = np.isfinite(values)
-    ranked = stats.rankdata(values, axis=0, nan_policy="omit")
-    centre = np.nanmean(np.where(known.any(0), ranked, 0.0), 0)
+    ranked = np.stack([_ranks(column) for column in values.T], 1)
+    centre = ranked.sum(0) / np.maximum(1, known.sum(0))
     x, w = np.where(known, ranked - centre, 0.0), known.astype(np.float64)
     n = w.T @ w
     with np.errstate(divide="ignore", invalid="ignore"):
+        x = x / np.sqrt((x**2).sum(0) / w.sum(0))
+        x = np.where(known & np.isfinite(x), x, 0.0)
         mean, square = (x.T @ w) / n, (x**2).T @ w / n
-        covariance = x.T @ x / n - mean * mean.T
         variance = square - mean**2
-        r = covariance / np.sqrt(variance * variance.T)
+        scale = np.sqrt(variance * variance.T)
+        r = np.nan_to_num((x.T @ x / n - mean * mean.T) / scale)
+        fourth, cubed = (x**4).T @ w / n, (x**3).T @ x / n
+        both = (x**2).T @ (x**2) / n
+        spread = both * (1 + r**2 / 2) + r**2 * (fourth + fourth.T) / 4 - r * (cubed + cubed.T)
+        excess = np.where(r**2 < LARGEST**2, spread / (1 - r**2) ** 2, 1.0)
     usual = np.array([_second_commonest(column[np.isfinite(column)]) for column in values.T]) >= FEWEST_OF_A_KIND
-    return np.nan_to_num(r), n, usual[:, None] & usual[None, :] & np.isfinite(r)
+    return _Correlations(r, n, excess, usual[:, None] & usual[None, :] & (scale > 0))
+
+
+def _ranks(values: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:
+    """Ranks of the known values, 0 for others."""
+    known = np.isfinite(values)
+    found = np.zeros(len(values))
+    found[known] = stats.rankdata(values[known])
+    return found
 
 
 def _second_commonest(values: Float64[np.ndarray, "n"]) -> int:

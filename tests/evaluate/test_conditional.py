@@ -181,6 +181,15 @@ def test_probabilities_that_are_too_sure():
     assert table["finding"].tolist() == ["too sure"] and table["log score"][0] > table["log score expected"][0]
 
 
+def test_probabilities_of_three_draws_are_not_taken_for_sure():
+    """The share of three exact draws is 0 or 1 most of the time; that is chance, and no over-confidence."""
+    p, truth, subjects = probabilities(rows=900)
+    rng = np.random.default_rng(1)
+    shares = np.stack([rng.multinomial(3, row) / 3 for row in p])
+    assert label_regions([], shares, truth, subjects, "abc", of_draws=True)["finding"].tolist() == [CHANCE]
+    assert label_regions([], shares, truth, subjects, "abc")["finding"].tolist() == ["too sure"]
+
+
 def test_one_rare_event_is_no_proof():
     p = np.tile([1 - 1e-9, 1e-9], (50, 1))
     truth = np.zeros(50, np.int64)
