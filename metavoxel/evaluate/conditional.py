@@ -53,7 +53,8 @@ def number_regions(
     """Coverage, interval width and CRPS of a number's draws, a row for all rows and one for each region.
 
     Tests compare each region with what draws of the right distribution give: coverage with a binomial, and four
-    components of the ranks' distribution with a uniform one (:func:`metavoxel.evaluate.ranks.components`).
+    components of the ranks' distribution with a uniform one (:func:`metavoxel.evaluate.ranks.components`). All are of
+    randomised ranks, so that ties do no harm.
 
     Args:
         regions: of the predictors.
@@ -70,10 +71,11 @@ def number_regions(
     covered = ((low <= truth) & (truth <= high)).astype(np.float64)
     u = transforms(draws, truth, seed=seed)
     count = inside.sum(0)
-    off = covered - nominal
-    variance = nominal * (1 - nominal) * count + _dependence(off, inside, owner)
-    z = _ratio(off @ inside, np.sqrt(variance))
-    hits = covered @ inside
+    # Intervals of discrete values cover more than they say, ends included; the randomised ranks do not.
+    within = (np.abs(u - 0.5) < nominal / 2).astype(np.float64)
+    variance = nominal * (1 - nominal) * count + _dependence(within - nominal, inside, owner)
+    z = _ratio((within - nominal) @ inside, np.sqrt(variance))
+    hits = within @ inside
     exact = 2 * np.minimum(stats.binom.cdf(hits, count, nominal), stats.binom.sf(hits - 1, count, nominal))
     p = np.minimum(1.0, exact) if len(np.unique(owner)) == len(owner) else _two_sided(z)
     tests = [_Test("coverage", z, p, "too narrow", "too wide")]
@@ -84,8 +86,9 @@ def number_regions(
     width, width_error = _means(high - low, inside, owner)
     score, score_error = _means(crps(draws, truth), inside, owner)
     found = {
-        "coverage": _ratio(hits, count), "coverage se": _ratio(np.sqrt(variance), count), "nominal": nominal,
-        "width": width, "width se": width_error, "CRPS": score, "CRPS se": score_error,
+        "coverage": _ratio(covered @ inside, count), "coverage se": _ratio(np.sqrt(variance), count),
+        "nominal": nominal, "width": width, "width se": width_error,
+        "CRPS": score, "CRPS se": score_error,
     }  # fmt: skip
     return _frame(names, count, found, tests)
 
