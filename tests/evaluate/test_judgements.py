@@ -7,6 +7,7 @@ import pandas
 import pytest
 import torch
 from exact_joint import exact_model
+from scipy import stats
 
 from metavoxel.cohort.table import read_table
 from metavoxel.evaluate import answers as answering
@@ -115,7 +116,10 @@ def test_tables_have_every_region(exact):
     ranks = rank_table(found)
     counts = ranks.groupby(["target", "given"])["rows"].sum()
     assert counts["x", "∅"] == ROWS - len(range(0, ROWS, 9))
-    assert ((ranks["low"] <= ranks["rows"]) & (ranks["rows"] <= ranks["high"])).mean() > 0.9
+    rows = counts["x", "y, a"]
+    assert ranks["expected"].tolist() == pytest.approx([rows / 10] * 20)
+    assert ranks["low"].unique() == stats.binom.ppf(0.0025, rows, 0.1)
+    assert ranks["high"].unique() == stats.binom.ppf(0.9975, rows, 0.1)
 
 
 def test_a_model_that_is_too_wide_in_one_class_and_too_narrow_in_the_other(tmp_path):
