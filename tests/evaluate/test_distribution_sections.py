@@ -99,7 +99,7 @@ def test_words_follow_the_figures(evaluated):
     assert not generated_rows(None) and not by_region([], [])
     one = results.judgements[0]
     wrong = one.table.assign(
-        p=[*[1.0] * (len(one.table) - 1), 1e-5], finding=["within chance"] * (len(one.table) - 1) + ["too wide"]
+        z=5.0, p=[*[1.0] * (len(one.table) - 1), 1e-5], finding=["within chance"] * (len(one.table) - 1) + ["too wide"]
     )
     words = " ".join(by_region([replace(one, table=wrong)], []).words)
     assert "age from sex, score: too wide in prediction" in words
