@@ -25,7 +25,7 @@ from benchmarks.simulators import AbstractTask, GaussianLinear, GaussianMixture,
 from benchmarks.slcp import SLCP
 from benchmarks.table_run import TableRun, trained
 from benchmarks.tables import figure, markdown, publish
-from benchmarks.two_sample import c2st
+from metavoxel.evaluate.two_sample import c2st
 from metavoxel.learning.run import RunFolder
 from metavoxel.rng import stream_key
 from metavoxel.sampling.ask import Sampling

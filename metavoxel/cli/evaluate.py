@@ -40,7 +40,13 @@ def evaluate(
             "default scattering, where there are scans enough."
         ),
     ] = None,
-    copies: Annotated[bool, typer.Option(help="Compare generated scans with the training subjects'.")] = True,
+    rows: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Generated rows of numbers and labels, at most as many as test rows; 0 leaves them out."
+        ),
+    ] = 1000,
+    copies: Annotated[bool, typer.Option(help="Compare generated scans and rows with the training subjects'.")] = True,
     by: Annotated[str | None, typer.Option(help="Further columns of the table to break errors down by.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -49,7 +55,7 @@ def evaluate(
     network = choose_features(features or "scattering")
     settings = Settings(
         targets=names(target) or (), flexible=table2, draws=draws, steps=steps, sample_steps=sample_steps,
-        samples=samples, copies=copies, by=names(by) or (), seed=seed, fid=features is not None,
+        samples=samples, rows=rows, copies=copies, by=names(by) or (), seed=seed, fid=features is not None,
     )  # fmt: skip
     model = load_on(run, device)
     folder = output or run / "evaluation"

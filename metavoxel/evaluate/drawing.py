@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from metavoxel.evaluate import calibration, pictures, plots
+from metavoxel.evaluate import calibration, pictures, plots, ranks
 from metavoxel.evaluate.contact_sheet import sheet
 from metavoxel.evaluate.report import Pictured
 from metavoxel.evaluate.results import Results
@@ -16,6 +16,9 @@ from metavoxel.sampling.predict import DRAWS_FOR_QUANTILES
 
 PEOPLE = 3
 FILLED_IN = 5
+RANKED = 12
+"""Targets in the figures of ranks at most."""
+
 PREDICTIONS, CALIBRATION, PICTURES = "Predictions", "Calibration", "Pictures"
 """Sections of the report that have figures."""
 
@@ -37,6 +40,7 @@ def drawings(results: Results) -> Iterator[Drawing]:
             else:
                 yield from _predicted(results, target)
     yield from _coverage(results)
+    yield from _ranks(results)
     yield from _posteriors(results)
     if results.samples is not None:
         for image in results.held_out.images:
@@ -72,6 +76,33 @@ def _coverage(results: Results) -> Iterator[Drawing]:
             "Bars are the 95 % intervals of chance."
         )
         yield Drawing(plots.calibrations(curves, *axes), Pictured("coverage", caption), CALIBRATION)
+
+
+def _ranks(results: Results) -> Iterator[Drawing]:
+    found = [one for one in results.judged_targets if not one.label]
+    chosen = sorted(found, key=lambda one: one.uniformity)[:RANKED] if len(found) > RANKED else found
+    if not chosen:
+        return
+    which = f" The {RANKED} targets that stand out most." if len(found) > RANKED else ""
+    how = (
+        "Level bars within the grey band, which chance leaves in one of twenty panels, are calibrated draws. Bars that "
+        "rise at both ends: draws spread too little; in the middle: too widely; to one side: draws lie too low (right) "
+        f"or too high (left); a valley or two humps: the shape is wrong. Bars outside the band are red.{which}"
+    )
+    rows = {one.target: int(np.isfinite(one.transforms).sum()) for one in chosen}
+    panels = {one.target: ranks.histogram(one.transforms, ranks.bins_for(rows[one.target])) for one in chosen}
+    caption = f"Probability integral transforms of true values by their draws, ties randomised. {how}"
+    figure = plots.histograms(panels, "share of draws below the true value")
+    yield Drawing(figure, Pictured("pit", caption), CALIBRATION)
+    panels = {
+        one.target: ranks.histogram(one.transforms, one.draws + 1)
+        for one in chosen
+        if rows[one.target] >= ranks.ROWS_A_BIN * (one.draws + 1)
+    }
+    if panels:
+        caption = f"Ranks of true values among their draws, a bar for each rank, ties randomised. {how}"
+        figure = plots.histograms(panels, "rank among the draws, from lowest to highest")
+        yield Drawing(figure, Pictured("ranks", caption), CALIBRATION)
 
 
 def _posteriors(results: Results) -> Iterator[Drawing]:

@@ -12,15 +12,20 @@ from metavoxel.evaluate.features.base import AbstractFeatures
 from metavoxel.evaluate.figure import save_figure
 from metavoxel.evaluate.held_out import HeldOut, held_out
 from metavoxel.evaluate.judged import Judged, judging
+from metavoxel.evaluate.judgements import judgements, rank_table, region_tables, summary
 from metavoxel.evaluate.method import JOINT, Method, compared, population
 from metavoxel.evaluate.quality import check_enough
 from metavoxel.evaluate.report import Pictured, write_report
 from metavoxel.evaluate.results import Results
-from metavoxel.evaluate.samples import generate
+from metavoxel.evaluate.rows import scalars
+from metavoxel.evaluate.samples import ROWS_AT_ONCE, generate
 from metavoxel.evaluate.sections import facts, sections
 from metavoxel.evaluate.settings import Settings, others, protocol, subsets
 from metavoxel.evaluate.store import Store, digest
 from metavoxel.evaluate.subgroups import check_columns, groups
+from metavoxel.evaluate.table import write_frame
+from metavoxel.evaluate.table_quality import FEWEST as FEWEST_ROWS
+from metavoxel.evaluate.table_quality import MOST_PAIRS, TableQuality, judge_rows, rows_wanted
 from metavoxel.evaluate.tables import scores_of
 from metavoxel.evaluate.translation import translating
 from metavoxel.learning.metrics import training_seconds
@@ -68,16 +73,22 @@ def evaluating(
     ]
     results = Results(
         test, settings, joint, flexible, methods, scores_of(test, methods), groups(test, settings.by),
-        samples=None, judged=Judged(), translations={}, notes=notes,
+        samples=None, judged=Judged(),
+        judgements=list(judgements(test, [*joint.values(), *flexible], seed=settings.seed)), table_quality=None,
+        translations={}, notes=notes,
     )  # fmt: skip
     _write_tables(results, output)
+    _write_judgements(results, output)
     translations, unread = yield from translating(test, respondent, methods, settings, store)
     results = replace(results, translations=translations, notes=[*results.notes, *unread])
     if settings.samples and test.images:
-        samples = yield from generate(model, store, settings)
+        samples = yield from generate(model, store, settings, settings.samples)
         judged = yield from judging(test, samples, methods, network, settings, store)
         results = replace(results, samples=samples, judged=judged, notes=[*results.notes, *judged.notes])
         _write_tables(results, output)
+    results = yield from _rows_judged(results, store)
+    if results.table_quality is not None:
+        _write_rows(results.table_quality, output)
     shown: dict[str, list[Pictured]] = {}
     for figure, pictured, section in drawings(results):
         save_figure(figure, output / "figures", pictured.name)
@@ -111,6 +122,29 @@ def _asked(
     return joint, flexible
 
 
+def _rows_judged(results: Results, store: Store) -> Generator[Progress, None, Results]:
+    """The results with generated rows of numbers and labels judged, or with a note why they are not."""
+    test, settings = results.held_out, results.settings
+    count = rows_wanted(test, settings.rows)
+    if not settings.rows or not scalars(test.model):
+        return results
+    samples = results.samples
+    spatial = any(spec.spatial for spec in test.model.schema.specs.values())
+    if samples is None and spatial:
+        note = "generated rows: not compared, for without generated scans (--samples) there are none"
+        return replace(results, notes=[*results.notes, note])
+    if count and samples is None:
+        samples = yield from generate(test.model, store, settings, count, at_once=ROWS_AT_ONCE)
+    found = None
+    if count and samples is not None:
+        found = judge_rows(test, samples.table.head(count), copies=settings.copies, seed=settings.seed)
+        yield Progress("generated rows", 1, 1, {})
+    if found is None:
+        what = f"generated rows: not compared, for it takes {FEWEST_ROWS} test rows, training rows and draws each"
+        return replace(results, notes=[*results.notes, what])
+    return replace(results, table_quality=found)
+
+
 def _joint(test: HeldOut, joint: Mapping[str, Answers]) -> Method:
     """The joint model's row."""
     answers = list(joint.values())
@@ -124,6 +158,24 @@ def _joint(test: HeldOut, joint: Mapping[str, Answers]) -> Method:
         evaluations=max((one.protocol.point_evaluations for one in answers), default=None),
         parameters=sum(parameter.numel() for module in modules for parameter in module.parameters()),
     )
+
+
+def _write_judgements(results: Results, output: Path) -> None:
+    """Calibration of every question, by region, and the histograms of ranks."""
+    if results.judgements:
+        summary(results.judgements).write(output / "calibration.csv")
+        ranked = rank_table(results.judgements)
+        for name, table in {**region_tables(results.judgements), "pit": ranked}.items():
+            write_frame(table, output / f"{name}.csv")
+
+
+def _write_rows(found: TableQuality, output: Path) -> None:
+    """Generated rows: the summary, each variable, the most different pairs, and distances to training rows."""
+    found.figures().write(output / "rows.csv")
+    write_frame(found.marginals, output / "rows-variables.csv")
+    write_frame(found.pairs.table.head(MOST_PAIRS), output / "rows-pairs.csv")
+    if found.nearness is not None:
+        found.near_figures().write(output / "rows-nearest.csv")
 
 
 def _write_tables(results: Results, output: Path) -> None:

@@ -75,8 +75,23 @@ class HeldOut:
 
     def truth(self, name: str) -> list[object]:
         """True values as a table shows them; None where there is none."""
-        column, spec = self.cohort.columns[name], self.spec(name)
-        return [spec.format(column.read([row])[0]) if column.present[row] else None for row in range(len(self.cohort))]
+        return cells(self.cohort, name)
+
+    def from_centre(
+        self, name: str, truth: Float64[np.ndarray, "n"], draws: Float64[np.ndarray, "n k"]
+    ) -> tuple[Float64[np.ndarray, "n"], Float64[np.ndarray, "n k"]]:
+        """True values and draws of a number as differences from the centre of each row's draws.
+
+        Ranks and distances are those of the numbers themselves; of numbers that wrap round, such as angles, they are
+        those about the circle.
+        """
+        if not draws.shape[1]:
+            return truth, draws
+        spec, values = self.spec(name), torch.from_numpy(draws.T.copy())
+        centre = spec.center(values, "mean")
+        found = torch.cat([torch.from_numpy(truth)[None], values])
+        apart = spec.differences(found, centre).numpy()
+        return apart[0], np.ascontiguousarray(apart[1:].T)
 
     def inside(self, name: str) -> Bool[Tensor, "1 *s"]:
         """Voxels of an image that are no padding, in the first file of the part."""
@@ -94,6 +109,16 @@ class HeldOut:
     def label_maps(self) -> list[str]:
         """Variables of the schema whose values are a label at each voxel."""
         return [name for name, spec in self.model.schema.specs.items() if isinstance(spec, LabelMapSpec)]
+
+
+def cells(cohort: Cohort, name: str) -> list[object]:
+    """Values of a variable as a table shows them; None where a row has none."""
+    column, spec = cohort.columns[name], cohort.variables[name]
+    rows = np.flatnonzero(column.present.numpy())
+    found: list[object] = [None] * len(cohort)
+    for row, value in zip(rows, column.read(rows.tolist()), strict=True):
+        found[row] = spec.format(value)
+    return found
 
 
 def held_out(model: Model, folder: RunFolder) -> HeldOut:

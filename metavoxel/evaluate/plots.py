@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from metavoxel.evaluate.answers import Answers
 from metavoxel.evaluate.calibration import Curve, calibration_error
+from metavoxel.evaluate.ranks import Histogram
 
 INK, QUIET = "#1f4e79", "#9a9a9a"
 COLOURS = ("#1f4e79", "#c0504d", "#4f9a55", "#8064a2", "#d68a1f", "#3a9fb5", "#7f7f7f", "#a0522d")
@@ -84,6 +85,20 @@ def calibrations(curves: Mapping[str, Curve], x: str, y: str) -> Figure:
         axis.errorbar(curve.said, curve.found, bars, fmt="o-", ms=4, lw=1.2, elinewidth=0.8, color=INK)
         axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
         axis.set_title(f"{name}\nmean distance {calibration_error(curve):.2f}", fontsize=9)
+    return figure
+
+
+def histograms(panels: Mapping[str, Histogram], x: str) -> Figure:
+    """Counts in equal bins of [0, 1], one panel a name, with the band that chance keeps all bins of a panel within."""
+    figure, axes = _panels(len(panels), x, "test rows in the bin, of the expected number")
+    for axis, (name, found) in zip(axes, panels.items(), strict=True):
+        expected, bins = found.counts.sum() / len(found.counts), len(found.counts)
+        axis.axhspan(found.low / expected, found.high / expected, color=QUIET, alpha=0.3, lw=0)
+        axis.axhline(1, color=QUIET, lw=1)
+        outside = (found.counts < found.low) | (found.counts > found.high)
+        colours = [COLOURS[1] if out else INK for out in outside]
+        axis.bar((np.arange(bins) + 0.5) / bins, found.counts / expected, 0.9 / bins, color=colours)
+        axis.set_title(f"{name}\n{int(found.counts.sum())} rows", fontsize=9)
     return figure
 
 

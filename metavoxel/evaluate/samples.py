@@ -22,7 +22,10 @@ from metavoxel.variables.base import AbstractVariableSpec
 from metavoxel.variables.image import ImageSpec
 
 AT_ONCE = 4
-"""Subjects drawn at once, and lost at most when a run is stopped."""
+"""Subjects with images drawn at once, and lost at most when a run is stopped."""
+
+ROWS_AT_ONCE = 256
+"""Subjects without images drawn at once."""
 
 GREYS = 255
 """What a picture's file has for an intensity of 1."""
@@ -36,8 +39,10 @@ class Samples(NamedTuple):
     seconds: float | None
 
 
-def generate(model: Model, store: Store, settings: Settings) -> Generator[Progress, None, Samples]:
-    """Draw subjects of all variables, going on where an earlier call was stopped.
+def generate(
+    model: Model, store: Store, settings: Settings, count: int, *, at_once: int = AT_ONCE
+) -> Generator[Progress, None, Samples]:
+    """Draw so many subjects of all variables, going on where an earlier call was stopped.
 
     They are those of ``metavoxel sample`` with the same seed and steps. Yields how many there are.
     """
@@ -46,8 +51,8 @@ def generate(model: Model, store: Store, settings: Settings) -> Generator[Progre
     state = folder / "samples.json"
     rows: list[dict[str, object]] = (store.read(state) or {}).get("rows", [])
     seconds: float = (store.read(state) or {}).get("seconds", 0.0)
-    while len(rows) < settings.samples:
-        numbers = range(len(rows), min(len(rows) + AT_ONCE, settings.samples))
+    while len(rows) < count:
+        numbers = range(len(rows), min(len(rows) + at_once, count))
         start = time.perf_counter()
         rng = row_streams(settings.seed, [f"draw {number}" for number in numbers], 0)
         codes = sample_codes(model.joint, {}, rng, sampling, limits=model.limits)
@@ -56,8 +61,8 @@ def generate(model: Model, store: Store, settings: Settings) -> Generator[Progre
         seconds += time.perf_counter() - start
         rows.extend(sample_rows(folder, model.schema.specs, drawn, first=len(rows) + 1))
         store.write(state, {"rows": rows, "seconds": seconds})
-        yield Progress("samples", len(rows), settings.samples, {})
-    kept = rows[: settings.samples]
+        yield Progress("samples", len(rows), count, {})
+    kept = rows[:count]
     write_table(folder, kept)
     return Samples(folder, pandas.DataFrame(kept), seconds / len(rows))
 

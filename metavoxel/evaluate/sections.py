@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from metavoxel.evaluate import slices
+from metavoxel.evaluate.distribution_sections import by_region, generated_rows
 from metavoxel.evaluate.drawing import CALIBRATION, PICTURES, PREDICTIONS
 from metavoxel.evaluate.errors import FEWEST_SUBJECTS
 from metavoxel.evaluate.features.base import AbstractFeatures
@@ -43,7 +44,10 @@ def facts(results: Results, network: AbstractFeatures) -> Iterator[str]:
         )
     made = ", ".join(f"{name} {version}" for name, version in held_out.folder.read_record().get("versions", {}).items())
     yield f"Trained with {made}."
-    yield "Training subjects enter in two places alone: the population rows, and the distance to the nearest of them."
+    yield (
+        "Training subjects enter in three places alone: the population rows, the floor that generated rows are "
+        "compared with, and the distance to the nearest of them."
+    )
 
 
 def sections(results: Results, figures: Mapping[str, Sequence[Pictured]]) -> Iterator[Section]:
@@ -53,7 +57,9 @@ def sections(results: Results, figures: Mapping[str, Sequence[Pictured]]) -> Ite
         yield _table2(results)
     yield Section(PREDICTIONS, figures=figures.get(PREDICTIONS, ()))
     yield Section(CALIBRATION, figures=figures.get(CALIBRATION, ()))
+    yield by_region(results.judgements, results.judged_targets)
     yield _subgroups(results)
+    yield generated_rows(results.table_quality)
     yield _quality(results.judged)
     yield _translation(results)
     yield Section(PICTURES, figures=figures.get(PICTURES, ()))

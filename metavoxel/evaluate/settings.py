@@ -30,7 +30,9 @@ class Settings:
         steps: network evaluations of one draw.
         sample_steps: network evaluations of a generated scan; 50 are those of the comparisons' scans.
         samples: generated scans for image quality and its figures; 0 leaves image quality out.
-        copies: whether generated scans are compared with the training subjects'.
+        rows: generated rows of numbers and labels, at most as many as there are test rows; 0 leaves them out. Where
+            there are images they are the rows of the generated scans.
+        copies: whether generated scans and rows are compared with the training subjects'.
         by: columns of the table, besides the usual ones, to break errors down by.
         seed: of draws, samples and bootstraps.
         fid: whether too few scans for a Fréchet distance are an error, and not a note.
@@ -42,6 +44,7 @@ class Settings:
     steps: int = 50
     sample_steps: int = 50
     samples: int = 100
+    rows: int = 1000
     copies: bool = True
     by: Sequence[str] = ()
     seed: int = 0

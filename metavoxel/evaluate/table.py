@@ -56,6 +56,11 @@ class Figures:
         return [[shown(row.get(name)) for name in self.columns] for row in self.rows]
 
 
+def write_frame(frame: pandas.DataFrame, path: Path) -> None:
+    """Save a table as CSV, cells as those of :class:`Figures`."""
+    frame.to_csv(path, index=False, float_format="%.6g", na_rep=DASH)
+
+
 def shown(cell: Cell) -> str:
     """A cell in few digits, an interval in brackets, a dash for nothing."""
     if isinstance(cell, Estimate):

@@ -25,6 +25,14 @@ def table_study(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def large_study(tmp_path_factory):
+    """The same with thirty test rows, enough for generated rows to be compared with."""
+    folder = tmp_path_factory.mktemp("large")
+    write_table(folder, rows=100)
+    return trained(folder, TABLE)
+
+
+@pytest.fixture(scope="session")
 def scan_study(tmp_path_factory):
     """The same with pictures and volumes."""
     folder = tmp_path_factory.mktemp("scans")
