@@ -31,9 +31,9 @@ def timed(record: Path, stage: str) -> Iterator[None]:
     try:
         yield
     finally:
-        found = json.loads(record.read_text()) if record.exists() else {}
+        found = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
         found[stage] = round(found.get(stage, 0.0) + (time.process_time() - start) / 60, 2)
-        record.write_text(json.dumps(found, indent=2) + "\n")
+        record.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
         print(f"{stage}: {found[stage]} minutes of processor time so far", flush=True)
 
 

@@ -138,7 +138,7 @@ def _read_record(path: Path) -> dict:
 
 def _write_json(path: Path, content: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _write_table(path: Path, table: pd.DataFrame) -> None:
