@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor, nn
 
+from metavoxel.baseline.components import Components, posterior
+
 FOLDS = 5
 KEPT = (0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 1.0)
 """Parts of the correlations between variables."""
@@ -211,20 +213,24 @@ def _likeliest(
     variables owe to the square of a third, they do not owe to it linearly.
     """
     whole = seen.all(1)
-    # Absent features stand at their mean, and a law that is judged by such rows believes in less than there is.
-    judged = whole if int(whole.sum()) >= ENOUGH_ROWS else torch.ones_like(whole)
+    complete = int(whole.sum()) >= ENOUGH_ROWS
+    judged = whole if complete else torch.ones_like(whole)
     folds = []
     for number, rows in enumerate(unseen):
         used = fold != number
         moments = _Moments.of(rows[used], seen[used], inside)
-        folds.append((moments, rows[~used & judged] / moments.scale.clamp_max(1)))
+        folds.append((moments, rows[~used & judged] / moments.scale.clamp_max(1), seen[~used & judged]))
 
     def likelihood(rule: _Rule) -> float:
         total = 0.0
-        for moments, held_out in folds:
+        for moments, held_out, known in folds:
             law = moments.law(rule)
-            misfit = (held_out * torch.linalg.solve(law, held_out.T).T).sum()
-            total -= float(misfit + len(held_out) * torch.logdet(law))
+            if complete:
+                misfit = (held_out * torch.linalg.solve(law, held_out.T).T).sum()
+                total -= float(misfit + len(held_out) * torch.logdet(law))
+            else:
+                alone = Components(torch.ones(1).double(), torch.zeros(1, len(law)).double(), law[None])
+                total += float(posterior(alone, held_out, known).log_joint.sum())
         return total
 
     return max(rules, key=likelihood)

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor, nn
 
 from metavoxel.adapters.base import Information
-from metavoxel.baseline.components import Components, log_density
+from metavoxel.baseline.components import Components, log_density, posterior
 from metavoxel.baseline.em import fit_components
 from metavoxel.baseline.gaussian import FOLDS, GaussianBaseline, block_diagonal
 from metavoxel.baseline.scores import ClassPoints, places, predictive_scores
@@ -21,6 +21,8 @@ MOST_FEATURES = 64
 """Of a mixture: so many features have covariances that tables of the usual size do not determine."""
 FEWEST_ROWS, MOST_ROWS = 40, 4000
 """Rows that a mixture is fitted from."""
+MOST_STEPS, CLOSE = 50, 1e-3
+"""Of the mean of rows with gaps: steps, and the change that ends them."""
 HALF_A_ROW = 0.5
 """Added to the count of every class."""
 
@@ -103,7 +105,7 @@ class MixtureBaseline(nn.Module):
                 truth = torch.cdist(features[name][present[name]].double(), points[name].double()).argmin(1)
                 counts = torch.bincount(truth, minlength=self._classes[name]).double() + HALF_A_ROW
                 categories[number] = ClassPoints(points[name].double(), (counts / counts.sum()).log())
-        found = self._alone(self.gaussian.covariance())
+        found = _one_gaussian(self.gaussian.covariance(), rows, seen)
         if self._mixed and len(rows) >= FEWEST_ROWS:
             step = -(-len(rows) // MOST_ROWS)
             found = self._best(found, rows[::step], seen[::step], fold[::step], categories, kept)
@@ -130,7 +132,7 @@ class MixtureBaseline(nn.Module):
                 if not out.any() or out.all():
                     continue
                 if count == 1:
-                    fitted = self._alone(self.gaussian.refitted(rows[~out], seen[~out]))
+                    fitted = _one_gaussian(self.gaussian.refitted(rows[~out], seen[~out]), rows[~out], seen[~out])
                 else:
                     fitted = fit_components(rows[~out], seen[~out], count, between)
                 scores[out] = predictive_scores(fitted, rows[out], seen[out], parts, categories)
@@ -148,17 +150,12 @@ class MixtureBaseline(nn.Module):
                 return alone if count == 1 else fit_components(rows, seen, count, between)
         raise AssertionError("the best is no worse than itself")
 
-    @staticmethod
-    def _alone(covariance: Float64[Tensor, "d d"]) -> Components:
-        one = torch.ones(1, dtype=torch.float64)
-        return Components(one, torch.zeros(1, len(covariance), dtype=torch.float64), covariance[None])
-
     def _take(self, found: Components, categories: Mapping[int, ClassPoints]) -> None:
         count = len(found.weights)
         self.weights.zero_()
         self.weights[:count] = found.weights
+        self.means[:count] = found.means
         if count > 1:
-            self.means[:count] = found.means
             self.precisions[:count] = torch.linalg.inv(found.covariances)
         if categories:
             self.points.copy_(torch.cat([category.points.flatten() for category in categories.values()]))
@@ -230,3 +227,19 @@ class MixtureBaseline(nn.Module):
             found[name] = (torch.softmax(log_class, 1) @ points).to(dtype)
             first, prior = first + count * size, prior + count
         return found
+
+
+def _one_gaussian(
+    covariance: Float64[Tensor, "d d"], rows: Float64[Tensor, "n d"], seen: Bool[Tensor, "n d"]
+) -> Components:
+    """One component of this covariance. Its mean is the likeliest of rows with gaps, by EM.
+
+    That of the rows that have a feature is another: with few of them, they are chance's choice of all the others.
+    """
+    mean = torch.zeros(len(covariance), dtype=torch.float64)
+    one = torch.ones(1, dtype=torch.float64)
+    for _ in range(0 if seen.all() or not len(rows) else MOST_STEPS):
+        before, mean = mean, posterior(Components(one, mean[None], covariance[None]), rows, seen).means[:, 0].mean(0)
+        if float((mean - before).abs().max()) < CLOSE:
+            break
+    return Components(one, mean[None], covariance[None])

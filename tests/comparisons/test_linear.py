@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pandas
+import pytest
 from compared_runs import NUMBERS, compared
 from tiny_cohorts import write_schema
 from tiny_runs import train
@@ -72,6 +73,7 @@ def test_missing_cells_are_answered_all_the_same(numbers):
     assert errors[unknown].mean() > errors[~unknown].mean()
 
 
+@pytest.mark.filterwarnings("ignore:.*no training row.*:metavoxel.errors.CohortWarning")
 def test_a_label_that_training_lacks_fails_alone(numbers):
     """The split is the table's; no training subject has the label a."""
     frame = pandas.read_csv(numbers / "people.csv")
