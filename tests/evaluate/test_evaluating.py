@@ -170,7 +170,7 @@ def test_images_have_their_measures(scan_report):
         )
         assert found["fid"][0] == pytest.approx(np.mean(list(found["planes"].values())))
         assert rows["autoencoder alone"]["fid"][0] < found["fid"][0] or image == "volume"
-        assert 0 <= found["precision"] <= 1 and -1 <= found["ms_ssim"] <= 1
+        assert 0 <= found["precision"] <= 1 and -1 <= found["ms_ssim"] <= 1 + 1e-6  # rounding
         assert f"Memorisation, {image} by metavoxel" in text
         for figure in ("denoising", "samples", "inpainting", "sweep"):
             assert (output / "figures" / f"{figure}-{image}.svg").exists()
