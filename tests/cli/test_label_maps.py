@@ -51,6 +51,7 @@ def _labels(file):
     return set(np.unique(np.asanyarray(image.dataobj)).tolist())
 
 
+@pytest.mark.slow
 def test_from_masks_to_samples_and_a_report(study, metavoxel):
     said = metavoxel("validate", study / "schema.yaml")
     assert said.code == 0 and "lesion in 8 (mean 64 mm³); 4 of background alone" in said.out

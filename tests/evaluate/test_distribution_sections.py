@@ -107,6 +107,7 @@ def test_words_follow_the_figures(evaluated):
     assert "Nothing stands out" in " ".join(by_region([replace(one, table=calm)], []).words)
 
 
+@pytest.mark.slow
 def test_rows_are_left_out_on_request_and_where_there_are_few(large_study, tmp_path, monkeypatch, table_study):
     monkeypatch.setattr("metavoxel.evaluate.evaluating.drawings", lambda results: iter(()))
     settings = replace(QUICK, targets=["sex"], flexible="sex", rows=0, steps=1)
@@ -118,6 +119,7 @@ def test_rows_are_left_out_on_request_and_where_there_are_few(large_study, tmp_p
     assert "generated rows: not compared, for it takes 20 test rows, training rows and draws each" in results.notes
 
 
+@pytest.mark.slow
 def test_without_copies_training_rows_are_the_floor_alone(large_study, tmp_path, monkeypatch):
     monkeypatch.setattr("metavoxel.evaluate.evaluating.drawings", lambda results: iter(()))
     settings = replace(QUICK, targets=["sex"], flexible="sex", rows=25, steps=1, copies=False)

@@ -230,6 +230,7 @@ def training_subjects(study):
     return set(RunFolder(study / "run").read_record()["split"]["train"])
 
 
+@pytest.mark.slow
 def test_training_subjects_are_not_touched(no_figures, table_report, table_study, scan_report, scan_study, tmp_path):
     """A marker in the training subjects' values and files changes the population row alone."""
     study = copied(table_study, tmp_path / "table")

@@ -142,6 +142,7 @@ def metrics(run):
     return [line for line in lines if line["stage"] == "joint"]
 
 
+@pytest.mark.slow
 def test_a_variable_that_nine_rows_of_ten_miss_is_learnt(tmp_path):
     """It is predicted far better than by its mean, on validation rows that have it and to rows that ask for it."""
     write_gaps(tmp_path, mostly)
@@ -252,6 +253,7 @@ def test_weights_multiply_the_loss_and_not_its_count():
         assert count == plain[name][1] == (4 if name == "age" else 6)
 
 
+@pytest.mark.slow
 def test_a_weighted_training_that_is_left_goes_on_to_the_same_weights(weighted, tmp_path):
     schema, run = weighted
     leave(schema, tmp_path / "run", "joint", 13)

@@ -102,6 +102,7 @@ def test_what_is_given_is_no_draw(oracle):
     assert float(drawn[0]) == 9 and 0.5 <= float(drawn[1]) <= 1.5
 
 
+@pytest.mark.slow
 def test_variables_drawn_in_turn_are_drawn_anew_together(oracle):
     """What is drawn first goes with what is drawn last being within."""
     asked = Asked(("y", "x"), True, (), {})
