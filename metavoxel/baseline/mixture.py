@@ -68,11 +68,15 @@ class MixtureBaseline(nn.Module):
         )
         self.register_buffer("points", torch.zeros(sum(n * sizes[name] for name, n in self._classes.items())))
         self.register_buffer("log_prior", torch.zeros(sum(self._classes.values())))
+        self.register_buffer("center", torch.zeros(features, dtype=torch.float64))
+        self.register_buffer("straight", torch.ones(len(self._classes), dtype=torch.bool))
         self.weights: Tensor
         self.means: Tensor
         self.precisions: Tensor
         self.points: Tensor
         self.log_prior: Tensor
+        self.center: Tensor
+        self.straight: Tensor
 
     @property
     def components(self) -> int:
@@ -106,10 +110,11 @@ class MixtureBaseline(nn.Module):
                 counts = torch.bincount(truth, minlength=self._classes[name]).double() + HALF_A_ROW
                 categories[number] = ClassPoints(points[name].double(), (counts / counts.sum()).log())
         found = _one_gaussian(self.gaussian.covariance(), rows, seen)
+        alone, straight = found, list(categories)
         if self._mixed and len(rows) >= FEWEST_ROWS:
             step = -(-len(rows) // MOST_ROWS)
-            found = self._best(found, rows[::step], seen[::step], fold[::step], categories, kept)
-        self._take(found, categories)
+            found, straight = self._best(alone, rows[::step], seen[::step], fold[::step], categories, kept)
+        self._take(alone, found, categories, straight)
 
     def _best(
         self,
@@ -119,14 +124,17 @@ class MixtureBaseline(nn.Module):
         fold: Int64[Tensor, "n"],
         categories: Mapping[int, ClassPoints],
         kept: float,
-    ) -> Components:
-        """The fewest components that predict rows not seen no worse, by a standard error, than the best number."""
+    ) -> tuple[Components, list[int]]:
+        """The fewest components that predict rows not seen no worse, by a standard error, than the best number.
+
+        With them, the categories that one Gaussian predicts no worse.
+        """
         parts = list(self._places.values())
         inside = block_diagonal([torch.ones(1, size, size) for size in self._sizes.values()])[0].bool()
         between = torch.where(inside, 1.0, kept).double()
 
-        def judged(count: int) -> Float64[Tensor, "n"]:
-            scores = torch.zeros(len(rows), dtype=torch.float64)
+        def judged(count: int) -> Float64[Tensor, "n v"]:
+            scores = torch.zeros(len(rows), len(parts), dtype=torch.float64)
             for number in range(FOLDS):
                 out = fold == number
                 if not out.any() or out.all():
@@ -138,29 +146,46 @@ class MixtureBaseline(nn.Module):
                 scores[out] = predictive_scores(fitted, rows[out], seen[out], parts, categories)
             return scores
 
-        scores, best = {}, 1
+        scores: dict[int, Float64[Tensor, n]] = {}
+        single, best = judged(1), 1
+        straight: dict[int, list[int]] = {}
         for number, count in enumerate(COUNTS):
             if (count > 1 and count * len(self._places) > len(rows)) or number - COUNTS.index(best) > PATIENCE:
                 break
-            scores[count] = judged(count)
+            found = single if count == 1 else judged(count)
+            straight[count] = [at for at in categories if found[:, at].mean() <= single[:, at].mean()]
+            found[:, straight[count]] = single[:, straight[count]]
+            scores[count] = found.sum(1)
             best = max(scores, key=lambda tried: float(scores[tried].mean()))
         for count, score in scores.items():
             short = scores[best] - score
             if float(short.mean()) <= float(short.std() / len(short) ** 0.5):
-                return alone if count == 1 else fit_components(rows, seen, count, between)
+                mixture = alone if count == 1 else fit_components(rows, seen, count, between)
+                return mixture, straight[count]
         raise AssertionError("the best is no worse than itself")
 
-    def _take(self, found: Components, categories: Mapping[int, ClassPoints]) -> None:
+    def _take(
+        self,
+        alone: Components,
+        found: Components,
+        categories: Mapping[int, ClassPoints],
+        straight: Sequence[int],
+    ) -> None:
         count = len(found.weights)
         self.weights.zero_()
         self.weights[:count] = found.weights
         self.means[:count] = found.means
+        self.center.copy_(alone.means[0])
         if count > 1:
             self.precisions[:count] = torch.linalg.inv(found.covariances)
         if categories:
             self.points.copy_(torch.cat([category.points.flatten() for category in categories.values()]))
+            self.straight.copy_(torch.tensor([number in straight for number in categories]))
             parts = list(self._places.values())
-            priors = [category.log_prior(found, parts[number]) for number, category in categories.items()]
+            priors = [
+                category.log_prior(alone if number in straight else found, parts[number])
+                for number, category in categories.items()
+            ]
             self.log_prior.copy_(torch.cat(priors))
 
     def forward(self, said: Mapping[str, Information]) -> dict[str, Float[Tensor, "b _"]]:
@@ -171,18 +196,24 @@ class MixtureBaseline(nn.Module):
             return {name: part.weighted for name, part in zip(self._sizes, parts, strict=True)}
         with torch.autocast(weighted.device.type, enabled=False):
             certainty = block_diagonal([part.precision for part in parts])
-            log_joint, means, spreads = self._posterior(certainty, weighted)
+            several = self.components > 1
+            log_joint, means, spreads = self._posterior(certainty, weighted, several=several)
             shares = torch.softmax(log_joint, 0)
             expected = (shares[..., None] * means).sum(0).to(weighted.dtype)
             found = dict(zip(self._sizes, expected.split(list(self._sizes.values()), 1), strict=True))
-            return found | self._of_classes(log_joint, means, spreads, weighted.dtype)
+            if not self._classes:
+                return found
+            found |= self._of_classes(log_joint, means, spreads, weighted.dtype)
+            if several and self.straight.any():
+                alone = self._of_classes(*self._posterior(certainty, weighted, several=False), weighted.dtype)
+                found |= {name: alone[name] for name, by in zip(self._classes, self.straight, strict=True) if by}
+            return found
 
     def _posterior(
-        self, certainty: Float[Tensor, "b d d"], weighted: Float[Tensor, "b d"]
+        self, certainty: Float[Tensor, "b d d"], weighted: Float[Tensor, "b d"], *, several: bool
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Of each component its logarithm of weight times evidence, (k, b), the expected features, (k, b, d), and the
         covariance of each category's own, (k, b, f, f)."""
-        several = self.components > 1
         if several:
             certainty, weighted = certainty.double(), weighted.double()
         log_joint, means = [], []
@@ -190,9 +221,9 @@ class MixtureBaseline(nn.Module):
         columns = [self._places[name] for name in self._classes]
         unit = torch.eye(weighted.shape[1], dtype=weighted.dtype, device=weighted.device)
         picked = torch.cat([unit[:, place] for place in columns], 1) if columns else unit[:, :0]
-        for number in range(self.components):
+        for number in range(self.components if several else 1):
             precision = self.precisions[number] if several else self.gaussian.precision
-            center = self.means[number].to(weighted.dtype)
+            center = (self.means[number] if several else self.center).to(weighted.dtype)
             total = precision + certainty
             force = weighted - certainty @ center
             right = torch.cat([force[:, :, None], picked.expand(len(force), -1, -1)], 2)

@@ -47,9 +47,9 @@ def predictive_scores(
     seen: Bool[Tensor, "n d"],
     variables: Sequence[slice],
     categories: Mapping[int, ClassPoints],
-) -> Float64[Tensor, "n"]:
-    """Of each row, the sum over its known variables of log p(variable | all others known): of a number the density, of
-    a category the probability.
+) -> Float64[Tensor, "n v"]:
+    """Of each row and known variable, log p(variable | all others known): of a number the density, of a category the
+    probability. 0 where it is not known.
 
     Args:
         components: of all features.
@@ -60,7 +60,7 @@ def predictive_scores(
     """
     now = posterior(components, rows, seen)
     whole = torch.logsumexp(now.log_joint, 1)
-    total = torch.zeros(len(rows), dtype=torch.float64)
+    scores = torch.zeros(len(rows), len(variables), dtype=torch.float64)
     for number, place in enumerate(variables):
         known = seen[:, place].all(1)
         if place.stop == place.start or not known.any():
@@ -70,10 +70,10 @@ def predictive_scores(
             category = categories[number]
             log_class = torch.logsumexp(without[:, :, None] + at, 1) + category.log_prior(components, place)
             truth = torch.cdist(rows[known][:, place], category.points).argmin(1)
-            total[known] += torch.log_softmax(log_class, 1).gather(1, truth[:, None])[:, 0]
+            scores[known, number] = torch.log_softmax(log_class, 1).gather(1, truth[:, None])[:, 0]
         else:
-            total[known] += whole[known] - torch.logsumexp(without, 1)
-    return total
+            scores[known, number] = whole[known] - torch.logsumexp(without, 1)
+    return scores
 
 
 def _left_out(

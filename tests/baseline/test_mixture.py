@@ -115,3 +115,19 @@ def test_rows_with_gaps_are_of_use():
     upper = torch.sigmoid(4 * seen / 1.09)
     exact = (2 * (2 * upper - 1) + 0.09 * seen) / 1.09
     torch.testing.assert_close(near, exact, rtol=0, atol=0.25)
+
+
+def test_a_category_that_goes_with_nothing_keeps_its_shares_beside_humps():
+    """A mixture that the numbers want must not make chance in few rows a reason for a class."""
+    rng = Rng.for_rows(300, "beside")
+    x = 1 + 2 * rng.fork("x").uniform((300, 1))
+    y = torch.where(rng.fork("sign").uniform((300, 1)) < 0.5, 1.0, -1.0) * x + 0.2 * rng.fork("noise").normal((300, 1))
+    first = (rng.fork("class").uniform((300, 1)) < 0.5).float()
+    share, spread = first.mean(), first.std(unbiased=False)
+    points = (torch.tensor([[1.0], [0.0]]) - share) / spread
+    features = {"x": (x - x.mean()) / x.std(), "y": (y - y.mean()) / y.std(), "class": (first - share) / spread}
+    baseline = fitted(features, {"class": 2}, {"class": points})
+    assert baseline.components > 1
+    said = {name: known(features[name]) for name in ("x", "y")}
+    chances = share + spread * baseline({**said, "class": nothing(300)})["class"]
+    assert float((chances - share).abs().mean()) < 0.06

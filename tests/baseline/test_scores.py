@@ -51,7 +51,7 @@ def test_each_variable_is_judged_given_all_others_that_are_known():
     rows[:, 1:3] = POINTS[[0, 2, 1]]
     seen = np.array([[1, 1, 1, 1], [1, 1, 1, 0], [1, 0, 0, 1]], dtype=bool)
     tensors = torch.from_numpy(np.where(seen, rows, 0)), torch.from_numpy(seen)
-    found = predictive_scores(components, *tensors, PLACES, categories)
+    found = predictive_scores(components, *tensors, PLACES, categories).sum(1)
     prior = categories[1].log_prior(components, slice(1, 3)).numpy()
     for row, truth in ((0, 0), (1, 2), (2, None)):
         here = list(np.flatnonzero(seen[row]))
