@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # Two test processes of one thread each are faster than one of two: most tests are small. WORKERS=0 for a debugger.
 WORKERS ?= 2
-# ITK may change the locale of a process that reads with it, and then what text files without an encoding are read as.
+# Text files without an encoding are UTF-8, whatever the machine's locale.
 PYTEST := PYTHONUTF8=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help

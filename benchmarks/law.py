@@ -3,8 +3,8 @@
 python -m benchmarks.law runs/benchmark-ds000228/evidence-0 [...] [--target age]
 
 The law and the components that it stands on are fitted on four fifths of a run's training rows, and asked for the
-target of the others from all other variables, with nothing that the network has learnt (a trust of 0). Beside it a
-ridge regression on the same codes. No validation or test row is seen.
+target of the others from all other variables, with nothing that the network has learnt (a network weight of 0).
+Beside it a ridge regression on the same codes. No validation or test row is seen.
 """
 
 import argparse

@@ -7,8 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
-MEASURED = 1e-3
-"""Variance of the noise through which a known feature is seen: that of a clean code (``adapters.laws.RESIDUAL``)."""
+from metavoxel.adapters.laws import RESIDUAL
 
 
 class Components(NamedTuple):
@@ -45,7 +44,7 @@ class Posterior(NamedTuple):
 
 
 def posterior(components: Components, rows: Float64[Tensor, "n d"], seen: Bool[Tensor, "n d"]) -> Posterior:
-    """The posterior of rows whose features are known through a little noise (:data:`MEASURED`), or not at all.
+    """The posterior of rows whose features are known through a little noise (:data:`RESIDUAL`), or not at all.
 
     Args:
         components: of all features.
@@ -53,7 +52,7 @@ def posterior(components: Components, rows: Float64[Tensor, "n d"], seen: Bool[T
         seen: which are known.
     """
     patterns, pattern = torch.unique(seen, dim=0, return_inverse=True)
-    known = patterns.double() / MEASURED
+    known = patterns.double() / RESIDUAL
     log_joint, means, residuals, precisions, covariances = [], [], [], [], []
     for weight, mean, covariance in zip(*components, strict=True):
         prior = torch.linalg.inv(covariance)

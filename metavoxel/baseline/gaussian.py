@@ -46,10 +46,10 @@ class GaussianBaseline(nn.Module):
 
     def fit(
         self,
-        features: Mapping[str, Float[Tensor, "n _"]],
-        present: Mapping[str, Bool[Tensor, "n"]],
-        unseen: Sequence[Mapping[str, Float[Tensor, "n _"]]] = (),
-        fold: Int64[Tensor, "n"] | None = None,
+        rows: Float64[Tensor, "n k"],
+        seen: Bool[Tensor, "n k"],
+        unseen: Sequence[Float64[Tensor, "n k"]],
+        fold: Int64[Tensor, "n"],
     ) -> float:
         """The likeliest correlations of features; cross-validation shrinks those between variables, or keeps to links.
 
@@ -60,46 +60,34 @@ class GaussianBaseline(nn.Module):
         the other way round by r / s. It is multiplied by the smaller: what a feature explains in others is less.
 
         Args:
-            features: of every variable.
-            present: rows that have the variable.
-            unseen: for each fold, features as those rows make them that are not in it; by default ``features``.
-            fold: of each row; by default by turns.
+            rows: features of all variables; 0 where they are not known.
+            seen: which are known.
+            unseen: for each fold, features as those rows make them that are not in it; none for ``rows`` themselves.
+            fold: of each row.
         """
-        rows = len(next(iter(present.values())))
-        if rows < FOLDS or not sum(self._sizes.values()):
+        if len(rows) < FOLDS or not rows.shape[1]:
             return self._rule.kept
-        joined, seen = self.joined(features, present)
-        inside = self._inside()
-        rules = [_Rule(kept) for kept in (KEPT if rows <= MOST_ROWS else [1.0])]
+        rules = [_Rule(kept) for kept in (KEPT if len(rows) <= MOST_ROWS else [1.0])]
         if self._links is not None:
             rules = [_Rule(rule.kept, self._links) for rule in rules] + rules
         rule = rules[0]
         if len(rules) > 1:
-            fold = torch.arange(rows) % FOLDS if fold is None else fold
-            judges = [self.joined(part, present)[0] for part in unseen] or [joined] * FOLDS
-            rule = _likeliest(rules, judges, seen, fold, inside)
+            rule = _likeliest(rules, unseen or [rows] * FOLDS, seen, fold, self.inside())
         self._rule = rule
-        self.precision.copy_(torch.linalg.inv(self.refitted(joined, seen)))
+        self.precision.copy_(torch.linalg.inv(self.refitted(rows, seen)))
         return rule.kept
 
     def refitted(self, rows: Float64[Tensor, "n k"], seen: Bool[Tensor, "n k"]) -> Float64[Tensor, "k k"]:
         """The covariance that these rows give by the rule that ``fit`` found."""
-        return _Moments.of(rows, seen, self._inside()).law(self._rule)
+        return _Moments.of(rows, seen, self.inside()).law(self._rule)
 
     def covariance(self) -> Float64[Tensor, "k k"]:
         """Of all features."""
         return torch.linalg.inv(self.precision.double())
 
-    def _inside(self) -> Bool[Tensor, "k k"]:
+    def inside(self) -> Bool[Tensor, "k k"]:
         """Pairs of features of one variable."""
         return block_diagonal([torch.ones(1, size, size) for size in self._sizes.values()])[0].bool()
-
-    def joined(
-        self, features: Mapping[str, Float[Tensor, "n _"]], present: Mapping[str, Bool[Tensor, "n"]]
-    ) -> tuple[Float64[Tensor, "n k"], Bool[Tensor, "n k"]]:
-        """Features of all variables, absent ones at their mean, and which are there."""
-        seen = torch.cat([present[name][:, None].expand(-1, size) for name, size in self._sizes.items()], 1)
-        return torch.where(seen, torch.cat([features[name] for name in self._sizes], 1).double(), 0.0), seen
 
 
 class _Rule(NamedTuple):

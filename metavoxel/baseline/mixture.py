@@ -23,8 +23,6 @@ FEWEST_ROWS, MOST_ROWS = 40, 4000
 """Rows that a mixture is fitted from."""
 MOST_STEPS, CLOSE = 50, 1e-3
 """Of the mean of rows with gaps: steps, and the change that ends them."""
-HALF_A_ROW = 0.5
-"""Added to the count of every class."""
 
 
 class MixtureBaseline(nn.Module):
@@ -97,24 +95,30 @@ class MixtureBaseline(nn.Module):
         Args:
             features: of every variable.
             present: rows that have the variable.
-            unseen, fold: see :meth:`GaussianBaseline.fit`.
+            unseen: for each fold, features as those rows make them that are not in it; by default ``features``.
+            fold: of each row; by default by turns.
             points: features of each class of every category.
         """
-        rows, seen = self.gaussian.joined(features, present)
+        seen = torch.cat([present[name][:, None].expand(-1, size) for name, size in self._sizes.items()], 1)
+        rows = self._joined(features, seen)
         fold = torch.arange(len(rows)) % FOLDS if fold is None else fold
-        kept = self.gaussian.fit(features, present, unseen, fold)
+        kept = self.gaussian.fit(rows, seen, [self._joined(part, seen) for part in unseen], fold)
         categories = {}
         for number, name in enumerate(self._sizes):
             if name in self._classes:
-                truth = torch.cdist(features[name][present[name]].double(), points[name].double()).argmin(1)
-                counts = torch.bincount(truth, minlength=self._classes[name]).double() + HALF_A_ROW
-                categories[number] = ClassPoints(points[name].double(), (counts / counts.sum()).log())
+                categories[number] = ClassPoints.of(points[name].double(), features[name][present[name]].double())
         found = _one_gaussian(self.gaussian.covariance(), rows, seen)
         alone, straight = found, list(categories)
         if self._mixed and len(rows) >= FEWEST_ROWS:
             step = -(-len(rows) // MOST_ROWS)
             found, straight = self._best(alone, rows[::step], seen[::step], fold[::step], categories, kept)
         self._take(alone, found, categories, straight)
+
+    def _joined(
+        self, features: Mapping[str, Float[Tensor, "n _"]], seen: Bool[Tensor, "n d"]
+    ) -> Float64[Tensor, "n d"]:
+        """Features of all variables, 0 where they are not known."""
+        return torch.where(seen, torch.cat([features[name] for name in self._sizes], 1).double(), 0.0)
 
     def _best(
         self,
@@ -130,8 +134,7 @@ class MixtureBaseline(nn.Module):
         With them, the categories that one Gaussian predicts no worse.
         """
         parts = list(self._places.values())
-        inside = block_diagonal([torch.ones(1, size, size) for size in self._sizes.values()])[0].bool()
-        between = torch.where(inside, 1.0, kept).double()
+        between = torch.where(self.gaussian.inside(), 1.0, kept).double()
 
         def judged(count: int) -> Float64[Tensor, "n v"]:
             scores = torch.zeros(len(rows), len(parts), dtype=torch.float64)

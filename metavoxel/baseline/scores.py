@@ -4,10 +4,18 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from metavoxel.baseline.components import Components, Posterior, log_density, posterior
+
+HALF_A_ROW = 0.5
+"""Added to the count of every class."""
+
+
+def nearest(points: Float64[Tensor, "c f"], features: Float64[Tensor, "n f"]) -> Int64[Tensor, "n"]:
+    """The class whose point is nearest to each row's features."""
+    return torch.cdist(features, points).argmin(1)
 
 
 class ClassPoints(NamedTuple):
@@ -20,6 +28,12 @@ class ClassPoints(NamedTuple):
 
     points: Float64[Tensor, "c f"]
     log_share: Float64[Tensor, "c"]
+
+    @classmethod
+    def of(cls, points: Float64[Tensor, "c f"], features: Float64[Tensor, "n f"]) -> "ClassPoints":
+        """With the shares of the classes that rows of these features have."""
+        counts = torch.bincount(nearest(points, features), minlength=len(points)).double() + HALF_A_ROW
+        return cls(points, (counts / counts.sum()).log())
 
     def log_prior(self, components: Components, place: slice) -> Float64[Tensor, "c"]:
         """What turns densities at the points into class probabilities: log(share / density without any evidence).
@@ -65,11 +79,12 @@ def predictive_scores(
         known = seen[:, place].all(1)
         if place.stop == place.start or not known.any():
             continue
-        without, at = _left_out(now, rows, place, known, categories.get(number))
+        without, mean, precision = _left_out(now, rows, place, known)
         if number in categories:
             category = categories[number]
+            at = log_density(category.points.expand(*mean.shape[:2], -1, -1), mean, precision)
             log_class = torch.logsumexp(without[:, :, None] + at, 1) + category.log_prior(components, place)
-            truth = torch.cdist(rows[known][:, place], category.points).argmin(1)
+            truth = nearest(category.points, rows[known][:, place])
             scores[known, number] = torch.log_softmax(log_class, 1).gather(1, truth[:, None])[:, 0]
         else:
             scores[known, number] = whole[known] - torch.logsumexp(without, 1)
@@ -77,15 +92,11 @@ def predictive_scores(
 
 
 def _left_out(
-    now: Posterior, rows: Float64[Tensor, "n d"], place: slice, known: Bool[Tensor, "n"], category: ClassPoints | None
-) -> tuple[Float64[Tensor, "m k"], Float64[Tensor, "m k c"]]:
-    """Log joint of each component without one variable, and its density at the classes' points given the others."""
+    now: Posterior, rows: Float64[Tensor, "n d"], place: slice, known: Bool[Tensor, "n"]
+) -> tuple[Float64[Tensor, "m k"], Float64[Tensor, "m k f"], Float64[Tensor, "m k f f"]]:
+    """Log joint of each component without one variable; and of that, given the others, the mean and the precision."""
     precision = now.precisions[:, now.pattern[known], place, place].transpose(0, 1)  # (m, k, f, f)
     value = rows[known][:, None, place]
     mean = value - torch.linalg.solve(precision, now.residuals[known][:, :, place, None])[..., 0]
     own = log_density(value[:, :, None].expand(*mean.shape[:2], 1, -1), mean, precision)[..., 0]
-    without = now.log_joint[known] - own
-    if category is None:
-        return without, own[..., None]
-    points = category.points.expand(*mean.shape[:2], -1, -1)
-    return without, log_density(points, mean, precision)
+    return now.log_joint[known] - own, mean, precision

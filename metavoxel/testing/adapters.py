@@ -255,8 +255,8 @@ def check_fit_in_state(adapter: AbstractAdapter, context: AdapterContext) -> Non
     assert_all_close(second, first, "outputs after loading the state")
 
 
-def check_trust(adapter: AbstractAdapter, context: AdapterContext) -> None:
-    """Without trust in the network, a prediction with a skip is the same whatever the network says."""
+def check_network_weight(adapter: AbstractAdapter, context: AdapterContext) -> None:
+    """With a network weight of 0, a prediction with a skip is the same whatever the network gives."""
     generic = at_generic_weights(adapter)
     skip = generic.embed(*_inputs(adapter, context, cells=False)).skip
     if generic.explained(torch.zeros(ROWS, adapter.features)) is not None:
@@ -267,7 +267,7 @@ def check_trust(adapter: AbstractAdapter, context: AdapterContext) -> None:
     generic.network_weight.zero_()
     tokens = None if features.tokens is None else features.tokens + 1
     other = features._replace(tokens=tokens, grids={port: grid + 1 for port, grid in features.grids.items()})
-    assert_all_close([generic.head(other)], [generic.head(features)], "head of other features, at trust 0")
+    assert_all_close([generic.head(other)], [generic.head(features)], "head of other features, at network weight 0")
 
 
 def check_stacked(adapter: AbstractAdapter, context: AdapterContext) -> None:
@@ -305,7 +305,7 @@ CHECKS = (
     check_measure,
     check_inputs_unchanged,
     check_fit_in_state,
-    check_trust,
+    check_network_weight,
     check_stacked,
 )
 """Checks of any adapter."""

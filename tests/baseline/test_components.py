@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from scipy.stats import multivariate_normal
 
-from metavoxel.baseline.components import MEASURED, Components, log_density, posterior
+from metavoxel.adapters.laws import RESIDUAL
+from metavoxel.baseline.components import Components, log_density, posterior
 
 RNG = np.random.default_rng(0)
 SIZE = 4
@@ -23,7 +24,7 @@ def test_rows_with_gaps_have_the_densities_and_regressions_of_what_is_known():
         here = np.flatnonzero(seen[row])
         log_joint = np.log(WEIGHTS)
         for k in range(3):
-            noisy = COVARIANCES[k][np.ix_(here, here)] + MEASURED * np.eye(len(here))
+            noisy = COVARIANCES[k][np.ix_(here, here)] + RESIDUAL * np.eye(len(here))
             if len(here):
                 log_joint[k] += multivariate_normal(MEANS[k, here], noisy).logpdf(rows[row, here])
                 gain = COVARIANCES[k][:, here] @ np.linalg.inv(noisy)

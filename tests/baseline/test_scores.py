@@ -5,7 +5,8 @@ import torch
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from metavoxel.baseline.components import MEASURED, Components
+from metavoxel.adapters.laws import RESIDUAL
+from metavoxel.baseline.components import Components
 from metavoxel.baseline.scores import ClassPoints, predictive_scores
 
 RNG = np.random.default_rng(1)
@@ -23,7 +24,7 @@ def log_joint(row, dimensions):
     parts = [
         np.log(weight)
         + multivariate_normal(
-            mean[dimensions], covariance[np.ix_(dimensions, dimensions)] + MEASURED * np.eye(len(dimensions))
+            mean[dimensions], covariance[np.ix_(dimensions, dimensions)] + RESIDUAL * np.eye(len(dimensions))
         ).logpdf(row[dimensions])
         for weight, mean, covariance in zip(WEIGHTS, MEANS, COVARIANCES, strict=True)
     ]
@@ -37,7 +38,7 @@ def at_class(row, known):
         parts = []
         for weight, mean, covariance in zip(WEIGHTS, MEANS, COVARIANCES, strict=True):
             dimensions = [*known, 1, 2]
-            noise = np.diag([MEASURED] * len(known) + [MEASURED] * 2)
+            noise = np.diag([RESIDUAL] * len(known) + [RESIDUAL] * 2)
             whole = multivariate_normal(mean[dimensions], covariance[np.ix_(dimensions, dimensions)] + noise)
             parts.append(np.log(weight) + whole.logpdf(np.concatenate([row[known], point])))
         found.append(logsumexp(parts))

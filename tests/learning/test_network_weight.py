@@ -2,9 +2,12 @@
 
 import json
 
+import pandas
 from safetensors.torch import load_file
 from tiny_cohorts import TABLE, write_schema, write_table
 from tiny_runs import train
+
+import metavoxel as mv
 
 
 def test_the_weights_of_a_run_hold_what_validation_chose(tmp_path):
@@ -19,3 +22,17 @@ def test_the_weights_of_a_run_hold_what_validation_chose(tmp_path):
     state = load_file(tmp_path / "run" / "checkpoints" / "joint.safetensors")
     kept = [float(value) for key, value in state.items() if key.endswith(".network_weight")]
     assert kept and set(kept) == {1.0}
+
+
+def test_equal_rows_have_equal_answers_whatever_the_seed(tmp_path):
+    """Also where the network is used in full, which a short training hardly comes to by itself."""
+    write_table(tmp_path)
+    train(write_schema(tmp_path, TABLE), tmp_path / "run")
+    model = mv.load(tmp_path / "run")
+    frame = pandas.DataFrame({"participant_id": [f"p{row}" for row in range(20)], "Age": 41.5, "score": 50.0})
+    for weight in (0.0, 1.0):
+        for name in model.names:
+            model.joint.adapter(name).network_weight.fill_(weight)
+        told = pandas.concat([model.predict(frame, "sex", ["age", "score"], seed=seed) for seed in (0, 1)])
+        chances = told.filter(like="sex_p[")
+        assert len(chances) == 40 and float((chances.max() - chances.min()).max()) <= 1e-6
