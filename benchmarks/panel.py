@@ -4,7 +4,7 @@ python -m benchmarks.panel [--parts worlds real few samples] [--seeds 0 1 2] [--
     [--draws 20] [--test-rows 2000] [--output runs/benchmark-panel] [--publish] [--quick]
 
 worlds: simulated tables whose conditional distributions are known, 500 training rows. real: tables of scikit-learn,
-and IXI's where it is; some variables from all others. few: diabetes from 20 rows. samples: how well a forest tells
+and IXI's where it is; some variables from all others. few: diabetes from 20 rows. samples: how well a forest separates
 generated from held-out rows. missing (only when named, since it is long): imputation under thirteen mechanisms.
 
 Nothing is known to the model but which columns are labels. Every finished measurement is kept and not made again, so an

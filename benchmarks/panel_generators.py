@@ -1,4 +1,4 @@
-"""Generators of whole rows, and how well a forest tells their rows from held-out ones.
+"""Generators of whole rows, and how well a forest separates their rows from held-out ones.
 
 CTGAN and TVAE (Xu et al. 2019; `pip install ctgan`, Business Source License) and ForestDiffusion (Jolicoeur-Martineau
 et al. 2024; `pip install ForestDiffusion`) are optional, imported where they are used, and taken with their own

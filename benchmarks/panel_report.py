@@ -181,7 +181,7 @@ def few(results: Results) -> str:
 
 
 def samples(results: Results) -> str:
-    """Accuracy of the forest that tells generated from held-out rows."""
+    """Accuracy of the forest that separates generated from held-out rows."""
     known = generators(Runs(results.folder))
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for unit, figures in results.of("samples"):

@@ -45,7 +45,7 @@ class Panel:
         rows, test_rows: of a world.
         draws: a row.
         subsets: of diabetes, of ``few`` rows each.
-        trees: of the forest that tells samples apart.
+        trees: of the forest that separates samples.
         table: IXI's.
         quick: everything as small as shows that it runs.
     """

@@ -87,13 +87,11 @@ class HeldOut:
         self._present = torch.stack([banks[name].present for name in model.kernels], 1)
         self._adapters = {name: model.adapter(name) for name in model.kernels}
         self._with_baseline = [name for name, adapter in self._adapters.items() if adapter.features]
-        self._reference = self._losses(0.0, zero=True)
-        self._baseline = self._losses(0.0) if self._with_baseline else {}
+        self._reference, self._baseline = self._losses(_nothing, self._at(0.0) if self._with_baseline else _nothing)
 
     def judge(self) -> dict[str, Judgement]:
         """Judge the model as it is; variables that no validation row has are left out."""
-        whole = self._losses(1.0)
-        half = self._losses(0.5) if self._with_baseline else whole
+        *half, whole = self._losses(*([self._at(0.5)] if self._with_baseline else []), self._at(1.0))
         found = {}
         for name, all_ in whole.items():
             rows, cells = int((all_.cells > 0).sum()), float(all_.cells.sum())
@@ -106,7 +104,7 @@ class HeldOut:
                 continue
             none = self._baseline[name]
             baseline = float(none.total.sum()) / reference
-            weight, change, bound = best_weight(none, half[name], all_)
+            weight, change, bound = best_weight(none, half[0][name], all_)
             loss, bound = (baseline + value * cells / reference for value in (change, bound))
             found[name] = Judgement(loss, bound, baseline, weight, rows)
         return found
@@ -116,27 +114,37 @@ class HeldOut:
         unjudged = {name: 0.0 if name in self._with_baseline else 1.0 for name in self._adapters}
         return unjudged | {name: one.network_weight for name, one in judged.items()}
 
+    def _at(self, network_weight: float) -> Callable[[Corrupted], Mapping[str, Tensor]]:
+        """The model's predictions at one network weight for all variables."""
+
+        def predicted(noised: Corrupted) -> Mapping[str, Tensor]:
+            for adapter in self._adapters.values():
+                adapter.network_weight.fill_(network_weight)
+            predictions: Mapping[str, Tensor] = self._model(noised.states, noised.times, noised.observed)
+            return predictions
+
+        return predicted
+
     @torch.no_grad()
-    def _losses(self, network_weight: float, *, zero: bool = False) -> dict[str, RowLosses]:
-        """Of each variable, at one network weight for all; of a prediction of zero with ``zero``."""
+    def _losses(self, *predictors: Callable[[Corrupted], Mapping[str, Tensor]]) -> list[dict[str, RowLosses]]:
+        """Of each predictor, the losses of each variable, all under the same noise."""
         training = self._model.training
         self._model.eval()
-        for adapter in self._adapters.values():
-            adapter.network_weight.fill_(network_weight)
-        sums = {name: (torch.zeros(len(self._rows)), torch.zeros(len(self._rows))) for name in self._model.kernels}
+        rows = len(self._rows)
+        found = [
+            {name: RowLosses(torch.zeros(rows).double(), torch.zeros(rows).double()) for name in self._adapters}
+            for _ in predictors
+        ]
         for place, noised in self._examples():
-            if zero:
-                predictions = {name: torch.zeros_like(target) for name, target in noised.targets.items()}
-            else:
-                predictions = self._model(noised.states, noised.times, noised.observed)
-            for name, (loss, counts) in losses(self._model, predictions, noised).items():
-                total, count = sums[name]
-                total.index_add_(0, place, torch.where(counts, loss, 0.0).flatten(1).sum(1).cpu())
-                count.index_add_(0, place, counts.flatten(1).sum(1).float().cpu())
+            for sums, predictor in zip(found, predictors, strict=True):
+                for name, (loss, counts) in losses(self._model, predictor(noised), noised).items():
+                    total, cells = torch.where(counts, loss, 0.0).flatten(1).sum(1), counts.flatten(1).sum(1)
+                    sums[name].total.index_add_(0, place, total.double().cpu())
+                    sums[name].cells.index_add_(0, place, cells.double().cpu())
         self._model.train(training)
         for adapter in self._adapters.values():
             adapter.network_weight.fill_(1.0)
-        return {name: RowLosses(total.double(), count.double()) for name, (total, count) in sums.items()}
+        return found
 
     def _examples(self) -> Iterator[tuple[Int64[Tensor, "b"], Corrupted]]:
         """Batches of places among the rows, and what the network sees of them."""
@@ -150,6 +158,11 @@ class HeldOut:
             rng = row_streams(self._seed, names, 0)
             times = self._times(self._present[rows], rng.fork("times"))
             yield place, corrupt(self._model, self._banks, rows, times, rng, device=device, vary=False, partial=False)
+
+
+def _nothing(noised: Corrupted) -> Mapping[str, Tensor]:
+    """A prediction of zero."""
+    return {name: torch.zeros_like(target) for name, target in noised.targets.items()}
 
 
 def best_weight(none: RowLosses, half: RowLosses, whole: RowLosses) -> tuple[float, float, float]:
