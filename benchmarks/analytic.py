@@ -29,8 +29,8 @@ from benchmarks.conditionals import (
 )
 from benchmarks.table_run import TableRun, trained
 from benchmarks.tables import figure, markdown, publish
-from metavoxel.learning.run import RunFolder
 from metavoxel.rng import Rng
+from metavoxel.runs.run import RunFolder
 from metavoxel.sampling.ask import Sampling
 
 TRAINING_ROWS, VALIDATION_ROWS = 300_000, 4_000

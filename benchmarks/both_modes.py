@@ -10,12 +10,12 @@ from pathlib import Path
 import metavoxel as mv
 from metavoxel.cli.train import show
 from metavoxel.comparisons import FOLDER, ComparisonSettings, compare
-from metavoxel.evaluate.evaluating import evaluating
-from metavoxel.evaluate.features.scattering import Scattering
-from metavoxel.evaluate.results import Results
-from metavoxel.evaluate.settings import Settings
-from metavoxel.learning.progress import Progress
-from metavoxel.learning.run import RunFolder
+from metavoxel.evaluation.evaluating import evaluating
+from metavoxel.evaluation.metrics.features.scattering import Scattering
+from metavoxel.evaluation.results import Results
+from metavoxel.evaluation.settings import Settings
+from metavoxel.runs.progress import Progress
+from metavoxel.runs.run import RunFolder
 
 MODES = ("evidence", "shared")
 OWN = ("ldm", "continuous_sex")

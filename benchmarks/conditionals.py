@@ -9,7 +9,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from benchmarks.table_run import Rows, TableRun
-from metavoxel.evaluate.two_sample import c2st
+from metavoxel.evaluation.metrics.two_sample import c2st
 from metavoxel.rng import Rng
 from metavoxel.sampling.ask import Sampling
 from metavoxel.testing.oracle import MixtureOracle

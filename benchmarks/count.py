@@ -20,7 +20,7 @@ from torch import Tensor
 import metavoxel as mv
 from benchmarks.table_run import TableRun, trained
 from benchmarks.tables import figure, markdown, publish
-from metavoxel.evaluate.two_sample import c2st
+from metavoxel.evaluation.metrics.two_sample import c2st
 from metavoxel.rng import Rng
 from metavoxel.sampling.ask import Sampling
 

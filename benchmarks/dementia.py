@@ -22,7 +22,7 @@ import torch
 
 from benchmarks.oasis import RATINGS, TABLE, folds, schema_of, subjects, trained
 from benchmarks.tables import markdown
-from metavoxel.evaluate.errors import Estimate, bootstrap_mean
+from metavoxel.evaluation.metrics.bootstrap import Estimate, bootstrap_mean
 
 VARIANTS: Mapping[str, Mapping[str, object]] = {
     "categorical": {"type": "categorical", "categories": list(RATINGS)},

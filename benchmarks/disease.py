@@ -30,9 +30,9 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks.oasis import TABLE, Fold, columns_of, folds, schema_of, subjects, trained
 from benchmarks.tables import markdown
 from metavoxel.comparisons import FOLDER, ComparisonSettings, compare
-from metavoxel.evaluate.errors import Estimate, bootstrap
-from metavoxel.learning.part import part_table
-from metavoxel.learning.run import RunFolder
+from metavoxel.evaluation.metrics.bootstrap import Estimate, bootstrap
+from metavoxel.runs.part import part_table
+from metavoxel.runs.run import RunFolder
 
 EXAMPLE = Path("examples/oasis2d/schema.yaml")
 PERSON = ("age", "sex", "education", "social")

@@ -21,9 +21,9 @@ from sklearn.preprocessing import StandardScaler
 
 import metavoxel as mv
 from metavoxel.cli.train import show
-from metavoxel.evaluate.errors import Estimate, bootstrap, bootstrap_mean
-from metavoxel.learning.part import part_table
-from metavoxel.learning.run import RunFolder
+from metavoxel.evaluation.metrics.bootstrap import Estimate, bootstrap, bootstrap_mean
+from metavoxel.runs.part import part_table
+from metavoxel.runs.run import RunFolder
 from metavoxel.schema import Schema
 
 COMPONENTS = 60

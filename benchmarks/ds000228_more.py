@@ -17,9 +17,9 @@ import torch
 import metavoxel as mv
 from benchmarks.oasis import trained
 from benchmarks.tables import markdown
-from metavoxel.evaluate.errors import bootstrap_mean
-from metavoxel.learning.part import part_table
-from metavoxel.learning.run import RunFolder
+from metavoxel.evaluation.metrics.bootstrap import bootstrap_mean
+from metavoxel.runs.part import part_table
+from metavoxel.runs.run import RunFolder
 
 SCHEMA = Path("examples/ds000228_more/schema.yaml")
 TABLE = Path("../shared/data/ds000228/participants.tsv")

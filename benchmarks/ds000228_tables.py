@@ -19,11 +19,11 @@ from jaxtyping import Float64
 from benchmarks.both_modes import OWN, compare_all, evaluated
 from benchmarks.tables import markdown
 from metavoxel.comparisons import ComparisonSettings
-from metavoxel.evaluate.errors import Estimate, bootstrap_mean
-from metavoxel.evaluate.results import Results
-from metavoxel.evaluate.scores import LabelScore, NumberScore, column, score
-from metavoxel.evaluate.settings import Settings
-from metavoxel.evaluate.table import shown
+from metavoxel.evaluation.metrics.bootstrap import Estimate, bootstrap_mean
+from metavoxel.evaluation.metrics.scores import LabelScore, NumberScore, column, score
+from metavoxel.evaluation.report.table import shown
+from metavoxel.evaluation.results import Results
+from metavoxel.evaluation.settings import Settings
 
 RUNS = {"evidence": "evidence", "shared": "paper"}
 """What the folders of a mode's runs begin with."""

@@ -18,9 +18,9 @@ from torch import Tensor
 
 import metavoxel as mv
 from benchmarks.tables import figure, markdown, publish
-from metavoxel.evaluate.errors import bootstrap_mean
-from metavoxel.learning.part import part_table
-from metavoxel.learning.run import RunFolder
+from metavoxel.evaluation.metrics.bootstrap import bootstrap_mean
+from metavoxel.runs.part import part_table
+from metavoxel.runs.run import RunFolder
 
 
 def moved(first: Float[Tensor, "b c *s"], second: Float[Tensor, "b c *s"], cells: Bool[Tensor, "b 1 *s"]) -> float:

@@ -17,10 +17,10 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 
 import metavoxel as mv
 from metavoxel.cli.train import show
-from metavoxel.evaluate.errors import bootstrap_mean
-from metavoxel.learning.part import part_table
-from metavoxel.learning.run import RunFolder
-from metavoxel.sampling.predict import category_labels
+from metavoxel.evaluation.metrics.bootstrap import bootstrap_mean
+from metavoxel.inference.summaries import category_labels
+from metavoxel.runs.part import part_table
+from metavoxel.runs.run import RunFolder
 
 TABLE = Path("../shared/data/ixi_tabular/ixi.csv")
 SCHEMA = Path("examples/tabular/schema.yaml")

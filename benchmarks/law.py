@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from sklearn.linear_model import RidgeCV
 
 import metavoxel as mv
-from metavoxel.learning.codes import bank
+from metavoxel.learning.latent_cache import bank
 from metavoxel.sampling.ask import posterior_means, row_streams
 from metavoxel.sampling.evidence import Given
 

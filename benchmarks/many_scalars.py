@@ -19,13 +19,13 @@ import torch
 from lightning_fabric import Fabric
 
 from benchmarks.tables import figure, markdown
-from metavoxel.backbones.unet import UNetSpec
-from metavoxel.joint import JointModel
-from metavoxel.learning.codes import bank
+from metavoxel.learning.latent_cache import bank
 from metavoxel.learning.loop import Optimisation, Optimiser, Step
 from metavoxel.learning.objective import corrupt, loss_sums, ratio
 from metavoxel.learning.precision import flushed_denormals, resolve_precision
-from metavoxel.learning.times import evidence_times
+from metavoxel.learning.time_sampling import evidence_times
+from metavoxel.network.joint import JointModel
+from metavoxel.parts.backbones.unet import UNetSpec
 from metavoxel.rng import Rng
 from metavoxel.schema import parse_schema
 

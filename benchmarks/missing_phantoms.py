@@ -18,10 +18,10 @@ import yaml
 import metavoxel as mv
 from benchmarks.tables import markdown
 from metavoxel.cli.train import show
-from metavoxel.evaluate.errors import bootstrap_mean
-from metavoxel.learning.run import RunFolder
-from metavoxel.phantom import PhantomSettings, read_truth, write_phantom
+from metavoxel.evaluation.metrics.bootstrap import bootstrap_mean
+from metavoxel.phantoms import PhantomSettings, read_truth, write_phantom
 from metavoxel.rng import Rng
+from metavoxel.runs.run import RunFolder
 
 CODEC = Path("complete data") / "codecs" / "T1w.safetensors"
 

@@ -14,7 +14,7 @@ from jaxtyping import Int64
 from sklearn.model_selection import StratifiedKFold
 
 import metavoxel as mv
-from metavoxel.learning.run import RunFolder
+from metavoxel.runs.run import RunFolder
 
 TABLE = Path("../shared/data/oasis1_slices/participants.csv")
 RATINGS = ("0", "0.5", "1")

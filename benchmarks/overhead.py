@@ -17,11 +17,11 @@ import torch
 from lightning_fabric import Fabric
 
 import metavoxel as mv
-from metavoxel.backbones.unet import UNetSpec
-from metavoxel.learning.codes import bank
+from metavoxel.learning.latent_cache import bank
 from metavoxel.learning.loop import Optimisation, Optimiser
 from metavoxel.learning.objective import Corrupted, corrupt, loss_sums, ratio
-from metavoxel.learning.times import evidence_times
+from metavoxel.learning.time_sampling import evidence_times
+from metavoxel.parts.backbones.unet import UNetSpec
 from metavoxel.rng import Rng
 from metavoxel.sampling.ask import Sampling, row_streams, sample_codes
 

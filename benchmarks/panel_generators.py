@@ -19,7 +19,7 @@ from jaxtyping import Float64
 from benchmarks.imputation import Classes
 from benchmarks.panel_joint import Runs, generated
 from benchmarks.panel_tables import Training
-from metavoxel.evaluate.two_sample import c2st
+from metavoxel.evaluation.metrics.two_sample import c2st
 
 MOST_ROWS = 500
 

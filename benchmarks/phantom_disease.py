@@ -24,9 +24,9 @@ from benchmarks.phantoms import MINUTES, write_cohort
 from benchmarks.tables import markdown
 from metavoxel.cli.train import show
 from metavoxel.comparisons import FOLDER, ComparisonSettings, compare
-from metavoxel.learning.part import part_table
-from metavoxel.learning.run import RunFolder
-from metavoxel.phantom import PhantomSettings, read_truth
+from metavoxel.phantoms import PhantomSettings, read_truth
+from metavoxel.runs.part import part_table
+from metavoxel.runs.run import RunFolder
 
 QUESTIONS: Sequence[Sequence[str]] = (("T1w", "age", "sex"), ("T1w",), ("age", "sex"))
 OWN = "joint model"

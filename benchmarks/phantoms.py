@@ -22,10 +22,10 @@ from benchmarks.both_modes import MODES, compare_all, evaluated, timed
 from benchmarks.phantoms_report import report
 from metavoxel.cli.train import show
 from metavoxel.comparisons import FOLDER, ComparisonSettings
-from metavoxel.evaluate.settings import Settings
-from metavoxel.learning.progress import Progress
-from metavoxel.learning.run import RunFolder
-from metavoxel.phantom import PhantomSettings, read_truth, write_phantom
+from metavoxel.evaluation.settings import Settings
+from metavoxel.phantoms import PhantomSettings, read_truth, write_phantom
+from metavoxel.runs.progress import Progress
+from metavoxel.runs.run import RunFolder
 
 MINUTES = "minutes.json"
 

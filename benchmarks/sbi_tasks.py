@@ -25,9 +25,9 @@ from benchmarks.simulators import AbstractTask, GaussianLinear, GaussianMixture,
 from benchmarks.slcp import SLCP
 from benchmarks.table_run import TableRun, trained
 from benchmarks.tables import figure, markdown, publish
-from metavoxel.evaluate.two_sample import c2st
-from metavoxel.learning.run import RunFolder
+from metavoxel.evaluation.metrics.two_sample import c2st
 from metavoxel.rng import stream_key
+from metavoxel.runs.run import RunFolder
 from metavoxel.sampling.ask import Sampling
 
 TASKS: Mapping[str, AbstractTask] = {

@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 
 import metavoxel as mv
-from metavoxel.evaluate.contact_sheet import Picture, Row, draw_sheet
-from metavoxel.learning.part import part_table
-from metavoxel.learning.run import RunFolder
+from metavoxel.evaluation.report.contact_sheet import Picture, Row, draw_sheet
+from metavoxel.runs.part import part_table
+from metavoxel.runs.run import RunFolder
 
 SHOWN = 6
 AGES = (60, 67, 74, 81, 88, 95)

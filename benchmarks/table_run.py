@@ -12,7 +12,7 @@ from torch import Tensor
 
 import metavoxel as mv
 from metavoxel.cli.train import show
-from metavoxel.learning.run import RunFolder
+from metavoxel.runs.run import RunFolder
 from metavoxel.sampling.ask import Sampling, posterior_means, row_streams, sample_codes
 from metavoxel.sampling.evidence import Given
 

@@ -28,15 +28,15 @@ from torch import Tensor, nn
 import metavoxel as mv
 from benchmarks.tables import figure, markdown
 from metavoxel.cli.train import show
-from metavoxel.evaluate.errors import bootstrap_mean
-from metavoxel.evaluate.likeness import psnr, ssim
-from metavoxel.learning.part import part_table
+from metavoxel.evaluation.metrics.bootstrap import bootstrap_mean
+from metavoxel.evaluation.metrics.similarity import psnr, ssim
+from metavoxel.inference.summaries import image_values
 from metavoxel.learning.precision import flushed_denormals, resolve_precision
-from metavoxel.learning.run import RunFolder
+from metavoxel.parts.variables.base import AbstractVariableSpec
 from metavoxel.rng import Rng
-from metavoxel.sampling.predict import image_values
+from metavoxel.runs.part import part_table
+from metavoxel.runs.run import RunFolder
 from metavoxel.schema import Schema
-from metavoxel.variables.base import AbstractVariableSpec
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "images"
 SCHEMA = Path("examples/lgg/schema.yaml")

@@ -4,11 +4,11 @@ import importlib.metadata
 from pathlib import Path
 
 from metavoxel.errors import MetavoxelError as MetavoxelError
-from metavoxel.hookspecs import API_VERSION as API_VERSION
-from metavoxel.hookspecs import hookimpl as hookimpl
-from metavoxel.learning.run import load as load
+from metavoxel.inference.model import Model as Model
 from metavoxel.learning.training import training as training
-from metavoxel.model import Model as Model
+from metavoxel.plugins.hookspecs import API_VERSION as API_VERSION
+from metavoxel.plugins.hookspecs import hookimpl as hookimpl
+from metavoxel.runs.run import load as load
 from metavoxel.schema import Schema as Schema
 from metavoxel.schema import load_schema as load_schema
 

@@ -6,11 +6,11 @@ import torch
 import yaml
 from torch import nn
 
-from metavoxel.joint import JointModel
-from metavoxel.kernels.d3pm import UniformD3PMKernel
-from metavoxel.kernels.gaussian import GaussianKernel
-from metavoxel.learning.run import build_codecs
-from metavoxel.model import Model
+from metavoxel.inference.model import Model
+from metavoxel.network.joint import JointModel
+from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
+from metavoxel.parts.kernels.gaussian import GaussianKernel
+from metavoxel.runs.run import build_codecs
 from metavoxel.schema import load_schema
 from metavoxel.testing import MixtureOracle
 

@@ -4,10 +4,10 @@ import math
 
 import torch
 
-from metavoxel.kernels.gaussian import GaussianKernel
+from metavoxel.parts.kernels.gaussian import GaussianKernel
 from metavoxel.rng import Rng
 from metavoxel.sampling.evidence import Given
-from metavoxel.sampling.path import Question
+from metavoxel.sampling.trajectory import Question
 
 Z = 5.0
 RHO = 0.9

@@ -7,7 +7,7 @@ import numpy as np
 from fuzz_limits import Counts, attempt
 from fuzz_texts import ODD_NUMBERS, encoded, one_of, with_odd_character, with_piece_moved
 
-from metavoxel.registry import load_registry
+from metavoxel.plugins.registry import load_registry
 from metavoxel.schema.parse import load_schema
 
 _SCHEMAS = (

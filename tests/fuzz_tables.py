@@ -9,9 +9,9 @@ from fuzz_texts import ODD_NUMBERS, encoded, one_of, with_odd_character, with_pi
 from metavoxel.cohort.cohort import Cohort
 from metavoxel.cohort.read import build_cohort
 from metavoxel.cohort.table import read_table
+from metavoxel.parts.variables.categorical import CategoricalSpec
+from metavoxel.parts.variables.continuous import ContinuousSpec
 from metavoxel.schema.settings import CohortSettings
-from metavoxel.variables.categorical import CategoricalSpec
-from metavoxel.variables.continuous import ContinuousSpec
 
 NAMES = ("a.csv", "a.tsv")
 

@@ -10,10 +10,10 @@ import pandas
 import pytest
 
 from metavoxel.errors import RunError
-from metavoxel.learning.run import load
 from metavoxel.learning.training import training
-from metavoxel.registry import load_registry
+from metavoxel.plugins.registry import load_registry
 from metavoxel.rng import Rng
+from metavoxel.runs.run import load
 from metavoxel.schema import parse_schema
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from metavoxel.registry import load_registry
+from metavoxel.plugins.registry import load_registry
 from metavoxel.schema import load_schema
 
 ROOT = Path(__file__).resolve().parent.parent

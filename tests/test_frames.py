@@ -9,8 +9,8 @@ import torch
 from tiny_cohorts import TABLE, write_schema, write_table
 
 import metavoxel as mv
-from metavoxel.asking.tables import as_table
 from metavoxel.errors import CohortError, CohortWarning, EvidenceError
+from metavoxel.inference.tables import as_table
 
 FRAME = pandas.DataFrame({"participant_id": [3, 1, 2], "Age": [30, 41.5, None], "Sex": ["1", "2", "1"]})
 

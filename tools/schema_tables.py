@@ -14,11 +14,11 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from metavoxel.kernels.schedules import CosineSchedule, LinearSchedule, ScaledLinearSchedule
-from metavoxel.registry import KINDS, load_registry
+from metavoxel.parts.kernels.schedules import CosineSchedule, LinearSchedule, ScaledLinearSchedule
+from metavoxel.parts.variables.base import AbstractVariableSpec
+from metavoxel.plugins.registry import KINDS, load_registry
 from metavoxel.schema.parse import SECTIONS
 from metavoxel.schema.settings import SplitSettings
-from metavoxel.variables.base import AbstractVariableSpec
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "schema.md"
 SCHEDULES = (CosineSchedule, LinearSchedule, ScaledLinearSchedule)

@@ -8,8 +8,6 @@ import torch
 import typer
 from torch import Tensor
 
-from metavoxel.asking.question import refuse_without_draws
-from metavoxel.asking.samples import write_samples
 from metavoxel.cli.notices import notices
 from metavoxel.cli.options import (
     Conditioning,
@@ -34,10 +32,12 @@ from metavoxel.cli.output import ROW_IMAGES, SAMPLES, claim_files, claim_own_fol
 from metavoxel.cohort.table import Table
 from metavoxel.errors import EvidenceError, Problem
 from metavoxel.images.files import read_grid
-from metavoxel.learning.part import own_table, part_table, read_source
-from metavoxel.learning.run import RunFolder
-from metavoxel.model import Model
-from metavoxel.variables.spatial import AbstractSpatialSpec
+from metavoxel.inference.model import Model
+from metavoxel.inference.question import refuse_without_draws
+from metavoxel.inference.samples import write_samples
+from metavoxel.parts.variables.spatial import AbstractSpatialSpec
+from metavoxel.runs.part import own_table, part_table, read_source
+from metavoxel.runs.run import RunFolder
 
 
 def sample(

@@ -11,8 +11,8 @@ from metavoxel.cohort.read import read_cohort
 from metavoxel.cohort.summary import describe, render
 from metavoxel.cohort.warnings import cohort_warnings
 from metavoxel.learning.buildable import check_buildable
-from metavoxel.learning.weights import check_missing_weights
-from metavoxel.registry import load_registry
+from metavoxel.learning.missingness_weights import check_missing_weights
+from metavoxel.plugins.registry import load_registry
 from metavoxel.schema import load_schema
 from metavoxel.schema.json_schema import json_schema
 

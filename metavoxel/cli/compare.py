@@ -14,7 +14,7 @@ from metavoxel.comparisons import FOLDER, METHODS, ComparisonSettings, Record
 from metavoxel.comparisons import compare as compare_methods
 from metavoxel.comparisons.study import Size
 from metavoxel.errors import EvidenceError, Problem
-from metavoxel.learning.progress import Progress
+from metavoxel.runs.progress import Progress
 
 
 def compare(

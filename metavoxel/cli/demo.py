@@ -12,13 +12,13 @@ from rich.table import Table
 
 from metavoxel.cli.output import claim_folder
 from metavoxel.cli.train import show
-from metavoxel.evaluate.contact_sheet import Picture, Row, draw_sheet
-from metavoxel.evaluate.errors import bootstrap_mean
-from metavoxel.learning.part import part_table
-from metavoxel.learning.run import RunFolder, load
+from metavoxel.evaluation.metrics.bootstrap import bootstrap_mean
+from metavoxel.evaluation.report.contact_sheet import Picture, Row, draw_sheet
+from metavoxel.inference.model import Model
 from metavoxel.learning.training import training
-from metavoxel.model import Model
-from metavoxel.phantom import PhantomSettings, Truth, read_truth, write_phantom
+from metavoxel.phantoms import PhantomSettings, Truth, read_truth, write_phantom
+from metavoxel.runs.part import part_table
+from metavoxel.runs.run import RunFolder, load
 from metavoxel.schema import load_schema
 
 SCHEMA = """# A phantom cohort: a BIDS folder, as a real one would be.

@@ -9,12 +9,12 @@ import typer
 from metavoxel.cli.options import Device, RunArgument, Seed, load_on, names
 from metavoxel.cli.output import claim_folder
 from metavoxel.cli.train import show
-from metavoxel.evaluate.evaluating import REPORT, evaluating
-from metavoxel.evaluate.features.choose import choose_features
-from metavoxel.evaluate.results import Results
-from metavoxel.evaluate.settings import Settings
-from metavoxel.learning.progress import Progress
-from metavoxel.learning.run import RunFolder
+from metavoxel.evaluation.evaluating import REPORT, evaluating
+from metavoxel.evaluation.metrics.features.choose import choose_features
+from metavoxel.evaluation.results import Results
+from metavoxel.evaluation.settings import Settings
+from metavoxel.runs.progress import Progress
+from metavoxel.runs.run import RunFolder
 
 
 def evaluate(

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from metavoxel.errors import PluginError, Problem
-from metavoxel.registry import load_registry
+from metavoxel.plugins.registry import load_registry
 
 TEMPLATE = Path(__file__).parent / "template"
 USAGE = MappingProxyType(

@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Collection, Iterator
 
-from metavoxel.asking.scores import UNUSUAL
 from metavoxel.cohort.table import Table
-from metavoxel.model import Model
+from metavoxel.inference.model import Model
+from metavoxel.inference.scores import UNUSUAL
 
 _WORST = 3
 

@@ -10,12 +10,12 @@ import torch
 import typer
 
 from metavoxel.errors import EvidenceError, Problem, RunError
-from metavoxel.learning.run import load
-from metavoxel.model import Model
+from metavoxel.inference.model import Model
+from metavoxel.parts.variables.base import Point
+from metavoxel.parts.variables.text import composed
+from metavoxel.runs.run import load
 from metavoxel.sampling.ask import ConditioningName, SolverName
 from metavoxel.sampling.times import GridName
-from metavoxel.variables.base import Point
-from metavoxel.variables.text import composed
 
 CHOICES = {"solver": SolverName, "grid": GridName, "conditioning": ConditioningName, "point": Point}
 

@@ -15,9 +15,9 @@ from metavoxel.cli.options import names
 from metavoxel.cli.output import claim_folder
 from metavoxel.cli.train import show
 from metavoxel.errors import CohortError, Problem
-from metavoxel.learning.progress import Progress
-from metavoxel.phantom import Bounds, PhantomSettings, read_truth, write_phantom
-from metavoxel.phantom.factors import DIAGNOSES, OLDEST, SEXES, YOUNGEST
+from metavoxel.phantoms import Bounds, PhantomSettings, read_truth, write_phantom
+from metavoxel.phantoms.factors import DIAGNOSES, OLDEST, SEXES, YOUNGEST
+from metavoxel.runs.progress import Progress
 
 _OPTIONS: Mapping[str, str] = MappingProxyType(
     {

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from metavoxel.registry import KINDS, Registry, load_registry
+from metavoxel.plugins.registry import KINDS, Registry, load_registry
 from metavoxel.testing import installed_checks, run_checks
 
 

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from metavoxel.learning.progress import Progress
-from metavoxel.learning.run import RunFolder
+from metavoxel.learning.missingness_weights import missing_lines
 from metavoxel.learning.training import training
-from metavoxel.learning.validate import validation_lines
-from metavoxel.learning.weights import missing_lines
+from metavoxel.learning.validation import validation_lines
+from metavoxel.runs.progress import Progress
+from metavoxel.runs.run import RunFolder
 from metavoxel.schema import load_schema
 
 

@@ -13,9 +13,9 @@ from metavoxel.cohort.identifiers import some
 from metavoxel.cohort.table import Table
 from metavoxel.cohort.visit import SESSION, SUBJECT, UNKNOWN, Visit
 from metavoxel.errors import CohortError, Problem
-from metavoxel.variables.base import AbstractVariableSpec
-from metavoxel.variables.labelmap import LabelMapSpec
-from metavoxel.variables.spatial import AbstractSpatialSpec
+from metavoxel.parts.variables.base import AbstractVariableSpec
+from metavoxel.parts.variables.labelmap import LabelMapSpec
+from metavoxel.parts.variables.spatial import AbstractSpatialSpec
 
 _PARTICIPANTS = "participants.tsv"
 

@@ -14,7 +14,7 @@ from pathspec import GitIgnoreSpec
 from metavoxel.cohort.entities import BidsFile, parse_name
 from metavoxel.cohort.identifiers import some
 from metavoxel.errors import CohortError, Problem
-from metavoxel.fetched import absence
+from metavoxel.images.fetched import absence
 from metavoxel.images.files import NIFTI, PICTURES
 
 DERIVATIVES = "derivatives"

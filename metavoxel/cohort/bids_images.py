@@ -10,7 +10,7 @@ from metavoxel.cohort.bids_files import DERIVATIVES, Dataset, derivative_names, 
 from metavoxel.cohort.entities import DERIVATIVE, BidsFile, Selection, absent, differences, select
 from metavoxel.cohort.visit import Visit
 from metavoxel.errors import Problem, did_you_mean
-from metavoxel.fetched import absences
+from metavoxel.images.fetched import absences
 
 
 @final

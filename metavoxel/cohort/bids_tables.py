@@ -11,7 +11,7 @@ from metavoxel.cohort.identifiers import Matching, match_identifiers, prefixed, 
 from metavoxel.cohort.table import read_table
 from metavoxel.cohort.visit import SESSION, SUBJECT, UNKNOWN, Visit
 from metavoxel.errors import CohortError, Problem
-from metavoxel.fetched import absence, absences
+from metavoxel.images.fetched import absence, absences
 
 Row = dict[str, str]
 FILENAME = "filename"

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metavoxel.cohort.column import Column
 from metavoxel.errors import Problem
-from metavoxel.variables.base import AbstractVariableSpec
+from metavoxel.parts.variables.base import AbstractVariableSpec
 
 
 @final

@@ -8,8 +8,8 @@ from metavoxel.errors import CohortError
 from metavoxel.images.common_grid import common_grid
 from metavoxel.images.grid import Grid
 from metavoxel.images.resampling import covered
-from metavoxel.variables.base import AbstractVariableSpec
-from metavoxel.variables.spatial import AbstractSpatialSpec
+from metavoxel.parts.variables.base import AbstractVariableSpec
+from metavoxel.parts.variables.spatial import AbstractSpatialSpec
 
 _OVERLAP = 0.5
 """Share of the smaller of two fields of view that must lie in the other for them to be of one space."""

@@ -10,11 +10,11 @@ from scipy.stats import kruskal, spearmanr
 from metavoxel.cohort.column import Column
 from metavoxel.images.common_grid import Spread, spread
 from metavoxel.images.files import is_picture, read_image
-from metavoxel.variables.base import AbstractVariableSpec
-from metavoxel.variables.cohort_grid import read_headers
-from metavoxel.variables.image import ImageSpec
-from metavoxel.variables.labelmap import LabelMapSpec
-from metavoxel.variables.spatial import AbstractSpatialSpec
+from metavoxel.parts.variables.base import AbstractVariableSpec
+from metavoxel.parts.variables.cohort_grid import read_headers
+from metavoxel.parts.variables.image import ImageSpec
+from metavoxel.parts.variables.labelmap import LabelMapSpec
+from metavoxel.parts.variables.spatial import AbstractSpatialSpec
 
 _APART = Spread(centres=5.0, angle=2.0)
 """Millimetres and degrees up to which images of one space lie apart by how they were cropped."""

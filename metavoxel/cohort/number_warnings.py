@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float64
 
-from metavoxel.variables.continuous import ContinuousSpec
+from metavoxel.parts.variables.continuous import ContinuousSpec
 
 _FEWEST_ROWS = 20
 """Rows from which the shape of a distribution is looked at; with fewer, chance has most shapes."""

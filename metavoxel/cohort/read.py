@@ -18,10 +18,10 @@ from metavoxel.cohort.table import Table, read_table
 from metavoxel.cohort.values import Values, located_cells, read_values
 from metavoxel.cohort.visit import SESSION
 from metavoxel.errors import CohortError, Problem, did_you_mean
+from metavoxel.parts.variables.base import AbstractVariableSpec
+from metavoxel.parts.variables.text import composed
 from metavoxel.schema.missing import MissingCodes
 from metavoxel.schema.settings import CohortSettings
-from metavoxel.variables.base import AbstractVariableSpec
-from metavoxel.variables.text import composed
 
 
 def read_cohort(

@@ -15,9 +15,9 @@ from rich.text import Text
 from metavoxel.cohort.cohort import Cohort
 from metavoxel.cohort.column import Column
 from metavoxel.images.files import read_grid
-from metavoxel.variables.base import AbstractVariableSpec
-from metavoxel.variables.labelmap import LabelMapSpec
-from metavoxel.variables.spatial import AbstractSpatialSpec
+from metavoxel.parts.variables.base import AbstractVariableSpec
+from metavoxel.parts.variables.labelmap import LabelMapSpec
+from metavoxel.parts.variables.spatial import AbstractSpatialSpec
 
 _EXAMPLES = 5
 

@@ -10,8 +10,8 @@ import pandas
 
 from metavoxel.cohort.records import SUFFIXES, Record, read_records
 from metavoxel.errors import CohortError, Problem
-from metavoxel.fetched import absence
-from metavoxel.variables.text import composed
+from metavoxel.images.fetched import absence
+from metavoxel.parts.variables.text import composed
 
 _EXAMPLES = 5
 

@@ -15,9 +15,9 @@ from metavoxel.cohort.column import Column
 from metavoxel.cohort.table import Table
 from metavoxel.cohort.volumes import UnreadableCells, load_volumes
 from metavoxel.errors import CohortError, Problem, did_you_mean
-from metavoxel.registry import blamed
-from metavoxel.variables.base import AbstractVariableSpec, Blank
-from metavoxel.variables.spatial import AbstractSpatialSpec
+from metavoxel.parts.variables.base import AbstractVariableSpec, Blank
+from metavoxel.parts.variables.spatial import AbstractSpatialSpec
+from metavoxel.plugins.registry import blamed
 
 _EXAMPLES = 5
 _NOT_IN_VALUES = {"weight", "column", "path", "entities"}

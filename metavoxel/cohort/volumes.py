@@ -13,7 +13,7 @@ from jaxtyping import Float32
 from numpy.lib.format import write_array_header_1_0
 from torch import Tensor
 
-from metavoxel.variables.base import Blank
+from metavoxel.parts.variables.base import Blank
 
 _READERS = 4
 _AHEAD = 16

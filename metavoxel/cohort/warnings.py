@@ -13,9 +13,9 @@ from metavoxel.cohort.column import Column
 from metavoxel.cohort.image_warnings import image_warnings
 from metavoxel.cohort.number_warnings import number_warnings
 from metavoxel.errors import Problem
-from metavoxel.variables.base import AbstractVariableSpec
-from metavoxel.variables.continuous import ContinuousSpec
-from metavoxel.variables.text import difference, lookalikes
+from metavoxel.parts.variables.base import AbstractVariableSpec
+from metavoxel.parts.variables.continuous import ContinuousSpec
+from metavoxel.parts.variables.text import difference, lookalikes
 
 ENOUGH_TO_JUDGE = 10
 """Validation rows of a variable below which their errors are mostly chance."""

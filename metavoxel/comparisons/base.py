@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 
 from metavoxel.comparisons.stopwatch import Stopwatch
 from metavoxel.comparisons.study import Study
-from metavoxel.learning.progress import Progress
+from metavoxel.runs.progress import Progress
 from metavoxel.schema import Schema
 
 

@@ -10,8 +10,8 @@ from metavoxel.comparisons.stopwatch import Stopwatch
 from metavoxel.comparisons.study import ComparisonSettings, Study, open_run, predictable, read_study
 from metavoxel.comparisons.table import METHODS
 from metavoxel.errors import EvidenceError, MetavoxelError, Problem, did_you_mean
-from metavoxel.learning.progress import Progress
-from metavoxel.model import Model
+from metavoxel.inference.model import Model
+from metavoxel.runs.progress import Progress
 
 FOLDER = "comparisons"
 """Of a run: a folder for each method."""

@@ -19,14 +19,14 @@ from metavoxel.comparisons.stopwatch import Stopwatch
 from metavoxel.comparisons.study import Study
 from metavoxel.errors import NumericalError, Problem
 from metavoxel.learning.batches import shuffled
-from metavoxel.learning.checkpoint import load_module, save_weights
 from metavoxel.learning.loop import Optimisation, Optimiser, whole
-from metavoxel.learning.metrics import MetricsWriter
 from metavoxel.learning.precision import flushed_denormals
-from metavoxel.learning.progress import Progress
-from metavoxel.learning.run import RunFolder
 from metavoxel.learning.training import start_fabric
 from metavoxel.rng import Rng
+from metavoxel.runs.checkpoint import load_module, save_weights
+from metavoxel.runs.metrics import MetricsWriter
+from metavoxel.runs.progress import Progress
+from metavoxel.runs.run import RunFolder
 from metavoxel.schema import Schema
 
 BATCH = 8

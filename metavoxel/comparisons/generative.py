@@ -16,23 +16,23 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metavoxel.asking.answer import Answer
-from metavoxel.asking.samples import write_samples
-from metavoxel.codecs.linear import LinearSpec
 from metavoxel.comparisons.base import AbstractComparison, Done, Job
 from metavoxel.comparisons.predictor import parameters
 from metavoxel.comparisons.scalar_label import ScalarLabelPlugin, ScalarLabelSpec
 from metavoxel.comparisons.stopwatch import Stopwatch
 from metavoxel.comparisons.study import Study
-from metavoxel.learning.progress import Progress
-from metavoxel.learning.run import RunFolder, load
+from metavoxel.inference.answer import Answer
+from metavoxel.inference.model import Model
+from metavoxel.inference.samples import write_samples
 from metavoxel.learning.training import training
-from metavoxel.model import Model
-from metavoxel.registry import Registry, load_registry
+from metavoxel.parts.codecs.linear import LinearSpec
+from metavoxel.parts.variables.categorical import CategoricalSpec
+from metavoxel.plugins.registry import Registry, load_registry
+from metavoxel.runs.progress import Progress
+from metavoxel.runs.run import RunFolder, load
 from metavoxel.schema import Schema
 from metavoxel.schema.schema import Variable
 from metavoxel.schema.settings import TrainingSettings
-from metavoxel.variables.categorical import CategoricalSpec
 
 PAPER_DRAWS, PAPER_STEPS, EVALUATIONS = 3, 50, 4
 """Draws and steps of an answer from a model with one shared time; evaluations of one that reads out."""

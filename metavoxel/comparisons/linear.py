@@ -27,7 +27,7 @@ from metavoxel.comparisons.inputs import numbers, pictures
 from metavoxel.comparisons.stopwatch import Stopwatch
 from metavoxel.comparisons.study import Study
 from metavoxel.errors import NumericalError, Problem
-from metavoxel.learning.progress import Progress
+from metavoxel.runs.progress import Progress
 from metavoxel.schema import Schema
 
 COMPONENTS = (8, 16, 32, 64, 128)

@@ -11,12 +11,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from metavoxel.adapters.token import TokenAdapterSpec
-from metavoxel.codecs.linear import LinearSpec
-from metavoxel.hookspecs import API_VERSION, hookimpl
-from metavoxel.kernels.gaussian import GaussianKernel
-from metavoxel.variables.base import AbstractVariableSpec, Blank, Parts
-from metavoxel.variables.categorical import CategoricalSpec
+from metavoxel.parts.adapters.token import TokenAdapterSpec
+from metavoxel.parts.codecs.linear import LinearSpec
+from metavoxel.parts.kernels.gaussian import GaussianKernel
+from metavoxel.parts.variables.base import AbstractVariableSpec, Blank, Parts
+from metavoxel.parts.variables.categorical import CategoricalSpec
+from metavoxel.plugins.hookspecs import API_VERSION, hookimpl
 
 
 class ScalarLabelSpec(AbstractVariableSpec):

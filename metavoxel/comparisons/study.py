@@ -14,10 +14,10 @@ from metavoxel.cohort.cohort import Cohort
 from metavoxel.cohort.read import build_cohort
 from metavoxel.cohort.table import Table
 from metavoxel.errors import Problem, RunError
-from metavoxel.learning.part import own_table
-from metavoxel.learning.run import RunFolder, load
-from metavoxel.model import Model
-from metavoxel.sampling.predict import mean_cells
+from metavoxel.inference.model import Model
+from metavoxel.inference.summaries import mean_cells
+from metavoxel.runs.part import own_table
+from metavoxel.runs.run import RunFolder, load
 from metavoxel.typing import Code
 
 Size = Literal["small", "medium", "full"]

@@ -12,9 +12,9 @@ import PIL.Image
 from jaxtyping import Float32
 from nibabel.spatialimages import HeaderDataError, ImageDataError
 
-from metavoxel.fetched import absence
 from metavoxel.images.contents import ImageFileError
 from metavoxel.images.dicom import open_dicom
+from metavoxel.images.fetched import absence
 from metavoxel.images.grid import Grid
 from metavoxel.images.image import Image
 from metavoxel.images.itk import open_itk

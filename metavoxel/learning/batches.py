@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from metavoxel.joint import JointModel
-from metavoxel.learning.codes import CodeBank
+from metavoxel.learning.latent_cache import CodeBank
 from metavoxel.learning.objective import Corrupted, corrupt
-from metavoxel.learning.times import RowTimes
+from metavoxel.learning.time_sampling import RowTimes
+from metavoxel.network.joint import JointModel
 from metavoxel.rng import Rng, stream_key
 
 STEPS_AT_ONCE = 16

@@ -16,13 +16,13 @@ from torch.nn.modules.module import (
     register_module_parameter_registration_hook,
 )
 
-from metavoxel.adapters.base import AdapterContext
-from metavoxel.codecs.base import AbstractCodec, AbstractLearnedCodec
 from metavoxel.errors import MetavoxelError, PluginError, Problem, SchemaError
-from metavoxel.joint import port_name
-from metavoxel.registry import blamed
+from metavoxel.network.joint import port_name
+from metavoxel.parts.adapters.base import AdapterContext
+from metavoxel.parts.codecs.base import AbstractCodec, AbstractLearnedCodec
+from metavoxel.parts.variables.spatial import AbstractSpatialSpec
+from metavoxel.plugins.registry import blamed
 from metavoxel.schema import Schema
-from metavoxel.variables.spatial import AbstractSpatialSpec
 
 MOST_TENSORS = 30_000
 """Weights and buffers of one model; a network of a thousand variables has a fraction."""

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 import torch
 
-from metavoxel.codecs.base import AbstractCodec
 from metavoxel.cohort.cohort import Cohort
-from metavoxel.joint import JointModel
-from metavoxel.registry import blamed, origin_of
+from metavoxel.network.joint import JointModel
+from metavoxel.parts.codecs.base import AbstractCodec
+from metavoxel.plugins.registry import blamed, origin_of
 from metavoxel.schema import Schema
 from metavoxel.testing import adapters, backbones, codecs, kernels
 from metavoxel.typing import AnyCode

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from metavoxel.errors import NumericalError
-from metavoxel.learning.checkpoint import load_training_state, save_training_state
 from metavoxel.rng import stream_key
+from metavoxel.runs.checkpoint import load_training_state, save_training_state
 
 
 class Optimisation(NamedTuple):

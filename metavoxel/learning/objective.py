@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from metavoxel.joint import JointModel
-from metavoxel.learning.codes import CodeBank
-from metavoxel.learning.times import RowTimes
+from metavoxel.learning.latent_cache import CodeBank
+from metavoxel.learning.time_sampling import RowTimes
+from metavoxel.network.joint import JointModel
 from metavoxel.rng import Rng
 from metavoxel.typing import AnyCode, AnyMask, AnyTime
 

@@ -14,23 +14,23 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from safetensors.torch import save
 from torch import Tensor
 
-from metavoxel.codecs.base import AbstractCodec
 from metavoxel.cohort.cohort import Cohort
 from metavoxel.cohort.read import read_cohort
 from metavoxel.cohort.warnings import cohort_warnings
 from metavoxel.errors import CohortWarning, Problem, RunError
 from metavoxel.learning.buildable import check_buildable
-from metavoxel.learning.checkpoint import load_module, load_weights, save_weights
-from metavoxel.learning.codecs import fit_codec
-from metavoxel.learning.codes import CodeBank, bank, encode_column, load_bank, save_bank
+from metavoxel.learning.codec_training import fit_codec
 from metavoxel.learning.contracts import check_codec, check_joint
-from metavoxel.learning.joint import train_joint
-from metavoxel.learning.metrics import MetricsWriter
+from metavoxel.learning.joint_training import train_joint
+from metavoxel.learning.latent_cache import CodeBank, bank, encode_column, load_bank, save_bank
+from metavoxel.learning.missingness_weights import check_missing_weights
 from metavoxel.learning.precision import flushed_denormals, resolve_precision
-from metavoxel.learning.progress import Progress
-from metavoxel.learning.run import RunFolder, build_codecs, build_joint, versions
-from metavoxel.learning.weights import check_missing_weights
-from metavoxel.registry import Registry, blamed, load_registry
+from metavoxel.parts.codecs.base import AbstractCodec
+from metavoxel.plugins.registry import Registry, blamed, load_registry
+from metavoxel.runs.checkpoint import load_module, load_weights, save_weights
+from metavoxel.runs.metrics import MetricsWriter
+from metavoxel.runs.progress import Progress
+from metavoxel.runs.run import RunFolder, build_codecs, build_joint, versions
 from metavoxel.schema import Schema
 
 VARIED_IMAGES = 1000

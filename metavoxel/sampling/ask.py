@@ -11,16 +11,16 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from metavoxel.errors import EvidenceError, Problem
-from metavoxel.joint import JointModel
+from metavoxel.network.joint import JointModel
 from metavoxel.rng import Rng, stream_key
+from metavoxel.sampling.bounds import Ends, drawn_within
 from metavoxel.sampling.conditioning import AbstractConditioning, Clean, Replace
 from metavoxel.sampling.evidence import Given
 from metavoxel.sampling.guidance import guided
-from metavoxel.sampling.limits import Ends, drawn_within
-from metavoxel.sampling.path import Denoiser, Question, denoising_path, read_out
 from metavoxel.sampling.smc import particle_path
 from metavoxel.sampling.solvers import DDIM, AbstractSolver, DPMSolver2M
 from metavoxel.sampling.times import GridName, time_grid
+from metavoxel.sampling.trajectory import Denoiser, Question, denoising_path, read_out
 from metavoxel.typing import AnyCode, AnyMask, AnyTime
 
 ConditioningName = Literal["clean", "replace", "repaint", "smc"]
@@ -112,7 +112,7 @@ class Sampling:
     def walk(
         self, denoiser: Denoiser, question: Question, grid: Float64[Tensor, "n"], *, soft_end: bool
     ) -> Iterator[dict[str, AnyCode]]:
-        """States along a grid of times, the last at t = 0 (see :func:`metavoxel.sampling.path.denoising_path`)."""
+        """States along a grid of times, the last at t = 0 (see :func:`metavoxel.sampling.trajectory.denoising_path`)."""
         solver: AbstractSolver = DDIM(self.eta) if self.solver == "ddim" else DPMSolver2M(self.eta)
         match self.conditioning:
             case "smc":
@@ -194,7 +194,7 @@ def sample_codes(
     """One draw a row of every unknown variable that is not ``marginal``, from p(unknown | given).
 
     With ``soft_end`` a category is left as the class probabilities that it would be drawn from. Rows in which a number
-    is drawn beyond its ``limits`` are drawn anew (:func:`metavoxel.sampling.limits.drawn_within`).
+    is drawn beyond its ``limits`` are drawn anew (:func:`metavoxel.sampling.bounds.drawn_within`).
 
     Raises:
         EvidenceError: guidance of a question that it does not suit.

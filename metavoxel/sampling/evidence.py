@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from metavoxel.kernels.base import AbstractKernel
+from metavoxel.parts.kernels.base import AbstractKernel
 from metavoxel.typing import Code, Mask, Time
 
 

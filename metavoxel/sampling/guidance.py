@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from metavoxel.errors import EvidenceError, Problem
-from metavoxel.kernels.base import AbstractKernel
+from metavoxel.parts.kernels.base import AbstractKernel
 from metavoxel.sampling.evidence import times_of_cells
-from metavoxel.sampling.path import Denoiser, Question
+from metavoxel.sampling.trajectory import Denoiser, Question
 from metavoxel.typing import AnyCode, AnyMask, AnyTime, Code
 
 

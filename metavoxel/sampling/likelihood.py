@@ -16,14 +16,14 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from metavoxel.joint import JointModel
-from metavoxel.kernels.base import AbstractKernel, along
+from metavoxel.network.joint import JointModel
+from metavoxel.parts.kernels.base import AbstractKernel, along
 from metavoxel.rng import Rng
 from metavoxel.sampling.ask import CELLS_A_BATCH
 from metavoxel.sampling.conditioning import Clean
 from metavoxel.sampling.evidence import Given
-from metavoxel.sampling.path import Denoiser, Question, enter, read_out
 from metavoxel.sampling.times import LOG_SNR_BOUND
+from metavoxel.sampling.trajectory import Denoiser, Question, enter, read_out
 from metavoxel.typing import AnyCode
 
 FINEST = LOG_SNR_BOUND

@@ -13,11 +13,11 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from metavoxel.kernels.base import AbstractKernel
+from metavoxel.parts.kernels.base import AbstractKernel
 from metavoxel.rng import Rng
 from metavoxel.sampling.evidence import Held
-from metavoxel.sampling.path import Denoiser, Question, asked_times, check_finite, is_settled, nothing_observed
 from metavoxel.sampling.solvers import AbstractSolver, Belief, Move
+from metavoxel.sampling.trajectory import Denoiser, Question, asked_times, check_finite, is_settled, nothing_observed
 from metavoxel.typing import AnyCode, AnyTime, Mask
 
 LOG_FLOOR = -1e6

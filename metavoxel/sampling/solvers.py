@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from metavoxel.kernels.base import AbstractKernel, AbstractTransition, along
+from metavoxel.parts.kernels.base import AbstractKernel, AbstractTransition, along
 from metavoxel.typing import Code, Time
 
 

@@ -11,13 +11,13 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from metavoxel.joint import JointModel
+from metavoxel.network.joint import JointModel
 from metavoxel.rng import Rng
 from metavoxel.sampling.conditioning import Clean
 from metavoxel.sampling.evidence import Given
 from metavoxel.sampling.likelihood import belief_at, questions
-from metavoxel.sampling.path import Denoiser, Question, read_out
 from metavoxel.sampling.times import log_snr_grid
+from metavoxel.sampling.trajectory import Denoiser, Question, read_out
 from metavoxel.typing import AnyCode
 
 EVALUATIONS = 8

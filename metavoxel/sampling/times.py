@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from metavoxel.kernels.base import AbstractKernel
+from metavoxel.parts.kernels.base import AbstractKernel
 
 GridName = Literal["log_snr", "uniform"]
 

@@ -5,9 +5,9 @@ from types import MappingProxyType
 
 import torch
 
-from metavoxel.backbones.base import AbstractBackboneSpec
 from metavoxel.errors import Problem, did_you_mean
-from metavoxel.registry import Registry
+from metavoxel.parts.backbones.base import AbstractBackboneSpec
+from metavoxel.plugins.registry import Registry
 from metavoxel.schema.missing import MissingCodes
 from metavoxel.schema.schema import Schema
 from metavoxel.schema.settings import TrainingSettings

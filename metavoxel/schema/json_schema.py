@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from metavoxel.registry import Registry
+from metavoxel.plugins.registry import Registry
 from metavoxel.schema.names import LONGEST
 from metavoxel.schema.parse import PARTS, SECTIONS
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import final
 
-from metavoxel.variables.text import composed, decimal_number
+from metavoxel.parts.variables.text import composed, decimal_number
 
 _NOT_A_NUMBER = "nan"
 

@@ -8,15 +8,15 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from metavoxel.backbones.base import AbstractBackboneSpec
 from metavoxel.errors import PluginError, Problem, SchemaError, did_you_mean
-from metavoxel.registry import Registry, blamed, load_registry
+from metavoxel.parts.backbones.base import AbstractBackboneSpec
+from metavoxel.parts.variables.base import AbstractVariableSpec, Parts
+from metavoxel.plugins.registry import Registry, blamed, load_registry
 from metavoxel.schema.between import problems_between
 from metavoxel.schema.names import collisions, problem_of_name
 from metavoxel.schema.schema import Schema, Variable
 from metavoxel.schema.settings import CohortSettings, DiffusionSettings, TrainingSettings
 from metavoxel.schema.yaml_loader import as_number, read_yaml
-from metavoxel.variables.base import AbstractVariableSpec, Parts
 
 Settings = TypeVar("Settings", bound=BaseModel)
 

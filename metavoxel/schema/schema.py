@@ -8,9 +8,9 @@ from typing import NamedTuple, final
 
 import yaml
 
-from metavoxel.backbones.base import AbstractBackboneSpec
+from metavoxel.parts.backbones.base import AbstractBackboneSpec
+from metavoxel.parts.variables.base import AbstractVariableSpec, Parts
 from metavoxel.schema.settings import CohortSettings, DiffusionSettings, TrainingSettings
-from metavoxel.variables.base import AbstractVariableSpec, Parts
 
 
 class Variable(NamedTuple):

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from metavoxel.variables.text import composed
+from metavoxel.parts.variables.text import composed
 
 _TOKENS = {"type": "array", "items": {"type": ["string", "number"]}}
 

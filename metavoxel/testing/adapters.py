@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metavoxel.adapters.base import AbstractAdapter, AbstractAdapterSpec, AdapterContext, Features, Streams
-from metavoxel.adapters.stacked import StackedAdapters
+from metavoxel.network.adapter_bank import StackedAdapters
+from metavoxel.parts.adapters.base import AbstractAdapter, AbstractAdapterSpec, AdapterContext, Features, Streams
 from metavoxel.rng import Rng
 from metavoxel.testing.checks import Check, bound
 from metavoxel.testing.modules import (

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from metavoxel.adapters.base import Features, Streams
-from metavoxel.backbones.base import AbstractBackbone
+from metavoxel.parts.adapters.base import Features, Streams
+from metavoxel.parts.backbones.base import AbstractBackbone
 from metavoxel.testing.checks import Check, bound
 from metavoxel.testing.modules import (
     ROWS,

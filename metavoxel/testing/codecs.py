@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from metavoxel.codecs.base import AbstractCodec
+from metavoxel.parts.codecs.base import AbstractCodec
 from metavoxel.rng import Rng
 from metavoxel.testing.checks import Check
 from metavoxel.testing.statistics import assert_differs, assert_equal, assert_finite, assert_shape

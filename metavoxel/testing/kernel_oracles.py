@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metavoxel.kernels.base import AbstractKernel
+from metavoxel.parts.kernels.base import AbstractKernel
 from metavoxel.rng import Rng
 from metavoxel.testing.kernel_laws import at
 from metavoxel.testing.statistics import assert_same_mean

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from metavoxel.kernels.base import AbstractKernel
+from metavoxel.parts.kernels.base import AbstractKernel
 from metavoxel.rng import Rng
 from metavoxel.testing.checks import Check, bound
 from metavoxel.testing.kernel_laws import LAWS, Examples, at

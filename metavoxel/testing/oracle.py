@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from metavoxel.kernels.base import AbstractKernel
+from metavoxel.parts.kernels.base import AbstractKernel
 from metavoxel.rng import Rng
 from metavoxel.testing.posterior import MixturePosterior
 

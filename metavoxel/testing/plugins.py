@@ -10,13 +10,14 @@ import torch
 from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
-from metavoxel.adapters.base import AbstractAdapterSpec, AdapterContext, Ports
-from metavoxel.backbones.base import AbstractBackboneSpec
-from metavoxel.codecs.base import AbstractCodecSpec
 from metavoxel.errors import PluginError, did_you_mean
-from metavoxel.kernels.base import AbstractKernel
-from metavoxel.kernels.gaussian import GaussianKernel
-from metavoxel.registry import BASES, KINDS, Registry, load_registry
+from metavoxel.parts.adapters.base import AbstractAdapterSpec, AdapterContext, Ports
+from metavoxel.parts.backbones.base import AbstractBackboneSpec
+from metavoxel.parts.codecs.base import AbstractCodecSpec
+from metavoxel.parts.kernels.base import AbstractKernel
+from metavoxel.parts.kernels.gaussian import GaussianKernel
+from metavoxel.parts.variables.base import Blank, Example, Parts
+from metavoxel.plugins.registry import BASES, KINDS, Registry, load_registry
 from metavoxel.testing.adapters import adapter_checks, with_common
 from metavoxel.testing.backbones import backbone_checks
 from metavoxel.testing.checks import Check, bound
@@ -24,7 +25,6 @@ from metavoxel.testing.codecs import codec_checks
 from metavoxel.testing.kernels import kernel_checks
 from metavoxel.testing.settings import SETTINGS_CHECKS
 from metavoxel.testing.variables import variable_checks
-from metavoxel.variables.base import Blank, Example, Parts
 
 PORTS = Ports({"grid": (4, 4, 4)}, grid_width=8, bottleneck_width=8, token_width=16, level_width=16)
 """What adapters are built for."""

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from metavoxel.codecs.base import AbstractCodec
+from metavoxel.parts.codecs.base import AbstractCodec
+from metavoxel.parts.variables.base import AbstractVariableSpec, Blank
 from metavoxel.testing.checks import Check, bound
 from metavoxel.testing.settings import SETTINGS_CHECKS
 from metavoxel.testing.statistics import assert_equal, assert_finite, assert_shape
-from metavoxel.variables.base import AbstractVariableSpec, Blank
 
 EXTREME_CELLS = (
     "", " ", "nan", "NaN", "inf", "-inf", "1e400", "-1e308", "1e308", "1e-320", "0", "-0", "-1", "0x10", "1,5", "1_000",

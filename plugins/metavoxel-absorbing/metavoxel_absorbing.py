@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metavoxel.hookspecs import hookimpl
-from metavoxel.kernels.base import AbstractKernel, AbstractTransition
-from metavoxel.kernels.discrete import AbstractDiscreteKernel, CategoricalTransition
+from metavoxel.parts.kernels.base import AbstractKernel, AbstractTransition
+from metavoxel.parts.kernels.discrete import AbstractDiscreteKernel, CategoricalTransition
+from metavoxel.plugins.hookspecs import hookimpl
 from metavoxel.rng import Rng
 from metavoxel.typing import Code, Time
 

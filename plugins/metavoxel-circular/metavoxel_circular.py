@@ -9,12 +9,12 @@ from jaxtyping import Float, Float64
 from pydantic import Field, PositiveFloat
 from torch import Tensor
 
-from metavoxel.adapters.token import TokenAdapterSpec
-from metavoxel.codecs.base import AbstractCodec, AbstractCodecSpec, Encoded
-from metavoxel.hookspecs import hookimpl
-from metavoxel.kernels.gaussian import GaussianKernel
+from metavoxel.parts.adapters.token import TokenAdapterSpec
+from metavoxel.parts.codecs.base import AbstractCodec, AbstractCodecSpec, Encoded
+from metavoxel.parts.kernels.gaussian import GaussianKernel
+from metavoxel.parts.variables.base import AbstractVariableSpec, Blank, Example, Parts, Point, read_number
+from metavoxel.plugins.hookspecs import hookimpl
 from metavoxel.typing import Code
-from metavoxel.variables.base import AbstractVariableSpec, Blank, Example, Parts, Point, read_number
 
 metavoxel_api = 1
 

@@ -8,9 +8,9 @@ from jaxtyping import Float, Float64
 from pydantic import Field, PositiveFloat
 from torch import Tensor
 
-from metavoxel.hookspecs import hookimpl
-from metavoxel.kernels.base import AbstractKernel, Noised, along
-from metavoxel.kernels.gaussian import GaussianTransition
+from metavoxel.parts.kernels.base import AbstractKernel, Noised, along
+from metavoxel.parts.kernels.gaussian import GaussianTransition
+from metavoxel.plugins.hookspecs import hookimpl
 from metavoxel.rng import Rng
 from metavoxel.typing import Code, Time
 

@@ -21,7 +21,7 @@ HOOKS = (
 def specifications():
     """Hook callers by name, as pluggy finds them."""
     manager = pluggy.PluginManager("metavoxel")
-    manager.add_hookspecs(importlib.import_module("metavoxel.hookspecs"))
+    manager.add_hookspecs(importlib.import_module("metavoxel.plugins.hookspecs"))
     return {name: caller for name, caller in vars(manager.hook).items() if isinstance(caller, pluggy.HookCaller)}
 
 

@@ -84,7 +84,7 @@ def test_two_samples_tell_a_blind_model_and_not_an_exact_one(monkeypatch):
 
 
 def small_forest(first, second):
-    from metavoxel.evaluate.two_sample import c2st
+    from metavoxel.evaluation.metrics.two_sample import c2st
 
     return c2st(first, second, trees=20)
 

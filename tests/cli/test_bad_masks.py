@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from metavoxel.cli.ask import _check_alignment
-from metavoxel.variables.image import ImageSpec
+from metavoxel.parts.variables.image import ImageSpec
 
 
 def test_masks_that_do_not_lie_on_their_image(metavoxel, scan_study, tmp_path):

@@ -10,11 +10,11 @@ from typing import ClassVar, Literal
 
 import torch
 
-from metavoxel.adapters.token import TokenAdapterSpec
-from metavoxel.codecs.base import AbstractCodec, AbstractCodecSpec, Encoded
-from metavoxel.hookspecs import hookimpl
-from metavoxel.kernels.gaussian import GaussianKernel
-from metavoxel.variables.base import AbstractVariableSpec, Parts, read_number
+from metavoxel.parts.adapters.token import TokenAdapterSpec
+from metavoxel.parts.codecs.base import AbstractCodec, AbstractCodecSpec, Encoded
+from metavoxel.plugins.hookspecs import hookimpl
+from metavoxel.parts.kernels.gaussian import GaussianKernel
+from metavoxel.parts.variables.base import AbstractVariableSpec, Parts, read_number
 
 metavoxel_api = 1
 
@@ -163,7 +163,9 @@ def test_the_check_of_an_installed_plugin(metavoxel, install, tmp_path):
     good = PLUGIN.replace("import AbstractVariableSpec, Parts", "import AbstractVariableSpec, Example, Parts")
     good = good.replace("    def parts(self)", gives + "\n    def parts(self)")
     good = good.replace("torch.tensor(read_number(cell))", "ContinuousSpec().parse(cell)")
-    good = good.replace("import torch\n", "import torch\nfrom metavoxel.variables.continuous import ContinuousSpec\n")
+    good = good.replace(
+        "import torch\n", "import torch\nfrom metavoxel.parts.variables.continuous import ContinuousSpec\n"
+    )
     # Half of the laws of a kernel would be enough here; they are its own test's.
     good = good.replace("    return [OddKernel]", "    return []")
     install(good.replace("OddKernel()", "GaussianKernel()"))

@@ -6,7 +6,7 @@ import tomllib
 import pytest
 
 from metavoxel.cli.new_plugin import USAGE
-from metavoxel.registry import load_registry
+from metavoxel.plugins.registry import load_registry
 from metavoxel.testing import plugin_checks
 
 

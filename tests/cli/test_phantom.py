@@ -3,7 +3,7 @@
 import pandas
 import pytest
 
-from metavoxel.phantom import read_truth
+from metavoxel.phantoms import read_truth
 from metavoxel.schema import load_schema
 
 

@@ -10,7 +10,7 @@ import pytest
 from tiny_cohorts import CONTRASTS, IMAGES, UNET, write_contrasts, write_schema
 from tiny_runs import train
 
-from metavoxel.learning.run import load
+from metavoxel.runs.run import load
 
 GRIDS = {"T1w": ((8, 8, 8), 2.0), "PET": ((4, 4, 6), 4.0)}
 

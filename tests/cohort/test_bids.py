@@ -6,10 +6,10 @@ import pytest
 from metavoxel.cohort.bids import read_bids
 from metavoxel.cohort.read import read_cohort
 from metavoxel.errors import CohortError
+from metavoxel.parts.variables.continuous import ContinuousSpec
+from metavoxel.parts.variables.image import ImageSpec
+from metavoxel.parts.variables.labelmap import LabelMapSpec
 from metavoxel.schema.settings import CohortSettings
-from metavoxel.variables.continuous import ContinuousSpec
-from metavoxel.variables.image import ImageSpec
-from metavoxel.variables.labelmap import LabelMapSpec
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from metavoxel.cohort.bids import read_bids
 from metavoxel.cohort.bids_tables import read_records
 from metavoxel.cohort.visit import Visit
 from metavoxel.errors import CohortError
-from metavoxel.variables.continuous import ContinuousSpec
-from metavoxel.variables.image import ImageSpec
+from metavoxel.parts.variables.continuous import ContinuousSpec
+from metavoxel.parts.variables.image import ImageSpec
 
 IMAGE = {"T1w": ImageSpec()}
 SUBJECTS, SESSIONS = range(1, 13), (1, 2)

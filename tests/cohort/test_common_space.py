@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 from metavoxel.cohort.read import read_cohort
+from metavoxel.parts.variables.image import ImageSpec
+from metavoxel.parts.variables.labelmap import LabelMapSpec
 from metavoxel.schema.settings import CohortSettings
-from metavoxel.variables.image import ImageSpec
-from metavoxel.variables.labelmap import LabelMapSpec
 
 
 def _save(path, shape, origin, step=4.0):

@@ -10,10 +10,10 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from metavoxel.cohort.cohort import Cohort
 from metavoxel.cohort.read import read_cohort
+from metavoxel.parts.variables.categorical import CategoricalSpec
+from metavoxel.parts.variables.continuous import ContinuousSpec
+from metavoxel.parts.variables.image import ImageSpec
 from metavoxel.schema.settings import CohortSettings, SplitSettings
-from metavoxel.variables.categorical import CategoricalSpec
-from metavoxel.variables.continuous import ContinuousSpec
-from metavoxel.variables.image import ImageSpec
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "ds000228"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="needs ../shared/data/ds000228")

@@ -5,11 +5,11 @@ import pytest
 from metavoxel.cohort.image_warnings import image_warnings
 from metavoxel.cohort.read import read_cohort
 from metavoxel.errors import CohortError
+from metavoxel.parts.variables.categorical import CategoricalSpec
+from metavoxel.parts.variables.continuous import ContinuousSpec
+from metavoxel.parts.variables.image import ImageSpec
+from metavoxel.parts.variables.labelmap import LabelMapSpec
 from metavoxel.schema.settings import CohortSettings
-from metavoxel.variables.categorical import CategoricalSpec
-from metavoxel.variables.continuous import ContinuousSpec
-from metavoxel.variables.image import ImageSpec
-from metavoxel.variables.labelmap import LabelMapSpec
 
 
 def _study(folder, level=lambda age: 1.0, shift=lambda index: 0.0, codes=lambda index: 2):

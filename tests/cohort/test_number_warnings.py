@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from metavoxel.cohort.number_warnings import number_warnings
-from metavoxel.variables.continuous import ContinuousSpec
+from metavoxel.parts.variables.continuous import ContinuousSpec
 
 QUANTILE, LOG, COUNT = "'transform: quantile'", "'transform: log'", "'type: count' (plugin metavoxel-count)"
 

@@ -7,10 +7,10 @@ import torch
 
 from metavoxel.cohort.read import read_cohort
 from metavoxel.errors import CohortError
+from metavoxel.parts.variables.categorical import CategoricalSpec
+from metavoxel.parts.variables.continuous import ContinuousSpec
+from metavoxel.parts.variables.image import ImageSpec
 from metavoxel.schema.settings import CohortSettings, SplitSettings
-from metavoxel.variables.categorical import CategoricalSpec
-from metavoxel.variables.continuous import ContinuousSpec
-from metavoxel.variables.image import ImageSpec
 
 IMAGE = ImageSpec(spacing=4.0)
 AGE = ContinuousSpec(column="Age", range=(20, 60))

@@ -6,11 +6,11 @@ from rich.console import Console
 
 from metavoxel.cohort.read import read_cohort
 from metavoxel.cohort.summary import Blanked, Grids, LabelCount, LabelMaps, Labels, describe, render
+from metavoxel.parts.variables.categorical import CategoricalSpec
+from metavoxel.parts.variables.continuous import ContinuousSpec
+from metavoxel.parts.variables.image import ImageSpec
+from metavoxel.parts.variables.labelmap import LabelMapSpec
 from metavoxel.schema.settings import CohortSettings
-from metavoxel.variables.categorical import CategoricalSpec
-from metavoxel.variables.continuous import ContinuousSpec
-from metavoxel.variables.image import ImageSpec
-from metavoxel.variables.labelmap import LabelMapSpec
 
 
 def _summary(study, volume):

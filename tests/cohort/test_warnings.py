@@ -7,9 +7,9 @@ import pytest
 
 from metavoxel.cohort.read import read_cohort
 from metavoxel.cohort.warnings import cohort_warnings
+from metavoxel.parts.variables.categorical import CategoricalSpec
+from metavoxel.parts.variables.continuous import ContinuousSpec
 from metavoxel.schema.settings import CohortSettings
-from metavoxel.variables.categorical import CategoricalSpec
-from metavoxel.variables.continuous import ContinuousSpec
 
 
 def warned(folder, lines, *, judged=True, **variables):

@@ -20,7 +20,7 @@ from metavoxel.comparisons.architectures import (
 from metavoxel.comparisons.inputs import numbers as known_numbers
 from metavoxel.comparisons.predictor import Task, parameters
 from metavoxel.comparisons.study import open_run, read_study
-from metavoxel.learning.run import RunFolder
+from metavoxel.runs.run import RunFolder
 
 ARCHITECTURES = {"densenet": DenseNetArchitecture(), "vit": ViTArchitecture(), "braid": BraidArchitecture()}
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ from tiny_cohorts import write_schema
 from tiny_runs import train
 
 from metavoxel.comparisons.scalar_label import ScalarLabelSpec
-from metavoxel.learning.run import RunFolder
+from metavoxel.runs.run import RunFolder
 from metavoxel.schema import load_schema
 from metavoxel.testing import parametrize_checks, variable_checks
 

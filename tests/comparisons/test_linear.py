@@ -10,7 +10,7 @@ from compared_runs import NUMBERS, compared
 from tiny_cohorts import write_schema
 from tiny_runs import train
 
-from metavoxel.learning.run import RunFolder
+from metavoxel.runs.run import RunFolder
 
 
 def table_of(folder, method, target):

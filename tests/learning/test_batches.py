@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from metavoxel.joint import JointModel
 from metavoxel.learning import batches as module
 from metavoxel.learning.batches import Batches, shuffled
-from metavoxel.learning.codes import CodeBank
-from metavoxel.learning.times import evidence_times
+from metavoxel.learning.latent_cache import CodeBank
+from metavoxel.learning.time_sampling import evidence_times
+from metavoxel.network.joint import JointModel
 from metavoxel.rng import Rng
 from metavoxel.schema import parse_schema
 

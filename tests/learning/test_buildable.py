@@ -12,9 +12,9 @@ from tiny_cohorts import IMAGES, TABLE, write_images, write_table
 from metavoxel.cohort.read import read_cohort
 from metavoxel.errors import MetavoxelError, NumericalError, SchemaError
 from metavoxel.learning.buildable import check_buildable
+from metavoxel.learning.missingness_weights import check_missing_weights
 from metavoxel.learning.training import training
-from metavoxel.learning.weights import check_missing_weights
-from metavoxel.registry import load_registry
+from metavoxel.plugins.registry import load_registry
 from metavoxel.schema import load_schema, parse_schema
 
 REGISTRY = load_registry(entry_points=False)

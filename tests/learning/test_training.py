@@ -14,9 +14,9 @@ from tiny_runs import assert_same_weights, command, leave, refused, train, weigh
 
 import metavoxel
 from metavoxel.errors import CohortError, NumericalError, RunError
-from metavoxel.learning import joint as module
-from metavoxel.learning.run import load
+from metavoxel.learning import joint_training as module
 from metavoxel.learning.training import training
+from metavoxel.runs.run import load
 from metavoxel.schema import load_schema
 
 

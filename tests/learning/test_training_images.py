@@ -11,7 +11,7 @@ from tiny_cohorts import IMAGES, TABLE, UNET, write_images, write_schema, write_
 from tiny_runs import assert_same_weights, command, leave, refused, train, weights
 
 from metavoxel.errors import RunError
-from metavoxel.learning.run import load
+from metavoxel.runs.run import load
 from metavoxel.schema import load_schema
 
 

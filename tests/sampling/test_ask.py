@@ -8,12 +8,16 @@ import exact_pair
 import pytest
 import torch
 
-from metavoxel.codecs.identity import IdentitySpec
-from metavoxel.codecs.linear import LinearSpec
-from metavoxel.codecs.onehot import OneHotSpec
 from metavoxel.errors import EvidenceError
-from metavoxel.learning.run import build_codecs, build_joint
+from metavoxel.inference.summaries import category_labels, draw_cells, mean_cells
+from metavoxel.parts.codecs.identity import IdentitySpec
+from metavoxel.parts.codecs.linear import LinearSpec
+from metavoxel.parts.codecs.onehot import OneHotSpec
+from metavoxel.parts.variables.categorical import CategoricalSpec
+from metavoxel.parts.variables.continuous import ContinuousSpec
+from metavoxel.parts.variables.image import ImageSpec
 from metavoxel.rng import Rng
+from metavoxel.runs.run import build_codecs, build_joint
 from metavoxel.sampling import ask
 from metavoxel.sampling.ask import (
     PAPER_SAMPLING,
@@ -26,16 +30,12 @@ from metavoxel.sampling.ask import (
 from metavoxel.sampling.conditioning import Clean, Replace
 from metavoxel.sampling.evidence import Given
 from metavoxel.sampling.guidance import guided
-from metavoxel.sampling.path import denoising_path
-from metavoxel.sampling.predict import category_labels, draw_cells, mean_cells
 from metavoxel.sampling.smc import particle_path
 from metavoxel.sampling.solvers import DDIM, DPMSolver2M
 from metavoxel.sampling.times import uniform_grid
+from metavoxel.sampling.trajectory import denoising_path
 from metavoxel.schema import parse_schema
 from metavoxel.testing.modules import at_generic_weights
-from metavoxel.variables.categorical import CategoricalSpec
-from metavoxel.variables.continuous import ContinuousSpec
-from metavoxel.variables.image import ImageSpec
 
 DDIM_PATH = partial(denoising_path, solver=DDIM(0.5), conditioning=Clean())
 

@@ -11,14 +11,14 @@ import torch
 from exact_pair import GIVEN, MEAN, RHO, VARIANCE, Z, assert_normal, last_of
 from exact_pair import KERNELS as KERNELS_OF_PAIR
 
-from metavoxel.kernels.d3pm import UniformD3PMKernel
-from metavoxel.kernels.gaussian import GaussianKernel
+from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
+from metavoxel.parts.kernels.gaussian import GaussianKernel
 from metavoxel.rng import Rng
 from metavoxel.sampling.conditioning import Clean, Replace
 from metavoxel.sampling.evidence import Given
-from metavoxel.sampling.path import Question, denoising_path, read_out
 from metavoxel.sampling.solvers import DDIM, DPMSolver2M
 from metavoxel.sampling.times import log_snr_grid, uniform_grid
+from metavoxel.sampling.trajectory import Question, denoising_path, read_out
 from metavoxel.testing import MixtureOracle
 
 

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from metavoxel.errors import EvidenceError
-from metavoxel.kernels.d3pm import UniformD3PMKernel
-from metavoxel.kernels.gaussian import GaussianKernel
+from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
+from metavoxel.parts.kernels.gaussian import GaussianKernel
 from metavoxel.rng import Rng
 from metavoxel.sampling.conditioning import Clean
 from metavoxel.sampling.evidence import Given
 from metavoxel.sampling.guidance import guide, guided
-from metavoxel.sampling.path import Question, denoising_path
 from metavoxel.sampling.solvers import DDIM, DPMSolver2M
 from metavoxel.sampling.times import log_snr_grid, uniform_grid
+from metavoxel.sampling.trajectory import Question, denoising_path
 from metavoxel.testing import MixtureOracle
 
 RHO, GIVEN = 0.9, 1.5

@@ -6,11 +6,11 @@ import pytest
 import torch
 from exact_joint import ExactJoint
 
-from metavoxel.kernels.gaussian import GaussianKernel
+from metavoxel.parts.kernels.gaussian import GaussianKernel
 from metavoxel.rng import Rng
 from metavoxel.sampling.evidence import Given
 from metavoxel.sampling.likelihood import FINEST, code_bound, has_likelihood, log_likelihood
-from metavoxel.sampling.path import Question
+from metavoxel.sampling.trajectory import Question
 from metavoxel.testing import MixtureOracle
 
 MIXTURE = MixtureOracle.default()

@@ -8,15 +8,15 @@ from hypothesis import given as examples
 from hypothesis import strategies as st
 
 from metavoxel.errors import NumericalError
-from metavoxel.kernels.d3pm import UniformD3PMKernel
-from metavoxel.kernels.gaussian import GaussianKernel
+from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
+from metavoxel.parts.kernels.gaussian import GaussianKernel
 from metavoxel.rng import Rng
 from metavoxel.sampling.conditioning import Replace
 from metavoxel.sampling.evidence import Given
-from metavoxel.sampling.path import Question, denoising_path
 from metavoxel.sampling.smc import log_weights_of, particle_path, resample, systematic
 from metavoxel.sampling.solvers import DDIM, DPMSolver2M
 from metavoxel.sampling.times import log_snr_grid, uniform_grid
+from metavoxel.sampling.trajectory import Question, denoising_path
 from metavoxel.testing import MixtureOracle
 
 LIKE = torch.zeros((), dtype=torch.float64)

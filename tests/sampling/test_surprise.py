@@ -6,8 +6,8 @@ from exact_joint import ExactJoint
 
 from metavoxel.rng import Rng
 from metavoxel.sampling.evidence import Given
-from metavoxel.sampling.path import Question
 from metavoxel.sampling.surprise import EVALUATIONS, normal_scores, tail_probability
+from metavoxel.sampling.trajectory import Question
 from metavoxel.testing import MixtureOracle
 
 MIXTURE = MixtureOracle.default()

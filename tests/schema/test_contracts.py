@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from metavoxel.backbones.transformer import TransformerSpec
-from metavoxel.backbones.unet import UNetSpec
-from metavoxel.kernels.gaussian import GaussianKernel
-from metavoxel.kernels.schedules import CosineSchedule, ScaledLinearSchedule
+from metavoxel.parts.backbones.transformer import TransformerSpec
+from metavoxel.parts.backbones.unet import UNetSpec
+from metavoxel.parts.kernels.gaussian import GaussianKernel
+from metavoxel.parts.kernels.schedules import CosineSchedule, ScaledLinearSchedule
+from metavoxel.parts.variables.categorical import CategoricalSpec
+from metavoxel.parts.variables.continuous import ContinuousSpec
 from metavoxel.schema import load_schema, parse_schema
-from metavoxel.variables.categorical import CategoricalSpec
-from metavoxel.variables.continuous import ContinuousSpec
 
 CONTRACTS = Path(__file__).parent / "contracts"
 NAMES = ("ds000228", "ds000228_paper", "ixi_tabular")

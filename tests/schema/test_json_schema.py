@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from metavoxel.registry import load_registry
+from metavoxel.plugins.registry import load_registry
 from metavoxel.schema.json_schema import json_schema
 
 CONTRACTS = Path(__file__).parent / "contracts"

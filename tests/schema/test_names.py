@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from metavoxel.errors import SchemaError
-from metavoxel.registry import load_registry
+from metavoxel.plugins.registry import load_registry
 from metavoxel.schema import parse_schema
 
 REGISTRY = load_registry(entry_points=False)

@@ -265,7 +265,7 @@ def test_words_that_yaml_once_took_for_truth(tmp_path):
 
 def test_names_that_modules_have_for_themselves():
     """A variable may be called what torch calls an attribute."""
-    from metavoxel.learning.run import build_codecs, build_joint
+    from metavoxel.runs.run import build_codecs, build_joint
 
     names = ["type", "values", "training", "forward", "half"]
     raw = {"cohort": {"table": "a"}, "variables": {name: {"type": "continuous"} for name in names}}

@@ -2,7 +2,7 @@
 
 from hypothesis import given, settings
 
-from metavoxel.registry import load_registry
+from metavoxel.plugins.registry import load_registry
 from metavoxel.schema import load_schema, parse_schema
 from metavoxel.testing.strategies import schemas
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metavoxel.errors import SchemaError
-from metavoxel.registry import load_registry
+from metavoxel.plugins.registry import load_registry
 from metavoxel.schema import load_schema
 from metavoxel.schema.yaml_loader import MOST_BYTES, read_yaml
 

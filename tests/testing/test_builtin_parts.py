@@ -8,19 +8,23 @@ import numpy as np
 import pytest
 import torch
 
-from metavoxel.adapters.base import AdapterContext
-from metavoxel.adapters.grid import GridAdapterSpec, GridSummaryAdapterSpec
-from metavoxel.adapters.painted import PaintedAdapterSpec
-from metavoxel.adapters.token import TokenAdapterSpec
-from metavoxel.backbones.mlp import MLPSpec
-from metavoxel.backbones.transformer import TransformerSpec
-from metavoxel.backbones.unet import UNetSpec
-from metavoxel.codecs.identity import IdentitySpec
-from metavoxel.codecs.kl_vae import KLVAESpec
-from metavoxel.codecs.linear import LinearSpec
-from metavoxel.codecs.onehot import OneHotSpec
-from metavoxel.codecs.quantile import QuantileSpec
-from metavoxel.kernels.gaussian import GaussianKernel
+from metavoxel.parts.adapters.base import AdapterContext
+from metavoxel.parts.adapters.grid import GridAdapterSpec, GridSummaryAdapterSpec
+from metavoxel.parts.adapters.painted import PaintedAdapterSpec
+from metavoxel.parts.adapters.token import TokenAdapterSpec
+from metavoxel.parts.backbones.mlp import MLPSpec
+from metavoxel.parts.backbones.transformer import TransformerSpec
+from metavoxel.parts.backbones.unet import UNetSpec
+from metavoxel.parts.codecs.identity import IdentitySpec
+from metavoxel.parts.codecs.kl_vae import KLVAESpec
+from metavoxel.parts.codecs.linear import LinearSpec
+from metavoxel.parts.codecs.onehot import OneHotSpec
+from metavoxel.parts.codecs.quantile import QuantileSpec
+from metavoxel.parts.kernels.gaussian import GaussianKernel
+from metavoxel.parts.variables.categorical import CategoricalSpec
+from metavoxel.parts.variables.continuous import ContinuousSpec
+from metavoxel.parts.variables.image import ImageSpec
+from metavoxel.parts.variables.labelmap import LabelMapSpec
 from metavoxel.rng import Rng
 from metavoxel.testing import (
     adapter_checks,
@@ -32,10 +36,6 @@ from metavoxel.testing import (
     with_common,
 )
 from metavoxel.testing.settings import SETTINGS_CHECKS
-from metavoxel.variables.categorical import CategoricalSpec
-from metavoxel.variables.continuous import ContinuousSpec
-from metavoxel.variables.image import ImageSpec
-from metavoxel.variables.labelmap import LabelMapSpec
 
 
 def data(*shape):

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from metavoxel.kernels.d3pm import UniformD3PMKernel
+from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
 from metavoxel.testing import Check, kernel_checks, parametrize_checks, run_checks
 
 
@@ -68,7 +68,7 @@ def test_checks_do_not_need_the_testing_extra():
     code = (
         "import sys; sys.modules.update(dict.fromkeys(['pytest', 'hypothesis', 'beartype']));"
         "from metavoxel.testing import kernel_checks, run_checks;"
-        "from metavoxel.kernels.gaussian import GaussianKernel;"
+        "from metavoxel.parts.kernels.gaussian import GaussianKernel;"
         "checks = [check for check in kernel_checks(GaussianKernel()) if check.name == 'check_shapes'];"
         "print([result.outcome for result in run_checks(checks)])"
     )

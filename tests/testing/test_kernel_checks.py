@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from metavoxel.kernels.base import along
-from metavoxel.kernels.d3pm import UniformD3PMKernel
-from metavoxel.kernels.gaussian import GaussianKernel, GaussianTransition
-from metavoxel.kernels.schedules import ScaledLinearSchedule
+from metavoxel.parts.kernels.base import along
+from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
+from metavoxel.parts.kernels.gaussian import GaussianKernel, GaussianTransition
+from metavoxel.parts.kernels.schedules import ScaledLinearSchedule
 from metavoxel.rng import Rng
 from metavoxel.testing import kernel_checks, run_checks
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from metavoxel.kernels.d3pm import UniformD3PMKernel
-from metavoxel.kernels.gaussian import GaussianKernel
-from metavoxel.kernels.schedules import LinearSchedule
+from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
+from metavoxel.parts.kernels.gaussian import GaussianKernel
+from metavoxel.parts.kernels.schedules import LinearSchedule
 from metavoxel.rng import Rng
 from metavoxel.testing import MixtureOracle
 

@@ -6,18 +6,18 @@ import pytest
 import torch
 from torch import nn
 
-from metavoxel.adapters.base import AdapterContext, Features, Ports, Streams
-from metavoxel.adapters.token import TokenAdapter, law_of
-from metavoxel.backbones.transformer import Transformer, TransformerSpec
-from metavoxel.codecs.base import Encoded
-from metavoxel.codecs.identity import IdentityCodec
-from metavoxel.codecs.linear import LinearCodec, LinearSpec
-from metavoxel.codecs.onehot import OneHotSpec
-from metavoxel.kernels.gaussian import GaussianKernel
+from metavoxel.parts.adapters.base import AdapterContext, Features, Ports, Streams
+from metavoxel.parts.adapters.token import TokenAdapter, law_of
+from metavoxel.parts.backbones.transformer import Transformer, TransformerSpec
+from metavoxel.parts.codecs.base import Encoded
+from metavoxel.parts.codecs.identity import IdentityCodec
+from metavoxel.parts.codecs.linear import LinearCodec, LinearSpec
+from metavoxel.parts.codecs.onehot import OneHotSpec
+from metavoxel.parts.kernels.gaussian import GaussianKernel
+from metavoxel.parts.variables.base import Blank, Parts, read_number
+from metavoxel.parts.variables.continuous import ContinuousSpec
 from metavoxel.rng import Rng
 from metavoxel.testing import adapter_checks, backbone_checks, codec_checks, run_checks, variable_checks
-from metavoxel.variables.base import Blank, Parts, read_number
-from metavoxel.variables.continuous import ContinuousSpec
 
 
 def outcome(checks, name):

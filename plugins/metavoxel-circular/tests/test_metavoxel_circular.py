@@ -3,7 +3,7 @@ import pytest
 import torch
 from metavoxel_circular import CircularSpec
 
-from metavoxel.sampling.predict import draw_cells
+from metavoxel.inference.summaries import draw_cells
 from metavoxel.testing import parametrize_checks, plugin_checks
 
 HOURS = CircularSpec(period=24)

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from metavoxel.codecs.base import AbstractCodecSpec
-from metavoxel.hookspecs import hookimpl
-from metavoxel.variables.base import AbstractVariableSpec
+from metavoxel.parts.codecs.base import AbstractCodecSpec
+from metavoxel.parts.variables.base import AbstractVariableSpec
+from metavoxel.plugins.hookspecs import hookimpl
 from metavoxel_count.codec import CountCodecSpec
 from metavoxel_count.variable import CountSpec
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Float64
 from pydantic import Field
 from torch import Tensor
 
-from metavoxel.codecs.base import AbstractCodec, AbstractCodecSpec, Encoded
+from metavoxel.parts.codecs.base import AbstractCodec, AbstractCodecSpec, Encoded
 from metavoxel.typing import Code
 
 REACH = 2.5

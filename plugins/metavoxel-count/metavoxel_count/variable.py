@@ -8,9 +8,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from metavoxel.adapters.token import TokenAdapterSpec
-from metavoxel.kernels.gaussian import GaussianKernel
-from metavoxel.variables.base import AbstractVariableSpec, Blank, Example, Parts, read_number
+from metavoxel.parts.adapters.token import TokenAdapterSpec
+from metavoxel.parts.kernels.gaussian import GaussianKernel
+from metavoxel.parts.variables.base import AbstractVariableSpec, Blank, Example, Parts, read_number
 from metavoxel_count.codec import CountCodecSpec
 
 LIMIT_WORDS = ("lod", "loq")

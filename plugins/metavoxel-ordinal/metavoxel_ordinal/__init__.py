@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from metavoxel.adapters.base import AbstractAdapterSpec
-from metavoxel.hookspecs import hookimpl
-from metavoxel.kernels.base import AbstractKernel
-from metavoxel.variables.base import AbstractVariableSpec
+from metavoxel.parts.adapters.base import AbstractAdapterSpec
+from metavoxel.parts.kernels.base import AbstractKernel
+from metavoxel.parts.variables.base import AbstractVariableSpec
+from metavoxel.plugins.hookspecs import hookimpl
 from metavoxel_ordinal.adapter import OrdinalAdapterSpec
 from metavoxel_ordinal.kernel import BirthDeathKernel
 from metavoxel_ordinal.variable import OrdinalSpec

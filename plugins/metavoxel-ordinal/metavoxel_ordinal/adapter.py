@@ -7,9 +7,9 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from metavoxel.adapters.base import AbstractAdapterSpec, AdapterContext, Information
-from metavoxel.adapters.laws import RESIDUAL, AbstractLaw
-from metavoxel.adapters.token import TokenAdapter
+from metavoxel.parts.adapters.base import AbstractAdapterSpec, AdapterContext, Information
+from metavoxel.parts.adapters.token import TokenAdapter
+from metavoxel.parts.features.scalar import RESIDUAL, AbstractLaw
 from metavoxel.typing import Code, Mask, Time
 
 LEAST = 1e-3

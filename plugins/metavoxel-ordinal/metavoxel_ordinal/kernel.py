@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from metavoxel.kernels.base import along
-from metavoxel.kernels.discrete import AbstractDiscreteKernel, CategoricalTransition
+from metavoxel.parts.kernels.base import along
+from metavoxel.parts.kernels.discrete import AbstractDiscreteKernel, CategoricalTransition
 from metavoxel.rng import Rng
 from metavoxel.typing import Code, Time
 

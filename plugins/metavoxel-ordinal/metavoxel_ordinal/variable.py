@@ -7,9 +7,9 @@ from jaxtyping import Float, Int64
 from pydantic import Field
 from torch import Tensor
 
-from metavoxel.codecs.onehot import OneHotSpec
-from metavoxel.variables.base import AbstractVariableSpec, Blank, Example, Parts
-from metavoxel.variables.categorical import CategoricalSpec, Labels
+from metavoxel.parts.codecs.onehot import OneHotSpec
+from metavoxel.parts.variables.base import AbstractVariableSpec, Blank, Example, Parts
+from metavoxel.parts.variables.categorical import CategoricalSpec, Labels
 from metavoxel_ordinal.adapter import OrdinalAdapterSpec
 from metavoxel_ordinal.kernel import BirthDeathKernel
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from metavoxel_ordinal.kernel import BirthDeathKernel, chances
 
-from metavoxel.kernels.d3pm import UniformD3PMKernel
+from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
 from metavoxel.rng import Rng
 
 

@@ -3,7 +3,7 @@ import torch
 from metavoxel_ordinal import OrdinalSpec
 from pydantic import ValidationError
 
-from metavoxel.sampling.predict import mean_cells
+from metavoxel.inference.summaries import mean_cells
 
 
 @pytest.mark.parametrize(

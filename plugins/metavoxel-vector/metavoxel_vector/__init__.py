@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from metavoxel.codecs.base import AbstractCodecSpec
-from metavoxel.hookspecs import hookimpl
-from metavoxel.variables.base import AbstractVariableSpec
+from metavoxel.parts.codecs.base import AbstractCodecSpec
+from metavoxel.parts.variables.base import AbstractVariableSpec
+from metavoxel.plugins.hookspecs import hookimpl
 from metavoxel_vector.codec import PCACodecSpec
 from metavoxel_vector.variable import VectorSpec
 

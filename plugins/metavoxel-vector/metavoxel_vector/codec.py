@@ -9,7 +9,7 @@ from jaxtyping import Float
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from metavoxel.codecs.base import AbstractCodec, AbstractCodecSpec, Encoded
+from metavoxel.parts.codecs.base import AbstractCodec, AbstractCodecSpec, Encoded
 from metavoxel.typing import Code
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from metavoxel_vector import PCACodecSpec, VectorSpec
 
+from metavoxel.parts.variables.base import Blank
 from metavoxel.rng import Rng
-from metavoxel.variables.base import Blank
 
 ROW = {"age": "30", "vol_b": "2.5", "vol_a": "1", "id": "x"}
 

@@ -1,0 +1,1 @@
+"""The evaluation as tables, figures and a page."""

@@ -1,0 +1,178 @@
+"""Which figures a run has, drawn one at a time."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from metavoxel.evaluation.metrics import calibration, ranks
+from metavoxel.evaluation.metrics.scores import NumberScore, column, probabilities, true_labels
+from metavoxel.evaluation.report import pictures, plots
+from metavoxel.evaluation.report.contact_sheet import sheet
+from metavoxel.evaluation.report.report import Pictured
+from metavoxel.evaluation.report.tables import unit
+from metavoxel.evaluation.results import Results
+from metavoxel.inference.summaries import DRAWS_FOR_QUANTILES
+
+PEOPLE = 3
+FILLED_IN = 5
+RANKED = 12
+"""Targets in the figures of ranks at most."""
+
+PREDICTIONS, CALIBRATION, PICTURES = "Predictions", "Calibration", "Pictures"
+"""Sections of the report that have figures."""
+
+
+class Drawing(NamedTuple):
+    """A figure, what it is called and shows, and the section of the report that it belongs to."""
+
+    figure: Figure
+    pictured: Pictured
+    section: str
+
+
+def drawings(results: Results) -> Iterator[Drawing]:
+    """All figures of a run."""
+    for target in results.joint:
+        if target in results.scores[results.mode]:
+            if results.held_out.is_label(target):
+                yield from _reliability(results, target)
+            else:
+                yield from _predicted(results, target)
+    yield from _coverage(results)
+    yield from _ranks(results)
+    yield from _posteriors(results)
+    if results.samples is not None:
+        for image in results.held_out.images:
+            yield from _of_image(results, image)
+
+
+def _predicted(results: Results, target: str) -> Iterator[Drawing]:
+    truth, label = results.held_out.numbers(target), f"{target}{unit(results.held_out, target)}"
+    said = {
+        method.name: column(method.predictions[target], target)
+        for method in (results.methods[0], *results.methods[2:])
+        if isinstance(results.scores[method.name].get(target), NumberScore)
+    }
+    caption = f"Predicted against true {label} of every held-out row, from all other variables."
+    yield Drawing(plots.against_truth(truth, said, label), Pictured(f"predicted-{target}", caption), PREDICTIONS)
+    draws = results.joint[target].draws
+    if draws.shape[1] > 1:
+        figure = plots.spread_against_error(draws.std(1, ddof=1), np.abs(said[results.mode] - truth), label)
+        caption = f"{label}: where draws spread widely, errors should be large."
+        yield Drawing(figure, Pictured(f"spread-{target}", caption), PREDICTIONS)
+
+
+def _coverage(results: Results) -> Iterator[Drawing]:
+    curves = {
+        target: calibration.coverage(answers.draws, results.held_out.numbers(target))
+        for target, answers in results.joint.items()
+        if target in results.scores[results.mode] and answers.draws.shape[1] > 1
+    }
+    if curves:
+        axes = ("nominal coverage of the central interval", "share of true values within it")
+        caption = (
+            "Interval coverage. On the diagonal intervals hold as often as they say; below it they are too narrow. "
+            "Bars are the 95 % intervals of chance."
+        )
+        yield Drawing(plots.calibrations(curves, *axes), Pictured("coverage", caption), CALIBRATION)
+
+
+def _ranks(results: Results) -> Iterator[Drawing]:
+    found = [one for one in results.judged_targets if not one.label]
+    chosen = sorted(found, key=lambda one: one.uniformity)[:RANKED] if len(found) > RANKED else found
+    if not chosen:
+        return
+    which = f" The {RANKED} targets that stand out most." if len(found) > RANKED else ""
+    how = (
+        "Level bars within the grey band, which chance leaves in one of twenty panels, are calibrated draws. Bars that "
+        "rise at both ends: draws spread too little; in the middle: too widely; to one side: draws lie too low (right) "
+        f"or too high (left); a valley or two humps: the shape is wrong. Bars outside the band are red.{which}"
+    )
+    rows = {one.target: int(np.isfinite(one.transforms).sum()) for one in chosen}
+    panels = {one.target: ranks.histogram(one.transforms, ranks.bins_for(rows[one.target])) for one in chosen}
+    caption = f"Probability integral transforms of true values by their draws, ties randomised. {how}"
+    figure = plots.histograms(panels, "share of draws below the true value")
+    yield Drawing(figure, Pictured("pit", caption), CALIBRATION)
+    panels = {
+        one.target: ranks.histogram(one.transforms, one.draws + 1)
+        for one in chosen
+        if rows[one.target] >= ranks.ROWS_A_BIN * (one.draws + 1)
+    }
+    if panels:
+        caption = f"Ranks of true values among their draws, a bar for each rank, ties randomised. {how}"
+        figure = plots.histograms(panels, "rank among the draws, from lowest to highest")
+        yield Drawing(figure, Pictured("ranks", caption), CALIBRATION)
+
+
+def _posteriors(results: Results) -> Iterator[Drawing]:
+    held_out, target = results.held_out, results.settings.flexible
+    if target is None or held_out.is_label(target):
+        return
+    truth = held_out.numbers(target)
+    rows = plots.spread_rows(truth, held_out.present(target), PEOPLE)
+    if rows and all(one.draws.shape[1] for one in results.flexible):
+        label = f"{target}{unit(held_out, target)}"
+        names = [held_out.subjects[row] for row in rows]
+        few = min(one.draws.shape[1] for one in results.flexible) < DRAWS_FOR_QUANTILES
+        ends = "the least to the greatest draw" if few else "the 5 % to the 95 % quantile"
+        caption = (
+            f"Draws of {label} for a few people under every subset of evidence. Dots are medians, lines reach from "
+            f"{ends}, dashed is the truth."
+        )
+        figure = plots.posteriors(results.flexible, truth, rows, names, label)
+        yield Drawing(figure, Pictured("posteriors", caption), PREDICTIONS)
+
+
+def _reliability(results: Results, target: str) -> Iterator[Drawing]:
+    held_out = results.held_out
+    labels, truth = held_out.model.labels[target], true_labels(held_out, target)
+    shown = labels[1:] if len(labels) == 2 else labels
+    curves = {}
+    for method in (results.methods[0], *results.methods[2:]):
+        if target in method.predictions:
+            chances = probabilities(held_out, target, method.predictions[target])
+            known = np.isfinite(chances).all(1) & (truth >= 0)
+            if known.any():
+                p = np.concatenate([chances[known, labels.index(label)] for label in shown])
+                hits = np.concatenate([truth[known] == labels.index(label) for label in shown])
+                curves[method.name] = calibration.reliability(p, hits.astype(np.int64))
+    if curves:
+        what = f"p({target} = {shown[0]})" if len(shown) == 1 else f"probability of each {target}"
+        caption = (
+            f"Reliability of the probabilities of {target}, in bins of equally many rows. Bars are the 95 % "
+            "intervals of chance; the mean distance from the diagonal is the expected calibration error."
+        )
+        figure = plots.calibrations(curves, what, "frequency")
+        yield Drawing(figure, Pictured(f"reliability-{target}", caption), CALIBRATION)
+
+
+def _of_image(results: Results, image: str) -> Iterator[Drawing]:
+    held_out, settings, samples = results.held_out, results.settings, results.samples
+    assert samples is not None, "pictures are drawn where there are samples"
+    model, walk = held_out.model, {"steps": settings.sample_steps, "seed": settings.seed}
+    caption = (
+        f"Unconditional walks from noise to {image}, decoded at each time, with what the other variables are there "
+        "(the paper's Figure 2)."
+    )
+    figure = sheet(pictures.denoising(model, image, **walk))
+    yield Drawing(figure, Pictured(f"denoising-{image}", caption), PICTURES)
+    caption = f"Generated {image} with the other variables of the same draws (the paper's Figure B.1)."
+    figure = sheet(pictures.sampled(model, image, samples))
+    yield Drawing(figure, Pictured(f"samples-{image}", caption), PICTURES)
+    rows = np.flatnonzero(held_out.present(image)).tolist()[:FILLED_IN]
+    if rows:
+        caption = f"Half of a held-out {image} given, the other half drawn (the paper's Figure B.2)."
+        figure = sheet(pictures.inpainted(held_out, image, rows, **walk))
+        yield Drawing(figure, Pictured(f"inpainting-{image}", caption), PICTURES)
+    numbers = [name for name in model.names if not held_out.spec(name).data_shape and not held_out.is_label(name)]
+    swept = settings.flexible if settings.flexible in numbers else next(iter(numbers), None)
+    person = plots.spread_rows(held_out.numbers(swept), held_out.present(swept), 1) if swept is not None else []
+    if swept is not None and person:
+        caption = (
+            f"One draw of {image} at rising {swept}: the labels are those of one held-out person, and the noise is the "
+            "same. Below, what has changed since the first: grey is no change, white brighter, black darker."
+        )
+        figure = sheet(pictures.sweep(held_out, image, swept, person[0], **walk))
+        yield Drawing(figure, Pictured(f"sweep-{image}", caption), PICTURES)

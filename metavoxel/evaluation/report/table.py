@@ -1,0 +1,90 @@
+"""A table of figures: for a spreadsheet, every number in its own cell; for a reader, each with its interval."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import pandas
+
+from metavoxel.evaluation.metrics.bootstrap import Estimate
+
+DASH = "—"
+"""Where a method has no answer."""
+
+Cell = Estimate | float | int | str | None
+
+
+@final
+@dataclass(frozen=True)
+class Figures:
+    """Rows of cells under the same columns, which are those of all rows in the order of their first use."""
+
+    rows: Sequence[Mapping[str, Cell]]
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns."""
+        return list(dict.fromkeys(name for row in self.rows for name in row))
+
+    def frame(self) -> pandas.DataFrame:
+        """Every number in a column of its own; an interval's ends follow its figure."""
+        estimates = {
+            name for row in self.rows for name, cell in row.items() if isinstance(cell, Estimate)
+        }  # fmt: skip
+        rows = []
+        for row in self.rows:
+            cells: dict[str, object] = {}
+            for name in self.columns:
+                cell = row.get(name)
+                if name in estimates:
+                    ends = cell if isinstance(cell, Estimate) else Estimate(*[math.nan] * 3)
+                    named = {name: ends.value, f"{name} low": ends.low, f"{name} high": ends.high}
+                    cells |= {key: _written(value) for key, value in named.items()}
+                else:
+                    cells[name] = _written(cell)
+            rows.append(cells)
+        return pandas.DataFrame(rows)
+
+    def write(self, path: Path) -> None:
+        """Save as CSV."""
+        self.frame().to_csv(path, index=False)
+
+    def shown(self) -> list[list[str]]:
+        """Cells as a reader wants them."""
+        return [[shown(row.get(name)) for name in self.columns] for row in self.rows]
+
+
+def write_frame(frame: pandas.DataFrame, path: Path) -> None:
+    """Save a table as CSV, cells as those of :class:`Figures`."""
+    frame.to_csv(path, index=False, float_format="%.6g", na_rep=DASH)
+
+
+def shown(cell: Cell) -> str:
+    """A cell in few digits, an interval in brackets, a dash for nothing."""
+    if isinstance(cell, Estimate):
+        if not math.isfinite(cell.value):
+            return DASH
+        ends = f"[{digits(cell.low)}, {digits(cell.high)}]" if math.isfinite(cell.low) else ""
+        return f"{digits(cell.value)} {ends}".strip()
+    if cell is None or (isinstance(cell, float) and not math.isfinite(cell)):
+        return DASH
+    return cell if isinstance(cell, str) else digits(cell)
+
+
+def digits(value: float) -> str:
+    """A number with three digits that count, and whole ones in full."""
+    if isinstance(value, int) or (abs(value) >= 1000 and math.isfinite(value)):
+        return f"{value:,.0f}"
+    if value == 0:
+        return "0"
+    places = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:.{min(places, 4)}f}"
+
+
+def _written(cell: object) -> object:
+    """What a CSV cell holds: six digits, or a dash."""
+    if cell is None or (isinstance(cell, float) and not math.isfinite(cell)):
+        return DASH
+    return float(f"{cell:.6g}") if isinstance(cell, float) else cell

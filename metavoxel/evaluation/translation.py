@@ -1,0 +1,128 @@
+"""Images predicted from all other variables: one contrast from another."""
+
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from metavoxel.errors import RunError
+from metavoxel.evaluation.answers import Respondent
+from metavoxel.evaluation.held_out import HeldOut
+from metavoxel.evaluation.method import Method
+from metavoxel.evaluation.metrics.bootstrap import bootstrap_mean
+from metavoxel.evaluation.metrics.similarity import psnr, ssim
+from metavoxel.evaluation.report.table import Cell, Figures
+from metavoxel.evaluation.samples import sample_images
+from metavoxel.evaluation.settings import Protocol, Settings, others
+from metavoxel.evaluation.store import Store
+from metavoxel.inference.summaries import image_values
+from metavoxel.runs.progress import Progress
+
+BLOCK = 4
+DRAWS = 3
+"""Draws whose mean is a prediction, as the paper has it for numbers."""
+
+Measured = dict[str, list[list[float]]]
+"""For each way of predicting, the row, PSNR and SSIM of every test row that has the image."""
+
+
+@final
+class Translation:
+    """Predictions of one image variable from all others.
+
+    Args:
+        held_out: the test part.
+        respondent: the model, with the evidence of the test part.
+        name: of the image.
+    """
+
+    def __init__(self, held_out: HeldOut, respondent: Respondent, name: str) -> None:
+        self._held_out, self._respondent, self.name = held_out, respondent, name
+        self._column, self._inside = held_out.cohort.columns[name], held_out.inside(name)
+
+    def joint(self, settings: Settings, store: Store) -> Generator[Progress, None, Measured]:
+        """The joint model's predictions, measured in blocks and kept as they come."""
+        given, rows = others(self._held_out.model.schema, self.name), len(self._held_out)
+        shared = self._held_out.model.schema.diffusion.times == "shared"
+        reads_out = not shared and self._held_out.model.joint.kernels[self.name].reads_out
+        found: Measured = {}
+        folder = store.path(f"translation-{self.name}", {"steps": settings.steps, "seed": settings.seed}, suffix="")
+        for start in range(0, rows, BLOCK):
+            part = slice(start, min(start + BLOCK, rows))
+            path = folder / f"rows-{part.start + 1:05d}-{part.stop:05d}.json"
+            block = store.read(path)
+            if block is None:
+                block = {}
+                if reads_out:
+                    how = Protocol(True, False, 0, settings.steps)
+                    block[f"posterior mean ({how.evaluations} evaluations)"] = self._measured(given, how, part)
+                how = Protocol(False, False, DRAWS, settings.steps)
+                block[f"mean of {DRAWS} draws of {settings.steps}"] = self._measured(given, how, part)
+                store.write(path, block)
+            for way, measures in block.items():
+                found.setdefault(way, []).extend(measures)
+            yield Progress(f"{self.name} from {', '.join(given)}", part.stop, rows, {})
+        return found
+
+    def compared(self, method: Method) -> list[list[float]]:
+        """A comparison's predictions, from the files that its table names.
+
+        Raises:
+            RunError: a file that cannot be read, or that is not on the model's grid.
+        """
+        cells = [str(cell) for cell in method.predictions[self.name][self.name]]
+        spec = self._held_out.spec(self.name)
+        rows = [row for row, cell in enumerate(cells) if cell and bool(self._column.present[row])]
+        files: Sequence[Path] = [(method.folder or Path()) / cells[row] for row in rows]
+        return list(self._judged(rows, sample_images(files, spec)))
+
+    def _measured(self, given: Sequence[str], how: Protocol, part: slice) -> list[list[float]]:
+        answer = self._respondent.ask(self.name, given, how.draws, how, part)
+        codes = [draw.codes[self.name] for draw in answer.draws] or [answer.means[self.name]]
+        codec = self._held_out.model.codecs[self.name]
+        with torch.inference_mode():
+            images = (image.float().cpu() for image in image_values(self._held_out.spec(self.name), codec, codes))
+            return list(self._judged(range(part.start, part.stop), images))
+
+    def _judged(self, rows: Sequence[int], images: Iterator[Float[Tensor, "1 *s"]]) -> Iterator[list[float]]:
+        for row, image in zip(rows, images, strict=True):
+            if bool(self._column.present[row]):
+                truth = self._column.read([row])[0]
+                yield [row, psnr(image, truth, self._inside), ssim(image, truth)]
+
+
+def translating(
+    held_out: HeldOut, respondent: Respondent, methods: Sequence[Method], settings: Settings, store: Store
+) -> Generator[Progress, None, tuple[dict[str, Figures], list[str]]]:
+    """For every image of a schema that has several: how well it is predicted, by method; and what could not be read."""
+    found: dict[str, Figures] = {}
+    notes: list[str] = []
+    for name in held_out.images if len(held_out.images) > 1 else ():
+        if not held_out.present(name).any():
+            continue
+        translation = Translation(held_out, respondent, name)
+        measured = yield from translation.joint(settings, store)
+        sets = {f"{methods[0].name}, {way}": measures for way, measures in measured.items()}
+        for method in methods[1:]:
+            if name in method.predictions:
+                try:
+                    sets[method.name] = translation.compared(method)
+                except RunError as error:
+                    notes.append(f"{method.name}: {error}")
+        found[name] = Figures([_row(held_out, method, measures) for method, measures in sets.items() if measures])
+    return found, notes
+
+
+def _row(held_out: HeldOut, method: str, measures: Sequence[Sequence[float]]) -> dict[str, Cell]:
+    rows, ratios, likeness = zip(*measures, strict=True)
+    subjects = [held_out.subjects[int(row)] for row in rows]
+    return {
+        "method": method,
+        "PSNR (dB)": bootstrap_mean(np.array(ratios), subjects=subjects),
+        "SSIM": bootstrap_mean(np.array(likeness), subjects=subjects),
+        "rows": len(rows),
+    }

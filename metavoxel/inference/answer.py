@@ -1,0 +1,150 @@
+"""Answers about the rows of a table: codes of the targets, and the tables that are made of them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import final, get_args
+
+import pandas
+import torch
+from torch import Tensor
+
+from metavoxel.errors import EvidenceError, Problem
+from metavoxel.inference.order import Drawn
+from metavoxel.inference.question import Question
+from metavoxel.inference.summaries import draw_cells, image_values, mean_cells
+from metavoxel.parts.codecs.base import AbstractCodec
+from metavoxel.parts.variables.base import Point
+from metavoxel.schema.schema import Schema
+from metavoxel.typing import AnyCode
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a model says of the targets in every row.
+
+    Attributes:
+        question: that it answers.
+        schema: the model's.
+        codecs: the model's, for the targets.
+        subjects: of the rows.
+        row_keys: names of the rows.
+        means: read-outs of the targets in code space, where no draws were asked for.
+        draws: joint draws of the targets.
+    """
+
+    question: Question
+    schema: Schema
+    codecs: Mapping[str, AbstractCodec]
+    subjects: Sequence[object]
+    row_keys: Sequence[str]
+    means: Mapping[str, AnyCode]
+    draws: Sequence[Drawn]
+
+    def table(self, *, point: str = "mean", vote: bool = False, images: Path | None = None) -> pandas.DataFrame:
+        """One row for each: the subject, and for every target what the answer comes to.
+
+        Args:
+            point: 'mean' or 'median' of a number's draws.
+            vote: a category's label by majority of the draws, instead of by mean probability.
+            images: folder that gets a file for every predicted image, whose path then is its cell; without it, the
+                cell tells the size in words.
+
+        Raises:
+            EvidenceError: another point.
+        """
+        center = as_point(point)
+        if not self.subjects:
+            return self._of_zeros().table(point=point, vote=vote).iloc[:0]
+        rows: list[dict[str, object]] = [{self.schema.cohort.subject: subject} for subject in self.subjects]
+        with torch.inference_mode():
+            for name in self.question.targets:
+                cells = (
+                    self._cells(name, center, vote)
+                    if images is None or not self.schema.variables[name].spec.spatial
+                    else self._image_cells(name, center, images)
+                )
+                for row, more in zip(rows, cells, strict=True):
+                    row.update(more)
+        return pandas.DataFrame(rows)
+
+    def long_table(self) -> pandas.DataFrame:
+        """The draws themselves: subject, number of the draw, and a column for every target that is no image.
+
+        Raises:
+            EvidenceError: there are none.
+        """
+        if not self.draws:
+            raise EvidenceError("draws 0 draws nothing; ask for draws 1 or more")
+        numbers = range(1, len(self.draws) + 1)
+        columns: dict[str, list[object]] = {
+            self.schema.cohort.subject: [subject for subject in self.subjects for _ in numbers],
+            "draw": [number for _ in self.subjects for number in numbers],
+        }
+        for name in self.question.targets:
+            spec = self.schema.variables[name].spec
+            if not spec.spatial:
+                with torch.inference_mode():
+                    values = [self.codecs[name].decode(draw.codes[name]) for draw in self.draws]
+                for row in range(len(self.subjects)):
+                    for draw in values:
+                        for column, cell in spec.cells(name, draw[row]).items():
+                            columns.setdefault(column, []).append(cell)
+        return pandas.DataFrame(columns)
+
+    def _of_zeros(self) -> "Answer":
+        """An answer about one row, which has the columns that one about none must have."""
+
+        def zeros(codes: Mapping[str, AnyCode]) -> dict[str, AnyCode]:
+            return {name: code.new_zeros(1, *code.shape[1:]) for name, code in codes.items()}
+
+        draws = [Drawn(zeros(draw.codes), zeros(draw.probabilities)) for draw in self.draws]
+        return replace(self, subjects=[""], row_keys=[""], means=zeros(self.means), draws=draws)
+
+    def _cells(self, name: str, point: Point, vote: bool) -> list[dict[str, object]]:
+        spec, codec = self.schema.variables[name].spec, self.codecs[name]
+        if not self.draws:
+            return mean_cells(name, spec, codec, _on_processor(codec, self.means[name]))
+        if name not in self.draws[0].probabilities:
+            return draw_cells(name, spec, codec, [draw.codes[name] for draw in self.draws], point=point)
+        ballots = torch.stack([draw.codes[name].argmax(1).cpu() for draw in self.draws]) if vote else None
+        chances = [draw.probabilities[name].cpu() for draw in self.draws]
+        return draw_cells(name, spec, codec, chances, votes=ballots)
+
+    def _image_cells(self, name: str, point: Point, folder: Path) -> list[dict[str, object]]:
+        """The decoded read-out, or the mean of the decoded draws, written to a file a row."""
+        spec, codec = self.schema.variables[name].spec, self.codecs[name]
+        codes = [draw.codes[name] for draw in self.draws] or [self.means[name]]
+        return [
+            {
+                column: f"{folder.name}/{file}"
+                for column, file in spec.write(name, value, folder=folder, stem=file_stem(row, key)).items()
+            }
+            for row, (key, value) in enumerate(
+                zip(self.row_keys, image_values(spec, codec, codes, point=point), strict=True)
+            )
+        ]
+
+
+def as_point(text: str) -> Point:
+    """What one number stands for several draws, by its name.
+
+    Raises:
+        EvidenceError: no such.
+    """
+    for known in get_args(Point):
+        if text == known:
+            return known
+    raise EvidenceError(Problem("point", f"{text!r} is not one of {', '.join(get_args(Point))}"))
+
+
+def file_stem(row: int, key: str) -> str:
+    """The name of a row's files: its number, from 1, and as much of its key as any file system takes."""
+    return f"row-{row + 1:04d}_{re.sub(r'[^A-Za-z0-9.-]+', '-', key)[:80]}"
+
+
+def _on_processor(codec: AbstractCodec, code: Tensor) -> Tensor:
+    """Class probabilities leave the device that they were computed on; other codes are decoded there."""
+    return code.cpu() if codec.support == "one_hot" else code

@@ -1,0 +1,214 @@
+"""What a user gives, read into evidence: single values, values with an error, and whole tables."""
+
+import math
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, final
+
+import pandas
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from metavoxel.cohort.cohort import Cohort
+from metavoxel.cohort.read import build_cohort
+from metavoxel.cohort.table import Table
+from metavoxel.errors import CohortWarning, EvidenceError, Problem
+from metavoxel.inference.summaries import category_labels
+from metavoxel.inference.tables import frame_table
+from metavoxel.parts.codecs.base import AbstractCodec
+from metavoxel.parts.variables.base import Blank
+from metavoxel.plugins.registry import blamed
+from metavoxel.sampling.evidence import Given
+from metavoxel.schema.missing import MissingCodes
+from metavoxel.schema.schema import Schema
+
+FARTHEST = 1e12
+"""Largest code that is computed with; single precision holds the square of no more than about 1e19."""
+
+_WORST = 3
+"""Cells that a warning shows."""
+
+_MEASURED = re.compile(r"\s*(?P<value>.+?)\s*(?:±|\+/?-)\s*(?P<sd>.*?)\s*", re.DOTALL)
+
+
+class Known(NamedTuple):
+    """A value (*D) in the variable's unit, and the standard deviation of its error; None where it is exact."""
+
+    value: Tensor
+    sd: float | None = None
+
+
+@final
+class EvidenceReader:
+    """Reads cells, tensors and tables as a model's schema says, and encodes them."""
+
+    def __init__(self, schema: Schema, codecs: Mapping[str, AbstractCodec], device: torch.device) -> None:
+        self._schema, self._codecs, self._device = schema, codecs, device
+        self._missing = MissingCodes(schema.cohort.missing)
+
+    def value_of(self, name: str, cell: object) -> Tensor:
+        """A value (*D) given by itself: a number, a label, a path, as text or not; or as a tensor already.
+
+        Where a text is a label of a category and also the table's code of another, it is the label.
+
+        Raises:
+            EvidenceError: it cannot be read, or a rule of the schema makes it missing.
+        """
+        if isinstance(cell, Tensor):
+            return cell
+        try:
+            value = self._schema.variables[name].spec.parse_given(str(cell).strip())
+        except (ValueError, OSError) as error:
+            raise EvidenceError(Problem(f"given {name}={cell}", str(error))) from None
+        if isinstance(value, Blank):
+            raise EvidenceError(Problem(f"given {name}={cell}", value.rule))
+        if str(cell).strip() in self._missing:
+            what = "is a code for 'missing' by cohort.missing: leave it out of what is given"
+            raise EvidenceError(Problem(f"given {name}={cell}", what))
+        return value
+
+    def is_measured(self, name: str, cell: object) -> bool:
+        """Whether a cell says how sure it is of a number: ``30±2``, or ``30+-2`` where that is easier to type."""
+        return self._takes_errors(name) and isinstance(cell, str) and _MEASURED.fullmatch(cell) is not None
+
+    def known(self, given: Mapping[str, object], voxels: Mapping[str, Tensor] = {}) -> dict[str, Known]:
+        """Values of all that is given, or all that is wrong with it.
+
+        ``voxels`` marks those (*D) that are known of an image given in part; what the others hold does not matter.
+
+        Raises:
+            EvidenceError: values that cannot be, or cannot be read, or have an error where none can be.
+        """
+        found: dict[str, Known] = {}
+        problems: list[Problem] = []
+        for name, cell in given.items():
+            try:
+                found[name] = self._measured(name, cell)
+                if isinstance(cell, Tensor):
+                    self._check_tensor(name, cell, voxels.get(name))
+                elif not self._schema.variables[name].spec.lazy:
+                    code = self.given(name, found[name].value[None]).code
+                    if _is_far(code)[0]:
+                        raise EvidenceError(Problem(f"given {name}={cell}", _far(code)))
+            except EvidenceError as error:
+                problems += error.problems
+        if problems:
+            raise EvidenceError(problems)
+        return found
+
+    def _check_tensor(self, name: str, value: Tensor, known: Tensor | None) -> None:
+        """Refuse what a cell would be refused for.
+
+        Raises:
+            EvidenceError: another shape, no finite number, no class of the variable, or a rule of the schema.
+        """
+        spec, codec = self._schema.variables[name].spec, self._codecs[name]
+        if value.shape != spec.data_shape:
+            what = f"must have shape {spec.data_shape}, not {tuple(value.shape)}"
+            raise EvidenceError(Problem(f"given {name}", what))
+        if spec.lazy:  # an image, which a table shows in words alone
+            wrong = ~value.isfinite() if known is None else ~value.isfinite() & known
+            if wrong.any():
+                what = f"{int(wrong.sum())} of {wrong.numel()} voxels are NaN or infinite"
+                raise EvidenceError(Problem(f"given {name}", what))
+        elif codec.support == "one_hot" and not spec.data_shape and float(value) not in range(codec.code_shape[0]):
+            labels = ", ".join(f"{label} ({index})" for index, label in enumerate(category_labels(spec, codec)))
+            what = f"unknown category (known, by their index in a tensor: {labels})"
+            raise EvidenceError(Problem(f"given {name}={float(value):g}", what))
+        else:
+            self.value_of(name, spec.format(value))
+
+    def _takes_errors(self, name: str) -> bool:
+        codec = self._codecs[name]
+        return codec.support == "real" and codec.code_shape == (1,) and not self._schema.variables[name].spec.data_shape
+
+    def _measured(self, name: str, cell: object) -> Known:
+        parts = _MEASURED.fullmatch(cell) if isinstance(cell, str) else None
+        if parts is None:
+            return Known(self.value_of(name, cell))
+        if not self._takes_errors(name):
+            try:
+                return Known(self.value_of(name, cell))  # a label or a path may have such a sign in it
+            except EvidenceError as error:
+                numbers = ", ".join(other for other in self._schema.variables if self._takes_errors(other)) or "none"
+                what = f"{error.problems[0].what}. Only numbers are given with an error (±): {numbers}"
+                raise EvidenceError(Problem(f"given {name}={cell}", what)) from None
+        value = self.value_of(name, parts["value"])
+        try:
+            sd = float(parts["sd"])
+        except ValueError:
+            sd = math.nan
+        if not (math.isfinite(sd) and sd >= 0):
+            what = f"the error {parts['sd']!r} must be a number, in the variable's unit and not below 0: age=30±2"
+            raise EvidenceError(Problem(f"given {name}={cell}", what))
+        return Known(value, sd or None)
+
+    @torch.inference_mode()
+    def given(self, name: str, values: Tensor, known: Tensor | None = None, *, sd: float | None = None) -> Given:
+        """Evidence of a batch of values (b, *D). ``known`` marks what is, ``sd`` is an error in its unit."""
+        codec = self._codecs[name]
+        values = values.to(self._device)
+        with blamed(self._schema.variables[name].parts.codec, f"given {name}"):
+            if known is not None:
+                encoded, trusted = codec.encode_partial(values, known.to(self._device))
+                return Given(encoded.mean, trusted)
+            code = codec.encode(values).mean
+        cells = torch.ones(len(code), 1, *code.shape[2:], dtype=torch.bool, device=self._device)
+        return Given(code, cells, None if sd is None else float(codec.code_sd(values[:1], sd)))
+
+    def read(self, table: Table | pandas.DataFrame, variables: Sequence[str], *, folder: Path | None = None) -> Cohort:
+        """Values of some variables in a table of other rows than the run's own; missing cells stay missing.
+
+        Raises:
+            CohortError: all that is wrong with it.
+        """
+        if isinstance(table, pandas.DataFrame):
+            table = frame_table(table, folder=folder)
+        specs = {name: self._schema.variables[name].spec for name in variables}
+        return build_cohort(table, specs, self._schema.cohort, split=False)
+
+    def evidence_of(self, cohort: Cohort, names: Sequence[str]) -> dict[str, Given]:
+        """Evidence of all rows of a cohort; a missing cell is an unknown one.
+
+        Raises:
+            EvidenceError: cells whose codes are beyond computing with, all at once.
+        """
+        evidence, problems = {}, []
+        for name in names:
+            column, shape = cohort.columns[name], self._codecs[name].code_shape
+            code = torch.zeros(len(cohort), *shape, device=self._device)
+            known = torch.zeros(len(cohort), 1, *shape[1:], dtype=torch.bool, device=self._device)
+            for start in range(0, len(cohort), 16):
+                rows = torch.arange(start, min(start + 16, len(cohort)))
+                rows = rows[column.present[rows]]
+                if len(rows):
+                    entry = self.given(name, column.read(rows))
+                    code[rows], known[rows] = entry.code, entry.known
+            evidence[name] = Given(code, known)
+            for row in _is_far(code).nonzero()[:, 0].tolist():
+                where = f"{cohort.places[row]}, variable {name}"
+                problems.append(Problem(where, f"{column.cells[row]!r} {_far(code[row])}"))
+        if problems:
+            raise EvidenceError(problems)
+        return evidence
+
+
+def warn_of_blanked(cohort: Cohort, names: Sequence[str]) -> None:
+    """Warn of cells that a rule of the schema made missing, by variable (in this order) and rule."""
+    for name in names:
+        for rule, cells in cohort.blanked.get(name, {}).items():
+            shown = ", ".join(dict.fromkeys(cells[:_WORST])) + (", ..." if len(cells) > _WORST else "")
+            what = f"{name}: {len(cells)} taken as missing ({rule}): {shown}"
+            warnings.warn(what, CohortWarning, stacklevel=3)
+
+
+def _is_far(code: Tensor) -> Bool[Tensor, "b"]:
+    """Rows whose codes (b, ...) are no numbers that the network can take."""
+    return ~(code.flatten(1).abs().amax(1) <= FARTHEST)
+
+
+def _far(code: Tensor) -> str:
+    return f"is {float(code.abs().max()):.2g} in code units, which no network can take: is it a code for 'missing'?"

@@ -1,0 +1,112 @@
+"""Whole rows drawn from p(all | what is given), in data space."""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from metavoxel.errors import EvidenceError, Problem
+from metavoxel.inference.evidence import EvidenceReader, Known
+from metavoxel.inference.question import unknown_names
+from metavoxel.network.joint import JointModel
+from metavoxel.parts.codecs.base import AbstractCodec
+from metavoxel.sampling.ask import Sampling, row_streams, sample_codes
+from metavoxel.sampling.bounds import Ends
+from metavoxel.sampling.evidence import Given
+from metavoxel.schema.schema import Schema
+
+TAKES_ERRORS = ("clean", "smc")
+"""Ways of conditioning that hold a value no more exactly than it is known."""
+
+
+def read_given(
+    schema: Schema,
+    reader: EvidenceReader,
+    given: Mapping[str, object],
+    masks: Mapping[str, Tensor],
+    sampling: Sampling,
+) -> dict[str, Known]:
+    """Values of what is given, or all that is wrong with it.
+
+    Raises:
+        EvidenceError: unknown variables, values or masks that do not fit, masks of nothing, nothing left to sample, or
+            an error (±) that the way of conditioning cannot hold.
+    """
+    problems = unknown_names(schema, given, "given") + unknown_names(schema, masks, "mask")
+    problems += [Problem("mask", f"{name!r} needs a value to be partly known") for name in masks if name not in given]
+    if not problems and exactly_known(reader, given, masks) >= set(schema.variables):
+        everything = ", ".join(schema.variables)
+        what = f"every variable is given, so nothing is left to sample; leave one out: {everything}"
+        problems = [Problem("given", what)]
+    problems = problems or list(_wrong_masks(schema, masks))
+    if problems:
+        raise EvidenceError(problems)
+    known = reader.known(given, known_voxels(masks))
+    problems += [
+        Problem(
+            f"given {name}",
+            f"an error (±) needs conditioning {' or '.join(map(repr, TAKES_ERRORS))}, not {sampling.conditioning!r}",
+        )
+        for name, (_, sd) in known.items()
+        if sd is not None and sampling.conditioning not in TAKES_ERRORS
+    ]
+    if problems:
+        raise EvidenceError(problems)
+    return known
+
+
+def _wrong_masks(schema: Schema, masks: Mapping[str, Tensor]) -> Iterator[Problem]:
+    for name, voxels in known_voxels(masks).items():
+        mask, shape = masks[name], schema.variables[name].spec.data_shape
+        if mask.shape != shape:
+            what = f"must have the image's shape {tuple(shape)} on the model's grid, not {tuple(mask.shape)}"
+        elif not mask.isfinite().all():
+            what = f"{int((~mask.isfinite()).sum())} of {mask.numel()} voxels are NaN or infinite"
+        elif not voxels.any():
+            what = f"marks no voxel as known (1), so that nothing is given: leave {name!r} out of what is given"
+        else:
+            continue
+        yield Problem(f"mask {name}", what)
+
+
+def known_voxels(masks: Mapping[str, Tensor]) -> dict[str, Bool[Tensor, "*d"]]:
+    """True where masks (*D) are above one half of 1, as in a mask's file."""
+    return {name: mask > 0.5 for name, mask in masks.items()}
+
+
+def exactly_known(reader: EvidenceReader, given: Mapping[str, object], masks: Mapping[str, Tensor]) -> set[str]:
+    """Variables of which nothing is left to draw."""
+    return {name for name, cell in given.items() if name not in masks and not reader.is_measured(name, cell)}
+
+
+def draw_subjects(
+    model: JointModel,
+    codecs: Mapping[str, AbstractCodec],
+    reader: EvidenceReader,
+    known: Mapping[str, Known],
+    masks: Mapping[str, Bool[Tensor, "*_"]],
+    n: int,
+    *,
+    seed: int,
+    sampling: Sampling,
+    limits: Mapping[str, Ends],
+) -> dict[str, Tensor]:
+    """``n`` draws of all variables (n, *D). What is given exactly comes back as it is, as do a mask's known voxels."""
+    evidence: dict[str, Given] = {}
+    for name, (value, sd) in known.items():
+        mask = masks[name][None] if name in masks else None
+        entry = reader.given(name, value[None], mask, sd=sd)
+        code, cells = (part.expand(n, *part.shape[1:]) for part in (entry.code, entry.known))
+        evidence[name] = entry._replace(code=code, known=cells)
+    rng = row_streams(seed, [f"draw {index}" for index in range(n)], 0)
+    drawn = {}
+    for name, code in sample_codes(model, evidence, rng, sampling, limits=limits).items():
+        if name in known and known[name].sd is None and name not in masks:
+            value = known[name].value
+            drawn[name] = value.expand(n, *value.shape).clone()
+            continue
+        with torch.inference_mode():
+            data = torch.cat([codecs[name].decode(row[None]).cpu() for row in code])
+        drawn[name] = torch.where(masks[name], known[name].value, data) if name in masks else data
+    return drawn

@@ -1,0 +1,103 @@
+"""From codes to the cells of a table: what is predicted of a variable, and how sure that is."""
+
+import math
+from collections.abc import Iterator, Sequence
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from jaxtyping import Int64, Shaped
+from torch import Tensor
+
+from metavoxel.parts.codecs.base import AbstractCodec
+from metavoxel.parts.variables.base import AbstractVariableSpec, Point
+from metavoxel.typing import Code
+
+QUANTILES = MappingProxyType({"p05": 0.05, "p95": 0.95})
+DRAWS_FOR_QUANTILES = 20
+
+
+def category_labels(spec: AbstractVariableSpec, codec: AbstractCodec) -> list[str]:
+    """What a table calls each channel of a one-hot code."""
+    return [str(spec.format(value)) for value in codec.decode(torch.eye(codec.code_shape[0]))]
+
+
+def mean_cells(name: str, spec: AbstractVariableSpec, codec: AbstractCodec, mean: Code) -> list[dict[str, object]]:
+    """Cells of a posterior mean in code space, one dictionary a row.
+
+    A number is the decoded mean of its code (under a logarithm, the geometric mean); its spread stays empty, for one
+    evaluation does not tell it. A category is the likeliest label with the probability of each.
+    """
+    if codec.support == "one_hot":
+        return _category_cells(name, spec, codec, mean)
+    values = codec.decode(mean)
+    if spec.data_shape:
+        return [spec.cells(name, value) for value in values]
+    empty = {f"{name}_{suffix}": math.nan for suffix in ("sd", *QUANTILES)}
+    return [{name: spec.format(value), **empty} for value in values]
+
+
+def draw_cells(
+    name: str,
+    spec: AbstractVariableSpec,
+    codec: AbstractCodec,
+    draws: Sequence[Code],
+    *,
+    point: Point = "mean",
+    votes: Int64[Tensor, "k b"] | None = None,
+) -> list[dict[str, object]]:
+    """Cells of draws from the posterior, one dictionary a row.
+
+    A number has its mean or median, sd (ddof 1, from 2 draws on) and quantiles (Weibull's plotting positions, from 20
+    draws on, below which they are the extremes of the draws and say little). A category has the mean of the class
+    probabilities that each draw ended with, and the likeliest label; with ``votes``, one label a draw, the label that
+    most draws have, the likelier one on a tie (MetaVoxel 4.2).
+    """
+    if codec.support == "one_hot":
+        return _category_cells(name, spec, codec, torch.stack(list(draws)).mean(0), votes)
+    values: Shaped[Tensor, "k b *d"] = torch.stack([codec.decode(code) for code in draws])
+    center = spec.center(values, point)
+    if spec.data_shape:
+        return [spec.cells(name, value) for value in center]
+    differences = spec.differences(values, center)
+    cells: dict[str, Tensor | None] = {}
+    for suffix, level in QUANTILES.items():
+        enough = len(draws) >= DRAWS_FOR_QUANTILES
+        quantiles = np.quantile(differences.numpy(force=True), level, axis=0, method="weibull") if enough else None
+        cells[f"{name}_{suffix}"] = None if quantiles is None else center.cpu() + torch.from_numpy(quantiles)
+    spreads = differences.std(0).tolist() if len(draws) > 1 else [math.nan] * values.shape[1]
+    return [
+        {name: spec.format(center[row]), f"{name}_sd": float(f"{spread:.6g}")}
+        | {column: math.nan if value is None else spec.format(value[row]) for column, value in cells.items()}
+        for row, spread in enumerate(spreads)
+    ]
+
+
+def image_values(
+    spec: AbstractVariableSpec, codec: AbstractCodec, codes: Sequence[Code], *, point: Point = "mean"
+) -> Iterator[Shaped[Tensor, "*d"]]:
+    """What stands for the draws of each row, in data space: decoded first, one row at a time, and then averaged."""
+    for row in range(len(codes[0])):
+        yield spec.center(torch.cat([codec.decode(code[row : row + 1]) for code in codes]), point)
+
+
+def _category_cells(
+    name: str,
+    spec: AbstractVariableSpec,
+    codec: AbstractCodec,
+    probabilities: Code,
+    votes: Int64[Tensor, "k b"] | None = None,
+) -> list[dict[str, object]]:
+    labels = category_labels(spec, codec)
+    probabilities = probabilities.double()
+    score = probabilities
+    if votes is not None:
+        # A probability is less than one vote, so it only decides between equal counts.
+        score = torch.nn.functional.one_hot(votes, len(labels)).sum(0) + probabilities / 2
+    return [
+        {
+            name: labels[best],
+            **{f"{name}_p[{label}]": round(float(p), 6) for label, p in zip(labels, row, strict=True)},
+        }
+        for row, best in zip(probabilities, spec.likeliest(score).tolist(), strict=True)
+    ]

@@ -1,0 +1,78 @@
+"""Fitting the codecs: by gradient where they learn, then in closed form on the training rows."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import torch
+from jaxtyping import Int64
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from metavoxel.cohort.cohort import Cohort
+from metavoxel.learning.loop import Optimisation, Optimiser, Step
+from metavoxel.parts.codecs.base import AbstractCodec, AbstractLearnedCodec
+from metavoxel.rng import Rng
+
+READ_BATCH = 8
+CHECKPOINT_EVERY = 200
+
+
+def batches(
+    cohort: Cohort, name: str, rows: Int64[Tensor, "n"], device: torch.device
+) -> Callable[[], Iterable[Tensor]]:
+    """Walk the present values of these rows, a few at a time."""
+    present = rows[cohort.columns[name].present[rows]]
+    size = READ_BATCH if cohort.variables[name].lazy else len(present)
+
+    def walk() -> Iterator[Tensor]:
+        for start in range(0, len(present), size):
+            yield cohort.columns[name].read(present[start : start + size]).to(device)
+
+    return walk
+
+
+def fit_codec(
+    name: str, codec: AbstractCodec, cohort: Cohort, fabric: Fabric, *, seed: int, checkpoint: Path
+) -> Iterator[Step]:
+    """Fit one codec on the training rows; a learned one yields its steps, and leaves a checkpoint to resume from."""
+    walk = batches(cohort, name, cohort.parts["train"], fabric.device)
+    codec.to(fabric.device)
+    if isinstance(codec, AbstractLearnedCodec) and codec.training_plan is not None:
+        yield from _learn(name, codec, cohort, fabric, seed=seed, checkpoint=checkpoint)
+    codec.eval()
+    if not (isinstance(codec, AbstractLearnedCodec) and codec.training_plan is None):
+        codec.fit(walk)
+
+
+def _learn(
+    name: str, codec: AbstractLearnedCodec, cohort: Cohort, fabric: Fabric, *, seed: int, checkpoint: Path
+) -> Iterator[Step]:
+    plan = codec.training_plan
+    assert plan is not None
+    codec.prepare(batches(cohort, name, cohort.parts["train"], fabric.device))
+    settings = Optimisation(plan.steps, plan.learning_rate, weight_decay=0.0, warm_up=50, clip=1.0, seed=seed)
+    optimiser = Optimiser(fabric, codec, settings)
+    optimiser.wrapped.mark_forward_method("losses")
+    if checkpoint.exists():
+        optimiser.load(checkpoint)
+    rows = cohort.parts["train"]
+    rows = rows[cohort.columns[name].present[rows]]
+    column, spec = cohort.columns[name], cohort.variables[name]
+
+    def losses(step: int) -> dict[str, Tensor]:
+        rng = Rng.for_rows(plan.batch_size, seed, name, fabric.global_rank, step)
+        chosen = rows[(rng.uniform((plan.batch_size,), dtype=torch.float64) * len(rows)).long()]
+        values = spec.vary(column.read(chosen), rng.fork("vary")).to(fabric.device)
+        with fabric.autocast():  # Fabric casts inside forward alone
+            terms: dict[str, Tensor] = optimiser.wrapped.losses(values, rng=rng)
+        return terms
+
+    try:
+        for step in optimiser.run(losses):
+            yield step
+            if step.number % CHECKPOINT_EVERY == 0:
+                optimiser.save(checkpoint)
+    finally:
+        # Also when the user stops the program: the next run continues here.
+        if optimiser.step < plan.steps:
+            optimiser.save(checkpoint)

@@ -1,0 +1,1 @@
+"""What a plugin may add: variables, codecs, kernels, adapters, backbones, features."""

@@ -1,0 +1,83 @@
+"""Scalars as the paper feeds them to a U-Net (MetaVoxel 3.1): painted on a channel, and as a cross-attention token."""
+
+import math
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from metavoxel.parts.adapters.base import AbstractAdapter, AbstractAdapterSpec, AdapterContext, Features, Streams
+from metavoxel.parts.adapters.embedding import convolution
+from metavoxel.typing import Code, Mask, Time
+
+
+class _BottleneckHead(nn.Module):
+    """Two (GroupNorm, SiLU, convolution) blocks with a skip connection, then global average pooling."""
+
+    def __init__(self, dimensions: int, width: int, channels: int) -> None:
+        super().__init__()
+        groups = math.gcd(8, width)
+        self.first = nn.Sequential(
+            nn.GroupNorm(groups, width), nn.SiLU(), convolution(dimensions, width, width, kernel_size=3, padding=1)
+        )
+        self.second = nn.Sequential(
+            nn.GroupNorm(groups, width), nn.SiLU(), convolution(dimensions, width, channels, kernel_size=3, padding=1)
+        )
+        self.skip = convolution(dimensions, width, channels, kernel_size=1)
+
+    def forward(self, bottleneck: Float[Tensor, "b w *s"]) -> Float[Tensor, "b p"]:
+        features = self.second(self.first(bottleneck)) + self.skip(bottleneck)
+        pooled: Tensor = features.flatten(2).mean(2)
+        return pooled
+
+
+class PaintedAdapter(AbstractAdapter):
+    """The value as a constant map on every grid and as cross-attention context; the head pools the bottleneck. Final.
+
+    A binary category enters as one scalar in [-1, 1], all else by a linear map of its code. A map that joins the
+    others by a sum is the same as a further input channel of the first convolution.
+    """
+
+    tokens = 0
+    needs_grids = True
+
+    def __init__(self, context: AdapterContext) -> None:
+        super().__init__()
+        ports, channels = context.ports, context.code_shape[0]
+        self._grids = ports.grids
+        self._binary = channels == 2 and context.kernel.support == "one_hot"
+        inputs = 1 if self._binary else channels
+        self.paint = nn.Linear(inputs, ports.grid_width)
+        self.inlet = nn.Linear(inputs, ports.token_width)
+        self.heads = nn.ModuleDict(
+            {
+                name: _BottleneckHead(len(grid), ports.bottleneck_width, context.prediction_channels)
+                for name, grid in ports.grids.items()
+            }
+        )
+
+    def embed(self, x: Code, time: Time, observed: Mask, belief: Float[Tensor, "b k"]) -> Streams:
+        value = x[:, 1:] - x[:, :1] if self._binary else x
+        paint = self.paint(value)
+        maps = {name: paint.reshape(*paint.shape, *[1] * len(grid)) for name, grid in self._grids.items()}
+        return Streams(maps, None, self.inlet(value)[:, None])
+
+    def head(self, features: Features) -> Float[Tensor, "b p"]:
+        return torch.stack([head(features.bottlenecks[name]) for name, head in self.heads.items()]).mean(0)
+
+
+class PaintedAdapterSpec(AbstractAdapterSpec):
+    """A scalar on a backbone with grids, as the paper has it."""
+
+    type: Literal["painted"] = "painted"
+
+    def build(self, context: AdapterContext) -> PaintedAdapter:
+        return PaintedAdapter(context)
+
+    def problems(self, *, spatial: bool, grids: bool) -> list[str]:
+        if spatial:
+            return ["adapter 'painted' carries scalars, and this variable is an image. Use adapter 'grid'"]
+        if not grids:
+            return ["adapter 'painted' needs an image in the schema to paint on. Use adapter 'token'"]
+        return []

@@ -1,0 +1,71 @@
+"""Residual layers over the sum of all tokens: for tables of few variables."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional
+
+from metavoxel.parts.adapters.base import Features, Ports, Streams
+from metavoxel.parts.backbones.base import AbstractBackbone, AbstractBackboneSpec, TrainingPlan
+
+
+class ResidualBlock(nn.Module):
+    """Two layers beside the identity, modulated by the level (Peebles and Xie 2023). Final."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.modulation = nn.Linear(width, 3 * width)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+        with torch.no_grad():  # the gate starts open, so that a shallow network learns at once
+            self.modulation.bias[2 * width :] = 1.0
+        self.layers = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Dropout(dropout), nn.Linear(width, width))
+
+    def forward(self, hidden: Float[Tensor, "b w"], level: Float[Tensor, "b w"]) -> Float[Tensor, "b w"]:
+        shift, scale, gate = self.modulation(functional.silu(level)).chunk(3, -1)
+        update: Tensor = self.layers(self.norm(hidden) * (1 + scale) + shift)
+        return hidden + gate * update
+
+
+class MLP(AbstractBackbone):
+    """Tokens in, each out with what all of them say together. Final.
+
+    Every variable's own last layer makes its token, so that their sum is one layer over all variables side by side.
+    """
+
+    def __init__(self, spec: "MLPSpec") -> None:
+        super().__init__()
+        width = spec.width
+        self.ports = Ports(grids={}, grid_width=width, bottleneck_width=width, token_width=width, level_width=width)
+        self.blocks = nn.ModuleList([ResidualBlock(width, spec.dropout) for _ in range(spec.depth)])
+
+    def forward(self, streams: Streams, level: Float[Tensor, "b w"]) -> Features:
+        assert streams.tokens is not None
+        hidden = streams.tokens.sum(1)
+        for block in self.blocks:
+            hidden = block(hidden, level)
+        return Features({}, {}, streams.tokens + hidden[:, None])
+
+
+class MLPSpec(AbstractBackboneSpec):
+    """For tables of few variables and thousands of rows, with structure much finer than their spread."""
+
+    type: Literal["mlp"] = "mlp"
+    width: PositiveInt = Field(128, description="channels of the layers, and of a token")
+    depth: PositiveInt = Field(3, description="residual blocks of two layers")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout within blocks")
+
+    def problems(self, grids: dict[str, tuple[int, ...]]) -> list[str]:
+        if grids:
+            return ["backbone 'mlp' has no port for images. Use backbone 'unet'"]
+        return []
+
+    def default_plan(self) -> TrainingPlan:
+        return TrainingPlan(steps=1000, batch_size=128, learning_rate=1e-3, time_power=2.0)
+
+    def build(self, grids: dict[str, tuple[int, ...]]) -> MLP:
+        return MLP(self)

@@ -1,0 +1,40 @@
+"""Categories to one-hot codes."""
+
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Int64
+from pydantic import Field
+from torch import Tensor
+
+from metavoxel.parts.codecs.base import AbstractCodec, AbstractCodecSpec, Encoded
+from metavoxel.typing import Code
+
+
+class OneHotCodec(AbstractCodec):
+    """(b,) indices to (b, categories) of zeros and ones; a code decodes to its largest channel. Final."""
+
+    support = "one_hot"
+    tolerance = 0.0
+
+    def __init__(self, categories: int) -> None:
+        super().__init__()
+        self.code_shape = (categories,)
+
+    def encode(self, x: Int64[Tensor, "b"]) -> Encoded:
+        return Encoded(torch.nn.functional.one_hot(x.long(), self.code_shape[0]).float())
+
+    def decode(self, z: Code) -> Int64[Tensor, "b"]:
+        return z.argmax(1)
+
+
+class OneHotSpec(AbstractCodecSpec):
+    """One channel a category."""
+
+    support: ClassVar[str] = "one_hot"
+
+    type: Literal["onehot"] = "onehot"
+    categories: int = Field(2, ge=2, description="number of categories")
+
+    def build(self, data_shape: tuple[int, ...]) -> OneHotCodec:
+        return OneHotCodec(self.categories)

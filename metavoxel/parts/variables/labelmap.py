@@ -1,0 +1,219 @@
+"""Label maps: segmentations, tissue classes and lesion masks, one label a voxel."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Float64, Int64
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from torch import Tensor
+
+from metavoxel.images.files import write_labels, write_png
+from metavoxel.images.image import Image
+from metavoxel.images.resampling import covered
+from metavoxel.parts.adapters.grid import GridSummaryAdapterSpec
+from metavoxel.parts.codecs.kl_vae import KLVAESpec
+from metavoxel.parts.kernels.gaussian import GaussianKernel
+from metavoxel.parts.variables.augmentation import augmented
+from metavoxel.parts.variables.base import Parts, Point
+from metavoxel.parts.variables.entities import Entities
+from metavoxel.parts.variables.placement import AbstractPlacement
+from metavoxel.parts.variables.spatial import AbstractSpatialSpec
+from metavoxel.parts.variables.text import composed
+from metavoxel.rng import Rng
+
+_NUMBERS = {
+    "anyOf": [
+        {"type": "array", "items": {"type": ["string", "number"]}, "minItems": 2},
+        {"type": "object", "additionalProperties": {"type": "integer"}, "minProperties": 2},
+    ]
+}
+"""What labels may look like in a schema file."""
+
+_LARGEST = 2**24
+"""Whole numbers up to which voxels are read exactly, in single precision."""
+_ROUNDING = 1e-3
+"""Distance from a label's number that a file's scaling factor in single precision may cause."""
+_TIE = 5
+"""Decimals to which shares of a voxel are compared."""
+_SHOWN = 8
+"""Unknown values that an error lists."""
+
+
+def _as_numbers(labels: object) -> object:
+    """Labels with the files' numbers; those of a list count from 0."""
+    if isinstance(labels, list | tuple):
+        labels = {label: number for number, label in enumerate(labels)} if len(set(labels)) == len(labels) else labels
+    if not isinstance(labels, dict):
+        raise ValueError(f"labels must differ, as a mapping {{background: 0, lesion: 1}} or a list, got {labels!r}")
+    named: dict[str, int] = {}
+    for label, number in labels.items():
+        if isinstance(label, bool) or not isinstance(label, str | int | float):
+            raise ValueError(f"{label!r} is no text or number; write it in quotation marks")
+        if isinstance(number, bool) or not isinstance(number, int | float) or not float(number).is_integer():
+            raise ValueError(f"label {label!r} has {number!r}, where the whole number that files hold is expected")
+        named[composed(str(label))] = int(number)
+    return named
+
+
+def _numbers_differ(labels: dict[str, int]) -> dict[str, int]:
+    for number, count in Counter(labels.values()).items():
+        if count > 1:
+            raise ValueError(f"{count} labels have the number {number}")
+        if abs(number) > _LARGEST:
+            raise ValueError(f"number {number} is beyond ±{_LARGEST}")
+    return labels
+
+
+VoxelLabels = Annotated[
+    dict[str, int],
+    Field(min_length=2),
+    BeforeValidator(_as_numbers),
+    AfterValidator(_numbers_differ),
+    WithJsonSchema(_NUMBERS),
+]
+"""At least two labels, each with the whole number that stands for it in files; the first is the background."""
+
+
+class LabelMapSpec(AbstractSpatialSpec):
+    """A label at every voxel. Its code is a latent grid, its kernel Gaussian.
+
+    Values are the labels' indicators, 0 or 1: one channel a label (K, *s); of two labels only that of the second
+    (1, *s), since the other's is the rest. Voxels that a file does not cover get the first label, the background.
+
+    A map is brought to the model's grid by resampling each label's indicator as an image is, low-pass filter included:
+    its share s_k of each new voxel. The voxel gets the label of the largest share, the first listed on a tie. Taking
+    the nearest voxel instead would keep or drop a small structure by chance, by where the new centres lie. What is
+    smaller than about half a new voxel has the largest share nowhere, though. So a label of the file that would be lost
+    gets the one voxel where its share is largest: a map with a lesion never becomes one without.
+    """
+
+    type: Literal["labelmap"] = "labelmap"
+    entities: Entities = Field(
+        {},
+        description="BIDS entities of the file, its suffix among them: {suffix: mask, label: lesion}, or "
+        "{suffix: dseg}; otherwise as those of an image",
+    )
+    labels: VoxelLabels = Field(
+        description="labels with the whole numbers of the files, {background: 0, lesion: 1}, or as a list, numbered "
+        "from 0. The first is the background, which voxels that a file does not cover get"
+    )
+
+    @property
+    def data_shape(self) -> tuple[int, ...]:
+        return (len(self.labels) if len(self.labels) > 2 else 1, *self._resolved_shape())
+
+    def parts(self) -> Parts:
+        """An autoencoder of the least squared error: the median of a voxel that few maps label is the background."""
+        return Parts(KLVAESpec(error="squared"), GaussianKernel(), GridSummaryAdapterSpec())
+
+    def parse(self, cell: str) -> Float[Tensor, "c *s"]:
+        """The label map of a file on the model's grid. Maps of a single label are values like any other.
+
+        Raises:
+            ValueError: not a readable image, voxels that are none of the labels, or more than a tenth of a label lies
+                outside the model's grid.
+        """
+        image = self._read(cell, constant=True)
+        indices = self._indices(cell, image)
+        try:
+            placed = _placed(self._placement(), Image(indices.astype(np.float32), image.grid), list(self.labels))
+        except ValueError as error:
+            raise ValueError(f"{cell}: {error}") from error
+        return self.indicators(torch.from_numpy(placed))
+
+    def indicators(self, indices: Int64[Tensor, "*s"]) -> Float[Tensor, "c *s"]:
+        """A value, of each voxel's label by its position in ``labels``."""
+        if len(self.labels) == 2:
+            return indices[None].float()
+        return torch.nn.functional.one_hot(indices, len(self.labels)).movedim(-1, 0).float()
+
+    def indices(self, value: Float[Tensor, "c *s"]) -> Int64[Tensor, "*s"]:
+        """Each voxel's label by its position in ``labels``: the one of the largest channel; of two, above one half."""
+        return (value[0] > 0.5).long() if len(self.labels) == 2 else value.argmax(0)
+
+    def counts(self, value: Float[Tensor, "c *s"]) -> dict[str, int]:
+        """Voxels of each label."""
+        found = torch.bincount(self.indices(value).flatten(), minlength=len(self.labels))
+        return dict(zip(self.labels, found.tolist(), strict=True))
+
+    def center(self, values: Float[Tensor, "k c *s"], point: Point) -> Float64[Tensor, "c *s"]:
+        """The share of the draws that have each label at each voxel; written, it is the label that most draws have."""
+        return torch.stack([self.indicators(self.indices(value)) for value in values]).double().mean(0)
+
+    def vary(self, values: Float[Tensor, "b c *s"], rng: Rng) -> Float[Tensor, "b c *s"]:
+        """Moved as the images of the row are, without a change of contrast."""
+        return augmented(values, rng, shifts=self.shifts, jitter=0.0, flip=self.flip)
+
+    def format(self, value: Tensor) -> str:
+        return "label map of " + "x".join(map(str, value.shape[1:])) + " voxels"
+
+    def write(self, name: str, value: Tensor, *, folder: Path, stem: str, like: str | None = None) -> dict[str, object]:
+        """Save as ``{stem}_{name}.nii.gz`` of the labels' whole numbers (or .png, where greys can hold them)."""
+        numbers = np.array(list(self.labels.values()))[self.indices(value.detach().cpu()).numpy()]
+        greys = bool(min(self.labels.values()) >= 0 and max(self.labels.values()) <= 255)
+        file, grid, as_picture = self._target(folder, f"{stem}_{name}", like, pictures=greys)
+        if as_picture:
+            write_png(file, Image((numbers / 255).astype(np.float32), grid))
+        else:
+            write_labels(file, Image(numbers.astype(np.float32), grid), list(self.labels.values()))
+        return {name: file.name}
+
+    def _indices(self, cell: str, image: Image) -> Int64[np.ndarray, "*s"]:
+        """The position in ``labels`` of each voxel's number.
+
+        Raises:
+            ValueError: voxels that have none of the numbers.
+        """
+        numbers = np.array(list(self.labels.values()), np.float64)
+        order = np.argsort(numbers)
+        between = (numbers[order][:-1] + numbers[order][1:]) / 2
+        indices = order[np.searchsorted(between, image.data)]
+        wrong = np.abs(image.data - numbers[indices]) > _ROUNDING
+        if wrong.any():
+            values, counts = np.unique(image.data[wrong], return_counts=True)
+            most = np.argsort(-counts, kind="stable")[:_SHOWN]
+            listed = ", ".join(f"{values[place]:g} ({counts[place]} voxels)" for place in most)
+            listed += f" and {len(values) - _SHOWN} more values" if len(values) > _SHOWN else ""
+            known = ", ".join(f"{label} ({number})" for label, number in self.labels.items())
+            raise ValueError(
+                f"{cell}: {int(wrong.sum())} of {wrong.size} voxels are none of the labels: {listed}. Labels: {known}. "
+                "Add what is missing to 'labels'; a map of intensities or probabilities is of 'type: image'"
+            )
+        return indices
+
+
+def _placed(placement: AbstractPlacement, image: Image, labels: Sequence[str]) -> Int64[np.ndarray, "*t"]:
+    """Positions in ``labels`` on the model's grid: of the largest share, and one voxel at least of each label there is.
+
+    Raises:
+        ValueError: it does not fit.
+    """
+
+    def share(index: int) -> Float32[np.ndarray, "*t"]:
+        indicator = Image((image.data == index).astype(np.float32), image.grid)
+        try:
+            return placement.placed(indicator, float(index == 0))[0].data.round(_TIE)
+        except ValueError as error:
+            raise ValueError(f"label {labels[index]!r}: {error}") from error
+
+    largest = share(0)
+    best = np.zeros(largest.shape, np.int64)
+    for index in range(1, len(labels)):
+        other = share(index)
+        best[other > largest] = index
+        largest = np.maximum(largest, other)
+    counts = np.bincount(best.reshape(-1), minlength=len(labels))
+    within = covered(placement.grid(image.grid), image.grid)
+    there = np.bincount(image.data[within].astype(np.int64), minlength=len(labels))
+    for index in np.flatnonzero((there > 0) & (counts == 0)).tolist():
+        free = np.where(counts[best] > 1, share(index), 0.0)  # never the only voxel of another label
+        place = np.unravel_index(int(free.argmax()), best.shape)
+        if free[place] > 0:
+            counts[best[place]] -= 1
+            counts[index] += 1
+            best[place] = index
+    return best

@@ -1,0 +1,20 @@
+"""Phantom cohorts: brains whose joint distribution with age and sex is known, so that Bayes errors are known too."""
+
+from metavoxel.phantoms.bayes import Bounds, Posterior, bounds, posterior
+from metavoxel.phantoms.factors import FactorModel
+from metavoxel.phantoms.folder import Progress, Truth, read_truth, write_phantom
+from metavoxel.phantoms.settings import MissingSettings, PhantomSettings
+
+__all__ = [
+    "Bounds",
+    "FactorModel",
+    "MissingSettings",
+    "PhantomSettings",
+    "Posterior",
+    "Progress",
+    "Truth",
+    "bounds",
+    "posterior",
+    "read_truth",
+    "write_phantom",
+]

@@ -1,0 +1,1 @@
+"""How types are registered: hook specifications, the registry of installed types, the built-in ones."""

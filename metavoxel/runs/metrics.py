@@ -1,0 +1,43 @@
+"""What training measures, written as it goes."""
+
+import json
+import time
+from collections.abc import Mapping
+
+from lightning_fabric import Fabric
+from torch.utils.tensorboard import SummaryWriter
+
+from metavoxel.runs.run import RunFolder
+
+
+class MetricsWriter:
+    """Metrics as JSON lines and TensorBoard events, from the first process alone. Final."""
+
+    def __init__(self, folder: RunFolder, fabric: Fabric) -> None:
+        self._path, self._begun = folder.metrics, time.perf_counter()
+        self._events = SummaryWriter(str(folder.events)) if fabric.is_global_zero else None
+
+    def write(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
+        """Add the figures of one step, and the seconds since this process began to train."""
+        if self._events is None:
+            return
+        with self._path.open("a", encoding="utf-8") as file:
+            seconds = round(time.perf_counter() - self._begun, 3)
+            file.write(json.dumps({"stage": stage, "step": step, **metrics, "seconds": seconds}) + "\n")
+        for name, value in metrics.items():
+            self._events.add_scalar(f"{stage}/{name}", value, step)
+        self._events.flush()
+
+
+def training_seconds(folder: RunFolder) -> float | None:
+    """Wall time that a run's training took, up to what it last wrote; every process that resumed it counts from 0.
+
+    None where the metrics do not tell.
+    """
+    if not folder.metrics.exists():
+        return None
+    lines = [json.loads(line) for line in folder.metrics.read_text(encoding="utf-8").splitlines() if line.strip()]
+    times = [line["seconds"] for line in lines if "seconds" in line]
+    if not times:
+        return None
+    return sum(now for now, later in zip(times, [*times[1:], -1.0], strict=True) if later < now)

@@ -1,0 +1,75 @@
+"""Rows of a run's own cohort, as a table to ask its model about."""
+
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+
+from metavoxel.cohort.bids import read_bids
+from metavoxel.cohort.table import Table, read_table
+from metavoxel.errors import EvidenceError, Problem, RunError
+from metavoxel.inference.model import Model
+from metavoxel.runs.run import RunFolder
+
+
+def read_source(model: Model, source: Path, variables: Collection[str] | None = None) -> Table:
+    """A table, or a BIDS folder in the terms of a model's schema; of that, files of some variables or of all."""
+    specs = {name: spec for name, spec in model.schema.specs.items() if variables is None or name in variables}
+    return read_bids(source, specs) if source.is_dir() else read_table(source)
+
+
+def own_table(model: Model) -> Table:
+    """The table that a model was trained on part of."""
+    settings, folder = model.schema.cohort, model.schema.folder
+    if settings.bids is None:
+        return read_table(folder / (settings.table or ""))
+    participants = None if settings.participants is None else folder / settings.participants
+    return read_bids(folder / settings.bids, model.schema.specs, participants=participants)
+
+
+def subject_table(model: Model, folder: RunFolder, part: str) -> Table:
+    """All rows of the subjects in a part of a run's split, without reading any value or image.
+
+    Raises:
+        EvidenceError: no such part.
+    """
+    split = folder.read_record()["split"]
+    if part not in split:
+        raise EvidenceError(Problem("--part", f"{part!r} is not one of {', '.join(split)}"))
+    return _of_subjects(own_table(model), model.schema.cohort.subject, split[part])
+
+
+def part_table(model: Model, folder: RunFolder, part: str) -> Table:
+    """Rows of a run's own cohort that are in a part of its split. Values and images of other subjects are not read.
+
+    Raises:
+        EvidenceError: no such part.
+        RunError: the cohort no longer holds them all.
+    """
+    table = subject_table(model, folder, part)
+    wanted = set(folder.read_record()["split"][part])
+    subject = model.schema.cohort.subject
+    if subject in table.frame and sorted(map(str, table.frame[subject])) == sorted(wanted):
+        return table  # one row a subject, which so is the row's key
+    known = model.read(table, [name for name, spec in model.schema.specs.items() if spec.lazy]).row_keys
+    missing = sorted(wanted - set(known))
+    if missing:
+        raise RunError(f"{table.source}: has no row {missing[0]!r}, which the run's split names; it has changed")
+    return _rows(table, [row for row, key in enumerate(known) if key in wanted])
+
+
+def _of_subjects(table: Table, column: str, keys: Collection[str]) -> Table:
+    """All rows of the subjects that some row keys may belong to: a key is its subject, or begins with it."""
+    if column not in table.frame:
+        return table
+    known = {key[:end] for key in keys for end in (len(key), *_ends(key))}
+    return _rows(table, [row for row, subject in enumerate(table.frame[column]) if str(subject) in known])
+
+
+def _ends(key: str) -> list[int]:
+    """Where the subject in a row key may end: before the session or the images, or before the number of a copy."""
+    return [place for place, letter in enumerate(key) if letter in "/#"]
+
+
+def _rows(table: Table, rows: list[int]) -> Table:
+    frame = table.frame.iloc[rows].reset_index(drop=True)
+    return replace(table, frame=frame, places=[table.places[row] for row in rows])

@@ -1,0 +1,195 @@
+"""A run folder: what training leaves, and how it is loaded again."""
+
+import importlib.metadata
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from filelock import FileLock, Timeout
+
+from metavoxel.errors import Problem, RunError, SchemaError
+from metavoxel.inference.model import Model
+from metavoxel.network.joint import JointModel
+from metavoxel.parts.codecs.base import AbstractCodec
+from metavoxel.plugins.registry import Origin, Registry, blamed, load_registry
+from metavoxel.runs.checkpoint import load_module
+from metavoxel.schema import Schema, load_schema
+
+
+@final
+class RunFolder:
+    """Paths of a run, and its record."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.schema = path / "schema.yaml"
+        self.record = path / "run.json"
+        self.metrics = path / "metrics.jsonl"
+        self.weights = path / "model.safetensors"
+        self.state = path / "checkpoints" / "joint.safetensors"
+        self.best = path / "checkpoints" / "best.safetensors"
+        self.events = path / "events"
+        self.cache = path / "cache"
+        self.lock = path / "checkpoints" / "training.lock"
+
+    def codec(self, name: str) -> Path:
+        """Weights of a fitted codec."""
+        return self.path / "codecs" / f"{name}.safetensors"
+
+    def codec_state(self, name: str) -> Path:
+        """Training state of a codec that is not finished."""
+        return self.path / "checkpoints" / f"codec-{name}.safetensors"
+
+    def codes(self, name: str, key: str) -> Path:
+        """Cached codes; ``key`` changes with the codec's weights and the cohort."""
+        return self.cache / f"{name}-codes-{key}.safetensors"
+
+    def claim(self, *, resume: bool) -> None:
+        """Make the folder, or make sure that it holds what ``resume`` needs.
+
+        Raises:
+            RunError: it holds another run or a file that would be overwritten, has none to resume, or cannot be made.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise RunError(f"{self.path}: is a file; choose another --output")
+        if self.record.exists() and not resume:
+            raise RunError(f"{self.path}: holds a run already. Continue it with --resume, or choose another --output")
+        if resume and not self.record.exists():
+            raise RunError(f"{self.path}: no run to resume; leave --resume out to start one")
+        if self.schema.exists() and not resume:
+            raise RunError(f"{self.schema}: would be overwritten, and is not a run's; choose another --output")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot be made ({error.strerror}); choose another --output") from error
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Meanwhile no other process can do the same. The folder has to be there.
+
+        Raises:
+            RunError: another process does.
+        """
+        self.lock.parent.mkdir(exist_ok=True)
+        lock = FileLock(self.lock, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise RunError(
+                f"{self.path}: is being trained by another process. Wait for it, or choose another --output"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def read_record(self) -> dict[str, Any]:
+        """What ``run.json`` says.
+
+        Raises:
+            RunError: not a run folder.
+        """
+        try:
+            record: dict[str, Any] = json.loads(self.record.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            raise RunError(f"{self.path}: not a run folder (it has no run.json)") from None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise RunError(f"{self.record}: not valid JSON: {error}") from None
+        if not isinstance(record, dict):
+            raise RunError(f"{self.record}: not the record of a run")
+        return record
+
+    def write_record(self, record: Mapping[str, Any]) -> None:
+        """Replace ``run.json`` whole."""
+        temporary = self.record.with_suffix(".partial")
+        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        temporary.replace(self.record)
+
+
+def versions(schema: Schema, registry: Registry) -> dict[str, str]:
+    """Versions of metavoxel, torch and every plugin that a schema uses."""
+    used: set[Origin] = {registry.origin("backbones", schema.backbone.type)}
+    for variable in schema.variables.values():
+        used.add(registry.origin("variables", variable.spec.type))
+        used.add(registry.origin("codecs", variable.parts.codec.type))
+        used.add(registry.origin("kernels", variable.parts.kernel.type))
+        used.add(registry.origin("adapters", variable.parts.adapter.type))
+    found = {"torch": torch.__version__, "metavoxel": importlib.metadata.version("metavoxel")}
+    return found | {origin.distribution: origin.version for origin in sorted(used)}
+
+
+def build_codecs(schema: Schema) -> dict[str, AbstractCodec]:
+    """Fresh codecs of all variables."""
+    codecs = {}
+    for name, (spec, parts) in schema.variables.items():
+        with blamed(parts.codec, f"variables.{name}.codec"):
+            codecs[name] = parts.codec.build(spec.data_shape)
+    return codecs
+
+
+def build_joint(schema: Schema, codecs: Mapping[str, AbstractCodec]) -> JointModel:
+    """A fresh joint network for these codecs."""
+    shapes = {name: codec.code_shape for name, codec in codecs.items()}
+    shared = schema.diffusion.times == "shared"
+    return JointModel(schema.variables, shapes, schema.backbone, shared_time=shared, factors=schema.diffusion.factors)
+
+
+def load(path: Path | str, *, registry: Registry | None = None, device: str = "cpu") -> Model:
+    """The model of a run folder. Nothing in the folder is executed or unpickled.
+
+    Raises:
+        RunError: not a finished run, or one that needs a plugin that is not here (says which, and how to install it).
+    """
+    folder = RunFolder(Path(path))
+    registry = registry or load_registry()
+    record = folder.read_record()
+    if not folder.weights.exists():
+        raise RunError(
+            f"{path}: its training has not finished; continue it with: metavoxel train SCHEMA --output {path} --resume"
+        )
+    _check_plugins(folder, record, registry)
+    try:
+        schema = load_schema(folder.schema, registry)
+        codecs = build_codecs(_without_outside_weights(schema))
+    except SchemaError as error:
+        raise RunError(
+            [Problem(f"{folder.schema}: {problem.where}", problem.what) for problem in error.problems]
+        ) from error
+    joint = build_joint(schema, codecs)
+    for name, codec in codecs.items():
+        load_module(codec, folder.codec(name))
+        codec.to(device)
+    load_module(joint, folder.weights)
+    return Model(schema, codecs, joint.to(device))
+
+
+def _without_outside_weights(schema: Schema) -> Schema:
+    """The same schema, no codec of which starts from a file outside the run: its weights are in the run."""
+    variables = {}
+    for name, variable in schema.variables.items():
+        codec = variable.parts.codec
+        if "weights" in type(codec).model_fields:
+            codec = codec.model_copy(update={"weights": None})
+        variables[name] = variable._replace(parts=variable.parts._replace(codec=codec))
+    return replace(schema, variables=variables)
+
+
+def _check_plugins(folder: RunFolder, record: Mapping[str, Any], registry: Registry) -> None:
+    installed = {"torch", "metavoxel"}
+    here = {origin.distribution: origin for entries in registry.entries.values() for _, origin in entries.values()}
+    problems = []
+    for distribution, version in record.get("versions", {}).items():
+        if distribution in installed:
+            continue
+        if distribution not in here:
+            what = f"needs the plugin {distribution} {version}, which is not installed: pip install {distribution}"
+            problems.append(Problem(str(folder.path), what))
+        elif here[distribution].version.split(".")[0] != version.split(".")[0]:
+            what = f"was made with {distribution} {version}, and {here[distribution].version} is installed"
+            problems.append(Problem(str(folder.path), f"{what}: pip install '{distribution}=={version}'"))
+    if problems:
+        raise RunError(problems)

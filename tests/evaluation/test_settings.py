@@ -1,0 +1,49 @@
+"""What is evaluated: choices made for a schema, and those that are refused."""
+
+import pytest
+from tiny_cohorts import IMAGES, TABLE, write_schema, write_table
+
+from metavoxel.errors import EvidenceError
+from metavoxel.evaluation.settings import Settings, others, subsets
+from metavoxel.schema import load_schema
+
+
+def schema_of(raw, tmp_path):
+    return load_schema(write_schema(tmp_path, raw))
+
+
+def test_choices_are_made_for_the_schema(tmp_path):
+    write_table(tmp_path)
+    schema = schema_of(TABLE, tmp_path)
+    checked = Settings().checked(schema)
+    assert checked.targets == ["age", "sex", "score"] and checked.flexible == "age" and checked.draws == 20
+    assert Settings(targets=["sex"]).checked(schema).flexible == "sex"
+    assert others(schema, "sex") == ("age", "score")
+
+
+def test_the_paper_s_mode_draws_three(tmp_path):
+    raw = {**TABLE, "diffusion": {"times": "shared"}}
+    assert Settings().checked(schema_of(raw, tmp_path)).draws == 3
+
+
+def test_all_that_is_wrong_is_told(tmp_path):
+    schema = schema_of(IMAGES, tmp_path)
+    with pytest.raises(EvidenceError) as caught:
+        Settings(targets=["agee", "volume"], flexible="sx", samples=2).checked(schema)
+    assert [str(problem) for problem in caught.value.problems] == [
+        "--target: no variable 'agee'. Did you mean 'age'? Variables: picture, volume, age, sex",
+        "--table2: no variable 'sx'. Did you mean 'sex'? Variables: picture, volume, age, sex",
+        "--target: 'volume' is not a number or a label. Those are: age, sex",
+        "--samples: must be 0 (no image quality) or at least 5, not 2",
+    ]
+
+
+def test_table_2_has_every_subset_of_few_variables(tmp_path):
+    found = subsets(schema_of(IMAGES, tmp_path), "age")
+    assert found[0] == ("picture", "volume", "sex") and found[-1] == () and len(found) == len(set(found)) == 8
+
+
+def test_of_many_variables_it_has_the_telling_ones(tmp_path):
+    many = {f"x{number}": {"type": "continuous"} for number in range(8)}
+    found = subsets(schema_of({**TABLE, "variables": many}, tmp_path), "x0")
+    assert [len(subset) for subset in found] == [7, *[6] * 7, *[1] * 7, 0]

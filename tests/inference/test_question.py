@@ -1,0 +1,83 @@
+"""Questions that make no sense, and what could be asked instead."""
+
+import pytest
+from exact_joint import agreeing_pair, exact_model
+
+from metavoxel.errors import EvidenceError
+from metavoxel.inference.question import ask
+
+
+@pytest.fixture
+def model(tmp_path):
+    return exact_model(agreeing_pair(), tmp_path)
+
+
+def asked(model, targets, given=(), *, draws=0, order=None, prior=None, in_turn=True):
+    return ask(
+        model.schema, model.labels, ["id", "x", "a", "b"], targets, given,
+        draws=draws, order=order, prior=prior, in_turn=in_turn,
+    )  # fmt: skip
+
+
+def refused(*arguments, **options):
+    with pytest.raises(EvidenceError) as caught:
+        asked(*arguments, **options)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_targets_among_what_is_given(model):
+    assert refused(model, ["x"], ["x", "a"]) == [
+        "given: 'x' is also a target; a variable is either asked for or given: beside what is given, ask for b"
+    ]
+    assert refused(model, ["a"], ["x", "a", "b"]) == [
+        "given: 'a' is also a target; a variable is either asked for or given: leave it out of what is given"
+    ]
+    assert refused(model, [], ["x"]) == ["target: name what to predict: a, b"]
+    assert refused(model, [], ["x", "a", "b"]) == [
+        "target: every variable is given; leave out of it what to predict: x, a, b"
+    ]
+
+
+def test_orders(model):
+    assert asked(model, ["b", "a"], draws=2).order == ["a", "b"]
+    assert asked(model, ["b", "a"], draws=2, order=["b", "a"]).order == ["b", "a"]
+    assert asked(model, ["b", "a"], draws=2, order=["together"]).order is None
+    assert asked(model, ["b", "a"], draws=2, in_turn=False).order is None
+    assert asked(model, ["x", "b"], draws=2, prior={"b": {"b0": 1, "b1": 0}}).order == ["b", "x"]
+    assert refused(model, ["b", "a"], draws=2, order=["a"]) == [
+        "order: a: must name each target once: b, a (or be 'together')"
+    ]
+    assert refused(model, ["b", "a"], order=["a", "b"]) == [
+        "order: is that of draws; ask for --draws 1 or more, or leave it out"
+    ]
+    (said,) = refused(model, ["b", "a"], draws=2, order=["a", "b"], in_turn=False)
+    assert said.startswith("order: one target after another needs clean evidence")
+    (said,) = refused(model, ["b", "a"], draws=2, order=["a", "b"], prior={"b": {"b0": 1, "b1": 0}})
+    assert said == "order: 'b' has a prior, on which the other targets depend: it must come first"
+    (said,) = refused(model, ["b", "a"], draws=2, order="together", prior={"b": {"b0": 1, "b1": 0}})
+    assert said.startswith("order: a prior is applied before the other targets are drawn")
+
+
+def test_priors_say_all_that_is_wrong_with_them(model):
+    assert refused(model, ["a"], prior={"a": {"a0": -0.1, "a3": 0.5}}) == [
+        "prior a: no label 'a3'. Labels: a0, a1",
+        "prior a: every label needs a probability, if only 0; absent: a1",
+        "prior a: a0: a probability is between 0 and 1, not -0.1",
+    ]
+    assert refused(model, ["a"], prior={"a": {"a0": 0.5, "a1": 0.498}}) == [
+        "prior a: the probabilities sum to 0.998, and must to 1 (within 0.001)"
+    ]
+    assert asked(model, ["a"], prior={"a": {"a0": 0.5, "a1": 0.4995}}).prior
+    assert "not nan" in refused(model, ["a"], prior={"a": {"a0": float("nan"), "a1": 1.0}})[0]
+    even = {"a0": 0.5, "a1": 0.5}
+    assert refused(model, ["x"], prior={"a": even}) == [
+        "prior a: is not a target; the others would have to be mixed over it. Ask for it too: --target a,..."
+    ]
+    assert refused(model, ["x"], ["a"], prior={"a": even}) == [
+        "prior a: is given, so its base rates bear on nothing; leave one of the two out"
+    ]
+    assert refused(model, ["x"], prior={"x": {}}) == ["prior x: is no category. Categories: a, b"]
+    assert refused(model, ["a"], prior={"c": even})[0].startswith("prior: no variable 'c'.")
+    assert refused(model, ["a", "b"], prior={"a": even, "b": {}})[0].startswith("prior: is for one category at a time")
+    (said,) = refused(model, ["a"], draws=1, prior={"a": even}, in_turn=False)
+    assert said.startswith("prior a: needs a model with a time for each variable")

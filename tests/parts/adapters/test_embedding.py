@@ -1,0 +1,51 @@
+"""How a time becomes features."""
+
+import pytest
+import torch
+
+from metavoxel.parts.adapters.embedding import (
+    TIME_FEATURES,
+    TimeEmbedding,
+    convolution,
+    row_time,
+    time_features,
+)
+
+
+def test_the_ends_are_set_apart():
+    """Evidence (t = 0) and ignorance (t = 1) each have a feature that is 1 there and 0 everywhere else, however near."""
+    times = torch.tensor([0.0, 1e-12, 0.5, 1 - 1e-12, 1.0], dtype=torch.float64)
+    features = time_features(times)
+    assert features.shape == (5, TIME_FEATURES) and features.dtype == torch.float32
+    ends = [column.tolist() for column in features.T if set(column.tolist()) == {0.0, 1.0}]
+    assert sorted(ends) == [[0, 0, 0, 0, 1], [1, 0, 0, 0, 0]]
+
+
+def test_features_are_bounded_and_tell_times_apart():
+    features = time_features(torch.linspace(0, 1, 1001, dtype=torch.float64))
+    assert features.abs().max() <= 1
+    assert torch.pdist(features).min() > 1e-3
+
+
+def test_times_of_a_grid():
+    times = torch.rand(2, 3, dtype=torch.float64)
+    assert torch.equal(time_features(times)[1, 2], time_features(times[1:2, 2])[0])
+
+
+def test_a_rows_time_is_its_latest():
+    cells = torch.tensor([[[0.0, 0.4, 0.2]], [[0.0, 0.0, 0.0]]])
+    assert torch.equal(row_time(cells), torch.tensor([0.4, 0.0]))
+    assert torch.equal(row_time(cells[:, 0, 0]), torch.zeros(2))
+
+
+def test_embedding_is_a_function_of_each_time_alone():
+    embedding = TimeEmbedding(8)
+    times = torch.tensor([0.1, 0.9, 1.0])
+    torch.testing.assert_close(embedding(times)[1:2], embedding(times[1:2]))
+    assert embedding(times).shape == (3, 8)
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 3])
+def test_convolutions_of_all_dimensions(dimensions):
+    layer = convolution(dimensions, 2, 3, kernel_size=3, padding=1)
+    assert layer(torch.zeros(1, 2, *[4] * dimensions)).shape == (1, 3, *[4] * dimensions)

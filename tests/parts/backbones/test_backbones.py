@@ -1,0 +1,143 @@
+"""The U-Net with one port and with several, the transformer and the residual layers: shapes, gradients, rows that are strangers."""
+
+import pytest
+import torch
+
+from metavoxel.parts.adapters.base import Streams
+from metavoxel.parts.backbones.mlp import MLPSpec
+from metavoxel.parts.backbones.transformer import TransformerSpec
+from metavoxel.parts.backbones.unet import UNetSpec
+from metavoxel.rng import Rng
+from metavoxel.testing.modules import assert_gradient_everywhere, at_generic_weights
+
+SMALL = {"channels": (8, 16), "head_channels": 8, "token_width": 16}
+GRIDS = {
+    "one-picture": {"grid_4x6": (4, 6)},
+    "one-volume": {"grid_4x4x2": (4, 4, 2)},
+    "both": {"grid_4x6": (4, 6), "grid_4x4x2": (4, 4, 2)},
+}
+
+
+def build(spec, grids):
+    """At weights where nothing is still zero, as it is after a moment of training."""
+    torch.manual_seed(0)
+    return at_generic_weights(spec.build(grids))
+
+
+def inputs(backbone, rows=3, tokens=2):
+    rng, ports = Rng.for_rows(rows, "backbone"), backbone.ports
+    grids = {name: rng.fork(name).normal((rows, ports.grid_width, *grid)) for name, grid in ports.grids.items()}
+    row = rng.fork("tokens").normal((rows, tokens, ports.token_width)) if tokens else None
+    return Streams(grids, row), rng.fork("level").normal((rows, ports.level_width))
+
+
+@pytest.mark.parametrize("tokens", [0, 1, 3])
+@pytest.mark.parametrize("name", GRIDS)
+def test_every_port_keeps_its_shape(name, tokens):
+    backbone = build(UNetSpec(**SMALL), GRIDS[name])
+    features = backbone(*inputs(backbone, tokens=tokens))
+    assert {port: tuple(grid.shape[2:]) for port, grid in features.grids.items()} == GRIDS[name]
+    for port, grid in GRIDS[name].items():
+        assert features.grids[port].shape[:2] == (3, 8)
+        assert features.bottlenecks[port].shape == (3, 16, *(size // 2 for size in grid))
+    assert features.tokens.shape == (3, tokens, 16)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_gradients_reach_everything(name):
+    backbone = build(UNetSpec(**SMALL), GRIDS[name])
+    features = backbone(*inputs(backbone))
+    assert_gradient_everywhere(backbone, [*features.grids.values(), *features.bottlenecks.values(), features.tokens])
+
+
+@pytest.mark.parametrize(
+    ("spec", "grids"),
+    [(UNetSpec(**SMALL), GRIDS["both"]), (TransformerSpec(width=16, heads=2, depth=2), {}), (MLPSpec(width=16), {})],
+    ids=["unet", "transformer", "mlp"],
+)
+def test_a_row_does_not_depend_on_its_company(spec, grids):
+    backbone = build(spec, grids).eval()
+    streams, level = inputs(backbone, rows=4)
+    together = backbone(streams, level)
+    order = torch.tensor([2, 0])
+    alone = backbone(
+        Streams({name: grid[order] for name, grid in streams.grids.items()}, streams.tokens[order]), level[order]
+    )
+    for port, grid in together.grids.items():
+        torch.testing.assert_close(alone.grids[port], grid[order], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(alone.tokens, together.tokens[order], atol=1e-5, rtol=1e-5)
+
+
+def test_ports_hear_of_each_other_and_of_the_tokens():
+    """Towers are fused at the bottleneck, so that one image bears on the other."""
+    backbone = build(UNetSpec(**SMALL), GRIDS["both"]).eval()
+    streams, level = inputs(backbone)
+    before = backbone(streams, level)
+    changed = {**streams.grids, "grid_4x6": streams.grids["grid_4x6"] + 1}
+    assert not torch.equal(
+        backbone(Streams(changed, streams.tokens), level).grids["grid_4x4x2"], before.grids["grid_4x4x2"]
+    )
+    assert not torch.equal(backbone(Streams(changed, streams.tokens), level).tokens, before.tokens)
+    assert not torch.equal(
+        backbone(Streams(streams.grids, streams.tokens + 1), level).grids["grid_4x6"], before.grids["grid_4x6"]
+    )
+    assert not torch.equal(backbone(streams, level + 1).grids["grid_4x6"], before.grids["grid_4x6"])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"channels": (8,), "attention_levels": ()},
+        {"channels": (8,), "attention_levels": (0,)},
+        {"channels": (8, 12, 20), "attention_levels": (0, 2)},
+        {"channels": (10, 15), "head_channels": 5},
+        {"channels": (8, 16), "token_width": 100},
+        {"residual_blocks": 2},
+        {"token_layers": 0},
+        {"token_width": 64},
+    ],
+    ids=str,
+)
+def test_other_sizes(settings):
+    spec = UNetSpec(**{**SMALL, **settings})
+    multiple = spec.grid_multiple()
+    grid = (multiple, 2 * multiple, 3 * multiple)
+    backbone = build(spec, {"grid": grid})
+    features = backbone(*inputs(backbone))
+    assert features.grids["grid"].shape == (3, spec.channels[0], *grid)
+    assert all(torch.isfinite(part).all() for part in (*features.grids.values(), features.tokens))
+
+
+TOKENS = pytest.mark.parametrize(
+    "spec", [TransformerSpec(width=16, heads=2, depth=2), MLPSpec(width=16, depth=2)], ids=["transformer", "mlp"]
+)
+
+
+@TOKENS
+def test_every_token_comes_back(spec):
+    backbone = build(spec, {})
+    features = backbone(*inputs(backbone, tokens=5))
+    assert features.tokens.shape == (3, 5, 16) and not features.grids
+
+
+@TOKENS
+def test_tokens_may_have_any_order(spec):
+    backbone = build(spec, {}).eval()
+    streams, level = inputs(backbone, tokens=4)
+    order = torch.tensor([3, 1, 0, 2])
+    mixed = backbone(Streams({}, streams.tokens[:, order]), level)
+    torch.testing.assert_close(mixed.tokens, backbone(streams, level).tokens[:, order], atol=1e-5, rtol=1e-5)
+
+
+def test_news_passes_one_link_a_block():
+    chain = torch.eye(4, dtype=torch.bool) | torch.eye(4, dtype=torch.bool).roll(1, 1)
+    chain[3, 0] = False
+    backbone = build(TransformerSpec(width=16, heads=2, depth=2), {})
+    streams, level = inputs(backbone, tokens=4)
+    other = streams.tokens.clone()
+    other[:, 3] += 1
+    before, after = (
+        backbone(Streams({}, tokens, links=chain | chain.T), level).tokens for tokens in (streams.tokens, other)
+    )
+    assert torch.equal(before[:, 0], after[:, 0]), "three links away, by two blocks"
+    assert not torch.equal(before[:, 1], after[:, 1])

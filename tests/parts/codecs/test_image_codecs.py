@@ -1,0 +1,191 @@
+"""Codes of images: their shapes and scale, what is trusted of a part, and weights that come from a file."""
+
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from metavoxel.errors import RunError
+from metavoxel.parts.codecs.identity import IdentitySpec
+from metavoxel.parts.codecs.kl_vae import KLVAESpec
+from metavoxel.rng import Rng
+
+TINY = KLVAESpec(downsampling=4, channels=(8, 8, 8), latent_channels=3, batch_size=2, steps=3)
+SHAPES = {"volume": (1, 16, 12, 8), "picture": (1, 16, 24)}
+
+
+def images(shape, rows=6):
+    rng = Rng.for_rows(rows, "images")
+    base = torch.linspace(0, 1, shape[-1]).expand(shape)
+    return (base + 0.3 * rng.normal((rows, 1, *[1] * (len(shape) - 1))) + 0.2 * rng.normal((rows, *shape))).float()
+
+
+def batches(values):
+    return lambda: values.split(2)
+
+
+@pytest.fixture(scope="module", params=SHAPES)
+def fitted(request):
+    torch.manual_seed(0)
+    values = images(SHAPES[request.param])
+    codec = TINY.build(SHAPES[request.param])
+    codec.prepare(batches(values))
+    codec.eval().fit(batches(values))
+    return codec, values
+
+
+def test_a_latent_cell_spans_the_downsampling(fitted):
+    codec, values = fitted
+    assert codec.code_shape == (3, *(size // 4 for size in values.shape[2:]))
+    encoded = codec.encode(values)
+    assert encoded.mean.shape == encoded.sd.shape == (len(values), *codec.code_shape)
+    assert (encoded.sd > 0).all()
+    assert codec.decode(encoded.mean).shape == values.shape
+
+
+def test_codes_have_mean_0_and_variance_1_in_every_channel(fitted):
+    """Over the whole training set, with the codec's own uncertainty counted."""
+    codec, values = fitted
+    encoded = codec.encode(values)
+    axes = (0, *range(2, encoded.mean.ndim))
+    torch.testing.assert_close(encoded.mean.mean(axes), torch.zeros(3), atol=1e-5, rtol=0)
+    variance = (encoded.mean.square() + encoded.sd.square()).mean(axes)
+    torch.testing.assert_close(variance, torch.ones(3), atol=1e-4, rtol=0)
+
+
+def test_the_autoencoder_sees_the_image_less_the_training_mean(fitted):
+    codec, values = fitted
+    torch.testing.assert_close(codec.mean_image, values.mean(0))
+    spread = (values - values.mean(0)).square().mean().sqrt()
+    torch.testing.assert_close(codec.contrast, spread)
+
+
+def test_losses_are_means(fitted):
+    """So that they keep their strength when the image or the latent grid changes size."""
+    codec, values = fitted
+    terms = codec.losses(values[:2], rng=Rng.for_rows(2, "losses"))
+    assert set(terms) == {"l1", "kl"}
+    assert all(term.ndim == 0 and torch.isfinite(term) for term in terms.values())
+    mean, sd = codec.autoencoder.encode((values[:2] - codec.mean_image) / codec.contrast)
+    kl = (0.5 * (mean**2 + sd**2 - torch.log(sd**2) - 1)).mean()
+    torch.testing.assert_close(terms["kl"], TINY.kl_weight * kl)
+
+
+def test_the_squared_error_may_be_chosen():
+    values = images((2, 8, 8))
+    codec = KLVAESpec(**TINY.model_dump(exclude={"error"}), error="squared").build((2, 8, 8))
+    codec.prepare(batches(values))
+    image = (values - codec.mean_image) / codec.contrast
+    mean, sd = codec.autoencoder.encode(image)
+    drawn = mean + sd * Rng.for_rows(6, "squared").normal(tuple(mean.shape))
+    terms = codec.losses(values, rng=Rng.for_rows(6, "squared"))
+    assert set(terms) == {"l2", "kl"}
+    torch.testing.assert_close(terms["l2"], (codec.autoencoder.decode(drawn) - image).square().mean())
+    assert codec.decode(codec.encode(values).mean).shape == values.shape
+
+
+def test_only_cells_well_inside_the_known_part_are_trusted(fitted):
+    codec, values = fitted
+    known = torch.ones_like(values, dtype=torch.bool)
+    known[:, :, -1] = False  # one plane of voxels at the far end of the first axis
+    encoded, trusted = codec.encode_partial(values, known)
+    cells = codec.code_shape[1]
+    # The last row of cells holds unknown voxels, and the one before touches it.
+    expected = torch.arange(cells) < cells - 2
+    along = trusted[0, 0].reshape(cells, -1)
+    assert torch.equal(along, expected[:, None].expand_as(along))
+    assert trusted.shape == (len(values), 1, *codec.code_shape[1:])
+    assert torch.isfinite(encoded.mean).all()
+
+
+@pytest.mark.parametrize("hidden", [float("nan"), 1e30])
+def test_what_is_hidden_has_no_influence(fitted, hidden):
+    codec, values = fitted
+    known = torch.zeros_like(values, dtype=torch.bool)
+    known[:, :, : values.shape[2] // 2] = True
+    whole, trusted = codec.encode_partial(values, known)
+    holed, same = codec.encode_partial(torch.where(known, values, hidden), known)
+    assert torch.equal(whole.mean, holed.mean) and torch.equal(trusted, same)
+
+
+def test_everything_known_is_everything_trusted(fitted):
+    codec, values = fitted
+    encoded, trusted = codec.encode_partial(values, torch.ones_like(values, dtype=torch.bool))
+    assert trusted.all() and torch.equal(encoded.mean, codec.encode(values).mean)
+
+
+def test_weights_come_from_a_file(fitted, tmp_path):
+    codec, values = fitted
+    file = tmp_path / "codec.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in codec.state_dict().items()}, file)
+    loaded = TINY.model_copy(update={"weights": file}).build(tuple(values.shape[1:])).eval()
+    assert loaded.training_plan is None and codec.training_plan is not None
+    assert torch.equal(loaded.encode(values).mean, codec.encode(values).mean)
+
+
+class Trap:
+    """Unpickling it makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+def test_a_pickle_is_no_weights(tmp_path):
+    file, sprung = tmp_path / "codec.safetensors", tmp_path / "sprung"
+    file.write_bytes(pickle.dumps(Trap(str(sprung))))
+    with pytest.raises(RunError, match="do not fit this schema's codec"):
+        TINY.model_copy(update={"weights": file}).build(SHAPES["picture"])
+    torch.save({"weights": Trap(str(sprung))}, file)
+    with pytest.raises(RunError, match="do not fit this schema's codec"):
+        TINY.model_copy(update={"weights": file}).build(SHAPES["picture"])
+    assert not sprung.exists()
+
+
+def test_weights_that_are_not_there_or_do_not_fit(fitted, tmp_path):
+    codec, values = fitted
+    with pytest.raises(RunError, match=r"no file .*none\.safetensors"):
+        TINY.model_copy(update={"weights": tmp_path / "none.safetensors"}).build(tuple(values.shape[1:]))
+    file = tmp_path / "codec.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in codec.state_dict().items()}, file)
+    wider = KLVAESpec(downsampling=4, channels=(8, 8, 16), latent_channels=3, weights=file)
+    with pytest.raises(RunError, match=r"codec\.safetensors do not fit this schema's codec"):
+        wider.build(tuple(values.shape[1:]))
+    with pytest.raises(RunError, match="do not fit"):
+        TINY.model_copy(update={"weights": file}).build((1, *(2 * size for size in values.shape[2:])))
+
+
+def test_levels_and_their_default_widths():
+    assert KLVAESpec(downsampling=2).channels == (16, 32)
+    assert KLVAESpec(downsampling=16).channels == (16, 32, 64, 64, 64)
+    assert KLVAESpec(downsampling=8).grid_multiple() == 8
+    assert TINY.build(SHAPES["picture"]).training_plan == (3, 2, 1e-3)
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 4), (2, 3, 4, 5)])
+def test_identity_is_standardised_and_comes_back(shape):
+    values = 100 + 30 * images(shape)
+    codec = IdentitySpec().build(shape)
+    codec.fit(batches(values))
+    codes = codec.encode(values).mean
+    assert codec.code_shape == shape and codec.encode(values).sd is None
+    torch.testing.assert_close(codes.mean(), torch.tensor(0.0), atol=1e-5, rtol=0)
+    torch.testing.assert_close(codes.std(unbiased=False), torch.tensor(1.0), atol=1e-4, rtol=0)
+    torch.testing.assert_close(codec.decode(codes), values)
+
+
+def test_identity_trusts_a_cell_whose_channels_are_all_known():
+    values = images((2, 3, 4))
+    codec = IdentitySpec().build((2, 3, 4))
+    codec.fit(batches(values))
+    known = torch.ones_like(values, dtype=torch.bool)
+    known[:, 0, 0] = False
+    known[:, :, 1] = False
+    encoded, trusted = codec.encode_partial(torch.where(known, values, float("nan")), known)
+    assert trusted.shape == (len(values), 1, 3, 4)
+    assert torch.equal(trusted[0, 0].all(1), torch.tensor([False, False, True]))
+    assert torch.equal(encoded.mean[:, :, 2], codec.encode(values).mean[:, :, 2])
+    assert torch.isfinite(encoded.mean).all()

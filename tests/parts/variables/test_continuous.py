@@ -1,0 +1,61 @@
+"""Cells of numbers: how exactly they are held, and what is said of cells that are none."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metavoxel.parts.codecs.linear import LinearSpec
+from metavoxel.parts.variables.base import Blank
+from metavoxel.parts.variables.continuous import ContinuousSpec
+
+
+@pytest.mark.parametrize(
+    ("cell", "reading"),
+    [
+        ("0,5", "write decimal points"),
+        ("89+", "metavoxel-count"),
+        ("<5", "metavoxel-count"),
+        ("> 90", "metavoxel-count"),
+        ("80-90", "but a range: write its middle"),
+        ("80\u201390", "but a range: write its middle"),
+        ("12m", "one unit"),
+        ("12 months", "one unit"),
+    ],
+)
+def test_cells_that_hold_a_number_and_more(cell, reading):
+    with pytest.raises(ValueError) as caught:
+        ContinuousSpec().parse(cell)
+    assert str(caught.value).startswith(f"{cell!r} is not a number") and reading in str(caught.value)
+
+
+@pytest.mark.parametrize("cell", ["abc", "3;5", "1.2.3", "--", "a+"])
+def test_cells_without_a_reading(cell):
+    with pytest.raises(ValueError) as caught:
+        ContinuousSpec().parse(cell)
+    assert str(caught.value) == f"{cell!r} is not a number"
+
+
+def test_seconds_of_unix_time_stay_apart():
+    values = torch.stack([ContinuousSpec().parse(str(1_700_000_000 + second)) for second in range(60)])
+    codec = LinearSpec().build(())
+    codec.fit(lambda: [values])
+    sd = math.sqrt((60**2 - 1) / 12)
+    assert float(codec.center) == 1_700_000_029.5 and float(codec.scale) == pytest.approx(sd)
+    codes = codec.encode(values).mean[:, 0].double()
+    torch.testing.assert_close(codes, (torch.arange(60).double() - 29.5) / sd, atol=1e-6, rtol=0)
+    shown = [ContinuousSpec().format(value) for value in codec.decode(codec.encode(values).mean)]
+    assert shown == [1_700_000_000.0 + second for second in range(60)]
+
+
+@given(st.integers(-(10**15) + 1, 10**15 - 1))
+def test_whole_numbers_are_shown_whole(number):
+    value = ContinuousSpec().parse(str(number))
+    assert ContinuousSpec().format(value) == number
+
+
+@pytest.mark.parametrize("cell", ["1e39", "-1e39", "inf", "nan"])
+def test_what_no_network_can_take_is_blank(cell):
+    assert isinstance(ContinuousSpec().parse(cell), Blank)

@@ -1,0 +1,129 @@
+"""Draws stay where the schema says that values can be, and within are distributed as they were."""
+
+import math
+
+import pytest
+import torch
+from exact_joint import ExactJoint, exact_model
+
+from metavoxel.errors import LimitWarning
+from metavoxel.inference.order import Asked, joint_draws
+from metavoxel.sampling.ask import Sampling, row_streams, sample_codes
+from metavoxel.sampling.evidence import Given
+from metavoxel.testing import MixtureOracle
+
+pytestmark = pytest.mark.filterwarnings("ignore::metavoxel.errors.LimitWarning")
+"""Of so many rows some find nothing within."""
+
+ROWS = 2000
+LIMITS = {"x": (0.5, 1.5)}
+
+
+@pytest.fixture(scope="module")
+def oracle():
+    """Two numbers of one normal law, correlated by .8."""
+    covariances = torch.tensor([[[1.0, 0.8], [0.8, 1.0]]], dtype=torch.float64)
+    return MixtureOracle(
+        weights=[1.0], scalars=("x", "y"), means=torch.zeros(1, 2), covariances=covariances, categories={}
+    )
+
+
+def keys(rows=ROWS):
+    return [f"row {row}" for row in range(rows)]
+
+
+def normal_between(low, high):
+    """Mean and standard deviation of a standard normal number that lies between."""
+    density = [math.exp(-(x**2) / 2) / math.sqrt(2 * math.pi) for x in (low, high)]
+    share = 0.5 * (math.erf(high / math.sqrt(2)) - math.erf(low / math.sqrt(2)))
+    mean = (density[0] - density[1]) / share
+    return mean, math.sqrt(1 + (low * density[0] - high * density[1]) / share - mean**2)
+
+
+def assert_mean(values, mean, sd):
+    assert abs(float(values.double().mean()) - mean) < 5 * sd / math.sqrt(len(values)) + 0.005  # 50 steps: .005
+
+
+def test_a_draw_is_one_of_those_within(oracle):
+    drawn = sample_codes(ExactJoint(oracle), {}, row_streams(0, keys(), 0), Sampling(steps=50), limits=LIMITS)
+    x, y = drawn["x"][:, 0], drawn["y"][:, 0]
+    assert float(x.min()) >= 0.5 and float(x.max()) <= 1.5
+    mean, sd = normal_between(0.5, 1.5)
+    assert_mean(x, mean, sd)
+    assert_mean(y, 0.8 * mean, 1.0)  # what goes with a number is drawn anew with it
+    assert_mean((x - mean).square(), sd**2, 0.1)
+
+
+def test_a_row_does_not_depend_on_its_company(oracle):
+    model, sampling = ExactJoint(oracle), Sampling(steps=5)
+    together = sample_codes(model, {}, row_streams(3, keys(40), 0), sampling, limits=LIMITS)
+    order = [17, 4, 30]
+    alone = sample_codes(model, {}, row_streams(3, [f"row {row}" for row in order], 0), sampling, limits=LIMITS)
+    for name in together:
+        torch.testing.assert_close(alone[name], together[name][order])
+
+
+def test_rows_within_are_left_as_they_were(oracle):
+    model, sampling = ExactJoint(oracle), Sampling(steps=5)
+    free, held = (
+        sample_codes(model, {}, row_streams(3, keys(200), 0), sampling, limits=limits) for limits in ({}, LIMITS)
+    )
+    kept = (free["x"][:, 0] >= 0.5) & (free["x"][:, 0] <= 1.5)
+    assert 0 < int(kept.sum()) < 200
+    assert all(torch.equal(held[name][kept], free[name][kept]) for name in free)
+
+
+def test_what_is_integrated_out_has_no_limits(oracle):
+    model = ExactJoint(oracle)
+    sample_codes(model, {}, row_streams(0, keys(10), 0), Sampling(steps=5), marginal=["x"], limits=LIMITS)
+    assert model.rows == 50
+
+
+def test_what_never_lies_within_is_moved_to_the_limit(oracle):
+    with pytest.warns(LimitWarning, match="x: draws that were still outside 'valid' after 16 walks"):
+        drawn = sample_codes(
+            ExactJoint(oracle), {}, row_streams(0, keys(20), 0), Sampling(steps=2), limits={"x": (40.0, 50.0)}
+        )
+    assert torch.equal(drawn["x"], torch.full((20, 1), 40.0))
+
+
+@pytest.mark.parametrize("in_turn", [True, False])
+def test_joint_draws_stay_within(oracle, in_turn):
+    asked = Asked(("y", "x"), in_turn, (), {})
+    for drawn in joint_draws(ExactJoint(oracle), {}, asked, keys(300), 2, 0, Sampling(steps=5), LIMITS):
+        assert float(drawn.codes["x"].min()) >= 0.5 and float(drawn.codes["x"].max()) <= 1.5
+
+
+def test_what_is_given_is_no_draw(oracle):
+    """Whatever its value; and a row that lacks it has limits."""
+    model, known = ExactJoint(oracle), torch.tensor([[True], [False]])
+    given = {"x": Given(torch.tensor([[9.0], [9.0]]), known)}
+    drawn = sample_codes(model, given, row_streams(0, keys(2), 0), Sampling(steps=5), limits=LIMITS)["x"]
+    assert float(drawn[0]) == 9 and 0.5 <= float(drawn[1]) <= 1.5
+
+
+@pytest.mark.slow
+def test_variables_drawn_in_turn_are_drawn_anew_together(oracle):
+    """What is drawn first goes with what is drawn last being within."""
+    asked = Asked(("y", "x"), True, (), {})
+    (drawn,) = joint_draws(ExactJoint(oracle), {}, asked, keys(), 1, 0, Sampling(steps=50), LIMITS)
+    mean, _ = normal_between(0.5, 1.5)
+    assert_mean(drawn.codes["y"][:, 0], 0.8 * mean, 1.0)
+
+
+def test_no_sample_is_a_value_that_would_count_as_missing(oracle, tmp_path):
+    """In the variable's own unit, from the schema's ``valid``, under a logarithm too."""
+    logarithmic = {"type": "continuous", "transform": "log", "valid": [1.0, 2.0], "codec": {
+        "type": "linear", "scale": "range", "range": [math.exp(-1), math.exp(1)], "transform": "log"}}  # fmt: skip
+    model = exact_model(oracle, tmp_path, x=logarithmic)
+    low, high = model.limits["x"]
+    assert (low, high) == pytest.approx((0.0, math.log(2))) and list(model.limits) == ["x"]
+    drawn = model.sample(500, steps=5)["x"]
+    assert float(drawn.min()) >= 1 and float(drawn.max()) <= 2
+    assert 1.2 < float(drawn.mean()) < 1.6
+
+
+def test_limits_that_have_no_code_limit_nothing(oracle, tmp_path):
+    spec = {"type": "continuous", "transform": "log", "valid": [-1.0, 100.0]}
+    model = exact_model(oracle, tmp_path, x=spec)
+    assert model.limits["x"] == (-math.inf, pytest.approx(math.log(100), abs=1e-5))

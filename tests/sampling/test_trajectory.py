@@ -1,0 +1,332 @@
+"""The walk from the prior to data: its solvers, its grids, what is held on the way, and what stops it."""
+
+from functools import partial
+
+import pytest
+import torch
+from diffusers import DPMSolverMultistepScheduler
+
+from metavoxel.errors import NumericalError
+from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
+from metavoxel.parts.kernels.gaussian import GaussianKernel
+from metavoxel.parts.kernels.schedules import CosineSchedule, LinearSchedule, ScaledLinearSchedule
+from metavoxel.rng import Rng
+from metavoxel.sampling.ask import row_streams
+from metavoxel.sampling.conditioning import Clean, Replace
+from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.smc import particle_path
+from metavoxel.sampling.solvers import DDIM, Belief, DPMSolver2M, Move
+from metavoxel.sampling.times import log_snr_grid, time_grid, uniform_grid
+from metavoxel.sampling.trajectory import Question, denoising_path, read_out
+
+KERNELS = {"scan": GaussianKernel(), "age": GaussianKernel(prediction="x0"), "site": UniformD3PMKernel()}
+SHAPES = {"scan": (2, 3, 4), "age": (1,), "site": (3,)}
+LIKE = torch.zeros(())
+
+
+def denoiser(states, times, observed):
+    """Some function of every state, cell by cell, so that a row's answer is the same to the last bit in any batch."""
+    age, site = states["age"], states["site"]
+    scan = torch.tanh(states["scan"] + age[:, :, None, None] + site[:, :1, None, None])
+    weights = torch.exp(site + 0.3 * age)
+    return {
+        "scan": scan,
+        "age": torch.sin(age + states["scan"][:, :1, 0, 0]),
+        "site": weights / weights.sum(1, keepdim=True),
+    }
+
+
+def question(keys, given=None, marginal=(), seed=0):
+    return Question(KERNELS, SHAPES, given or {}, marginal, LIKE, row_streams(seed, keys, 0))
+
+
+def walking(solver, conditioning):
+    return partial(denoising_path, solver=solver, conditioning=conditioning)
+
+
+METHODS = {
+    "clean": walking(DDIM(0.0), Clean()),
+    "ancestral": walking(DDIM(1.0), Clean()),
+    "2M": walking(DPMSolver2M(), Clean()),
+    "replace": walking(DDIM(0.0), Replace()),
+    "repaint": walking(DDIM(1.0), Replace(resamplings=3, jump=2)),
+    "smc": partial(particle_path, particles=6, solver=DPMSolver2M(1.0)),
+}
+
+
+def answer(keys, given=None, *, method="ancestral", steps=4, seed=0, denoiser=denoiser):
+    *_, last = METHODS[method](denoiser, question(keys, given, seed=seed), uniform_grid(steps))
+    return last
+
+
+def given_for(keys):
+    """Evidence that belongs to each key: ages of some rows, and half a scan of the others."""
+    rng = row_streams(7, keys, 0)
+    has_age = torch.tensor([[key < "c"] for key in keys])
+    half = torch.zeros(len(keys), 1, 3, 4, dtype=torch.bool)
+    half[:, :, :, :2] = ~has_age[:, :, None, None]
+    return {
+        "age": Given(rng.fork("age").normal((len(keys), 1)), has_age),
+        "scan": Given(rng.fork("scan").normal((len(keys), 2, 3, 4)), half),
+    }
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_answer_depends_on_the_row_alone(method):
+    """Not on the size of the batch, the order of the rows or their company: to the last bit."""
+    keys = ["a", "b", "c", "d", "e"]
+    together = answer(keys, given_for(keys), method=method)
+    for others in (["d"], ["e", "a"], ["c", "x", "b", "y", "z", "d"]):
+        company = answer(others, given_for(others), method=method)
+        for place, key in enumerate(others):
+            if key in keys:
+                for name in KERNELS:
+                    assert torch.equal(company[name][place], together[name][keys.index(key)]), (name, key)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_given_comes_back_bit_for_bit(method):
+    keys = ["a", "b", "c", "d"]
+    given = given_for(keys)
+    last = answer(keys, given, method=method)
+    for name, (code, known, _) in given.items():
+        known = known.expand_as(code)
+        assert torch.equal(last[name][known], code[known])
+        assert not torch.isin(last[name][~known], code[~known]).any(), "what is unknown was taken from the evidence"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_not_known_has_no_influence(method):
+    keys = ["a", "b", "c", "d"]
+    given = given_for(keys)
+    poisoned = {
+        name: entry._replace(code=torch.where(entry.known, entry.code, float("nan"))) for name, entry in given.items()
+    }
+    expected = answer(keys, given, method=method)
+    found = answer(keys, poisoned, method=method)
+    for name in KERNELS:
+        assert torch.equal(found[name], expected[name])
+
+
+def test_the_seed_decides():
+    keys = ["a", "b"]
+    first, again, other = answer(keys), answer(keys), answer(keys, seed=1)
+    for name in KERNELS:
+        assert torch.equal(first[name], again[name])
+    assert not torch.equal(first["scan"], other["scan"])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_variable_more_leaves_the_draws_of_others_alone(method):
+    """From the prior to the last step, for a network that does not heed it: each has streams of its own name."""
+    keys, found = ["a", "d"], []
+    for more in ({}, {"height": GaussianKernel()}):
+        kernels, shapes = {**more, **KERNELS}, {**SHAPES, "height": (1,)}
+        asked = Question(kernels, shapes, given_for(keys), (), LIKE, row_streams(0, keys, 0))
+
+        def heedless(states, times, observed):
+            return denoiser(states, times, observed) | {name: states[name] for name in states if name == "height"}
+
+        *_, last = METHODS[method](heedless, asked, uniform_grid(4))
+        found.append(last)
+    for name in KERNELS:
+        assert torch.equal(found[0][name], found[1][name]), name
+
+
+def test_what_the_network_is_told():
+    """Given cells at t = 0 and marked; variables that are integrated out at t = 1; the rest at the time of the walk."""
+    keys = ["a", "d"]
+    seen = []
+
+    def watch(states, times, observed):
+        seen.append((states, times, observed))
+        return denoiser(states, times, observed)
+
+    asked = question(keys, given_for(keys), marginal=["site"])
+    path = denoising_path(watch, asked, uniform_grid(4), solver=DDIM(), conditioning=Clean())
+    *_, last = path
+    assert [float(times["scan"].max()) for _, times, _ in seen] == [1, 0.75, 0.5, 0.25]
+    states, times, observed = seen[1]
+    assert times["age"].tolist() == [0, 0.75] and observed["age"].tolist() == [[True], [False]]
+    assert times["scan"].shape == observed["scan"].shape == (2, 1, 3, 4)
+    assert torch.equal(times["scan"] == 0, observed["scan"])
+    assert times["site"].tolist() == [1, 1] and not observed["site"].any()
+    assert all(torch.equal(later["site"], states["site"]) for later, _, _ in seen), "a marginal variable was walked"
+    assert torch.equal(last["site"], states["site"])
+
+
+def test_one_evaluation_a_step():
+    calls = []
+
+    def count(states, times, observed):
+        calls.append(1)
+        return denoiser(states, times, observed)
+
+    for steps in (1, 7):
+        calls.clear()
+        answer(["a"], steps=steps, denoiser=count)
+        assert len(calls) == steps
+    calls.clear()
+    answer(["a"], steps=6, method="repaint", denoiser=count)
+    assert len(calls) == 3 * 6
+    calls.clear()
+    answer(["a"], steps=6, method="smc", denoiser=count)
+    assert len(calls) == 6
+
+
+@pytest.mark.parametrize("method", ["ancestral", "smc"])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_belief_that_is_not_finite_is_named(bad, method):
+    def broken(states, times, observed):
+        beliefs = denoiser(states, times, observed)
+        late = bool((times["age"] < 0.6).all())
+        return {**beliefs, "age": torch.full_like(beliefs["age"], bad) if late else beliefs["age"]}
+
+    with pytest.raises(NumericalError, match=r"variable 'age': .* not finite at step 3 \(t = 0\.5\)"):
+        answer(["a", "b"], denoiser=broken, method=method)
+    all_known = {"age": Given(torch.zeros(2, 1), torch.ones(2, 1, dtype=torch.bool))}
+    if method == "smc":
+        with pytest.raises(NumericalError, match="variable 'age'"):  # particles are weighed by it
+            answer(["a", "b"], all_known, denoiser=broken, method=method)
+    else:
+        answer(["a", "b"], all_known, denoiser=broken, method=method)  # nothing is made of it
+
+    def useless(states, times, observed):
+        return {**denoiser(states, times, observed), "age": torch.full((2, 1), bad)}
+
+    with pytest.raises(NumericalError, match="variable 'age': .* not finite at t = 1"):
+        read_out(useless, question(["a", "b"]), conditioning=Clean(), evaluations=1)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "table"),
+    [
+        (GaussianKernel(schedule=LinearSchedule()), {"beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}),
+        (
+            GaussianKernel(schedule=ScaledLinearSchedule(), prediction="epsilon"),
+            {"beta_start": 0.0015, "beta_end": 0.0195, "beta_schedule": "scaled_linear"},
+        ),
+    ],
+    ids=["linear", "scaled_linear"],
+)
+@pytest.mark.parametrize("steps", [5, 20, 50])
+@pytest.mark.parametrize(("algorithm", "eta"), [("dpmsolver++", 0.0), ("sde-dpmsolver++", 1.0)])
+def test_2m_is_that_of_diffusers(kernel, table, steps, algorithm, eta):
+    """Over a whole trajectory at t = k/1000, where both have the same noise."""
+    scheduler = DPMSolverMultistepScheduler(
+        num_train_timesteps=1000, prediction_type="sample", algorithm_type=algorithm, solver_order=2,
+        solver_type="midpoint", timestep_spacing="trailing", final_sigmas_type="zero", lower_order_final=False, **table,
+    )  # fmt: skip
+    scheduler.set_timesteps(steps)
+    grid, solver, before = uniform_grid(steps), DPMSolver2M(eta), None
+    assert torch.equal(scheduler.timesteps, torch.round(grid[:-1] * 1000).long() - 1)
+    start = Rng.for_rows(3, "dpm").normal((3, 2, 4), dtype=torch.float64)
+    ours, theirs = start, start
+    for step, (t, s) in enumerate(zip(grid[:-1], grid[1:], strict=True)):
+        belief = torch.tanh(2 * ours + 0.1 * step)
+        move = Move(t.expand(3), s.expand(3), before)
+        rng = Rng.for_rows(3, "step", step)
+        noise = Rng(rng.keys).normal((3, 2, 4), dtype=torch.float64)
+        ours, before = solver.transition(kernel, belief, ours, move).sample(rng), Belief(belief, move.t)
+        belief = torch.tanh(2 * theirs + 0.1 * step)
+        theirs = scheduler.step(belief, scheduler.timesteps[step], theirs, variance_noise=noise).prev_sample
+        torch.testing.assert_close(ours, theirs.double(), atol=1e-5, rtol=0)
+
+
+def test_2m_needs_fewer_steps():
+    """A tenth of DDIM's error, down to what the grid's bounded ends leave."""
+    kernel = GaussianKernel()
+    mean, variance = 0.7, 0.2
+
+    def solve(solver, steps):
+        """A normal variable's own flow, which takes x at t = 1 to mean + sd x."""
+        grid = log_snr_grid(steps, kernel)
+        state, before = torch.tensor([[0.8]], dtype=torch.float64), None
+        for t, s in zip(grid[:-1], grid[1:], strict=True):
+            alpha_bar = torch.sigmoid(kernel.log_snr(t[None]))
+            gain = variance * alpha_bar.sqrt() / (variance * alpha_bar + 1 - alpha_bar)
+            belief = mean + gain * (state - alpha_bar.sqrt() * mean)
+            move = Move(t[None], s[None], before)
+            state, before = solver.transition(kernel, belief, state, move).mean, Belief(belief, move.t)
+        return abs(float(state) - (mean + variance**0.5 * 0.8))
+
+    for steps in (10, 20, 40, 80):
+        assert solve(DPMSolver2M(), steps) < solve(DDIM(), steps) / 8
+    assert 1.9 < solve(DDIM(), 20) / solve(DDIM(), 40) < 2.1, "of first order: half the width, half the error"
+    assert solve(DPMSolver2M(), 320) < 5e-4
+
+
+def test_probabilities_are_not_extrapolated():
+    kernel, x = UniformD3PMKernel(), torch.eye(3)
+    earlier, t, s = (torch.full((3,), time, dtype=torch.float64) for time in (0.9, 0.6, 0.3))
+    belief = torch.full((3, 3), 1 / 3)
+    step = DPMSolver2M().transition(kernel, belief, x, Move(t, s, Belief(torch.eye(3), earlier)))
+    assert torch.equal(step.mean, DDIM().transition(kernel, belief, x, Move(t, s)).mean)
+
+
+def test_the_history_ends_with_a_jump():
+    """After noising anew, the step before is no neighbour."""
+
+    class Watched(DPMSolver2M):
+        befores = []  # noqa: RUF012
+
+        def transition(self, kernel, x0_hat, xt, move):
+            self.befores.append(None if move.before is None else float(move.before.t))
+            return super().transition(kernel, x0_hat, xt, move)
+
+    solver = Watched()
+    only_age = Question({"age": KERNELS["age"]}, SHAPES, {}, (), LIKE, row_streams(0, ["a"], 0))
+    sine = lambda states, times, observed: {"age": torch.sin(states["age"])}  # noqa: E731
+    list(denoising_path(sine, only_age, uniform_grid(4), solver=solver, conditioning=Replace(2, 2)))
+    assert solver.befores == [None, 1.0, None, 1.0, 0.75, 0.5, None, 0.5]
+
+
+def test_moves_of_repaint():
+    grid = uniform_grid(5)
+    moves = list(Replace(resamplings=2, jump=2).moves(grid))
+    assert moves == [
+        (0, 1),
+        (1, 2),
+        (2, 0),
+        (0, 1),
+        (1, 2),
+        (2, 3),
+        (3, 4),
+        (4, 2),
+        (2, 3),
+        (3, 4),
+        (4, 5),
+        (5, 4),
+        (4, 5),
+    ]
+    assert list(Replace().moves(grid)) == list(Clean().moves(grid)) == [(k, k + 1) for k in range(5)]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 50])
+@pytest.mark.parametrize(
+    "kernel",
+    [GaussianKernel(), GaussianKernel(schedule=CosineSchedule(power=1)), GaussianKernel(schedule=LinearSchedule(), prediction="epsilon")],
+    ids=["cosine", "power-1", "linear"],
+)  # fmt: skip
+def test_grids_fall_from_1_to_0(kernel, steps):
+    for grid in (uniform_grid(steps), log_snr_grid(steps, kernel)):
+        assert grid.dtype == torch.float64 and len(grid) == steps + 1
+        assert grid[0] == 1 and grid[-1] == 0 and (grid.diff() < 0).all()
+
+
+def test_the_papers_grid_is_every_20th_of_1000():
+    assert torch.equal(torch.round(uniform_grid(50) * 1000).long(), torch.arange(1000, -1, -20))
+
+
+def test_log_snr_grid_is_even_in_log_snr():
+    kernel = GaussianKernel()
+    inner = kernel.log_snr(log_snr_grid(20, kernel)[1:-1])
+    torch.testing.assert_close(inner.diff(), inner.diff().mean().expand(len(inner) - 1))
+    assert abs(float(inner[0])) <= 8.001 and abs(float(inner[-1]) - 8) < 1e-6
+
+
+def test_one_grid_for_all_variables():
+    kernels = [UniformD3PMKernel(), GaussianKernel()]
+    assert torch.equal(time_grid("log_snr", 8, kernels), log_snr_grid(8, kernels[1]))
+    assert torch.equal(time_grid("uniform", 8, kernels), uniform_grid(8))
+    assert torch.equal(time_grid("log_snr", 8, kernels[:1]), uniform_grid(8))
