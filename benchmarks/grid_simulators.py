@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from benchmarks.simulators import AbstractTask, Given, Values, named
+from benchmarks.simulators import AbstractTask, Evidence, Values, named
 
 
 def _on_grid(
@@ -52,7 +52,7 @@ class Tree(AbstractTask):
         data = {name: rng.normal(means[name], spread) for name, spread in self.spreads.items()}
         return {"theta1": first, "theta2": second, "theta3": third, **data}
 
-    def _reference(self, rng: np.random.Generator, given: Given, rows: int) -> Values:
+    def _reference(self, rng: np.random.Generator, given: Evidence, rows: int) -> Values:
         second = np.array([given["theta2"]]) if "theta2" in given else self.grid
         third = np.array([given["theta3"]]) if "theta3" in given else self.grid
         left, right = self.means(second, second), self.means(third, third)
@@ -104,7 +104,7 @@ class HMM(AbstractTask):
         x = rng.normal(theta**2, 0.5)
         return dict(zip(self.names, [*theta, *x], strict=True))
 
-    def _reference(self, rng: np.random.Generator, given: Given, rows: int) -> Values:
+    def _reference(self, rng: np.random.Generator, given: Evidence, rows: int) -> Values:
         grids = [np.array([given[name]]) if name in given else self.grid for name in self.parameters]
         filtered: list[np.ndarray] = []
         for place, (grid, datum) in enumerate(zip(grids, self.data, strict=True)):

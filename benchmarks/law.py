@@ -18,7 +18,7 @@ from sklearn.linear_model import RidgeCV
 import metavoxel as mv
 from metavoxel.learning.latent_cache import bank
 from metavoxel.sampling.ask import posterior_means, row_streams
-from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.evidence import Evidence
 
 FOLDS = 5
 
@@ -50,7 +50,7 @@ def errors(model: mv.Model, codes: dict[str, torch.Tensor], target: str) -> dict
         for name in codes:
             model.joint.adapter(name).network_weight.zero_()
         given = {
-            name: Given(code[asked], torch.ones(int(asked.sum()), 1, *code.shape[2:], dtype=torch.bool))
+            name: Evidence(code[asked], torch.ones(int(asked.sum()), 1, *code.shape[2:], dtype=torch.bool))
             for name, code in codes.items()
             if name != target
         }

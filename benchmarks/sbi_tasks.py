@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks.grid_simulators import HMM, Tree
-from benchmarks.simulators import AbstractTask, GaussianLinear, GaussianMixture, Given, TwoMoons
+from benchmarks.simulators import AbstractTask, Evidence, GaussianLinear, GaussianMixture, TwoMoons
 from benchmarks.slcp import SLCP
 from benchmarks.table_run import TableRun, trained
 from benchmarks.tables import figure, markdown, publish
@@ -129,7 +129,7 @@ def model(task: AbstractTask, kind: str, output: Path, steps: int) -> TableRun:
     )
 
 
-def questions(task: AbstractTask, kind: str, count: int) -> Iterator[Given]:
+def questions(task: AbstractTask, kind: str, count: int) -> Iterator[Evidence]:
     """What is given: all data, of the published observations first and of fresh simulations then; or random sets."""
     rng = generator(task.name, kind, "questions")
     published = task.observations() if kind == "posterior" else []
@@ -153,7 +153,7 @@ def questions(task: AbstractTask, kind: str, count: int) -> Iterator[Given]:
         yield {} if chosen.all() else {name: row[name] for name, given in zip(names, chosen, strict=True) if given}
 
 
-def judge(run: TableRun, task: AbstractTask, place: int, given: Given, draws: int, sampling: Sampling) -> float:
+def judge(run: TableRun, task: AbstractTask, place: int, given: Evidence, draws: int, sampling: Sampling) -> float:
     """C2ST of one question, the model's draws against exact ones."""
     held = {name: torch.full((draws,), value, dtype=torch.float64) for name, value in given.items()}
     drawn = run.draw(held, sampling, rows=draws, seed=place)

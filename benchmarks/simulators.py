@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float64
 
 Values: TypeAlias = dict[str, Float64[np.ndarray, "n"]]
-Given: TypeAlias = Mapping[str, float]
+Evidence: TypeAlias = Mapping[str, float]
 
 
 class AbstractTask(ABC):
@@ -62,7 +62,7 @@ class AbstractTask(ABC):
     def simulate(self, rng: np.random.Generator, rows: int) -> Values:
         """Draws of all variables jointly, parameters from the prior."""
 
-    def reference(self, rng: np.random.Generator, given: Given, rows: int) -> Values:
+    def reference(self, rng: np.random.Generator, given: Evidence, rows: int) -> Values:
         """Exact draws of all that is not given.
 
         Raises:
@@ -75,7 +75,7 @@ class AbstractTask(ABC):
         return self._reference(rng, given, rows)
 
     @abstractmethod
-    def _reference(self, rng: np.random.Generator, given: Given, rows: int) -> Values: ...
+    def _reference(self, rng: np.random.Generator, given: Evidence, rows: int) -> Values: ...
 
 
 def named(stem: str, count: int) -> tuple[str, ...]:
@@ -100,7 +100,7 @@ class TwoMoons(AbstractTask):
         shift = -np.abs(first + second) / math.sqrt(2), (second - first) / math.sqrt(2)
         return {"theta1": first, "theta2": second, "x1": across + shift[0], "x2": along + shift[1]}
 
-    def _reference(self, rng: np.random.Generator, given: Given, rows: int) -> Values:
+    def _reference(self, rng: np.random.Generator, given: Evidence, rows: int) -> Values:
         """x less a point of the crescent is the shift, and theta its two rotated images: kept where the prior is."""
         found, kept = np.empty((0, 2)), 0
         while kept < rows:
@@ -125,7 +125,7 @@ class GaussianLinear(AbstractTask):
         x = theta + rng.normal(0, math.sqrt(0.1), (10, rows))
         return dict(zip(self.names, [*theta, *x], strict=True))
 
-    def _reference(self, rng: np.random.Generator, given: Given, rows: int) -> Values:
+    def _reference(self, rng: np.random.Generator, given: Evidence, rows: int) -> Values:
         drawn: Values = {}
         for parameter, datum in zip(self.parameters, self.data, strict=True):
             theta = np.full(rows, given.get(parameter, 0.0))
@@ -152,7 +152,7 @@ class GaussianMixture(AbstractTask):
         x = theta + self._noise(rng, rows)
         return {"theta1": theta[:, 0], "theta2": theta[:, 1], "x1": x[:, 0], "x2": x[:, 1]}
 
-    def _reference(self, rng: np.random.Generator, given: Given, rows: int) -> Values:
+    def _reference(self, rng: np.random.Generator, given: Evidence, rows: int) -> Values:
         found = np.empty((0, 2))
         while len(found) < rows:
             theta = np.array([given["x1"], given["x2"]]) - self._noise(rng, 4 * rows)

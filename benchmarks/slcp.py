@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
-from benchmarks.simulators import AbstractTask, Given, Values, named
+from benchmarks.simulators import AbstractTask, Evidence, Values, named
 
 MEAN, SPREAD = ("theta1", "theta2"), ("theta3", "theta4", "theta5")
 POINTS = tuple((f"x{2 * index + 1}", f"x{2 * index + 2}") for index in range(4))
@@ -35,7 +35,7 @@ class Seen(NamedTuple):
     cost: np.ndarray
 
 
-def seen(spread: Spread, given: Given) -> Seen:
+def seen(spread: Spread, given: Evidence) -> Seen:
     """Likelihood of the given coordinates as a function of the mean."""
     first, second, correlation = spread
     rest = 1 - correlation**2
@@ -65,7 +65,7 @@ class MeanLaw(NamedTuple):
     log_evidence: np.ndarray
 
 
-def mean_law(spread: Spread, given: Given) -> MeanLaw:
+def mean_law(spread: Spread, given: Evidence) -> MeanLaw:
     """Flat before the data. A coordinate of the mean that nothing tells of is left to its box (infinite factor)."""
     # Coordinates are counted from the middle of the data: else the smallest spreads are lost to rounding.
     middle = [np.mean([given[names[axis]] for names in POINTS if names[axis] in given] or [0.0]) for axis in (0, 1)]
@@ -129,7 +129,7 @@ class SLCP(AbstractTask):
         theta = rng.uniform(-BOX, BOX, (5, rows))
         return dict(zip(self.parameters, theta, strict=True)) | self._points(rng, theta, {})
 
-    def _reference(self, rng: np.random.Generator, given: Given, rows: int) -> Values:
+    def _reference(self, rng: np.random.Generator, given: Evidence, rows: int) -> Values:
         """Spread by rejection under the likelihood with the mean integrated out, then the mean, then the points."""
         asked = [place for place, name in enumerate(SPREAD) if name not in given]
         low, high = np.zeros(3), np.full(3, BOX)
@@ -162,7 +162,7 @@ class SLCP(AbstractTask):
         return {name: drawn[name] for name in self.names if name not in given}
 
     def _propose(
-        self, rng: np.random.Generator, given: Given, low: np.ndarray, high: np.ndarray
+        self, rng: np.random.Generator, given: Evidence, low: np.ndarray, high: np.ndarray
     ) -> Float64[np.ndarray, "3 n"]:
         """theta3 to theta5 uniform in size between bounds, with either sign; given ones as they are."""
         size = rng.uniform(low[:, None], high[:, None], (3, self.proposals))

@@ -14,7 +14,7 @@ import metavoxel as mv
 from metavoxel.cli.train import show
 from metavoxel.runs.run import RunFolder
 from metavoxel.sampling.ask import Sampling, posterior_means, row_streams, sample_codes
-from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.evidence import Evidence
 
 Rows = Mapping[str, Shaped[Tensor, "_"]]
 """Values of each variable, one a row: numbers, and categories as indices."""
@@ -30,12 +30,12 @@ class TableRun:
     def __init__(self, model: mv.Model) -> None:
         self.model, self.names = model, model.names
 
-    def codes(self, values: Rows) -> dict[str, Given]:
+    def codes(self, values: Rows) -> dict[str, Evidence]:
         """Evidence of these values."""
         evidence = {}
         for name, value in values.items():
             code = self.model.codecs[name].encode(value if self.is_category(name) else value.float()).mean
-            evidence[name] = Given(code, torch.ones(len(code), 1, dtype=torch.bool))
+            evidence[name] = Evidence(code, torch.ones(len(code), 1, dtype=torch.bool))
         return evidence
 
     def is_category(self, name: str) -> bool:

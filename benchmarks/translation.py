@@ -78,7 +78,7 @@ def regression(
         rng = Rng.for_rows(BATCH, "regression", step)
         rows = (rng.uniform((BATCH,)) * len(train.subjects)).long()
         source, target = (
-            specs[name].vary(images[rows], rng.fork("vary"))
+            specs[name].augment(images[rows], rng.fork("vary"))
             for name, images in ((SOURCE, train.source), (TARGET, train.target))
         )
         for group in optimiser.param_groups:
@@ -241,9 +241,9 @@ def main() -> None:
     for name, images in answers.items():
         both = list(zip(images, test.target, strict=True))
         ratios[name] = np.array([psnr(image, truth, inside) for image, truth in both])
-        likeness = np.array([ssim(image, truth) for image, truth in both])
+        similarity = np.array([ssim(image, truth) for image, truth in both])
         rows.append(
-            [name, *(str(bootstrap_mean(values, subjects=test.subjects)) for values in (ratios[name], likeness))]
+            [name, *(str(bootstrap_mean(values, subjects=test.subjects)) for values in (ratios[name], similarity))]
         )
     print(f"\n{len(test.subjects)} slices of {len(set(test.subjects))} patients")
     print(markdown([f"{TARGET} from {SOURCE}", "PSNR (dB)", "SSIM"], rows))

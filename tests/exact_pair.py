@@ -6,7 +6,7 @@ import torch
 
 from metavoxel.parts.kernels.gaussian import GaussianKernel
 from metavoxel.rng import Rng
-from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.evidence import Evidence
 from metavoxel.sampling.trajectory import Question
 
 Z = 5.0
@@ -31,7 +31,7 @@ def denoiser(states, times, observed):
 def question(rows, name, *, sd=None, marginal=()):
     """x when y was measured to be 1.5."""
     code = torch.full((rows, 1), GIVEN, dtype=torch.float64)
-    given = {"y": Given(code, torch.ones(rows, 1, dtype=torch.bool), sd)}
+    given = {"y": Evidence(code, torch.ones(rows, 1, dtype=torch.bool), sd)}
     like = torch.zeros((), dtype=torch.float64)
     return Question(KERNELS, {"x": (1,), "y": (1,)}, given, marginal, like, Rng.for_rows(rows, name))
 

@@ -15,9 +15,9 @@ from metavoxel.cohort.column import Column
 from metavoxel.cohort.table import Table
 from metavoxel.cohort.volumes import UnreadableCells, load_volumes
 from metavoxel.errors import CohortError, Problem, did_you_mean
-from metavoxel.parts.variables.base import AbstractVariableSpec, Blank
+from metavoxel.parts.variables.base import AbstractVariableSpec, Missing
 from metavoxel.parts.variables.spatial import AbstractSpatialSpec
-from metavoxel.plugins.registry import blamed
+from metavoxel.plugins.registry import attribute_errors
 
 _EXAMPLES = 5
 _NOT_IN_VALUES = {"weight", "column", "path", "entities"}
@@ -91,7 +91,7 @@ def read_values(
         except ValueError as error:
             reasons[row] = f"{error}. Leave the cell empty, or add it to cohort.missing, if it means missing"
             continue
-        if isinstance(value, Blank):
+        if isinstance(value, Missing):
             blanked[value.rule].append(cells[row])
         else:
             parsed[row] = value
@@ -105,7 +105,7 @@ def read_values(
     return Values(resolved, Column(_mask(list(parsed), len(cells)), shown, values), dict(blanked), fingerprint)
 
 
-def _parsed(name: str, spec: AbstractVariableSpec, cell: str) -> Tensor | Blank:
+def _parsed(name: str, spec: AbstractVariableSpec, cell: str) -> Tensor | Missing:
     """What a cell is read as.
 
     Raises:
@@ -113,13 +113,13 @@ def _parsed(name: str, spec: AbstractVariableSpec, cell: str) -> Tensor | Blank:
         PluginError: its type is a plugin's, which fails otherwise, or gives something that is no value.
     """
     refused: ValueError
-    with blamed(spec, f"variables.{name}"):
+    with attribute_errors(spec, f"variables.{name}"):
         try:
             value = spec.parse(cell)
         except ValueError as error:
             refused = error
         else:
-            if not isinstance(value, Blank):
+            if not isinstance(value, Missing):
                 shape = tuple(value.shape)
                 assert shape == spec.data_shape, f"cell {cell!r} has shape {shape}, and data_shape is {spec.data_shape}"
                 assert value.isfinite().all(), f"cell {cell!r} is read as {value.tolist()}, which is not finite"

@@ -13,7 +13,7 @@ from jaxtyping import Float32
 from numpy.lib.format import write_array_header_1_0
 from torch import Tensor
 
-from metavoxel.parts.variables.base import Blank
+from metavoxel.parts.variables.base import Missing
 
 _READERS = 4
 _AHEAD = 16
@@ -29,7 +29,7 @@ class UnreadableCells(Exception):
 
 
 def load_volumes(
-    parse: Callable[[str], Tensor | Blank], cells: Sequence[str], shape: tuple[int, ...], *, path: Path | None
+    parse: Callable[[str], Tensor | Missing], cells: Sequence[str], shape: tuple[int, ...], *, path: Path | None
 ) -> Float32[np.ndarray, "n *d"]:
     """``parse`` of every cell, read-only on disk: at ``path``, or in a nameless temporary file that goes with it.
 
@@ -85,13 +85,13 @@ def _write(file: BinaryIO, volumes: Iterator[Tensor], shape: tuple[int, ...]) ->
     return start
 
 
-def _parsed(parse: Callable[[str], Tensor | Blank], cells: Sequence[str]) -> Iterator[Tensor]:
+def _parsed(parse: Callable[[str], Tensor | Missing], cells: Sequence[str]) -> Iterator[Tensor]:
     """Values in order. From the first unreadable cell on, cells are only tried, and the end of them raises."""
 
     def attempt(cell: str) -> Tensor | str:
         try:
             value = parse(cell)
-            return f"is {value.rule}; leave the cell empty" if isinstance(value, Blank) else value
+            return f"is {value.rule}; leave the cell empty" if isinstance(value, Missing) else value
         except ValueError as error:
             return str(error)
 

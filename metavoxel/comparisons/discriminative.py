@@ -19,7 +19,7 @@ from metavoxel.comparisons.stopwatch import Stopwatch
 from metavoxel.comparisons.study import Study
 from metavoxel.errors import NumericalError, Problem
 from metavoxel.learning.batches import shuffled
-from metavoxel.learning.loop import Optimisation, Optimiser, whole
+from metavoxel.learning.loop import Optimisation, Optimiser, defer_interrupts
 from metavoxel.learning.precision import flushed_denormals
 from metavoxel.learning.training import start_fabric
 from metavoxel.rng import Rng
@@ -151,7 +151,7 @@ class _Training:
                 error = float(self._task.losses(outputs, self._held_out).mean())
             else:
                 error = -float(step)  # without validation rows the last step is the best
-            with whole():
+            with defer_interrupts():
                 if error < self._best["best_error"]:
                     self._best |= {"best_error": error, "best_step": float(step)}
                     save_weights(self._place.best, self._network.state_dict(), self._best)

@@ -59,5 +59,5 @@ def pictures(study: Study, name: str, rows: Int64[Tensor, "b"], vary: Rng | None
     here = column.present[rows]
     if here.any():
         found = column.read(rows[here])
-        images[here] = found if vary is None else spec.vary(found, vary[here])
+        images[here] = found if vary is None else spec.augment(found, vary[here])
     return images

@@ -14,7 +14,7 @@ from torch import Tensor
 from metavoxel.parts.adapters.token import TokenAdapterSpec
 from metavoxel.parts.codecs.linear import LinearSpec
 from metavoxel.parts.kernels.gaussian import GaussianKernel
-from metavoxel.parts.variables.base import AbstractVariableSpec, Blank, Parts
+from metavoxel.parts.variables.base import AbstractVariableSpec, Missing, Parts
 from metavoxel.parts.variables.categorical import CategoricalSpec
 from metavoxel.plugins.hookspecs import API_VERSION, hookimpl
 
@@ -33,9 +33,9 @@ class ScalarLabelSpec(AbstractVariableSpec):
     def parts(self) -> Parts:
         return Parts(LinearSpec(range=(-1.0, 1.0)), GaussianKernel(), TokenAdapterSpec())
 
-    def parse(self, cell: str) -> Tensor | Blank:
+    def parse(self, cell: str) -> Tensor | Missing:
         index = CategoricalSpec(categories=self.categories, valid=self.valid).parse(cell)
-        return index if isinstance(index, Blank) else torch.tensor(2.0 * int(index) - 1.0)
+        return index if isinstance(index, Missing) else torch.tensor(2.0 * int(index) - 1.0)
 
     def format(self, value: Tensor) -> str:
         return list(self.categories)[int(float(value) > 0)]

@@ -17,7 +17,7 @@ from metavoxel.inference.answer import Answer
 from metavoxel.inference.prediction import draw, read_out
 from metavoxel.inference.question import ask
 from metavoxel.runs.progress import Progress
-from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.evidence import Evidence
 
 BLOCK = 32
 """Rows that are asked about at once, and lost at most when a run is stopped."""
@@ -85,7 +85,7 @@ class Respondent:
         table: list[dict[str, Any]] = []
         draws: list[list[float]] = []
         seconds = {"seconds": 0.0, "interval_seconds": 0.0}
-        if protocol.reads_out:
+        if protocol.predicts_mean:
             start = time.perf_counter()
             table = _records(self.ask(target, given, 0, protocol, rows).table())
             seconds["seconds"] = time.perf_counter() - start
@@ -119,7 +119,7 @@ class Respondent:
             means = read_out(*parts, evaluations=protocol.evaluations, seed=self._seed)
         return Answer(question, model.schema, model.codecs, cohort.subjects[rows], keys, means, drawn)
 
-    def _of(self, given: Sequence[str], rows: slice) -> Mapping[str, Given]:
+    def _of(self, given: Sequence[str], rows: slice) -> Mapping[str, Evidence]:
         parts = {name: self._evidence[name] for name in given}
         return {name: entry.of_rows(rows) for name, entry in parts.items()}
 

@@ -89,13 +89,13 @@ def _judged(held_out: HeldOut, one: Answers, regions: Mapping[str, list[Region]]
         p, truth = probabilities(held_out, one.target, one.table), true_labels(held_out, one.target)
         if not ((truth >= 0) & np.isfinite(p).all(1)).any():
             return None
-        classes, of_draws = held_out.model.labels[one.target], not one.protocol.reads_out
+        classes, of_draws = held_out.model.labels[one.target], not one.protocol.predicts_mean
         table = label_regions(by, p, truth, subjects, classes, of_draws=of_draws)
         return Judgement(one.target, given, True, table, np.zeros(0), one.draws.shape[1])
     truth, draws = held_out.from_centre(one.target, held_out.numbers(one.target), one.draws)
     if draws.shape[1] < FEWEST_DRAWS or not np.isfinite(truth).any():
         return None
-    if one.protocol.reads_out and one.given:
+    if one.protocol.predicts_mean and one.given:
         # A read-out does not depend on the draws; a mean of the draws would, and its thirds choose rows by chance.
         by = [*by, *thirds(PREDICTED, column(one.table, one.target))]
     table = number_regions(by, draws, truth, subjects, seed=seed)

@@ -106,14 +106,14 @@ class Protocol:
     """How a model is asked for one target.
 
     Attributes:
-        reads_out: whether the point prediction is the read-out in ``evaluations``, rather than the mean of the draws.
+        predicts_mean: whether the point prediction is the read-out in ``evaluations``, rather than the mean of the draws.
         votes: whether a label is that of most draws (the paper's rule) rather than the likeliest.
         draws: 0 where they would add nothing, as for a label that is read out.
         steps: network evaluations of a draw.
         evaluations: of a read-out.
     """
 
-    reads_out: bool
+    predicts_mean: bool
     votes: bool
     draws: int
     steps: int
@@ -122,12 +122,12 @@ class Protocol:
     @property
     def point_evaluations(self) -> int:
         """Network evaluations behind a point prediction."""
-        return self.evaluations if self.reads_out else self.draws * self.steps
+        return self.evaluations if self.predicts_mean else self.draws * self.steps
 
     @property
     def told(self) -> str:
         """The protocol in words."""
-        if self.reads_out:
+        if self.predicts_mean:
             spread = f"; spread and intervals from {self.draws} draws of {self.steps}" if self.draws else ""
             return f"posterior mean in {self.evaluations} network evaluations{spread}"
         point = "majority vote" if self.votes else "mean"
@@ -137,8 +137,8 @@ class Protocol:
 def protocol(model: Model, settings: Settings, target: str) -> Protocol:
     """The read-out where the model has one, with draws beside it for numbers; else draws alone."""
     shared = model.schema.diffusion.times == "shared"
-    reads_out = not shared and model.joint.kernels[target].reads_out
+    predicts_mean = not shared and model.joint.kernels[target].predicts_mean
     label = target in model.labels
     assert settings.draws is not None, "checked settings have every choice made"
-    draws = 0 if reads_out and label else settings.draws
-    return Protocol(reads_out, label and not reads_out, draws, settings.steps)
+    draws = 0 if predicts_mean and label else settings.draws
+    return Protocol(predicts_mean, label and not predicts_mean, draws, settings.steps)

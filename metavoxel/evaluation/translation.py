@@ -48,7 +48,7 @@ class Translation:
         """The joint model's predictions, measured in blocks and kept as they come."""
         given, rows = others(self._held_out.model.schema, self.name), len(self._held_out)
         shared = self._held_out.model.schema.diffusion.times == "shared"
-        reads_out = not shared and self._held_out.model.joint.kernels[self.name].reads_out
+        predicts_mean = not shared and self._held_out.model.joint.kernels[self.name].predicts_mean
         found: Measured = {}
         folder = store.path(f"translation-{self.name}", {"steps": settings.steps, "seed": settings.seed}, suffix="")
         for start in range(0, rows, BLOCK):
@@ -57,7 +57,7 @@ class Translation:
             block = store.read(path)
             if block is None:
                 block = {}
-                if reads_out:
+                if predicts_mean:
                     how = Protocol(True, False, 0, settings.steps)
                     block[f"posterior mean ({how.evaluations} evaluations)"] = self._measured(given, how, part)
                 how = Protocol(False, False, DRAWS, settings.steps)
@@ -118,11 +118,11 @@ def translating(
 
 
 def _row(held_out: HeldOut, method: str, measures: Sequence[Sequence[float]]) -> dict[str, Cell]:
-    rows, ratios, likeness = zip(*measures, strict=True)
+    rows, ratios, similarity = zip(*measures, strict=True)
     subjects = [held_out.subjects[int(row)] for row in rows]
     return {
         "method": method,
         "PSNR (dB)": bootstrap_mean(np.array(ratios), subjects=subjects),
-        "SSIM": bootstrap_mean(np.array(likeness), subjects=subjects),
+        "SSIM": bootstrap_mean(np.array(similarity), subjects=subjects),
         "rows": len(rows),
     }

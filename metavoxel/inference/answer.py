@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from metavoxel.errors import EvidenceError, Problem
-from metavoxel.inference.order import Drawn
+from metavoxel.inference.order import JointDraw
 from metavoxel.inference.question import Question
 from metavoxel.inference.summaries import draw_cells, image_values, mean_cells
 from metavoxel.parts.codecs.base import AbstractCodec
@@ -41,7 +41,7 @@ class Answer:
     subjects: Sequence[object]
     row_keys: Sequence[str]
     means: Mapping[str, AnyCode]
-    draws: Sequence[Drawn]
+    draws: Sequence[JointDraw]
 
     def table(self, *, point: str = "mean", vote: bool = False, images: Path | None = None) -> pandas.DataFrame:
         """One row for each: the subject, and for every target what the answer comes to.
@@ -100,7 +100,7 @@ class Answer:
         def zeros(codes: Mapping[str, AnyCode]) -> dict[str, AnyCode]:
             return {name: code.new_zeros(1, *code.shape[1:]) for name, code in codes.items()}
 
-        draws = [Drawn(zeros(draw.codes), zeros(draw.probabilities)) for draw in self.draws]
+        draws = [JointDraw(zeros(draw.codes), zeros(draw.probabilities)) for draw in self.draws]
         return replace(self, subjects=[""], row_keys=[""], means=zeros(self.means), draws=draws)
 
     def _cells(self, name: str, point: Point, vote: bool) -> list[dict[str, object]]:

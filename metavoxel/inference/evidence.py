@@ -19,9 +19,9 @@ from metavoxel.errors import CohortWarning, EvidenceError, Problem
 from metavoxel.inference.summaries import category_labels
 from metavoxel.inference.tables import frame_table
 from metavoxel.parts.codecs.base import AbstractCodec
-from metavoxel.parts.variables.base import Blank
-from metavoxel.plugins.registry import blamed
-from metavoxel.sampling.evidence import Given
+from metavoxel.parts.variables.base import Missing
+from metavoxel.plugins.registry import attribute_errors
+from metavoxel.sampling.evidence import Evidence
 from metavoxel.schema.missing import MissingCodes
 from metavoxel.schema.schema import Schema
 
@@ -34,7 +34,7 @@ _WORST = 3
 _MEASURED = re.compile(r"\s*(?P<value>.+?)\s*(?:±|\+/?-)\s*(?P<sd>.*?)\s*", re.DOTALL)
 
 
-class Known(NamedTuple):
+class Value(NamedTuple):
     """A value (*D) in the variable's unit, and the standard deviation of its error; None where it is exact."""
 
     value: Tensor
@@ -63,7 +63,7 @@ class EvidenceReader:
             value = self._schema.variables[name].spec.parse_given(str(cell).strip())
         except (ValueError, OSError) as error:
             raise EvidenceError(Problem(f"given {name}={cell}", str(error))) from None
-        if isinstance(value, Blank):
+        if isinstance(value, Missing):
             raise EvidenceError(Problem(f"given {name}={cell}", value.rule))
         if str(cell).strip() in self._missing:
             what = "is a code for 'missing' by cohort.missing: leave it out of what is given"
@@ -74,7 +74,7 @@ class EvidenceReader:
         """Whether a cell says how sure it is of a number: ``30±2``, or ``30+-2`` where that is easier to type."""
         return self._takes_errors(name) and isinstance(cell, str) and _MEASURED.fullmatch(cell) is not None
 
-    def known(self, given: Mapping[str, object], voxels: Mapping[str, Tensor] = {}) -> dict[str, Known]:
+    def known(self, given: Mapping[str, object], voxels: Mapping[str, Tensor] = {}) -> dict[str, Value]:
         """Values of all that is given, or all that is wrong with it.
 
         ``voxels`` marks those (*D) that are known of an image given in part; what the others hold does not matter.
@@ -82,7 +82,7 @@ class EvidenceReader:
         Raises:
             EvidenceError: values that cannot be, or cannot be read, or have an error where none can be.
         """
-        found: dict[str, Known] = {}
+        found: dict[str, Value] = {}
         problems: list[Problem] = []
         for name, cell in given.items():
             try:
@@ -125,13 +125,13 @@ class EvidenceReader:
         codec = self._codecs[name]
         return codec.support == "real" and codec.code_shape == (1,) and not self._schema.variables[name].spec.data_shape
 
-    def _measured(self, name: str, cell: object) -> Known:
+    def _measured(self, name: str, cell: object) -> Value:
         parts = _MEASURED.fullmatch(cell) if isinstance(cell, str) else None
         if parts is None:
-            return Known(self.value_of(name, cell))
+            return Value(self.value_of(name, cell))
         if not self._takes_errors(name):
             try:
-                return Known(self.value_of(name, cell))  # a label or a path may have such a sign in it
+                return Value(self.value_of(name, cell))  # a label or a path may have such a sign in it
             except EvidenceError as error:
                 numbers = ", ".join(other for other in self._schema.variables if self._takes_errors(other)) or "none"
                 what = f"{error.problems[0].what}. Only numbers are given with an error (±): {numbers}"
@@ -144,20 +144,20 @@ class EvidenceReader:
         if not (math.isfinite(sd) and sd >= 0):
             what = f"the error {parts['sd']!r} must be a number, in the variable's unit and not below 0: age=30±2"
             raise EvidenceError(Problem(f"given {name}={cell}", what))
-        return Known(value, sd or None)
+        return Value(value, sd or None)
 
     @torch.inference_mode()
-    def given(self, name: str, values: Tensor, known: Tensor | None = None, *, sd: float | None = None) -> Given:
+    def given(self, name: str, values: Tensor, known: Tensor | None = None, *, sd: float | None = None) -> Evidence:
         """Evidence of a batch of values (b, *D). ``known`` marks what is, ``sd`` is an error in its unit."""
         codec = self._codecs[name]
         values = values.to(self._device)
-        with blamed(self._schema.variables[name].parts.codec, f"given {name}"):
+        with attribute_errors(self._schema.variables[name].parts.codec, f"given {name}"):
             if known is not None:
                 encoded, trusted = codec.encode_partial(values, known.to(self._device))
-                return Given(encoded.mean, trusted)
+                return Evidence(encoded.mean, trusted)
             code = codec.encode(values).mean
         cells = torch.ones(len(code), 1, *code.shape[2:], dtype=torch.bool, device=self._device)
-        return Given(code, cells, None if sd is None else float(codec.code_sd(values[:1], sd)))
+        return Evidence(code, cells, None if sd is None else float(codec.code_sd(values[:1], sd)))
 
     def read(self, table: Table | pandas.DataFrame, variables: Sequence[str], *, folder: Path | None = None) -> Cohort:
         """Values of some variables in a table of other rows than the run's own; missing cells stay missing.
@@ -170,7 +170,7 @@ class EvidenceReader:
         specs = {name: self._schema.variables[name].spec for name in variables}
         return build_cohort(table, specs, self._schema.cohort, split=False)
 
-    def evidence_of(self, cohort: Cohort, names: Sequence[str]) -> dict[str, Given]:
+    def evidence_of(self, cohort: Cohort, names: Sequence[str]) -> dict[str, Evidence]:
         """Evidence of all rows of a cohort; a missing cell is an unknown one.
 
         Raises:
@@ -187,7 +187,7 @@ class EvidenceReader:
                 if len(rows):
                     entry = self.given(name, column.read(rows))
                     code[rows], known[rows] = entry.code, entry.known
-            evidence[name] = Given(code, known)
+            evidence[name] = Evidence(code, known)
             for row in _is_far(code).nonzero()[:, 0].tolist():
                 where = f"{cohort.places[row]}, variable {name}"
                 problems.append(Problem(where, f"{column.cells[row]!r} {_far(code[row])}"))

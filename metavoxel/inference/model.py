@@ -26,7 +26,7 @@ from metavoxel.network.joint import JointModel
 from metavoxel.parts.codecs.base import AbstractCodec
 from metavoxel.sampling.ask import Sampling, check_conditioning
 from metavoxel.sampling.bounds import Ends, codes_between
-from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.evidence import Evidence
 from metavoxel.schema.schema import Schema
 
 
@@ -157,7 +157,7 @@ class Model:
         """
         return self._reader.read(as_table(table, self.schema, folder=folder), variables, folder=folder)
 
-    def evidence_of(self, cohort: Cohort, names: Sequence[str]) -> dict[str, Given]:
+    def evidence_of(self, cohort: Cohort, names: Sequence[str]) -> dict[str, Evidence]:
         """Evidence of all rows of a cohort; a missing cell is an unknown one."""
         return self._reader.evidence_of(cohort, names)
 

@@ -15,11 +15,11 @@ from metavoxel.parts.kernels.discrete import one_hot
 from metavoxel.rng import Rng
 from metavoxel.sampling.ask import CELLS_A_BATCH, Sampling, row_streams, sample_codes
 from metavoxel.sampling.bounds import Ends, drawn_within
-from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.evidence import Evidence
 from metavoxel.typing import AnyCode
 
 
-class Drawn(NamedTuple):
+class JointDraw(NamedTuple):
     """One joint draw a row.
 
     Attributes:
@@ -31,7 +31,7 @@ class Drawn(NamedTuple):
     probabilities: dict[str, AnyCode]
 
 
-class Asked(NamedTuple):
+class DrawRequest(NamedTuple):
     """What is to be drawn, and how.
 
     Attributes:
@@ -49,21 +49,21 @@ class Asked(NamedTuple):
 
 def joint_draws(
     model: JointModel,
-    given: Mapping[str, Given],
-    asked: Asked,
+    given: Mapping[str, Evidence],
+    asked: DrawRequest,
     keys: Sequence[str],
     draws: int,
     seed: int,
     sampling: Sampling,
     limits: Mapping[str, Ends] = {},
-) -> Iterator[Drawn]:
+) -> Iterator[JointDraw]:
     """Draws of every row, as many at once as memory allows. A draw depends on (seed, row key, its number).
 
     Rows in which a number is drawn beyond its ``limits`` are drawn anew, all targets together.
     """
     way = _draw_in_turn if asked.in_turn else _draw_together
 
-    def draw(known: Mapping[str, Given], rng: Rng) -> Drawn:
+    def draw(known: Mapping[str, Evidence], rng: Rng) -> JointDraw:
         return way(model, known, asked, rng, sampling)
 
     cells = len(keys) * sum(math.prod(shape) for shape in model.code_shapes.values())
@@ -75,21 +75,23 @@ def joint_draws(
         drawn = drawn_within(draw, many, rng, limits)
         for index in range(len(numbers)):
             rows = slice(index * len(keys), (index + 1) * len(keys))
-            yield Drawn(*({name: code[rows] for name, code in part.items()} for part in drawn))
+            yield JointDraw(*({name: code[rows] for name, code in part.items()} for part in drawn))
 
 
-def _repeated(entry: Given, times: int) -> Given:
+def _repeated(entry: Evidence, times: int) -> Evidence:
     code = entry.code.repeat(times, *[1] * (entry.code.ndim - 1))
     return entry._replace(code=code, known=entry.known.repeat(times, *[1] * (entry.known.ndim - 1)))
 
 
-def _draw_in_turn(model: JointModel, given: Mapping[str, Given], asked: Asked, rng: Rng, sampling: Sampling) -> Drawn:
+def _draw_in_turn(
+    model: JointModel, given: Mapping[str, Evidence], asked: DrawRequest, rng: Rng, sampling: Sampling
+) -> JointDraw:
     """p(a, b | given) = p(a | given) p(b | given, a): each is drawn with the later ones integrated out, then given.
 
     So every draw is of one variable, and none is lost to a step's treating several as independent. A category takes one
     evaluation: by itself it is drawn right in a single step.
     """
-    known, drawn = dict(given), Drawn({}, {})
+    known, drawn = dict(given), JointDraw({}, {})
     for name in asked.targets:
         category = model.kernels[name].support == "one_hot"
         settings = replace(sampling, steps=1, grid="uniform") if category else sampling
@@ -97,21 +99,23 @@ def _draw_in_turn(model: JointModel, given: Mapping[str, Given], asked: Asked, r
         codes = sample_codes(model, known, rng.fork("in turn", name), settings, marginal=others, soft_end=True)
         _record(drawn, model, name, codes[name], rng, asked.ratios.get(name))
         code = drawn.codes[name]
-        known[name] = Given(code, torch.ones(len(code), 1, *code.shape[2:], dtype=torch.bool, device=code.device))
+        known[name] = Evidence(code, torch.ones(len(code), 1, *code.shape[2:], dtype=torch.bool, device=code.device))
     return drawn
 
 
-def _draw_together(model: JointModel, given: Mapping[str, Given], asked: Asked, rng: Rng, sampling: Sampling) -> Drawn:
+def _draw_together(
+    model: JointModel, given: Mapping[str, Evidence], asked: DrawRequest, rng: Rng, sampling: Sampling
+) -> JointDraw:
     """One walk of all. A step treats them as independent given the state, which takes many steps to come right."""
     codes = sample_codes(model, given, rng, sampling, marginal=asked.marginal, soft_end=True)
-    drawn = Drawn({}, {})
+    drawn = JointDraw({}, {})
     for name in asked.targets:
         _record(drawn, model, name, codes[name], rng, None)
     return drawn
 
 
 def _record(
-    drawn: Drawn, model: JointModel, name: str, end: AnyCode, rng: Rng, ratio: Float[Tensor, "k"] | None
+    drawn: JointDraw, model: JointModel, name: str, end: AnyCode, rng: Rng, ratio: Float[Tensor, "k"] | None
 ) -> None:
     """Keep what a walk ended with: a number's code, or class probabilities and a class drawn from them."""
     if model.kernels[name].support != "one_hot":

@@ -7,12 +7,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metavoxel.inference.base_rates import base_rates, shifted
-from metavoxel.inference.order import Asked, Drawn, joint_draws
+from metavoxel.inference.order import DrawRequest, JointDraw, joint_draws
 from metavoxel.inference.question import Question
 from metavoxel.network.joint import JointModel
 from metavoxel.sampling.ask import Sampling, posterior_means, row_streams
 from metavoxel.sampling.bounds import Ends
-from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.evidence import Evidence
 from metavoxel.typing import AnyCode
 
 
@@ -20,7 +20,7 @@ def read_out(
     model: JointModel,
     question: Question,
     labels: Mapping[str, Sequence[str]],
-    evidence: Mapping[str, Given],
+    evidence: Mapping[str, Evidence],
     keys: Sequence[str],
     *,
     evaluations: int,
@@ -40,7 +40,7 @@ def read_out(
         for index in range(chances.shape[1] if others else 0):
             label = torch.zeros_like(chances)
             label[:, index] = 1
-            known = {**evidence, category: Given(label, torch.ones_like(label[:, :1], dtype=torch.bool))}
+            known = {**evidence, category: Evidence(label, torch.ones_like(label[:, :1], dtype=torch.bool))}
             of_class = posterior_means(model, known, rng, evaluations=evaluations, asked=others)
             for name in others:
                 share = chances[:, index].reshape(-1, *[1] * (mixed[name].ndim - 1))
@@ -53,21 +53,21 @@ def draw(
     model: JointModel,
     question: Question,
     labels: Mapping[str, Sequence[str]],
-    evidence: Mapping[str, Given],
+    evidence: Mapping[str, Evidence],
     keys: Sequence[str],
     *,
     seed: int,
     sampling: Sampling,
     shared: bool,
     limits: Mapping[str, Ends],
-) -> list[Drawn]:
+) -> list[JointDraw]:
     """Joint draws of the targets, numbers within their limits.
 
     What is neither target nor given is integrated out, where the model can.
     """
     others = [] if shared else [name for name in model.kernels if name not in question.targets]
     ratios = _ratios(model, question, labels, seed)
-    asked = Asked(question.order or question.targets, question.order is not None, others, ratios)
+    asked = DrawRequest(question.order or question.targets, question.order is not None, others, ratios)
     return list(joint_draws(model, evidence, asked, keys, question.draws, seed, sampling, limits))
 
 

@@ -221,7 +221,7 @@ def _prior(
     targets: Sequence[str],
     given: Sequence[str],
     prior: Mapping[str, Mapping[str, float]],
-    reads_out: bool,
+    predicts_mean: bool,
 ) -> list[Problem]:
     if len(prior) > 1:
         what = (
@@ -241,7 +241,7 @@ def _prior(
         elif name not in targets:
             what = f"is not a target; the others would have to be mixed over it. Ask for it too: --target {name},..."
             problems.append(Problem(where, what))
-        if not reads_out:
+        if not predicts_mean:
             what = "needs a model with a time for each variable, and conditioning 'clean' without guidance"
             problems.append(Problem(where, what))
         problems += [Problem(where, what) for what in _wrong_rates(labels[name], rates)]

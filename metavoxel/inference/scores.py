@@ -18,7 +18,7 @@ from metavoxel.parts.codecs.base import AbstractCodec
 from metavoxel.parts.codecs.linear import LinearSpec
 from metavoxel.parts.codecs.quantile import QuantileSpec
 from metavoxel.sampling.ask import row_streams
-from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.evidence import Evidence
 from metavoxel.sampling.likelihood import has_likelihood, log_likelihood
 from metavoxel.sampling.surprise import tail_probability
 from metavoxel.schema.schema import Schema
@@ -75,7 +75,7 @@ def log_likelihoods(
     schema: Schema,
     codecs: Mapping[str, AbstractCodec],
     cohort: Cohort,
-    evidence: Mapping[str, Given],
+    evidence: Mapping[str, Evidence],
     names: Sequence[str],
     given: Sequence[str],
     *,
@@ -138,7 +138,7 @@ def unusual(
     schema: Schema,
     codecs: Mapping[str, AbstractCodec],
     cohort: Cohort,
-    evidence: Mapping[str, Given],
+    evidence: Mapping[str, Evidence],
     *,
     seed: int,
     shared: bool,
@@ -174,12 +174,12 @@ def _two_sided(distance: Float64[Tensor, "b"]) -> Float64[Tensor, "b"]:
     return torch.special.erfc(distance / math.sqrt(2))
 
 
-def _rows_with(entry: Given) -> Tensor:
+def _rows_with(entry: Evidence) -> Tensor:
     """Rows in which a variable is known."""
     return entry.known.flatten(1).all(1).nonzero()[:, 0].cpu()
 
 
-def _others(evidence: Mapping[str, Given], given: Sequence[str], name: str, rows: Tensor) -> dict[str, Given]:
+def _others(evidence: Mapping[str, Evidence], given: Sequence[str], name: str, rows: Tensor) -> dict[str, Evidence]:
     """What is given of some rows beside one variable."""
     return {
         other: evidence[other]._replace(code=evidence[other].code[rows], known=evidence[other].known[rows])

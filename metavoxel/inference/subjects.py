@@ -7,13 +7,13 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from metavoxel.errors import EvidenceError, Problem
-from metavoxel.inference.evidence import EvidenceReader, Known
+from metavoxel.inference.evidence import EvidenceReader, Value
 from metavoxel.inference.question import unknown_names
 from metavoxel.network.joint import JointModel
 from metavoxel.parts.codecs.base import AbstractCodec
 from metavoxel.sampling.ask import Sampling, row_streams, sample_codes
 from metavoxel.sampling.bounds import Ends
-from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.evidence import Evidence
 from metavoxel.schema.schema import Schema
 
 TAKES_ERRORS = ("clean", "smc")
@@ -26,7 +26,7 @@ def read_given(
     given: Mapping[str, object],
     masks: Mapping[str, Tensor],
     sampling: Sampling,
-) -> dict[str, Known]:
+) -> dict[str, Value]:
     """Values of what is given, or all that is wrong with it.
 
     Raises:
@@ -84,7 +84,7 @@ def draw_subjects(
     model: JointModel,
     codecs: Mapping[str, AbstractCodec],
     reader: EvidenceReader,
-    known: Mapping[str, Known],
+    known: Mapping[str, Value],
     masks: Mapping[str, Bool[Tensor, "*_"]],
     n: int,
     *,
@@ -93,7 +93,7 @@ def draw_subjects(
     limits: Mapping[str, Ends],
 ) -> dict[str, Tensor]:
     """``n`` draws of all variables (n, *D). What is given exactly comes back as it is, as do a mask's known voxels."""
-    evidence: dict[str, Given] = {}
+    evidence: dict[str, Evidence] = {}
     for name, (value, sd) in known.items():
         mask = masks[name][None] if name in masks else None
         entry = reader.given(name, value[None], mask, sd=sd)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from metavoxel.learning.latent_cache import CodeBank
+from metavoxel.learning.latent_cache import LatentCache
 from metavoxel.learning.objective import Corrupted, corrupt
 from metavoxel.learning.time_sampling import RowTimes
 from metavoxel.network.joint import JointModel
@@ -43,7 +43,7 @@ class Batches:
     def __init__(
         self,
         joint: JointModel,
-        banks: Mapping[str, CodeBank],
+        banks: Mapping[str, LatentCache],
         rows: Int64[Tensor, "n"],
         times: Callable[[Bool[Tensor, "b v"], Rng], RowTimes],
         *,

@@ -21,7 +21,7 @@ from metavoxel.network.joint import port_name
 from metavoxel.parts.adapters.base import AdapterContext
 from metavoxel.parts.codecs.base import AbstractCodec, AbstractLearnedCodec
 from metavoxel.parts.variables.spatial import AbstractSpatialSpec
-from metavoxel.plugins.registry import blamed
+from metavoxel.plugins.registry import attribute_errors
 from metavoxel.schema import Schema
 
 MOST_TENSORS = 30_000
@@ -153,7 +153,7 @@ def _codecs(schema: Schema, budget: _Budget) -> dict[str, AbstractCodec]:
     for name, (spec, parts) in schema.variables.items():
         where = f"variables.{name}.codec"
         try:
-            with budget.of(where), blamed(parts.codec, where):
+            with budget.of(where), attribute_errors(parts.codec, where):
                 codec = codecs[name] = parts.codec.build(spec.data_shape)
                 usual = spec.parts().codec
                 # The usual one of a plugin's type is the plugin's to answer for, which training tries on real rows.
@@ -189,12 +189,12 @@ def _adapters(schema: Schema, codecs: dict[str, AbstractCodec], budget: _Budget)
     """Backbone and adapters as the joint model has them, and the matrices over all their features."""
     shapes = {name: codec.code_shape for name, codec in codecs.items()}
     grids = {str(port_name(shape)): tuple(shape[1:]) for shape in shapes.values() if len(shape) > 1}
-    with budget.of("backbone"), blamed(schema.backbone, "backbone"):
+    with budget.of("backbone"), attribute_errors(schema.backbone, "backbone"):
         ports = schema.backbone.build(grids).ports
     features = 0
     for name, (_, parts) in schema.variables.items():
         where, shape = f"variables.{name}.adapter", shapes[name]
-        with budget.of(where), blamed(parts.adapter, where):
+        with budget.of(where), attribute_errors(parts.adapter, where):
             channels = parts.kernel.prediction_channels(shape[0])
             context = AdapterContext(
                 parts.kernel, shape, channels, port_name(shape), ports, variables=len(schema.variables)

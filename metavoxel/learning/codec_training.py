@@ -62,7 +62,7 @@ def _learn(
     def losses(step: int) -> dict[str, Tensor]:
         rng = Rng.for_rows(plan.batch_size, seed, name, fabric.global_rank, step)
         chosen = rows[(rng.uniform((plan.batch_size,), dtype=torch.float64) * len(rows)).long()]
-        values = spec.vary(column.read(chosen), rng.fork("vary")).to(fabric.device)
+        values = spec.augment(column.read(chosen), rng.fork("vary")).to(fabric.device)
         with fabric.autocast():  # Fabric casts inside forward alone
             terms: dict[str, Tensor] = optimiser.wrapped.losses(values, rng=rng)
         return terms

@@ -10,7 +10,7 @@ import torch
 from metavoxel.cohort.cohort import Cohort
 from metavoxel.network.joint import JointModel
 from metavoxel.parts.codecs.base import AbstractCodec
-from metavoxel.plugins.registry import blamed, origin_of
+from metavoxel.plugins.registry import attribute_errors, origin_of
 from metavoxel.schema import Schema
 from metavoxel.testing import adapters, backbones, codecs, kernels
 from metavoxel.typing import AnyCode
@@ -30,7 +30,7 @@ def check_codec(name: str, schema: Schema, codec: AbstractCodec, cohort: Cohort)
     rows = cohort.parts["train"]
     rows = rows[cohort.columns[name].present[rows]][:ROWS]
     values = cohort.columns[name].read(rows).to(next(codec.buffers(), torch.zeros(())).device)
-    with blamed(spec, f"variables.{name}.codec"):
+    with attribute_errors(spec, f"variables.{name}.codec"):
         for check in (codecs.check_code_shape, codecs.check_code_precision, codecs.check_inputs_unchanged):
             check(codec, values)
 
@@ -45,18 +45,18 @@ def check_joint(schema: Schema, joint: JointModel, codes: Mapping[str, AnyCode])
         where = f"variables.{name}"
         if origin_of(variable.parts.kernel).distribution != "metavoxel":
             three = codes[name][torch.arange(3) % len(codes[name])]
-            with blamed(variable.parts.kernel, f"{where}.kernel"):
+            with attribute_errors(variable.parts.kernel, f"{where}.kernel"):
                 for kernel_check in (kernels.check_shapes, kernels.check_loss_finite, kernels.check_inputs_unchanged):
                     kernel_check(joint.kernels[name], [three])
         if origin_of(variable.parts.adapter).distribution != "metavoxel":
             adapter, context = joint.adapter(name), joint.contexts[name]
-            with blamed(variable.parts.adapter, f"{where}.adapter"):
+            with attribute_errors(variable.parts.adapter, f"{where}.adapter"):
                 for adapter_check in (
                     adapters.check_stream_shapes, adapters.check_prediction_shape, adapters.check_inputs_unchanged,
                 ):  # fmt: skip
                     adapter_check(adapter, context)
     if origin_of(schema.backbone).distribution != "metavoxel":
-        with blamed(schema.backbone, "backbone"):
+        with attribute_errors(schema.backbone, "backbone"):
             for backbone_check in (backbones.check_feature_shapes, backbones.check_inputs_unchanged):
                 backbone_check(joint.backbone, 2)
             if schema.diffusion.factors:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from metavoxel.cohort.cohort import Cohort
 from metavoxel.learning.batches import Batches
-from metavoxel.learning.latent_cache import CodeBank
-from metavoxel.learning.loop import Optimisation, Optimiser, whole
+from metavoxel.learning.latent_cache import LatentCache
+from metavoxel.learning.loop import Optimisation, Optimiser, defer_interrupts
 from metavoxel.learning.missingness_weights import missing_report, missing_weights
 from metavoxel.learning.objective import loss_sums, ratio
 from metavoxel.learning.time_sampling import GRID_READ_OUT_SHARE, READ_OUT_SHARE, evidence_times, shared_times
@@ -35,7 +35,7 @@ def train_joint(
     joint: JointModel,
     schema: Schema,
     cohort: Cohort,
-    banks: Mapping[str, CodeBank],
+    banks: Mapping[str, LatentCache],
     folder: RunFolder,
     fabric: Fabric,
     writer: MetricsWriter,
@@ -133,7 +133,7 @@ def train_joint(
         total = sum(weights[name] for name in judged)
         score = sum(weights[name] * found.bound for name, found in judged.items()) / total if total else 0.0
         found = {**best, "validated_step": step}
-        with whole():
+        with defer_interrupts():
             if score < best["best_score"]:
                 found |= {"best_score": score, "best_step": step}
                 found |= {

@@ -20,7 +20,7 @@ ENCODE_BATCH = 4
 
 @final
 @dataclass(frozen=True, eq=False)
-class CodeBank:
+class LatentCache:
     """Codes of one variable. Axis ``k`` holds versions of a row that are as good as it (small shifts of an image).
 
     Attributes:
@@ -81,7 +81,7 @@ def encode_column(
                 batch, data = batch[kept], data[kept]
             if not len(batch):
                 break
-            values = data if version == 0 else spec.vary(data, _streams(cohort, batch, "vary", version, seed))
+            values = data if version == 0 else spec.augment(data, _streams(cohort, batch, "vary", version, seed))
             encoded = codec.encode(values.to(device))
             tensors["mean"][batch, version] = encoded.mean.cpu()
             if encoded.sd is not None:
@@ -128,13 +128,13 @@ def save_bank(tensors: Mapping[str, Tensor], path: Path) -> None:
     temporary.replace(path)
 
 
-def load_bank(path: Path) -> CodeBank:
+def load_bank(path: Path) -> LatentCache:
     """Read a bank that ``save_bank`` wrote."""
     return bank(load_file(path))
 
 
-def bank(tensors: Mapping[str, Tensor]) -> CodeBank:
+def bank(tensors: Mapping[str, Tensor]) -> LatentCache:
     """A bank of its tensors."""
-    return CodeBank(
+    return LatentCache(
         tensors["present"], tensors["mean"], tensors.get("sd"), tensors.get("partial"), tensors.get("trusted")
     )

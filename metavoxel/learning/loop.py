@@ -104,7 +104,7 @@ class Optimiser:
             if norm is not None and not torch.isfinite(norm) and precision != "16-mixed":
                 what = f"training step {self.step + 1}: the gradient is not finite"
                 raise NumericalError(what if precision == "32-true" else f"{what}; try --precision 32-true")
-            with whole():
+            with defer_interrupts():
                 for optimizer in self._optimizers:
                     optimizer.step()
                     optimizer.zero_grad()
@@ -156,7 +156,7 @@ class Optimiser:
 
 
 @contextmanager
-def whole() -> Iterator[None]:
+def defer_interrupts() -> Iterator[None]:
     """Let an interrupt wait, so that what is saved after it is the state of a whole step."""
     if threading.current_thread() is not threading.main_thread():
         yield

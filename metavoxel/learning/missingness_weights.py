@@ -32,7 +32,7 @@ from torch import Tensor
 
 from metavoxel.cohort.cohort import Cohort
 from metavoxel.errors import Problem, SchemaError, did_you_mean
-from metavoxel.learning.latent_cache import CodeBank
+from metavoxel.learning.latent_cache import LatentCache
 from metavoxel.learning.time_sampling import (
     MARGINAL_SHARE,
     NO_EVIDENCE_SHARE,
@@ -200,7 +200,7 @@ class MissingWeights:
         return {name: weights[:, index] for index, name in enumerate(self.names)}
 
 
-def missing_weights(schema: Schema, cohort: Cohort, banks: Mapping[str, CodeBank]) -> MissingWeights | None:
+def missing_weights(schema: Schema, cohort: Cohort, banks: Mapping[str, LatentCache]) -> MissingWeights | None:
     """Weights as ``training.missing_weights`` asks for; None where it does not.
 
     Raises:
@@ -222,7 +222,7 @@ def missing_weights(schema: Schema, cohort: Cohort, banks: Mapping[str, CodeBank
 
 
 def missing_report(
-    schema: Schema, cohort: Cohort, banks: Mapping[str, CodeBank], weights: MissingWeights | None
+    schema: Schema, cohort: Cohort, banks: Mapping[str, LatentCache], weights: MissingWeights | None
 ) -> dict[str, dict[str, float]]:
     """How the training rows miss cells, by variable; nothing of those that miss none and are not weighted.
 
@@ -281,7 +281,7 @@ def _presence(inputs: Float64[np.ndarray, "m f"], here: Bool[np.ndarray, "m"]) -
 
 
 def _inputs(
-    schema: Schema, banks: Mapping[str, CodeBank], names: Sequence[str], rows: Int64[Tensor, "m"]
+    schema: Schema, banks: Mapping[str, LatentCache], names: Sequence[str], rows: Int64[Tensor, "m"]
 ) -> Float64[np.ndarray, "m f"]:
     """Codes of these variables in these rows: numbers as cubic splines between quantiles, categories one-hot."""
     columns = []

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from metavoxel.learning.latent_cache import CodeBank
+from metavoxel.learning.latent_cache import LatentCache
 from metavoxel.learning.time_sampling import RowTimes
 from metavoxel.network.joint import JointModel
 from metavoxel.rng import Rng
@@ -28,7 +28,7 @@ class Corrupted(NamedTuple):
 
 def corrupt(
     model: JointModel,
-    banks: Mapping[str, CodeBank],
+    banks: Mapping[str, LatentCache],
     rows: Int64[Tensor, "b"],
     row_times: RowTimes,
     rng: Rng,

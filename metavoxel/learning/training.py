@@ -22,11 +22,11 @@ from metavoxel.learning.buildable import check_buildable
 from metavoxel.learning.codec_training import fit_codec
 from metavoxel.learning.contracts import check_codec, check_joint
 from metavoxel.learning.joint_training import train_joint
-from metavoxel.learning.latent_cache import CodeBank, bank, encode_column, load_bank, save_bank
+from metavoxel.learning.latent_cache import LatentCache, bank, encode_column, load_bank, save_bank
 from metavoxel.learning.missingness_weights import check_missing_weights
 from metavoxel.learning.precision import flushed_denormals, resolve_precision
 from metavoxel.parts.codecs.base import AbstractCodec
-from metavoxel.plugins.registry import Registry, blamed, load_registry
+from metavoxel.plugins.registry import Registry, attribute_errors, load_registry
 from metavoxel.runs.checkpoint import load_module, load_weights, save_weights
 from metavoxel.runs.metrics import MetricsWriter
 from metavoxel.runs.progress import Progress
@@ -115,13 +115,13 @@ def _stages(
     record = _begin(folder, schema, cohort, registry, fabric, dropped, resume)
     yield Progress("cohort", 1, 1, {"rows": len(cohort), "dropped": dropped})
     writer = MetricsWriter(folder, fabric)
-    banks: dict[str, CodeBank] = {}
+    banks: dict[str, LatentCache] = {}
     for name, codec in codecs.items():
-        with blamed(schema.variables[name].parts.codec, f"variables.{name}.codec"):
+        with attribute_errors(schema.variables[name].parts.codec, f"variables.{name}.codec"):
             yield from _codec(name, codec, cohort, folder, fabric, writer, schema.training.seed)
             check_codec(name, schema, codec, cohort)
     for name, codec in codecs.items():
-        with blamed(schema.variables[name].parts.codec, f"variables.{name}.codec"):
+        with attribute_errors(schema.variables[name].parts.codec, f"variables.{name}.codec"):
             yield from _codes(name, codec, cohort, folder, fabric, banks, schema.training.seed)
     torch.manual_seed(schema.training.seed)
     joint = build_joint(schema, codecs)
@@ -225,7 +225,7 @@ def _codes(
     cohort: Cohort,
     folder: RunFolder,
     fabric: Fabric,
-    banks: dict[str, CodeBank],
+    banks: dict[str, LatentCache],
     seed: int,
 ) -> Iterator[Progress]:
     weights = save({key: tensor.cpu().contiguous() for key, tensor in codec.state_dict().items()})

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float64, Int64
 from scipy import stats
 from torch import Tensor
 
-from metavoxel.learning.latent_cache import CodeBank
+from metavoxel.learning.latent_cache import LatentCache
 from metavoxel.learning.objective import Corrupted, corrupt, losses
 from metavoxel.learning.time_sampling import RowTimes
 from metavoxel.network.joint import JointModel
@@ -72,7 +72,7 @@ class HeldOut:
     def __init__(
         self,
         model: JointModel,
-        banks: Mapping[str, CodeBank],
+        banks: Mapping[str, LatentCache],
         rows: Int64[Tensor, "n"],
         times: Callable[[Bool[Tensor, "b v"], Rng], RowTimes],
         seed: int,

@@ -17,7 +17,7 @@ FEWEST_STACKED = 4
 """Adapters of one kind that are computed as one: fewer are as fast one after another."""
 
 
-class Everyone:
+class AdapterBank:
     """The adapters of all variables, to be asked together. Final.
 
     Args:
@@ -32,7 +32,7 @@ class Everyone:
             if adapter.stackable:
                 alike.setdefault(kinds[name], []).append(name)
         self.stacks = [
-            (names, StackedAdapters([adapters[name] for name in names]))
+            (names, AdapterStack([adapters[name] for name in names]))
             for names in alike.values()
             if len(names) >= FEWEST_STACKED
         ]
@@ -40,7 +40,7 @@ class Everyone:
     def each(
         self,
         own: Callable[[AbstractAdapter], Callable[..., _Result]],
-        stacked: Callable[["StackedAdapters"], Callable[..., list[_Result]]],
+        stacked: Callable[["AdapterStack"], Callable[..., list[_Result]]],
         names: Collection[str],
         *inputs: Mapping[str, Any],
     ) -> dict[str, _Result]:
@@ -67,7 +67,7 @@ class _Part(nn.Module):
         return self._method(self.adapter, *inputs)
 
 
-class StackedAdapters:
+class AdapterStack:
     """Adapters that are alike but for their weights and buffers, which stay their own. Final.
 
     Each method takes and gives a list, an entry for each adapter, and says what the adapter's own method says.

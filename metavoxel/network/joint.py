@@ -6,15 +6,15 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from metavoxel.network.adapter_bank import Everyone
+from metavoxel.network.adapter_bank import AdapterBank
 from metavoxel.network.baseline.gaussian import FOLDS, MOST_ROWS
 from metavoxel.network.baseline.mixture import MixtureBaseline
-from metavoxel.network.residual_field import Noisy, StationaryField
+from metavoxel.network.residual_field import Noisy, ResidualField
 from metavoxel.parts.adapters.base import AbstractAdapter, AdapterContext, Features, Streams
 from metavoxel.parts.adapters.embedding import TIME_FEATURES, row_time, time_features
 from metavoxel.parts.backbones.base import AbstractBackbone, AbstractBackboneSpec
 from metavoxel.parts.kernels.base import AbstractKernel, along
-from metavoxel.plugins.registry import blamed
+from metavoxel.plugins.registry import attribute_errors
 from metavoxel.schema.schema import Variable
 from metavoxel.typing import AnyCode, AnyMask, AnyTime
 
@@ -55,7 +55,7 @@ class JointModel(nn.Module):
         self.code_shapes = dict(code_shapes)
         ports = {name: port_name(shape) for name, shape in code_shapes.items()}
         grids = {port: tuple(code_shapes[name][1:]) for name, port in ports.items() if port is not None}
-        with blamed(backbone, "backbone"):
+        with attribute_errors(backbone, "backbone"):
             self.backbone: AbstractBackbone = backbone.build(grids)
         self.adapters = nn.ModuleDict()
         self.contexts: dict[str, AdapterContext] = {}
@@ -69,7 +69,7 @@ class JointModel(nn.Module):
                 self.kernels[name], shape, channels, ports[name], self.backbone.ports, variables=len(variables)
             )
             kind = kinds[name] = repr((variable.parts.adapter, self.kernels[name], shape))
-            with blamed(variable.parts.adapter, f"variables.{name}.adapter"):
+            with attribute_errors(variable.parts.adapter, f"variables.{name}.adapter"):
                 if kind not in common:
                     common[kind] = variable.parts.adapter.common(context)
                 self.contexts[name] = context._replace(common=common[kind])
@@ -78,7 +78,7 @@ class JointModel(nn.Module):
                     raise TypeError("registers context.common as its own; keep it in a tuple, for it is the model's")
             self.adapters[module_name(name)] = adapter
         self.common.extend(module for module in common.values() if module is not None)
-        self._everyone = Everyone({name: self.adapter(name) for name in variables}, kinds)
+        self._everyone = AdapterBank({name: self.adapter(name) for name in variables}, kinds)
         tokens = {name: self.adapter(name).tokens for name in variables}
         features = {name: self.adapter(name).features for name in variables}
         self.register_buffer("links", self._linked(factors, tokens), persistent=False)
@@ -96,7 +96,7 @@ class JointModel(nn.Module):
             names = [name for name, own in ports.items() if own == port and self._leaves_field(name)]
             if names:
                 self._in_field[port] = names
-                self.fields[port] = StationaryField([code_shapes[name][0] for name in names], grid)
+                self.fields[port] = ResidualField([code_shapes[name][0] for name in names], grid)
         width = self.backbone.ports.level_width
         self._shared_time = shared_time
         end = torch.ones((), dtype=torch.float64)
@@ -265,9 +265,9 @@ class JointModel(nn.Module):
             for name, state in states.items()
         }
 
-    def _field(self, port: str) -> StationaryField:
+    def _field(self, port: str) -> ResidualField:
         field = self.fields[port]
-        assert isinstance(field, StationaryField)
+        assert isinstance(field, ResidualField)
         return field
 
     def _with_fields(
@@ -288,7 +288,7 @@ class JointModel(nn.Module):
                     Noisy(states[name], explained, *self.kernels[name].scales(along(times[name], states[name])))
                 )
             for name, said in zip(names, self._field(port)(images), strict=True):
-                skip = self.kernels[name].express(said.x0_hat, said.noise_hat, times[name])
+                skip = self.kernels[name].to_prediction(said.x0_hat, said.noise_hat, times[name])
                 assert skip is not None
                 found[name] = self.adapter(name).begun(inlets[name], skip)
         return found

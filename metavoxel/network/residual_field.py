@@ -40,7 +40,7 @@ class CodeBelief(NamedTuple):
     noise_hat: AnyCode
 
 
-class StationaryField(nn.Module):
+class ResidualField(nn.Module):
     """Images of one grid, less what their components make of them, as one normal field: cells near each other, of one
     image and of several, go together, and in the same way everywhere. Final.
 

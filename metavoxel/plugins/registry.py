@@ -68,7 +68,7 @@ def origin_of(settings: BaseModel) -> Origin:
 
 
 @contextmanager
-def blamed(settings: BaseModel, where: str) -> Iterator[None]:
+def attribute_errors(settings: BaseModel, where: str) -> Iterator[None]:
     """Tell what goes wrong in here as the fault of the plugin that ``settings`` are of, if they are of one.
 
     Raises:

@@ -15,7 +15,7 @@ from metavoxel.errors import Problem, RunError, SchemaError
 from metavoxel.inference.model import Model
 from metavoxel.network.joint import JointModel
 from metavoxel.parts.codecs.base import AbstractCodec
-from metavoxel.plugins.registry import Origin, Registry, blamed, load_registry
+from metavoxel.plugins.registry import Origin, Registry, attribute_errors, load_registry
 from metavoxel.runs.checkpoint import load_module
 from metavoxel.schema import Schema, load_schema
 
@@ -126,7 +126,7 @@ def build_codecs(schema: Schema) -> dict[str, AbstractCodec]:
     """Fresh codecs of all variables."""
     codecs = {}
     for name, (spec, parts) in schema.variables.items():
-        with blamed(parts.codec, f"variables.{name}.codec"):
+        with attribute_errors(parts.codec, f"variables.{name}.codec"):
             codecs[name] = parts.codec.build(spec.data_shape)
     return codecs
 

@@ -15,12 +15,12 @@ from metavoxel.network.joint import JointModel
 from metavoxel.rng import Rng, stream_key
 from metavoxel.sampling.bounds import Ends, drawn_within
 from metavoxel.sampling.conditioning import AbstractConditioning, Clean, Replace
-from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.evidence import Evidence
 from metavoxel.sampling.guidance import guided
-from metavoxel.sampling.smc import particle_path
+from metavoxel.sampling.smc import particle_trajectory
 from metavoxel.sampling.solvers import DDIM, AbstractSolver, DPMSolver2M
 from metavoxel.sampling.times import GridName, time_grid
-from metavoxel.sampling.trajectory import Denoiser, Question, denoising_path, read_out
+from metavoxel.sampling.trajectory import Denoiser, Question, read_out, sample_trajectory
 from metavoxel.typing import AnyCode, AnyMask, AnyTime
 
 ConditioningName = Literal["clean", "replace", "repaint", "smc"]
@@ -112,12 +112,12 @@ class Sampling:
     def walk(
         self, denoiser: Denoiser, question: Question, grid: Float64[Tensor, "n"], *, soft_end: bool
     ) -> Iterator[dict[str, AnyCode]]:
-        """States along a grid of times, the last at t = 0 (see :func:`metavoxel.sampling.trajectory.denoising_path`)."""
+        """States along a grid of times, the last at t = 0 (see :func:`metavoxel.sampling.trajectory.sample_trajectory`)."""
         solver: AbstractSolver = DDIM(self.eta) if self.solver == "ddim" else DPMSolver2M(self.eta)
         match self.conditioning:
             case "smc":
                 many = self.particles
-                return particle_path(denoiser, question, grid, particles=many, solver=solver, soft_end=soft_end)
+                return particle_trajectory(denoiser, question, grid, particles=many, solver=solver, soft_end=soft_end)
             case "clean":
                 held: AbstractConditioning = Clean()
             case "replace":
@@ -125,7 +125,7 @@ class Sampling:
             case "repaint":
                 held = Replace(self.resamplings, self.jump)
         denoiser = guided(denoiser, question, self.guidance)
-        return denoising_path(denoiser, question, grid, solver=solver, conditioning=held, soft_end=soft_end)
+        return sample_trajectory(denoiser, question, grid, solver=solver, conditioning=held, soft_end=soft_end)
 
     @property
     def rows_a_row(self) -> int:
@@ -133,10 +133,6 @@ class Sampling:
         if self.conditioning == "smc":
             return self.particles
         return 2 if self.guidance else 1
-
-
-PAPER_SAMPLING = Sampling(steps=50, solver="ddim", grid="uniform", conditioning="replace")
-"""The paper's (section 4): DDIM with 50 steps, every 20th time of 1000 for categories, known variables overwritten."""
 
 
 def row_streams(seed: int, keys: Sequence[str], draw: int) -> Rng:
@@ -174,7 +170,7 @@ def in_batches(denoiser: Denoiser, size: int) -> Denoiser:
 
 
 def _question(
-    model: JointModel, given: Mapping[str, Given], marginal: Collection[str], rng: Rng, rows: slice
+    model: JointModel, given: Mapping[str, Evidence], marginal: Collection[str], rng: Rng, rows: slice
 ) -> Question:
     part = {name: entry.of_rows(rows) for name, entry in given.items()}
     return Question(model.kernels, model.code_shapes, part, marginal, model.time_tags, rng[rows])
@@ -183,7 +179,7 @@ def _question(
 @torch.inference_mode()
 def sample_codes(
     model: JointModel,
-    given: Mapping[str, Given],
+    given: Mapping[str, Evidence],
     rng: Rng,
     sampling: Sampling,
     *,
@@ -201,7 +197,7 @@ def sample_codes(
         NumericalError: the network, a step or a weight left the finite numbers.
     """
 
-    def walked(known: Mapping[str, Given], rng: Rng) -> tuple[dict[str, AnyCode], ...]:
+    def walked(known: Mapping[str, Evidence], rng: Rng) -> tuple[dict[str, AnyCode], ...]:
         return (_walked(model, known, rng, sampling, marginal, soft_end),)
 
     asked = {name: ends for name, ends in limits.items() if name not in marginal}
@@ -210,7 +206,7 @@ def sample_codes(
 
 def _walked(
     model: JointModel,
-    given: Mapping[str, Given],
+    given: Mapping[str, Evidence],
     rng: Rng,
     sampling: Sampling,
     marginal: Collection[str],
@@ -234,7 +230,7 @@ def _walked(
 @torch.inference_mode()
 def posterior_means(
     model: JointModel,
-    given: Mapping[str, Given],
+    given: Mapping[str, Evidence],
     rng: Rng,
     *,
     evaluations: int,
@@ -256,7 +252,7 @@ def posterior_means(
             "draws 0 cannot be read out. Ask for draws 1 or more, or train with prediction 'v'",
         )
         for name in names
-        if not model.kernels[name].reads_out
+        if not model.kernels[name].predicts_mean
     ]
     if problems:
         raise EvidenceError(problems)

@@ -11,7 +11,7 @@ from torch import Tensor
 from metavoxel.errors import LimitWarning
 from metavoxel.parts.codecs.base import AbstractCodec
 from metavoxel.rng import Rng
-from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.evidence import Evidence
 from metavoxel.typing import AnyCode
 
 Ends: TypeAlias = tuple[float, float]
@@ -43,8 +43,8 @@ def codes_between(codec: AbstractCodec, ends: tuple[float, float], device: torch
 
 
 def drawn_within(
-    draw: Callable[[Mapping[str, Given], Rng], tuple[dict[str, AnyCode], ...]],
-    given: Mapping[str, Given],
+    draw: Callable[[Mapping[str, Evidence], Rng], tuple[dict[str, AnyCode], ...]],
+    given: Mapping[str, Evidence],
     rng: Rng,
     limits: Mapping[str, Ends],
 ) -> tuple[dict[str, AnyCode], ...]:
@@ -82,7 +82,7 @@ def drawn_within(
 
 
 def _outside(
-    codes: Mapping[str, AnyCode], given: Mapping[str, Given], limits: Mapping[str, Ends]
+    codes: Mapping[str, AnyCode], given: Mapping[str, Evidence], limits: Mapping[str, Ends]
 ) -> dict[str, Bool[Tensor, "b"]]:
     """For each number with limits, the rows in which it was drawn beyond them."""
     found = {}

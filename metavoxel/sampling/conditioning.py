@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metavoxel.parts.kernels.base import AbstractKernel
 from metavoxel.rng import Rng
-from metavoxel.sampling.evidence import Held, times_of_cells
+from metavoxel.sampling.evidence import ConditionState, times_of_cells
 from metavoxel.typing import Code, Mask, Time
 
 
@@ -26,7 +26,9 @@ class AbstractConditioning(ABC):
     """How known cells enter the network at each time, and which times are visited."""
 
     @abstractmethod
-    def enter(self, kernel: AbstractKernel, state: Code, held: Held, t: Float64[Tensor, ""], rng: Rng) -> Entered:
+    def enter(
+        self, kernel: AbstractKernel, state: Code, held: ConditionState, t: Float64[Tensor, ""], rng: Rng
+    ) -> Entered:
         """The state at time t with the known cells put in."""
 
     def moved(self, state: Code, entered: Code) -> Code:
@@ -49,7 +51,9 @@ class Clean(AbstractConditioning):
     and the network is asked about that, at its time u.
     """
 
-    def enter(self, kernel: AbstractKernel, state: Code, held: Held, t: Float64[Tensor, ""], rng: Rng) -> Entered:
+    def enter(
+        self, kernel: AbstractKernel, state: Code, held: ConditionState, t: Float64[Tensor, ""], rng: Rng
+    ) -> Entered:
         if held.exact:
             entered = torch.where(held.known, held.value, state)
             return Entered(entered, times_of_cells(held.known, held.time, t), held.known)
@@ -78,7 +82,9 @@ class Replace(AbstractConditioning):
     def __init__(self, resamplings: int = 1, jump: int = 1) -> None:
         self._resamplings, self._jump = resamplings, jump
 
-    def enter(self, kernel: AbstractKernel, state: Code, held: Held, t: Float64[Tensor, ""], rng: Rng) -> Entered:
+    def enter(
+        self, kernel: AbstractKernel, state: Code, held: ConditionState, t: Float64[Tensor, ""], rng: Rng
+    ) -> Entered:
         times = t.expand(len(state))
         noised = kernel.renoise(held.state, torch.minimum(held.time, t).expand(len(state)), times, rng=rng)
         return Entered(torch.where(held.at(t), noised, state), times, torch.zeros_like(held.known))

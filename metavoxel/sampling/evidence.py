@@ -19,7 +19,7 @@ def times_of_cells(known: Mask, time: Float64[Tensor, "..."], other: float | Flo
     return times[:, 0] if known.ndim == 2 else times
 
 
-class Held(NamedTuple):
+class ConditionState(NamedTuple):
     """What is known of a variable, as the walk sees it.
 
     Attributes:
@@ -54,7 +54,7 @@ class Held(NamedTuple):
         return self.known if t >= self.time else torch.zeros_like(self.known)
 
 
-class Given(NamedTuple):
+class Evidence(NamedTuple):
     """Known code of one variable.
 
     ``known`` marks the cells that are known: (b, 1), or (b, 1, *s) for a grid. ``sd``, in code units, says that the
@@ -65,12 +65,12 @@ class Given(NamedTuple):
     known: Mask
     sd: float | None = None
 
-    def of_rows(self, rows: Int64[Tensor, "_"] | slice) -> "Given":
+    def of_rows(self, rows: Int64[Tensor, "_"] | slice) -> "Evidence":
         """What is known in these rows."""
         return self._replace(code=self.code[rows], known=self.known[rows])
 
-    def held(self, kernel: AbstractKernel) -> Held:
+    def held(self, kernel: AbstractKernel) -> ConditionState:
         """The value beside the states of a kernel: noise of variance sd squared is that where SNR = 1 / sd squared."""
         log_snr = torch.tensor(-2 * math.log(self.sd) if self.sd else math.inf, dtype=torch.float64)
         time = kernel.time_of(log_snr)
-        return Held(self.code, self.known, log_snr, kernel.scales(time)[0], time)
+        return ConditionState(self.code, self.known, log_snr, kernel.scales(time)[0], time)

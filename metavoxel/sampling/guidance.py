@@ -48,7 +48,7 @@ def guided(denoiser: Denoiser, question: Question, weight: float) -> Denoiser:
     problems += [
         Problem(name, f"guidance knows no way to move beliefs of kernel {kernel.type!r}; leave it out")
         for name, kernel in question.kernels.items()
-        if not kernel.extrapolates and kernel.support != "one_hot"
+        if not kernel.is_gaussian and kernel.support != "one_hot"
     ]
     if problems:
         raise EvidenceError(problems)
@@ -77,7 +77,7 @@ def _doubled(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> dict[
 
 def guide(kernel: AbstractKernel, conditional: Code, marginal: Code, weight: float) -> Code:
     """c + weight (c - m); for probabilities that of their logarithms, scaled to sum to 1."""
-    if kernel.extrapolates:
+    if kernel.is_gaussian:
         return conditional + weight * (conditional - marginal)
     tiny = torch.finfo(conditional.dtype).tiny
     log_c, log_m = (torch.log(belief.clamp_min(tiny)) for belief in (conditional, marginal))

@@ -21,7 +21,7 @@ from metavoxel.parts.kernels.base import AbstractKernel, along
 from metavoxel.rng import Rng
 from metavoxel.sampling.ask import CELLS_A_BATCH
 from metavoxel.sampling.conditioning import Clean
-from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.evidence import Evidence
 from metavoxel.sampling.times import LOG_SNR_BOUND
 from metavoxel.sampling.trajectory import Denoiser, Question, enter, read_out
 from metavoxel.typing import AnyCode
@@ -99,12 +99,12 @@ def class_log_probability(
 
 def has_likelihood(kernel: AbstractKernel) -> bool:
     """Whether this module knows how probable a code of this kernel is."""
-    return kernel.support == "one_hot" or kernel.extrapolates
+    return kernel.support == "one_hot" or kernel.is_gaussian
 
 
 @torch.inference_mode()
 def log_likelihood(
-    model: JointModel, given: Mapping[str, Given], name: str, code: AnyCode, rng: Rng, *, evaluations: int
+    model: JointModel, given: Mapping[str, Evidence], name: str, code: AnyCode, rng: Rng, *, evaluations: int
 ) -> Float64[Tensor, "b"]:
     """log p(code | given) of each row in nats: of a class the model's own, of a real code a lower bound.
 
@@ -124,7 +124,7 @@ def log_likelihood(
     return torch.cat([torch.zeros(0, dtype=torch.float64), *found])
 
 
-def questions(model: JointModel, given: Mapping[str, Given], rng: Rng) -> Iterator[tuple[slice, Question]]:
+def questions(model: JointModel, given: Mapping[str, Evidence], rng: Rng) -> Iterator[tuple[slice, Question]]:
     """Batches of rows that fit in memory, each with what is known of them; nothing is asked for yet."""
     cells = sum(math.prod(shape) for shape in model.code_shapes.values())
     size = max(1, min(4096, CELLS_A_BATCH // cells))

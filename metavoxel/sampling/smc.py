@@ -15,8 +15,8 @@ from torch import Tensor
 
 from metavoxel.parts.kernels.base import AbstractKernel
 from metavoxel.rng import Rng
-from metavoxel.sampling.evidence import Held
-from metavoxel.sampling.solvers import AbstractSolver, Belief, Move
+from metavoxel.sampling.evidence import ConditionState
+from metavoxel.sampling.solvers import AbstractSolver, Estimate, Move
 from metavoxel.sampling.trajectory import Denoiser, Question, asked_times, check_finite, is_settled, nothing_observed
 from metavoxel.typing import AnyCode, AnyTime, Mask
 
@@ -24,7 +24,7 @@ LOG_FLOOR = -1e6
 """Log-weight of a particle that cannot have led to what is known, beside one that can: never chosen, but a number."""
 
 
-def particle_path(
+def particle_trajectory(
     denoiser: Denoiser,
     question: Question,
     grid: Float64[Tensor, "n"],
@@ -62,7 +62,7 @@ def particle_path(
     known, rngs = cloud.held(), cloud.streams()
     states = cloud.prior(rngs)
     observed = {name: nothing_observed(state) for name, state in states.items()}
-    beliefs: dict[str, Belief] = {}
+    beliefs: dict[str, Estimate] = {}
     log_weights = torch.zeros(rows, particles, dtype=torch.float64, device=question.like.device)
     for number, (t, s) in enumerate(pairwise(grid)):
         last = number == len(grid) - 2
@@ -95,7 +95,7 @@ def particle_path(
                 step = solver.transition(kernel, x0_hats[name], states[name], moves[name])
                 states[name] = step.mean if soft_end and last else step.sample(rngs[name])
                 check_finite(states[name], f"variable {name!r}: the state after the step", number, t)
-        beliefs = {name: Belief(x0_hats[name], move.t) for name, move in moves.items()}
+        beliefs = {name: Estimate(x0_hats[name], move.t) for name, move in moves.items()}
         yield question.put_back(states) if last else dict(states)
 
 
@@ -115,15 +115,15 @@ def _of_rows(move: Move, rows: Int64[Tensor, "n"]) -> Move:
     """The same step of some rows, with what they came from."""
     before, cpu = move.before, rows.cpu()
     if before is not None:
-        before = Belief(before.x0_hat[rows], before.t[cpu])
+        before = Estimate(before.x0_hat[rows], before.t[cpu])
     return Move(move.t[cpu], move.s[cpu], before)
 
 
-def _times(cloud: Question, known: Mapping[str, Held], name: str, t: Float64[Tensor, ""]) -> AnyTime:
+def _times(cloud: Question, known: Mapping[str, ConditionState], name: str, t: Float64[Tensor, ""]) -> AnyTime:
     return asked_times(cloud, name, known.get(name), t.expand(len(cloud.rng)))
 
 
-def forward_walk(kernel: AbstractKernel, held: Held, grid: Float64[Tensor, "n"], rng: Rng) -> list[AnyCode]:
+def forward_walk(kernel: AbstractKernel, held: ConditionState, grid: Float64[Tensor, "n"], rng: Rng) -> list[AnyCode]:
     """A draw of the forward process that starts from what is known, a state for every time of the (falling) grid.
 
     Before the time of a noisy value, the state is that of its time: it is held from there on only.

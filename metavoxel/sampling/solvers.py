@@ -9,7 +9,7 @@ from metavoxel.parts.kernels.base import AbstractKernel, AbstractTransition, alo
 from metavoxel.typing import Code, Time
 
 
-class Belief(NamedTuple):
+class Estimate(NamedTuple):
     """What the network believed of the data at an earlier time of the walk."""
 
     x0_hat: Code
@@ -21,7 +21,7 @@ class Move(NamedTuple):
 
     t: Time
     s: Time
-    before: Belief | None = None
+    before: Estimate | None = None
 
 
 class AbstractSolver(ABC):
@@ -53,7 +53,7 @@ class DPMSolver2M(AbstractSolver):
         self._eta = eta
 
     def transition(self, kernel: AbstractKernel, x0_hat: Code, xt: Code, move: Move) -> AbstractTransition:
-        if move.before is not None and kernel.extrapolates:
+        if move.before is not None and kernel.is_gaussian:
             earlier, now, later = (kernel.log_snr(time) for time in (move.before.t, move.t, move.s))
             weight = (later - now) / (2 * (now - earlier))
             # No signal before (infinite step behind) or no noise after (infinite step ahead): first order.

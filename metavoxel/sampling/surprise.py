@@ -14,7 +14,7 @@ from torch import Tensor
 from metavoxel.network.joint import JointModel
 from metavoxel.rng import Rng
 from metavoxel.sampling.conditioning import Clean
-from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.evidence import Evidence
 from metavoxel.sampling.likelihood import belief_at, questions
 from metavoxel.sampling.times import log_snr_grid
 from metavoxel.sampling.trajectory import Denoiser, Question, read_out
@@ -61,7 +61,7 @@ def class_tail(
 
 @torch.inference_mode()
 def tail_probability(
-    model: JointModel, given: Mapping[str, Given], name: str, code: AnyCode, rng: Rng
+    model: JointModel, given: Mapping[str, Evidence], name: str, code: AnyCode, rng: Rng
 ) -> Float64[Tensor, "b"]:
     """Chance of a value at least as far out as a row's, among those that go with the row's other evidence.
 

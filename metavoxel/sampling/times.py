@@ -41,7 +41,7 @@ def log_snr_grid(steps: int, kernel: AbstractKernel) -> Float64[Tensor, "n"]:
 
 def time_grid(name: GridName, steps: int, kernels: list[AbstractKernel]) -> Float64[Tensor, "n"]:
     """A grid by name; one for all variables, after the first of these kernels that has real codes."""
-    real = [kernel for kernel in kernels if kernel.extrapolates]
+    real = [kernel for kernel in kernels if kernel.is_gaussian]
     if name == "uniform" or not real:
         return uniform_grid(steps)
     return log_snr_grid(steps, real[0])

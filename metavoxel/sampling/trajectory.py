@@ -11,8 +11,8 @@ from metavoxel.errors import NumericalError
 from metavoxel.parts.kernels.base import AbstractKernel
 from metavoxel.rng import Rng
 from metavoxel.sampling.conditioning import AbstractConditioning
-from metavoxel.sampling.evidence import Given, Held, times_of_cells
-from metavoxel.sampling.solvers import AbstractSolver, Belief, Move
+from metavoxel.sampling.evidence import ConditionState, Evidence, times_of_cells
+from metavoxel.sampling.solvers import AbstractSolver, Estimate, Move
 from metavoxel.typing import AnyCode, AnyMask, AnyTime, Code, Time
 
 Denoiser = Callable[[Mapping[str, AnyCode], Mapping[str, AnyTime], Mapping[str, AnyMask]], Mapping[str, AnyCode]]
@@ -33,12 +33,12 @@ class Question(NamedTuple):
 
     kernels: Mapping[str, AbstractKernel]
     shapes: Mapping[str, tuple[int, ...]]
-    given: Mapping[str, Given]
+    given: Mapping[str, Evidence]
     marginal: Collection[str]
     like: Tensor
     rng: Rng
 
-    def held(self) -> dict[str, Held]:
+    def held(self) -> dict[str, ConditionState]:
         """What is known, as states of the walk."""
         return {name: entry.held(self.kernels[name]) for name, entry in self.given.items()}
 
@@ -62,7 +62,7 @@ class Question(NamedTuple):
         return answer
 
 
-def denoising_path(
+def sample_trajectory(
     denoiser: Denoiser,
     question: Question,
     grid: Float64[Tensor, "n"],
@@ -82,7 +82,7 @@ def denoising_path(
     kernels, held, rngs = question.kernels, question.held(), question.streams()
     states = question.prior(rngs)
     moving = [name for name in kernels if not is_settled(question, name, held.get(name))]
-    beliefs: dict[str, Belief] = {}
+    beliefs: dict[str, Estimate] = {}
 
     def walked(name: str, t: Float64[Tensor, ""]) -> Time:
         return asked_times(question, name, held.get(name), t.expand(len(question.rng)))
@@ -101,7 +101,7 @@ def denoising_path(
             move = Move(walked(name, t), walked(name, s), beliefs.get(name))
             xt = conditioning.moved(states[name], entered[name])
             transition = solver.transition(kernels[name], x0_hats[name], xt, move)
-            beliefs[name] = Belief(x0_hats[name], move.t)
+            beliefs[name] = Estimate(x0_hats[name], move.t)
             states[name] = transition.mean if soft_end and stop == len(grid) - 1 else transition.sample(rngs[name])
             check_finite(states[name], f"variable {name!r}: the state after the step", number, t)
         yield question.put_back(states) if stop == len(grid) - 1 else dict(states)
@@ -117,14 +117,14 @@ def check_finite(x: Tensor, what: str, number: int, t: Float64[Tensor, ""]) -> N
         raise NumericalError(f"{what} is not finite at step {number + 1} (t = {t:.4g})")
 
 
-def is_settled(question: Question, name: str, held: Held | None) -> bool:
+def is_settled(question: Question, name: str, held: ConditionState | None) -> bool:
     """Whether nothing of a variable is sampled: it is known exactly, or what is unknown of it is integrated out."""
     if held is None or not held.exact:
         return held is None and name in question.marginal
     return name in question.marginal or bool(held.known.all())
 
 
-def asked_times(question: Question, name: str, held: Held | None, times: Time) -> Time:
+def asked_times(question: Question, name: str, held: ConditionState | None, times: Time) -> Time:
     """Times of a variable's cells, but 1 where what is unknown of it is integrated out."""
     if name not in question.marginal:
         return times
@@ -133,7 +133,7 @@ def asked_times(question: Question, name: str, held: Held | None, times: Time) -
 
 def enter(
     question: Question,
-    held: Mapping[str, Held],
+    held: Mapping[str, ConditionState],
     states: Mapping[str, AnyCode],
     t: Float64[Tensor, ""],
     conditioning: AbstractConditioning,

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from metavoxel.errors import PluginError, Problem, SchemaError, did_you_mean
 from metavoxel.parts.backbones.base import AbstractBackboneSpec
 from metavoxel.parts.variables.base import AbstractVariableSpec, Parts
-from metavoxel.plugins.registry import Registry, blamed, load_registry
+from metavoxel.plugins.registry import Registry, attribute_errors, load_registry
 from metavoxel.schema.between import problems_between
 from metavoxel.schema.names import collisions, problem_of_name
 from metavoxel.schema.schema import Schema, Variable
@@ -145,7 +145,7 @@ class _Reader:
         if spec is None:
             return None
         try:
-            with blamed(spec, where):
+            with attribute_errors(spec, where):
                 parts = spec.parts()
         except PluginError as error:
             self.problems.extend(error.problems)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metavoxel.network.adapter_bank import StackedAdapters
+from metavoxel.network.adapter_bank import AdapterStack
 from metavoxel.parts.adapters.base import AbstractAdapter, AbstractAdapterSpec, AdapterContext, Features, Streams
 from metavoxel.rng import Rng
 from metavoxel.testing.checks import Check, bound
@@ -275,7 +275,7 @@ def check_stacked(adapter: AbstractAdapter, context: AdapterContext) -> None:
     if not adapter.stackable:
         return
     both = [deepcopy(adapter).eval(), at_generic_weights(adapter)]
-    stack = StackedAdapters(both)
+    stack = AdapterStack(both)
     inputs, features = _inputs(adapter, context, cells=False), _features(adapter, context)
     streams = [each.embed(*inputs) for each in both]
     assert not any(entry.grids or entry.context is not None for entry in streams), (

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from metavoxel.parts.kernels.base import AbstractKernel
 from metavoxel.rng import Rng
-from metavoxel.testing.kernel_laws import at
+from metavoxel.testing.kernel_distributions import at
 from metavoxel.testing.statistics import assert_same_mean
 
 PROBABILITIES = ((0.9, 0.1), (0.97, 0.02, 0.01))
@@ -112,7 +112,7 @@ def check_signal_to_noise(kernel: AbstractKernel) -> None:
     for t in (0.01, 0.3, 0.7):
         signal, noise = _scales(kernel, t)
         stated = [float(scale) for scale in kernel.scales(at(t, 1))]
-        assert not kernel.extrapolates or max(abs(signal - stated[0]), abs(noise - stated[1])) < 1e-5, (
+        assert not kernel.is_gaussian or max(abs(signal - stated[0]), abs(noise - stated[1])) < 1e-5, (
             f"scales({t}) are {stated[0]:.5f} and {stated[1]:.5f}, those of draws {signal:.5f} and {noise:.5f}"
         )
         zero = torch.zeros(rows, 1, dtype=torch.float64)

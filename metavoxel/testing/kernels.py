@@ -8,7 +8,7 @@ from torch import Tensor
 from metavoxel.parts.kernels.base import AbstractKernel
 from metavoxel.rng import Rng
 from metavoxel.testing.checks import Check, bound
-from metavoxel.testing.kernel_laws import LAWS, Examples, at
+from metavoxel.testing.kernel_distributions import LAWS, Examples, at
 from metavoxel.testing.kernel_oracles import (
     check_density,
     check_mixture_oracle,
@@ -112,7 +112,7 @@ def check_time_of(kernel: AbstractKernel, codes: Examples) -> None:
 
 def check_read_out(kernel: AbstractKernel, codes: Examples) -> None:
     """A kernel that says it reads out is hardly further off at t = 1 than the prediction that it is given."""
-    if not kernel.reads_out:
+    if not kernel.predicts_mean:
         return
     for x0 in codes:
         t = at(1, len(x0))

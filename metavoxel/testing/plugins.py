@@ -16,7 +16,7 @@ from metavoxel.parts.backbones.base import AbstractBackboneSpec
 from metavoxel.parts.codecs.base import AbstractCodecSpec
 from metavoxel.parts.kernels.base import AbstractKernel
 from metavoxel.parts.kernels.gaussian import GaussianKernel
-from metavoxel.parts.variables.base import Blank, Example, Parts
+from metavoxel.parts.variables.base import Example, Missing, Parts
 from metavoxel.plugins.registry import BASES, KINDS, Registry, load_registry
 from metavoxel.testing.adapters import adapter_checks, with_common
 from metavoxel.testing.backbones import backbone_checks
@@ -120,7 +120,7 @@ def _parts_checks(
     spec, cells = example
     parts = spec.parts()
     resolved = spec.resolve(cells, multiple=parts.codec.grid_multiple())
-    values = [value for value in map(resolved.parse, cells) if not isinstance(value, Blank)]
+    values = [value for value in map(resolved.parse, cells) if not isinstance(value, Missing)]
     data = torch.stack(values * -(-FEWEST // max(len(values), 1)))
     codec = parts.codec.build(resolved.data_shape)
     tried.add(("codecs", parts.codec.type))

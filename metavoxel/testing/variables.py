@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from metavoxel.parts.codecs.base import AbstractCodec
-from metavoxel.parts.variables.base import AbstractVariableSpec, Blank
+from metavoxel.parts.variables.base import AbstractVariableSpec, Missing
 from metavoxel.testing.checks import Check, bound
 from metavoxel.testing.settings import SETTINGS_CHECKS
 from metavoxel.testing.statistics import assert_equal, assert_finite, assert_shape
@@ -40,7 +40,7 @@ def _resolved(spec: AbstractVariableSpec, cells: Sequence[str]) -> AbstractVaria
 
 def _value(spec: AbstractVariableSpec, cell: str) -> Tensor:
     value = spec.parse(cell)
-    assert not isinstance(value, Blank), f"cell {cell!r}, given as one that can be read, is blank: {value.rule}"
+    assert not isinstance(value, Missing), f"cell {cell!r}, given as one that can be read, is blank: {value.rule}"
     return value
 
 
@@ -121,7 +121,7 @@ def check_extreme_cells(spec: AbstractVariableSpec, cells: Sequence[str]) -> Non
     for cell in EXTREME_CELLS:
         shown = repr(cell if len(cell) < 30 else f"{cell[:10]}... ({len(cell)} characters)")
         value = _attempt(spec.parse, cell, shown)
-        if isinstance(value, Blank):
+        if isinstance(value, Missing):
             assert value.rule, f"cell {shown} is blank without a rule"
         elif value is not None:
             assert_shape(value, spec.data_shape, f"value of cell {shown}")
@@ -130,7 +130,7 @@ def check_extreme_cells(spec: AbstractVariableSpec, cells: Sequence[str]) -> Non
                 assert_finite(codec.encode(value[None]).mean, f"code of cell {shown}")
 
 
-def _attempt(parse: Callable[[str], Tensor | Blank], cell: str, shown: str) -> Tensor | Blank | None:
+def _attempt(parse: Callable[[str], Tensor | Missing], cell: str, shown: str) -> Tensor | Missing | None:
     try:
         return parse(cell)
     except ValueError as error:

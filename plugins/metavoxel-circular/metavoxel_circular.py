@@ -12,7 +12,7 @@ from torch import Tensor
 from metavoxel.parts.adapters.token import TokenAdapterSpec
 from metavoxel.parts.codecs.base import AbstractCodec, AbstractCodecSpec, Encoded
 from metavoxel.parts.kernels.gaussian import GaussianKernel
-from metavoxel.parts.variables.base import AbstractVariableSpec, Blank, Example, Parts, Point, read_number
+from metavoxel.parts.variables.base import AbstractVariableSpec, Example, Missing, Parts, Point, read_number
 from metavoxel.plugins.hookspecs import hookimpl
 from metavoxel.typing import Code
 
@@ -63,11 +63,11 @@ class CircularSpec(AbstractVariableSpec):
     def parts(self) -> Parts:
         return Parts(CircularCodecSpec(period=self.period), GaussianKernel(), TokenAdapterSpec())
 
-    def parse(self, cell: str) -> Tensor | Blank:
+    def parse(self, cell: str) -> Tensor | Missing:
         whole, _, minutes = cell.partition(":")
         value = read_number(whole) + read_number(minutes or "0") / 60
         if not math.isfinite(value):
-            return Blank("not finite")
+            return Missing("not finite")
         return torch.tensor(value % self.period, dtype=torch.float32) % self.period
 
     def center(self, values: Float[Tensor, "k *d"], point: Point) -> Float64[Tensor, "*d"]:

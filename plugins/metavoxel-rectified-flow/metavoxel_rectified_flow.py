@@ -25,7 +25,7 @@ class RectifiedFlowKernel(AbstractKernel):
     """
 
     support: ClassVar[str] = "real"
-    extrapolates: ClassVar[bool] = True
+    is_gaussian: ClassVar[bool] = True
 
     type: Literal["rectified_flow"] = "rectified_flow"
     shift: PositiveFloat = Field(
@@ -65,7 +65,7 @@ class RectifiedFlowKernel(AbstractKernel):
     def loss(self, prediction: Code, target: Code, t: Time) -> Float[Tensor, "b 1 *s"]:
         return (prediction - target).square().mean(1, keepdim=True)
 
-    def express(self, x0_hat: Code, noise_hat: Code, t: Time) -> Code:
+    def to_prediction(self, x0_hat: Code, noise_hat: Code, t: Time) -> Code:
         return noise_hat - x0_hat
 
     def denoise(self, prediction: Code, xt: Code, t: Time) -> Code:

@@ -4,10 +4,10 @@ import pytest
 import torch
 from exact_joint import ExactJoint, agreeing_pair
 
-from metavoxel.inference.order import Asked, joint_draws
+from metavoxel.inference.order import DrawRequest, joint_draws
 from metavoxel.rng import Rng
 from metavoxel.sampling.ask import Sampling
-from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.evidence import Evidence
 from metavoxel.testing import MixtureOracle
 
 MIXTURE = MixtureOracle.default()
@@ -21,11 +21,11 @@ def drawn(oracle, asked, keys, draws, given=None, *, seed=0, **settings):
 
 
 def in_turn(*targets, **ratios):
-    return Asked(targets, True, (), ratios)
+    return DrawRequest(targets, True, (), ratios)
 
 
 def together(oracle, *targets):
-    return Asked(targets, False, [name for name in oracle.names if name not in targets], {})
+    return DrawRequest(targets, False, [name for name in oracle.names if name not in targets], {})
 
 
 def agreement(found):
@@ -48,7 +48,8 @@ def test_the_joint_of_two_categories_given_evidence():
     rows = 20_000
     values = {"s1": torch.full((rows,), 0.2), "s4": torch.full((rows,), 0.1)}
     given = {
-        name: Given(code.float(), torch.ones(rows, 1, dtype=torch.bool)) for name, code in MIXTURE.codes(values).items()
+        name: Evidence(code.float(), torch.ones(rows, 1, dtype=torch.bool))
+        for name, code in MIXTURE.codes(values).items()
     }
     (draw,), evaluations = drawn(MIXTURE, in_turn("five", "binary"), [str(row) for row in range(rows)], 1, given)
     counts = torch.einsum("ni,nj->ij", draw.codes["binary"].double(), draw.codes["five"].double()) / rows
@@ -90,9 +91,9 @@ def test_a_draw_depends_on_its_row_and_number_alone():
     keys = ["a", "b", "c"]
     truth = MIXTURE.sample(Rng.for_rows(3, "evidence"))
     code = MIXTURE.codes({"s2": truth["s2"]})["s2"].float()
-    given = {"s2": Given(code, torch.ones(3, 1, dtype=torch.bool))}
+    given = {"s2": Evidence(code, torch.ones(3, 1, dtype=torch.bool))}
     whole, _ = drawn(MIXTURE, in_turn("binary", "s1"), keys, 3, given, steps=4)
-    other = {"s2": Given(code[[2, 0]], torch.ones(2, 1, dtype=torch.bool))}
+    other = {"s2": Evidence(code[[2, 0]], torch.ones(2, 1, dtype=torch.bool))}
     part, _ = drawn(MIXTURE, in_turn("binary", "s1"), ["c", "a"], 1, other, steps=4)
     for name in ("binary", "s1"):
         torch.testing.assert_close(part[0].codes[name], whole[0].codes[name][[2, 0]], atol=1e-4, rtol=0)

@@ -5,7 +5,7 @@ import torch
 
 from metavoxel.learning import batches as module
 from metavoxel.learning.batches import Batches, shuffled
-from metavoxel.learning.latent_cache import CodeBank
+from metavoxel.learning.latent_cache import LatentCache
 from metavoxel.learning.time_sampling import evidence_times
 from metavoxel.network.joint import JointModel
 from metavoxel.rng import Rng
@@ -28,8 +28,8 @@ def made(tmp_path, **options):
     sex = torch.nn.functional.one_hot((rng.uniform((ROWS,)) < 0.5).long(), 2).float()
     present = rng.uniform((ROWS,)) < 0.8
     banks = {
-        "age": CodeBank(present, rng.normal((ROWS, 1, 1)), None, None, None),
-        "sex": CodeBank(torch.ones(ROWS, dtype=torch.bool), sex[:, None], None, None, None),
+        "age": LatentCache(present, rng.normal((ROWS, 1, 1)), None, None, None),
+        "sex": LatentCache(torch.ones(ROWS, dtype=torch.bool), sex[:, None], None, None, None),
     }
     settings = {"size": SIZE, "seed": 0, "rank": 0, "processes": 1, "device": torch.device("cpu"), "partial": True}
     return Batches(joint, banks, torch.arange(ROWS), evidence_times, **{**settings, **options})

@@ -5,7 +5,7 @@ import torch
 from tiny_cohorts import CONTRASTS, IMAGES, write_contrasts, write_images, write_schema
 
 from metavoxel.cohort.read import read_cohort
-from metavoxel.learning.latent_cache import CodeBank, bank, encode_column, load_bank, random_known, save_bank
+from metavoxel.learning.latent_cache import LatentCache, bank, encode_column, load_bank, random_known, save_bank
 from metavoxel.rng import Rng
 from metavoxel.runs.run import build_codecs
 from metavoxel.schema import load_schema
@@ -64,7 +64,7 @@ def test_a_bank_of_numbers(cohort):
 
 def test_versions_and_draws_belong_to_rows():
     values = torch.arange(5.0)[:, None, None] * 10 + torch.arange(4.0)[None, :, None]
-    found = CodeBank(torch.ones(5, dtype=torch.bool), values, torch.full_like(values, 0.1), None, None)
+    found = LatentCache(torch.ones(5, dtype=torch.bool), values, torch.full_like(values, 0.1), None, None)
     rows, rng = torch.tensor([4, 0, 2]), Rng.for_rows(3, "draw")
     version = rng.fork("version").uniform((3,), dtype=torch.float64)
     first, again = (found.draw(rows, rng[slice(None)], version=version)[0] for _ in range(2))

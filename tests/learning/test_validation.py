@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metavoxel.learning.latent_cache import CodeBank
+from metavoxel.learning.latent_cache import LatentCache
 from metavoxel.learning.time_sampling import evidence_times
 from metavoxel.learning.validation import HeldOut, RowLosses, best_weight, validation_lines
 from metavoxel.network.joint import JointModel
@@ -32,7 +32,8 @@ def test_the_loss_of_normal_numbers_is_what_a_gaussian_leaves(correlation):
     second = correlation * first + math.sqrt(1 - correlation**2) * second
     everyone = torch.ones(ROWS, dtype=torch.bool)
     banks = {
-        name: CodeBank(everyone, code[:, None, None], None, None, None) for name, code in (("a", first), ("b", second))
+        name: LatentCache(everyone, code[:, None, None], None, None, None)
+        for name, code in (("a", first), ("b", second))
     }
     joint.fit({name: bank.mean[:, 0] for name, bank in banks.items()}, dict.fromkeys(banks, everyone))
     nothing = torch.zeros(1, 2, dtype=torch.bool)

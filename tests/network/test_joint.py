@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from metavoxel.learning.latent_cache import CodeBank
+from metavoxel.learning.latent_cache import LatentCache
 from metavoxel.learning.objective import corrupt, loss_sums, ratio
 from metavoxel.learning.time_sampling import RowTimes
 from metavoxel.rng import Rng
@@ -54,7 +54,7 @@ def banks(present, absent_codes=0.0):
         if name == "scan":
             partial, trusted = 0.9 * code, torch.zeros(ROWS, 1, 1, 4, 6, dtype=torch.bool)
             trusted[..., :2, :] = True
-        made[name] = CodeBank(here, code, None, partial, trusted)
+        made[name] = LatentCache(here, code, None, partial, trusted)
     return made
 
 

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from metavoxel.network.residual_field import PADDING, REACH, Noisy, StationaryField
+from metavoxel.network.residual_field import PADDING, REACH, Noisy, ResidualField
 from metavoxel.rng import Rng
 
 ROWS = 4
@@ -33,7 +33,7 @@ def residuals(channels, grid, rows=400):
 
 
 def fitted(channels, grid):
-    field, images = StationaryField(channels, grid), residuals(channels, grid)
+    field, images = ResidualField(channels, grid), residuals(channels, grid)
     everyone = [torch.ones(len(images[0]), dtype=torch.bool)] * len(images)
     field.fit([(images, everyone)])
     return field
@@ -143,7 +143,7 @@ def test_covariances_are_those_of_the_cells():
     """Of cells one apart, less by the window and by the pairs that an image's end cuts off."""
     rows, size = 4000, 8
     image = smooth(normal(rows, 1, size))
-    field = StationaryField((1,), (size,))
+    field = ResidualField((1,), (size,))
     field.fit([([image], [torch.ones(rows, dtype=torch.bool)])])
     covariance, _ = dense(field, (size,))
     error = 1.25 * math.sqrt(3 / (rows * size))  # of a variance of 1.25, by cells of which each goes with two others
@@ -154,7 +154,7 @@ def test_covariances_are_those_of_the_cells():
 
 
 def test_draws_of_a_codec_are_white_beside_it():
-    rows, plain, drawn = torch.ones(200, dtype=torch.bool), StationaryField((2,), (5,)), StationaryField((2,), (5,))
+    rows, plain, drawn = torch.ones(200, dtype=torch.bool), ResidualField((2,), (5,)), ResidualField((2,), (5,))
     batch = ([normal(200, 2, 5)], [rows])
     plain.fit([batch])
     drawn.fit([batch], torch.tensor([0.5, 2.0]))
@@ -169,7 +169,7 @@ def test_one_contrast_tells_of_another_where_it_lies():
     grid, rows = (6, 6), 300
     first = smooth(normal(rows, 1, *grid))
     second = first.roll(1, -1) + 0.1 * normal(rows, 1, *grid, key="own")
-    field = StationaryField((1, 1), grid)
+    field = ResidualField((1, 1), grid)
     everyone = torch.ones(rows, dtype=torch.bool)
     field.fit([([first, second], [everyone] * 2)])
     known, unknown = torch.ones(rows, 1, 1, 1), torch.zeros(rows, 1, 1, 1)
@@ -177,7 +177,7 @@ def test_one_contrast_tells_of_another_where_it_lies():
     said = field([Noisy(first, nothing, known, unknown), Noisy(normal(rows, 1, *grid), nothing, unknown, known)])[1]
     error = (said.x0_hat - second)[..., 1:].square().mean() / second.square().mean()
     assert error < 0.35, "the window and the image's ends cost something"
-    apart = StationaryField((1, 1), grid)
+    apart = ResidualField((1, 1), grid)
     half = torch.arange(rows) < rows // 2
     apart.fit([([first, second], [half, ~half])])
     found = apart([Noisy(first, nothing, known, unknown), Noisy(second, nothing, unknown, known)])[1]
@@ -185,7 +185,7 @@ def test_one_contrast_tells_of_another_where_it_lies():
 
 
 def test_what_nobody_has_stays_as_it_was():
-    field = StationaryField((1, 1), (3, 3))
+    field = ResidualField((1, 1), (3, 3))
     before = {name: tensor.clone() for name, tensor in field.state_dict().items()}
     here, gone = torch.ones(5, dtype=torch.bool), torch.zeros(5, dtype=torch.bool)
     field.fit(

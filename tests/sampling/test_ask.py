@@ -28,37 +28,40 @@ from metavoxel.sampling.ask import (
     sample_codes,
 )
 from metavoxel.sampling.conditioning import Clean, Replace
-from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.evidence import Evidence
 from metavoxel.sampling.guidance import guided
-from metavoxel.sampling.smc import particle_path
+from metavoxel.sampling.smc import particle_trajectory
 from metavoxel.sampling.solvers import DDIM, DPMSolver2M
 from metavoxel.sampling.times import uniform_grid
-from metavoxel.sampling.trajectory import denoising_path
+from metavoxel.sampling.trajectory import sample_trajectory
 from metavoxel.schema import parse_schema
 from metavoxel.testing.modules import at_generic_weights
 
-DDIM_PATH = partial(denoising_path, solver=DDIM(0.5), conditioning=Clean())
+DDIM_PATH = partial(sample_trajectory, solver=DDIM(0.5), conditioning=Clean())
 
 
 @pytest.mark.parametrize(
     ("settings", "path"),
     [
-        ({}, partial(denoising_path, solver=DPMSolver2M(), conditioning=Clean())),
+        ({}, partial(sample_trajectory, solver=DPMSolver2M(), conditioning=Clean())),
         ({"solver": "ddim", "eta": 0.5}, DDIM_PATH),
-        ({"solver": "ddim", "conditioning": "replace"}, partial(denoising_path, solver=DDIM(), conditioning=Replace())),
+        (
+            {"solver": "ddim", "conditioning": "replace"},
+            partial(sample_trajectory, solver=DDIM(), conditioning=Replace()),
+        ),
         (
             {"conditioning": "repaint", "resamplings": 3, "jump": 2},
-            partial(denoising_path, solver=DPMSolver2M(), conditioning=Replace(3, 2)),
+            partial(sample_trajectory, solver=DPMSolver2M(), conditioning=Replace(3, 2)),
         ),
         (
             {"eta": 1.0, "conditioning": "smc", "particles": 4},
-            partial(particle_path, particles=4, solver=DPMSolver2M(1.0)),
+            partial(particle_trajectory, particles=4, solver=DPMSolver2M(1.0)),
         ),
         (
             {"solver": "ddim", "eta": 1.0, "conditioning": "smc", "particles": 4},
-            partial(particle_path, particles=4, solver=DDIM(1.0)),
+            partial(particle_trajectory, particles=4, solver=DDIM(1.0)),
         ),
-        ({"eta": 0.7}, partial(denoising_path, solver=DPMSolver2M(0.7), conditioning=Clean())),
+        ({"eta": 0.7}, partial(sample_trajectory, solver=DPMSolver2M(0.7), conditioning=Clean())),
         (
             {"solver": "ddim", "eta": 0.5, "guidance": 2.0},
             lambda denoiser, asked, grid: DDIM_PATH(guided(denoiser, asked, 2.0), asked, grid),
@@ -180,7 +183,7 @@ def given_scans(rows):
     """Half of each scan."""
     known = torch.zeros(rows, 1, 4, 6, dtype=torch.bool)
     known[..., :3] = True
-    return {"scan": Given(Rng.for_rows(rows, "scans").normal((rows, 1, 4, 6)), known)}
+    return {"scan": Evidence(Rng.for_rows(rows, "scans").normal((rows, 1, 4, 6)), known)}
 
 
 @pytest.mark.parametrize(
@@ -191,7 +194,9 @@ def given_scans(rows):
 def test_memory_is_bounded_and_changes_no_answer(joint, sampling, monkeypatch):
     """However many particles a row has: the network never sees more rows than there is room for."""
     rows, seen = 5, []
-    given = given_scans(rows) if not sampling.guidance else {"age": Given(torch.ones(rows, 1), torch.ones(rows, 1) > 0)}
+    given = (
+        given_scans(rows) if not sampling.guidance else {"age": Evidence(torch.ones(rows, 1), torch.ones(rows, 1) > 0)}
+    )
     keys = row_streams(0, list("abcde"), 0)
     expected = sample_codes(joint, given, keys, sampling)
     watch = joint.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0]["age"])))
@@ -211,7 +216,7 @@ def test_a_prediction_of_noise_cannot_be_read_out(joint):
     means = posterior_means(joint, given_scans(2), keys, evaluations=1, asked=["site"])
     assert list(means) == ["site"]
     torch.testing.assert_close(means["site"].sum(1), torch.ones(2))
-    age = {"age": Given(torch.ones(2, 1), torch.ones(2, 1, dtype=torch.bool))}
+    age = {"age": Evidence(torch.ones(2, 1), torch.ones(2, 1, dtype=torch.bool))}
     assert list(posterior_means(joint, age, keys, evaluations=1)) == ["scan", "site"]
 
 

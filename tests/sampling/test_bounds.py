@@ -7,9 +7,9 @@ import torch
 from exact_joint import ExactJoint, exact_model
 
 from metavoxel.errors import LimitWarning
-from metavoxel.inference.order import Asked, joint_draws
+from metavoxel.inference.order import DrawRequest, joint_draws
 from metavoxel.sampling.ask import Sampling, row_streams, sample_codes
-from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.evidence import Evidence
 from metavoxel.testing import MixtureOracle
 
 pytestmark = pytest.mark.filterwarnings("ignore::metavoxel.errors.LimitWarning")
@@ -89,7 +89,7 @@ def test_what_never_lies_within_is_moved_to_the_limit(oracle):
 
 @pytest.mark.parametrize("in_turn", [True, False])
 def test_joint_draws_stay_within(oracle, in_turn):
-    asked = Asked(("y", "x"), in_turn, (), {})
+    asked = DrawRequest(("y", "x"), in_turn, (), {})
     for drawn in joint_draws(ExactJoint(oracle), {}, asked, keys(300), 2, 0, Sampling(steps=5), LIMITS):
         assert float(drawn.codes["x"].min()) >= 0.5 and float(drawn.codes["x"].max()) <= 1.5
 
@@ -97,7 +97,7 @@ def test_joint_draws_stay_within(oracle, in_turn):
 def test_what_is_given_is_no_draw(oracle):
     """Whatever its value; and a row that lacks it has limits."""
     model, known = ExactJoint(oracle), torch.tensor([[True], [False]])
-    given = {"x": Given(torch.tensor([[9.0], [9.0]]), known)}
+    given = {"x": Evidence(torch.tensor([[9.0], [9.0]]), known)}
     drawn = sample_codes(model, given, row_streams(0, keys(2), 0), Sampling(steps=5), limits=LIMITS)["x"]
     assert float(drawn[0]) == 9 and 0.5 <= float(drawn[1]) <= 1.5
 
@@ -105,7 +105,7 @@ def test_what_is_given_is_no_draw(oracle):
 @pytest.mark.slow
 def test_variables_drawn_in_turn_are_drawn_anew_together(oracle):
     """What is drawn first goes with what is drawn last being within."""
-    asked = Asked(("y", "x"), True, (), {})
+    asked = DrawRequest(("y", "x"), True, (), {})
     (drawn,) = joint_draws(ExactJoint(oracle), {}, asked, keys(), 1, 0, Sampling(steps=50), LIMITS)
     mean, _ = normal_between(0.5, 1.5)
     assert_mean(drawn.codes["y"][:, 0], 0.8 * mean, 1.0)

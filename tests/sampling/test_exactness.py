@@ -15,10 +15,10 @@ from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
 from metavoxel.parts.kernels.gaussian import GaussianKernel
 from metavoxel.rng import Rng
 from metavoxel.sampling.conditioning import Clean, Replace
-from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.evidence import Evidence
 from metavoxel.sampling.solvers import DDIM, DPMSolver2M
 from metavoxel.sampling.times import log_snr_grid, uniform_grid
-from metavoxel.sampling.trajectory import Question, denoising_path, read_out
+from metavoxel.sampling.trajectory import Question, read_out, sample_trajectory
 from metavoxel.testing import MixtureOracle
 
 
@@ -30,7 +30,7 @@ def oracle_denoiser(oracle, kernels):
 def walk(denoiser, kernels, shapes, given, grid, solver, conditioning, rng, marginal=()):
     like = torch.zeros((), dtype=torch.float64)
     question = Question(kernels, shapes, given, marginal, like, rng)
-    *_, last = denoising_path(denoiser, question, grid, solver=solver, conditioning=conditioning)
+    *_, last = sample_trajectory(denoiser, question, grid, solver=solver, conditioning=conditioning)
     return last
 
 
@@ -38,7 +38,9 @@ def sample_pair(rows, conditioning, steps=50, solver=None, grid=None, **asked):
     """x given y = 1.5, whose truth is normal with mean 1.35 and variance .19."""
     grid = log_snr_grid(steps, KERNELS_OF_PAIR["x"]) if grid is None else grid
     asked = exact_pair.question(rows, f"pair {steps}", **asked)
-    path = denoising_path(exact_pair.denoiser, asked, grid, solver=solver or DPMSolver2M(), conditioning=conditioning)
+    path = sample_trajectory(
+        exact_pair.denoiser, asked, grid, solver=solver or DPMSolver2M(), conditioning=conditioning
+    )
     drawn = last_of(path)
     assert asked.given["y"].sd is not None or torch.equal(drawn["y"], asked.given["y"].code)
     return drawn["x"][:, 0]
@@ -83,7 +85,7 @@ def test_a_measurement_with_noise_is_a_likelihood(sd, marginal):
 
     What was measured is sampled with the rest.
     """
-    path = denoising_path(
+    path = sample_trajectory(
         exact_pair.denoiser, exact_pair.question(20_000, "noisy", sd=sd, marginal=marginal),
         log_snr_grid(50, KERNELS_OF_PAIR["x"]), solver=DPMSolver2M(), conditioning=Clean(),
     )  # fmt: skip
@@ -136,7 +138,9 @@ def test_any_subset_of_six_variables(evidence):
     rows = 2_000
     truth = MIXTURE.sample(Rng.for_rows(1, "truth", *evidence))
     values = {name: truth[name].expand(rows) for name in evidence}
-    given = {name: Given(code, torch.ones(rows, 1, dtype=torch.bool)) for name, code in MIXTURE.codes(values).items()}
+    given = {
+        name: Evidence(code, torch.ones(rows, 1, dtype=torch.bool)) for name, code in MIXTURE.codes(values).items()
+    }
     drawn = walk(
         oracle_denoiser(MIXTURE, KERNELS), KERNELS, SHAPES, given, log_snr_grid(25, KERNELS["s1"]), DPMSolver2M(),
         Clean(), Rng.for_rows(rows, "subset", *evidence),
@@ -161,7 +165,9 @@ def test_the_read_out_is_the_posterior_mean():
     rows = 20
     truth = MIXTURE.sample(Rng.for_rows(rows, "read out"))
     values = {name: truth[name] for name in ("s1", "five")}
-    given = {name: Given(code, torch.ones(rows, 1, dtype=torch.bool)) for name, code in MIXTURE.codes(values).items()}
+    given = {
+        name: Evidence(code, torch.ones(rows, 1, dtype=torch.bool)) for name, code in MIXTURE.codes(values).items()
+    }
     question = Question(KERNELS, SHAPES, given, (), torch.zeros((), dtype=torch.float64), Rng.for_rows(rows, "walk"))
     means = read_out(oracle_denoiser(MIXTURE, KERNELS), question, conditioning=Clean(), evaluations=2)
     posterior = MIXTURE.given(values)

@@ -11,11 +11,11 @@ from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
 from metavoxel.parts.kernels.gaussian import GaussianKernel
 from metavoxel.rng import Rng
 from metavoxel.sampling.conditioning import Clean
-from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.evidence import Evidence
 from metavoxel.sampling.guidance import guide, guided
 from metavoxel.sampling.solvers import DDIM, DPMSolver2M
 from metavoxel.sampling.times import log_snr_grid, uniform_grid
-from metavoxel.sampling.trajectory import Question, denoising_path
+from metavoxel.sampling.trajectory import Question, sample_trajectory
 from metavoxel.testing import MixtureOracle
 
 RHO, GIVEN = 0.9, 1.5
@@ -37,12 +37,12 @@ def exact(states, times, observed):
 
 def question(values, rows=500, marginal=()):
     codes = TRIO.codes({name: torch.tensor([value]).expand(rows) for name, value in values.items()})
-    given = {name: Given(code, torch.ones(rows, 1, dtype=torch.bool)) for name, code in codes.items()}
+    given = {name: Evidence(code, torch.ones(rows, 1, dtype=torch.bool)) for name, code in codes.items()}
     return Question(KERNELS, SHAPES, given, marginal, LIKE, Rng.for_rows(rows, "guided"))
 
 
 def draw(asked, weight, steps=25):
-    path = denoising_path(
+    path = sample_trajectory(
         guided(exact, asked, weight),
         asked,
         log_snr_grid(steps, KERNELS["x"]),
@@ -117,7 +117,7 @@ def test_one_doubled_call():
         seen.append((states, times, observed))
         return exact(states, times, observed)
 
-    path = denoising_path(guided(watch, asked, 2.0), asked, uniform_grid(3), solver=DDIM(), conditioning=Clean())
+    path = sample_trajectory(guided(watch, asked, 2.0), asked, uniform_grid(3), solver=DDIM(), conditioning=Clean())
     assert len(list(path)) == len(seen) == 3
     for step, (states, times, observed) in enumerate(seen):
         assert all(len(state) == 8 for state in states.values())
@@ -136,7 +136,7 @@ def test_rows_without_the_evidence_are_left_alone():
     together, plain = draw(asked, 2.0, steps=5)["x"], draw(asked, 0.0, steps=5)["x"]
     torch.testing.assert_close(together[1::2], plain[1::2])
     assert not torch.isclose(together[::2], plain[::2]).any()
-    alone = asked._replace(given={"y": Given(asked.given["y"].code[:2], known[:2])}, rng=asked.rng[:2])
+    alone = asked._replace(given={"y": Evidence(asked.given["y"].code[:2], known[:2])}, rng=asked.rng[:2])
     torch.testing.assert_close(draw(alone, 2.0, steps=5)["x"], together[:2])
 
 
@@ -148,7 +148,7 @@ def test_what_it_does_not_suit_is_told_at_once():
     known[1, :, 0] = False
     asked = Question(
         {"scan": GaussianKernel(), "phase": Phases()}, {"scan": (1, 2, 2), "phase": (4,)},
-        {"scan": Given(torch.zeros(2, 1, 2, 2), known)}, (), LIKE, Rng.for_rows(2, "refused"),
+        {"scan": Evidence(torch.zeros(2, 1, 2, 2), known)}, (), LIKE, Rng.for_rows(2, "refused"),
     )  # fmt: skip
     refused = partial(guided, exact, asked)
     with pytest.raises(EvidenceError) as caught:

@@ -8,7 +8,7 @@ from exact_joint import ExactJoint
 
 from metavoxel.parts.kernels.gaussian import GaussianKernel
 from metavoxel.rng import Rng
-from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.evidence import Evidence
 from metavoxel.sampling.likelihood import FINEST, code_bound, has_likelihood, log_likelihood
 from metavoxel.sampling.trajectory import Question
 from metavoxel.testing import MixtureOracle
@@ -19,7 +19,7 @@ Z = 5.0
 
 def evidence(values, names):
     codes = MIXTURE.codes({name: values[name] for name in names})
-    return {name: Given(code.float(), torch.ones(len(code), 1, dtype=torch.bool)) for name, code in codes.items()}
+    return {name: Evidence(code.float(), torch.ones(len(code), 1, dtype=torch.bool)) for name, code in codes.items()}
 
 
 def judged(name, given, rows=150, evaluations=48):
@@ -95,7 +95,7 @@ def test_a_row_is_judged_alone():
     model, given = ExactJoint(MIXTURE), evidence(truth, ("s2", "five"))
     whole = log_likelihood(model, given, "s1", code, keys, evaluations=4)
     rows = torch.tensor([4, 1])
-    part = {name: Given(entry.code[rows], entry.known[rows]) for name, entry in given.items()}
+    part = {name: Evidence(entry.code[rows], entry.known[rows]) for name, entry in given.items()}
     torch.testing.assert_close(log_likelihood(model, part, "s1", code[rows], keys[rows], evaluations=4), whole[rows])
     other = log_likelihood(model, given, "s1", code, Rng.for_rows(6, "others"), evaluations=4)
     assert not torch.allclose(other, whole)

@@ -12,11 +12,11 @@ from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
 from metavoxel.parts.kernels.gaussian import GaussianKernel
 from metavoxel.rng import Rng
 from metavoxel.sampling.conditioning import Replace
-from metavoxel.sampling.evidence import Given
-from metavoxel.sampling.smc import log_weights_of, particle_path, resample, systematic
+from metavoxel.sampling.evidence import Evidence
+from metavoxel.sampling.smc import log_weights_of, particle_trajectory, resample, systematic
 from metavoxel.sampling.solvers import DDIM, DPMSolver2M
 from metavoxel.sampling.times import log_snr_grid, uniform_grid
-from metavoxel.sampling.trajectory import Question, denoising_path
+from metavoxel.sampling.trajectory import Question, sample_trajectory
 from metavoxel.testing import MixtureOracle
 
 LIKE = torch.zeros((), dtype=torch.float64)
@@ -26,7 +26,7 @@ STOCHASTIC = DPMSolver2M(1.0)
 def sample_pair(rows, steps, particles, *, solver=STOCHASTIC, **asked):
     asked = exact_pair.question(rows, "smc", **asked)
     grid = log_snr_grid(steps, exact_pair.KERNELS["x"])
-    return last_of(particle_path(exact_pair.denoiser, asked, grid, particles=particles, solver=solver))
+    return last_of(particle_trajectory(exact_pair.denoiser, asked, grid, particles=particles, solver=solver))
 
 
 @pytest.mark.parametrize("marginal", [(), ("y",)], ids=["asked", "not-asked"])
@@ -47,7 +47,7 @@ def test_more_particles_are_nearer():
     """Two particles already better the paper's way, which is that of one."""
     grid = uniform_grid(50)
     asked = exact_pair.question(2_000, "few")
-    one = last_of(denoising_path(exact_pair.denoiser, asked, grid, solver=DDIM(1.0), conditioning=Replace()))
+    one = last_of(sample_trajectory(exact_pair.denoiser, asked, grid, solver=DDIM(1.0), conditioning=Replace()))
     means = [float(one["x"].mean())] + [float(sample_pair(2_000, 50, k)["x"].mean()) for k in (2, 8)]
     assert means[0] + 0.08 < means[1] < means[2] - 0.08 and means[2] < MEAN
 
@@ -74,9 +74,9 @@ KERNELS = {"x": GaussianKernel(), "k": UniformD3PMKernel()}
 def sample_clusters(values, *, rows=1_000, particles=16, steps=40, soft_end=False):
     exact = CLUSTERS.denoiser(KERNELS)
     codes = CLUSTERS.codes({name: value.expand(rows) for name, value in values.items()})
-    given = {name: Given(code, torch.ones(rows, 1, dtype=torch.bool)) for name, code in codes.items()}
+    given = {name: Evidence(code, torch.ones(rows, 1, dtype=torch.bool)) for name, code in codes.items()}
     asked = Question(KERNELS, {"x": (1,), "k": (3,)}, given, (), LIKE, Rng.for_rows(rows, "clusters"))
-    path = particle_path(
+    path = particle_trajectory(
         lambda x, t, _: exact(x, t),
         asked,
         uniform_grid(steps),
@@ -119,9 +119,9 @@ def test_two_categories_by_enumeration():
         return {"a": joint.sum(2), "b": joint.sum(1)}
 
     code = torch.eye(2, dtype=torch.float64)[torch.ones(rows, dtype=torch.long)]
-    given = {"a": Given(code, torch.ones(rows, 1, dtype=torch.bool))}
+    given = {"a": Evidence(code, torch.ones(rows, 1, dtype=torch.bool))}
     asked = Question(kernels, {"a": (2,), "b": (3,)}, given, (), LIKE, Rng.for_rows(rows, "enumerated"))
-    drawn = last_of(particle_path(exact, asked, uniform_grid(30), particles=16, solver=DDIM(1.0)))
+    drawn = last_of(particle_trajectory(exact, asked, uniform_grid(30), particles=16, solver=DDIM(1.0)))
     expected = table[1] / table[1].sum()
     assert float((drawn["b"].mean(0) - expected).abs().sum() / 2) < 0.03
 
@@ -141,9 +141,9 @@ def test_half_an_image_weighs_the_other_half():
     known[..., :2] = True
     code = torch.where(known, torch.tensor(1.2, dtype=torch.float64), torch.nan)
     asked = Question(
-        {"scan": kernel}, {"scan": shape}, {"scan": Given(code, known)}, (), LIKE, Rng.for_rows(rows, "im")
+        {"scan": kernel}, {"scan": shape}, {"scan": Evidence(code, known)}, (), LIKE, Rng.for_rows(rows, "im")
     )
-    scan = last_of(particle_path(exact, asked, uniform_grid(60), particles=16, solver=DPMSolver2M(1.0)))["scan"]
+    scan = last_of(particle_trajectory(exact, asked, uniform_grid(60), particles=16, solver=DPMSolver2M(1.0)))["scan"]
     assert (scan[known] == 1.2).all()
     right = scan[..., 2:].mean((1, 2, 3))
     assert abs(float(right.mean()) - 1.2 * 4 / (4 + 0.01)) < 0.05 and float(right.std()) < 0.12
@@ -156,7 +156,7 @@ def test_a_row_asks_for_all_its_particles_at_once():
         seen.append((len(states["x"]), float(times["y"][0]), bool(observed["y"].any())))
         return exact_pair.denoiser(states, times, observed)
 
-    path = particle_path(watch, exact_pair.question(3, "seen"), uniform_grid(4), particles=5, solver=DDIM(1.0))
+    path = particle_trajectory(watch, exact_pair.question(3, "seen"), uniform_grid(4), particles=5, solver=DDIM(1.0))
     assert [len(states["x"]) for states in path] == [15, 15, 15, 3]
     assert seen == [(15, t, False) for t in (1, 0.75, 0.5, 0.25)]
 
@@ -172,7 +172,7 @@ def test_a_weight_that_is_not_finite_is_named():
     with pytest.raises(
         NumericalError, match=r"variable 'y': the weight of a particle is not finite at step 1 \(t = 1\)"
     ):
-        list(particle_path(sure, asked, uniform_grid(4), particles=4, solver=DDIM(1.0)))
+        list(particle_trajectory(sure, asked, uniform_grid(4), particles=4, solver=DDIM(1.0)))
 
 
 @examples(st.lists(st.floats(0, 1), min_size=2, max_size=12), st.floats(1e-6, 1 - 1e-6), st.integers(1, 12))

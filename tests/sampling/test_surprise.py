@@ -5,7 +5,7 @@ import torch
 from exact_joint import ExactJoint
 
 from metavoxel.rng import Rng
-from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.evidence import Evidence
 from metavoxel.sampling.surprise import EVALUATIONS, normal_scores, tail_probability
 from metavoxel.sampling.trajectory import Question
 from metavoxel.testing import MixtureOracle
@@ -17,7 +17,7 @@ MODEL = ExactJoint(MIXTURE)
 def setting(rows, given, *label):
     truth = MIXTURE.sample(Rng.for_rows(rows, "surprise", *label))
     codes = MIXTURE.codes(truth)
-    evidence = {name: Given(codes[name].float(), torch.ones(rows, 1, dtype=torch.bool)) for name in given}
+    evidence = {name: Evidence(codes[name].float(), torch.ones(rows, 1, dtype=torch.bool)) for name in given}
     return truth, codes, evidence
 
 

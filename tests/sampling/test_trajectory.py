@@ -13,11 +13,11 @@ from metavoxel.parts.kernels.schedules import CosineSchedule, LinearSchedule, Sc
 from metavoxel.rng import Rng
 from metavoxel.sampling.ask import row_streams
 from metavoxel.sampling.conditioning import Clean, Replace
-from metavoxel.sampling.evidence import Given
-from metavoxel.sampling.smc import particle_path
-from metavoxel.sampling.solvers import DDIM, Belief, DPMSolver2M, Move
+from metavoxel.sampling.evidence import Evidence
+from metavoxel.sampling.smc import particle_trajectory
+from metavoxel.sampling.solvers import DDIM, DPMSolver2M, Estimate, Move
 from metavoxel.sampling.times import log_snr_grid, time_grid, uniform_grid
-from metavoxel.sampling.trajectory import Question, denoising_path, read_out
+from metavoxel.sampling.trajectory import Question, read_out, sample_trajectory
 
 KERNELS = {"scan": GaussianKernel(), "age": GaussianKernel(prediction="x0"), "site": UniformD3PMKernel()}
 SHAPES = {"scan": (2, 3, 4), "age": (1,), "site": (3,)}
@@ -41,7 +41,7 @@ def question(keys, given=None, marginal=(), seed=0):
 
 
 def walking(solver, conditioning):
-    return partial(denoising_path, solver=solver, conditioning=conditioning)
+    return partial(sample_trajectory, solver=solver, conditioning=conditioning)
 
 
 METHODS = {
@@ -50,7 +50,7 @@ METHODS = {
     "2M": walking(DPMSolver2M(), Clean()),
     "replace": walking(DDIM(0.0), Replace()),
     "repaint": walking(DDIM(1.0), Replace(resamplings=3, jump=2)),
-    "smc": partial(particle_path, particles=6, solver=DPMSolver2M(1.0)),
+    "smc": partial(particle_trajectory, particles=6, solver=DPMSolver2M(1.0)),
 }
 
 
@@ -66,8 +66,8 @@ def given_for(keys):
     half = torch.zeros(len(keys), 1, 3, 4, dtype=torch.bool)
     half[:, :, :, :2] = ~has_age[:, :, None, None]
     return {
-        "age": Given(rng.fork("age").normal((len(keys), 1)), has_age),
-        "scan": Given(rng.fork("scan").normal((len(keys), 2, 3, 4)), half),
+        "age": Evidence(rng.fork("age").normal((len(keys), 1)), has_age),
+        "scan": Evidence(rng.fork("scan").normal((len(keys), 2, 3, 4)), half),
     }
 
 
@@ -143,7 +143,7 @@ def test_what_the_network_is_told():
         return denoiser(states, times, observed)
 
     asked = question(keys, given_for(keys), marginal=["site"])
-    path = denoising_path(watch, asked, uniform_grid(4), solver=DDIM(), conditioning=Clean())
+    path = sample_trajectory(watch, asked, uniform_grid(4), solver=DDIM(), conditioning=Clean())
     *_, last = path
     assert [float(times["scan"].max()) for _, times, _ in seen] == [1, 0.75, 0.5, 0.25]
     states, times, observed = seen[1]
@@ -184,7 +184,7 @@ def test_a_belief_that_is_not_finite_is_named(bad, method):
 
     with pytest.raises(NumericalError, match=r"variable 'age': .* not finite at step 3 \(t = 0\.5\)"):
         answer(["a", "b"], denoiser=broken, method=method)
-    all_known = {"age": Given(torch.zeros(2, 1), torch.ones(2, 1, dtype=torch.bool))}
+    all_known = {"age": Evidence(torch.zeros(2, 1), torch.ones(2, 1, dtype=torch.bool))}
     if method == "smc":
         with pytest.raises(NumericalError, match="variable 'age'"):  # particles are weighed by it
             answer(["a", "b"], all_known, denoiser=broken, method=method)
@@ -227,7 +227,7 @@ def test_2m_is_that_of_diffusers(kernel, table, steps, algorithm, eta):
         move = Move(t.expand(3), s.expand(3), before)
         rng = Rng.for_rows(3, "step", step)
         noise = Rng(rng.keys).normal((3, 2, 4), dtype=torch.float64)
-        ours, before = solver.transition(kernel, belief, ours, move).sample(rng), Belief(belief, move.t)
+        ours, before = solver.transition(kernel, belief, ours, move).sample(rng), Estimate(belief, move.t)
         belief = torch.tanh(2 * theirs + 0.1 * step)
         theirs = scheduler.step(belief, scheduler.timesteps[step], theirs, variance_noise=noise).prev_sample
         torch.testing.assert_close(ours, theirs.double(), atol=1e-5, rtol=0)
@@ -247,7 +247,7 @@ def test_2m_needs_fewer_steps():
             gain = variance * alpha_bar.sqrt() / (variance * alpha_bar + 1 - alpha_bar)
             belief = mean + gain * (state - alpha_bar.sqrt() * mean)
             move = Move(t[None], s[None], before)
-            state, before = solver.transition(kernel, belief, state, move).mean, Belief(belief, move.t)
+            state, before = solver.transition(kernel, belief, state, move).mean, Estimate(belief, move.t)
         return abs(float(state) - (mean + variance**0.5 * 0.8))
 
     for steps in (10, 20, 40, 80):
@@ -260,7 +260,7 @@ def test_probabilities_are_not_extrapolated():
     kernel, x = UniformD3PMKernel(), torch.eye(3)
     earlier, t, s = (torch.full((3,), time, dtype=torch.float64) for time in (0.9, 0.6, 0.3))
     belief = torch.full((3, 3), 1 / 3)
-    step = DPMSolver2M().transition(kernel, belief, x, Move(t, s, Belief(torch.eye(3), earlier)))
+    step = DPMSolver2M().transition(kernel, belief, x, Move(t, s, Estimate(torch.eye(3), earlier)))
     assert torch.equal(step.mean, DDIM().transition(kernel, belief, x, Move(t, s)).mean)
 
 
@@ -277,7 +277,7 @@ def test_the_history_ends_with_a_jump():
     solver = Watched()
     only_age = Question({"age": KERNELS["age"]}, SHAPES, {}, (), LIKE, row_streams(0, ["a"], 0))
     sine = lambda states, times, observed: {"age": torch.sin(states["age"])}  # noqa: E731
-    list(denoising_path(sine, only_age, uniform_grid(4), solver=solver, conditioning=Replace(2, 2)))
+    list(sample_trajectory(sine, only_age, uniform_grid(4), solver=solver, conditioning=Replace(2, 2)))
     assert solver.befores == [None, 1.0, None, 1.0, 0.75, 0.5, None, 0.5]
 
 

@@ -87,7 +87,7 @@ class ClaimsToReadOut(GaussianKernel):
     schedule: ScaledLinearSchedule = ScaledLinearSchedule()
 
     @property
-    def reads_out(self):
+    def predicts_mean(self):
         return True
 
 

@@ -7,14 +7,14 @@ import torch
 from torch import nn
 
 from metavoxel.parts.adapters.base import AdapterContext, Features, Ports, Streams
-from metavoxel.parts.adapters.token import TokenAdapter, law_of
+from metavoxel.parts.adapters.token import TokenAdapter, scalar_features
 from metavoxel.parts.backbones.transformer import Transformer, TransformerSpec
 from metavoxel.parts.codecs.base import Encoded
 from metavoxel.parts.codecs.identity import IdentityCodec
 from metavoxel.parts.codecs.linear import LinearCodec, LinearSpec
 from metavoxel.parts.codecs.onehot import OneHotSpec
 from metavoxel.parts.kernels.gaussian import GaussianKernel
-from metavoxel.parts.variables.base import Blank, Parts, read_number
+from metavoxel.parts.variables.base import Missing, Parts, read_number
 from metavoxel.parts.variables.continuous import ContinuousSpec
 from metavoxel.rng import Rng
 from metavoxel.testing import adapter_checks, backbone_checks, codec_checks, run_checks, variable_checks
@@ -145,7 +145,7 @@ class ChoosesByContent(TokenAdapter):
     ],
 )
 def test_a_broken_adapter_is_found(adapter, found):
-    assert outcome(adapter_checks(adapter(CONTEXT, 0.0, law_of(CONTEXT)), CONTEXT), found) == "failed"
+    assert outcome(adapter_checks(adapter(CONTEXT, 0.0, scalar_features(CONTEXT)), CONTEXT), found) == "failed"
 
 
 class KeepsTokensApart(Transformer):
@@ -243,8 +243,8 @@ class BlanksWithoutWord(ContinuousSpec):
         try:
             value = super().parse(cell)
         except ValueError:
-            return Blank("")
-        return Blank("") if isinstance(value, Blank) or not value.isfinite() else value
+            return Missing("")
+        return Missing("") if isinstance(value, Missing) or not value.isfinite() else value
 
 
 class TakesWhatLiesBeyond(ContinuousSpec):

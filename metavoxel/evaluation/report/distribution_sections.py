@@ -19,7 +19,7 @@ SMALL_ROWS = 13
 """Regions in such a table."""
 
 COPIES = 0.15
-"""Share of generated rows that stand out by a likeness as 5 % of held-out rows do, above which it is reported."""
+"""Share of generated rows that stand out by a similarity as 5 % of held-out rows do, above which it is reported."""
 
 
 def by_region(found: Sequence[Judgement], shown: Sequence[Judgement]) -> Section:

@@ -15,7 +15,7 @@ from metavoxel.evaluation.results import Results
 from metavoxel.evaluation.settings import others, protocol
 
 COPIES = 0.15
-"""Share of generated scans that stand out by a likeness as 5 % of held-out people do, above which it is told."""
+"""Share of generated scans that stand out by a similarity as 5 % of held-out people do, above which it is told."""
 
 
 def facts(results: Results, network: AbstractFeatures) -> Iterator[str]:
@@ -72,7 +72,7 @@ def _table1(results: Results) -> Section:
     words = [
         f"Every target from all other variables ({given}). A dash means that a method does not answer, or is not asked."
     ]
-    intervals = [one for one in results.joint.values() if one.protocol.reads_out and one.protocol.draws]
+    intervals = [one for one in results.joint.values() if one.protocol.predicts_mean and one.protocol.draws]
     if intervals:
         seconds = max(one.interval_seconds for one in intervals)
         cost = intervals[0].protocol.draws * intervals[0].protocol.steps

@@ -111,7 +111,7 @@ class AbstractAdapter(nn.Module, ABC):
 
     def explained(self, features: Float[Tensor, "b k"]) -> Code | None:
         """The code that these features make, where a stationary field is expected to be left over: its estimate and
-        this one's are the ``skip`` (:class:`metavoxel.network.residual_field.StationaryField`). None where there is none."""
+        this one's are the ``skip`` (:class:`metavoxel.network.residual_field.ResidualField`). None where there is none."""
 
     def measure(self, x: Code, time: Time, observed: Mask) -> Information:
         """What a noisy code says of the features."""

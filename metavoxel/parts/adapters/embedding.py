@@ -21,18 +21,6 @@ def time_features(t: Float[Tensor, "*b"]) -> Float[Tensor, "*b f"]:
     return torch.cat([*ends, torch.sin(angles), torch.cos(angles)], -1).float()
 
 
-class TimeEmbedding(nn.Module):
-    """(b,) times to (b, width), by a two-layer network of their features. Final."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(nn.Linear(TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width))
-
-    def forward(self, t: Float[Tensor, "b"]) -> Float[Tensor, "b w"]:
-        embedding: Tensor = self.layers(time_features(t))
-        return embedding
-
-
 def row_time(t: Float[Tensor, "b *s"]) -> Float[Tensor, "b"]:
     """One time a row: the latest of its cells, for the rest are evidence."""
     return t if t.ndim == 1 else t.flatten(1).amax(1)

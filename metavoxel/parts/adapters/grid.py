@@ -73,7 +73,7 @@ class GridSummaryAdapter(AbstractAdapter):
         self._kernel = context.kernel
         self.grid = GridAdapter(context)
         self.components = Components(components, context.code_shape)
-        self.features = components if context.kernel.extrapolates else 0
+        self.features = components if context.kernel.is_gaussian else 0
         self.inlet = nn.Sequential(
             nn.Dropout(dropout), nn.Linear(self.features + TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width)
         )

@@ -17,7 +17,7 @@ from metavoxel.parts.adapters.base import (
     Streams,
 )
 from metavoxel.parts.adapters.embedding import TIME_FEATURES, row_time, time_features
-from metavoxel.parts.features.scalar import AbstractLaw, CategoryLaw, NormalLaw
+from metavoxel.parts.features.scalar import AbstractScalarFeatures, CategoricalFeatures, GaussianFeatures
 from metavoxel.typing import Code, Mask, Time
 
 QUIET_TIME = 0.1
@@ -35,7 +35,7 @@ MANY = 64
 class TokenEnds(nn.Module):
     """The layers at both ends of a token: of one variable, or of all that are alike. Final."""
 
-    def __init__(self, context: AdapterContext, dropout: float, law: AbstractLaw | None) -> None:
+    def __init__(self, context: AdapterContext, dropout: float, law: AbstractScalarFeatures | None) -> None:
         super().__init__()
         width, channels = context.ports.token_width, context.code_shape[0]
         stated = context.prediction_channels + (0 if law is None else law.further)
@@ -71,7 +71,7 @@ class TokenAdapter(AbstractAdapter):
     needs_grids = False
     stackable = True
 
-    def __init__(self, context: AdapterContext, dropout: float, law: AbstractLaw | None) -> None:
+    def __init__(self, context: AdapterContext, dropout: float, law: AbstractScalarFeatures | None) -> None:
         super().__init__()
         self.law = law
         self.features = 0 if self.law is None else self.law.features
@@ -100,7 +100,7 @@ class TokenAdapter(AbstractAdapter):
 
     def embed(self, x: Code, time: Time, observed: Mask, belief: Float[Tensor, "b k"]) -> Streams:
         inputs = [x, time_features(row_time(time)).to(x), observed.to(x), belief.to(x)]
-        skip = None if self.law is None else self.law.express(x, time, belief)
+        skip = None if self.law is None else self.law.to_prediction(x, time, belief)
         (ends,) = self._ends
         token: Tensor = ends.inlet(torch.cat(inputs, 1))
         return Streams({}, (token if self.tag is None else token + self.tag)[:, None], skip=skip)
@@ -115,11 +115,11 @@ class TokenAdapter(AbstractAdapter):
         return stated if self.law is None else self.law.prediction(stated)
 
 
-def law_of(context: AdapterContext) -> AbstractLaw | None:
+def scalar_features(context: AdapterContext) -> AbstractScalarFeatures | None:
     """How a code of this kernel takes part in the joint normal law, if it does."""
     if context.kernel.support == "one_hot":
-        return CategoryLaw(context.code_shape[0], context.kernel)
-    return NormalLaw(context.code_shape[0], context.kernel) if context.kernel.extrapolates else None
+        return CategoricalFeatures(context.code_shape[0], context.kernel)
+    return GaussianFeatures(context.code_shape[0], context.kernel) if context.kernel.is_gaussian else None
 
 
 class TokenAdapterSpec(AbstractAdapterSpec):
@@ -146,10 +146,10 @@ class TokenAdapterSpec(AbstractAdapterSpec):
 
     def common(self, context: AdapterContext) -> TokenEnds | None:
         alike = context.variables > MANY if self.alike is None else self.alike
-        return TokenEnds(context, self.dropout, law_of(context) if self.law else None) if alike else None
+        return TokenEnds(context, self.dropout, scalar_features(context) if self.law else None) if alike else None
 
     def build(self, context: AdapterContext) -> TokenAdapter:
-        return TokenAdapter(context, self.dropout, law_of(context) if self.law else None)
+        return TokenAdapter(context, self.dropout, scalar_features(context) if self.law else None)
 
     def problems(self, *, spatial: bool, grids: bool) -> list[str]:
         if spatial:

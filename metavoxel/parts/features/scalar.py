@@ -14,7 +14,7 @@ RESIDUAL = 1e-3
 """Variance of a standardised feature that a clean code leaves open, so that certainty stays finite."""
 
 
-class AbstractLaw(nn.Module, ABC):
+class AbstractScalarFeatures(nn.Module, ABC):
     """Features of a code as a normal vector of mean 0 and variance 1 over the training rows.
 
     ``center`` and ``scale`` are mean and spread of ``size`` numbers, as ``fit`` finds them.
@@ -49,15 +49,15 @@ class AbstractLaw(nn.Module, ABC):
         """What a noisy code says of the features."""
 
     @abstractmethod
-    def express(self, x: Code, time: Time, belief: Float[Tensor, "b k"]) -> Float[Tensor, "b p"] | None:
+    def to_prediction(self, x: Code, time: Time, belief: Float[Tensor, "b k"]) -> Float[Tensor, "b p"] | None:
         """What is expected of the features, as a head states it: added to what that gives."""
 
     def prediction(self, stated: Float[Tensor, "b q"]) -> Float[Tensor, "b p"]:
-        """The prediction of what a head and ``express`` state together; with nothing further, that itself."""
+        """The prediction of what a head and ``to_prediction`` state together; with nothing further, that itself."""
         return stated
 
 
-class NormalLaw(AbstractLaw):
+class GaussianFeatures(AbstractScalarFeatures):
     """Real codes under normal noise. Final."""
 
     def __init__(self, channels: int, kernel: AbstractKernel) -> None:
@@ -76,15 +76,15 @@ class NormalLaw(AbstractLaw):
         certainty = (signal * self.scale).square() / spread
         return Information(torch.diag_embed(certainty.expand_as(weighted)), weighted)
 
-    def express(self, x: Code, time: Time, belief: Float[Tensor, "b k"]) -> Float[Tensor, "b p"] | None:
+    def to_prediction(self, x: Code, time: Time, belief: Float[Tensor, "b k"]) -> Float[Tensor, "b p"] | None:
         signal, noise, spread = self._scales(x, time)
         fitted = self.center + self.scale * belief
         misfit = (x.float() - signal * fitted) / spread
         x0_hat = fitted + signal * self.scale.square() * RESIDUAL * misfit
-        return self._kernel.express(x0_hat, noise * misfit, time)
+        return self._kernel.to_prediction(x0_hat, noise * misfit, time)
 
 
-class CategoryLaw(AbstractLaw):
+class CategoricalFeatures(AbstractScalarFeatures):
     """One-hot codes: indicators of all classes but the last, which is what they leave. It speaks where given. Final."""
 
     MIXED = 0.02
@@ -106,7 +106,7 @@ class CategoryLaw(AbstractLaw):
         certainty = torch.where(observed, 1 / RESIDUAL, 0.0).to(x).expand(len(x), self.features)
         return Information(torch.diag_embed(certainty), certainty * self.describe(x))
 
-    def express(self, x: Code, time: Time, belief: Float[Tensor, "b k"]) -> Float[Tensor, "b p"]:
+    def to_prediction(self, x: Code, time: Time, belief: Float[Tensor, "b k"]) -> Float[Tensor, "b p"]:
         first = self.center[:-1] + self.scale[:-1] * belief
         chances = torch.cat([first, 1 - first.sum(1, keepdim=True)], 1).clamp(0, 1)
         shares = self.center.clamp_min(self.LEAST)

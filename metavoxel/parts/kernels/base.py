@@ -63,7 +63,7 @@ class AbstractKernel(BaseModel, ABC):
     type: str
     support: ClassVar[str]
     """Which codes it can noise: the word that a codec must give too ("real", "one_hot", or a plugin's own)."""
-    extrapolates: ClassVar[bool] = False
+    is_gaussian: ClassVar[bool] = False
     """Whether noise is normal, x_t = signal x_0 + noise e with :meth:`scales`: beliefs about the data may then be
     extrapolated linearly, as multistep solvers do, and take part in the joint normal law."""
 
@@ -73,7 +73,7 @@ class AbstractKernel(BaseModel, ABC):
         return [cls.model_validate({})]
 
     @property
-    def reads_out(self) -> bool:
+    def predicts_mean(self) -> bool:
         """Whether the network's prediction at t = 1 tells E[x_0 | evidence], which one evaluation then reads out.
 
         Not so where the prediction is of the noise, from which the data are won by dividing by the signal.
@@ -137,7 +137,7 @@ class AbstractKernel(BaseModel, ABC):
         """
         return torch.zeros_like(xt)
 
-    def express(self, x0_hat: Code, noise_hat: Code, t: Time) -> Float[Tensor, "b p *s"] | None:
+    def to_prediction(self, x0_hat: Code, noise_hat: Code, t: Time) -> Float[Tensor, "b p *s"] | None:
         """The prediction that states a belief about data and noise; None for a kernel that has no such form."""
         return None
 

@@ -46,7 +46,7 @@ class GaussianKernel(AbstractKernel):
     """
 
     support: ClassVar[str] = "real"
-    extrapolates: ClassVar[bool] = True
+    is_gaussian: ClassVar[bool] = True
 
     type: Literal["gaussian"] = "gaussian"
     schedule: Schedule = Field(default_factory=CosineSchedule, description="how the signal fades with time")
@@ -61,7 +61,7 @@ class GaussianKernel(AbstractKernel):
         return []
 
     @property
-    def reads_out(self) -> bool:
+    def predicts_mean(self) -> bool:
         return self.prediction != "epsilon"
 
     def log_snr(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
@@ -79,9 +79,9 @@ class GaussianKernel(AbstractKernel):
         signal, noise = (scale.to(x0.dtype) for scale in self._scales(t, x0))
         epsilon = rng.normal(tuple(x0.shape), like=x0, dtype=x0.dtype)
         state = signal * x0 + noise * epsilon
-        return Noised(state, self.express(x0, epsilon, t))
+        return Noised(state, self.to_prediction(x0, epsilon, t))
 
-    def express(self, x0_hat: Code, noise_hat: Code, t: Time) -> Float[Tensor, "b p *s"]:
+    def to_prediction(self, x0_hat: Code, noise_hat: Code, t: Time) -> Float[Tensor, "b p *s"]:
         match self.prediction:
             case "epsilon":
                 return noise_hat

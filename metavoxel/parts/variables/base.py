@@ -36,7 +36,7 @@ class Example(NamedTuple):
     cells: Sequence[str]
 
 
-class Blank(NamedTuple):
+class Missing(NamedTuple):
     """A cell that a rule of the schema made missing; ``rule`` says which, in the user's words."""
 
     rule: str
@@ -122,14 +122,14 @@ class AbstractVariableSpec(BaseModel, ABC):
         return {self.column or name}
 
     @abstractmethod
-    def parse(self, cell: str) -> Tensor | Blank:
+    def parse(self, cell: str) -> Tensor | Missing:
         """One cell to a value of ``data_shape``, or why it counts as missing.
 
         Raises:
             ValueError: the cell cannot be read; the message says what is wrong with it and what is expected.
         """
 
-    def parse_given(self, cell: str) -> Tensor | Blank:
+    def parse_given(self, cell: str) -> Tensor | Missing:
         """A value that is named outside a table (``sample --given dx=1``): read as a cell is, unless labels say more.
 
         Raises:
@@ -140,7 +140,7 @@ class AbstractVariableSpec(BaseModel, ABC):
     def ends(self) -> tuple[float, float] | None:
         """Lowest and highest number that there may be, in the variable's unit and possibly infinite.
 
-        Cells beyond are ``Blank``, and no draw lies there but for rounding. None if any number may be. Only for types
+        Cells beyond are ``Missing``, and no draw lies there but for rounding. None if any number may be. Only for types
         of one number, whose codec is monotone: it is asked for the codes of both ends.
         """
         return None
@@ -192,7 +192,7 @@ class AbstractVariableSpec(BaseModel, ABC):
         """How far each draw lies from the centre, with sign; a table's spread and quantiles are made of these."""
         return values.double() - center
 
-    def vary(self, values: Tensor, rng: Rng) -> Tensor:
+    def augment(self, values: Tensor, rng: Rng) -> Tensor:
         """Values (b, *D) that a training row might as well have had: small shifts of an image, say. None by default.
 
         All images of a row are given the same stream, so that they are moved alike.

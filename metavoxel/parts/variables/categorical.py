@@ -11,7 +11,7 @@ from torch import Tensor
 from metavoxel.parts.adapters.token import TokenAdapterSpec
 from metavoxel.parts.codecs.onehot import OneHotSpec
 from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
-from metavoxel.parts.variables.base import AbstractVariableSpec, Blank, Parts, read_number
+from metavoxel.parts.variables.base import AbstractVariableSpec, Missing, Parts, read_number
 from metavoxel.parts.variables.text import composed, difference, lookalikes, looks_like, position
 
 _CATEGORIES = {
@@ -99,18 +99,18 @@ class CategoricalSpec(AbstractVariableSpec):
         ]
         return found
 
-    def parse(self, cell: str) -> Tensor | Blank:
+    def parse(self, cell: str) -> Tensor | Missing:
         """A cell of a table to the label's index: a code, or else a label itself.
 
         Where a text is both the code of one label and another label, a cell with it is the code.
         """
         return self._index(cell, list(self.categories.values()), list(self.categories))
 
-    def parse_given(self, cell: str) -> Tensor | Blank:
+    def parse_given(self, cell: str) -> Tensor | Missing:
         """A label, as the schema names it, or else a code; where a text is both, it is the label."""
         return self._index(cell, list(self.categories), list(self.categories.values()))
 
-    def _index(self, cell: str, *readings: Sequence[str]) -> Tensor | Blank:
+    def _index(self, cell: str, *readings: Sequence[str]) -> Tensor | Missing:
         """The index of a text among the labels or codes, the first of these where it is."""
         cell = composed(cell)
         for texts in readings:
@@ -119,7 +119,7 @@ class CategoricalSpec(AbstractVariableSpec):
                 return torch.tensor(index)
         for text in readings[0]:
             if looks_like(cell, text):
-                return Blank(f"unknown category that looks like {text!r} and differs in {difference(cell, text)}")
+                return Missing(f"unknown category that looks like {text!r} and differs in {difference(cell, text)}")
         if self.valid is not None:
             try:
                 value = read_number(cell)
@@ -127,9 +127,9 @@ class CategoricalSpec(AbstractVariableSpec):
                 pass
             else:
                 if not self.valid[0] <= value <= self.valid[1]:
-                    return Blank(f"outside valid [{self.valid[0]:g}, {self.valid[1]:g}]")
+                    return Missing(f"outside valid [{self.valid[0]:g}, {self.valid[1]:g}]")
         known = ", ".join(label if label == code else f"{label} ({code})" for label, code in self.categories.items())
-        return Blank(f"unknown category (known: {known})")
+        return Missing(f"unknown category (known: {known})")
 
     def format(self, value: Tensor) -> str:
         return self.labels[int(value)]

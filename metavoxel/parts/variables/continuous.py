@@ -12,7 +12,7 @@ from metavoxel.parts.adapters.token import TokenAdapterSpec
 from metavoxel.parts.codecs.linear import LinearSpec
 from metavoxel.parts.codecs.quantile import QuantileSpec
 from metavoxel.parts.kernels.gaussian import GaussianKernel
-from metavoxel.parts.variables.base import AbstractVariableSpec, Blank, Parts, read_number
+from metavoxel.parts.variables.base import AbstractVariableSpec, Missing, Parts, read_number
 
 
 class ContinuousSpec(AbstractVariableSpec):
@@ -61,7 +61,7 @@ class ContinuousSpec(AbstractVariableSpec):
         low, high = low - (high - low) / 2, high + (high - low) / 2
         return (math.exp(low), math.exp(high)) if self.transform == "log" else (low, high)
 
-    def parse(self, cell: str) -> Tensor | Blank:
+    def parse(self, cell: str) -> Tensor | Missing:
         """The number in a cell, in double precision; what lies outside ``valid`` is blank.
 
         Raises:
@@ -75,7 +75,7 @@ class ContinuousSpec(AbstractVariableSpec):
         single = torch.tensor(written, dtype=torch.float32)
         low, high = self.ends()
         if not torch.isfinite(single) or not low <= written <= high or (self.transform == "log" and single <= 0):
-            return Blank(f"outside valid [{low:g}, {high:g}]")
+            return Missing(f"outside valid [{low:g}, {high:g}]")
         return torch.tensor(written, dtype=torch.float64)
 
 

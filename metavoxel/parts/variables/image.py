@@ -83,7 +83,7 @@ class ImageSpec(AbstractSpatialSpec):
         low, high = self.intensities
         return (data - low) / (high - low)
 
-    def vary(self, values: Float[Tensor, "b 1 *s"], rng: Rng) -> Float[Tensor, "b 1 *s"]:
+    def augment(self, values: Float[Tensor, "b 1 *s"], rng: Rng) -> Float[Tensor, "b 1 *s"]:
         return augmented(values, rng, shifts=self.shifts, jitter=self.jitter, flip=self.flip)
 
     def format(self, value: Tensor) -> str:

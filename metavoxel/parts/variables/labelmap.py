@@ -144,7 +144,7 @@ class LabelMapSpec(AbstractSpatialSpec):
         """The share of the draws that have each label at each voxel; written, it is the label that most draws have."""
         return torch.stack([self.indicators(self.indices(value)) for value in values]).double().mean(0)
 
-    def vary(self, values: Float[Tensor, "b c *s"], rng: Rng) -> Float[Tensor, "b c *s"]:
+    def augment(self, values: Float[Tensor, "b c *s"], rng: Rng) -> Float[Tensor, "b c *s"]:
         """Moved as the images of the row are, without a change of contrast."""
         return augmented(values, rng, shifts=self.shifts, jitter=0.0, flip=self.flip)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metavoxel.parts.adapters.token import TokenAdapterSpec
 from metavoxel.parts.kernels.gaussian import GaussianKernel
-from metavoxel.parts.variables.base import AbstractVariableSpec, Blank, Example, Parts, read_number
+from metavoxel.parts.variables.base import AbstractVariableSpec, Example, Missing, Parts, read_number
 from metavoxel_count.codec import CountCodecSpec
 
 LIMIT_WORDS = ("lod", "loq")
@@ -52,13 +52,13 @@ class CountSpec(AbstractVariableSpec):
         codec = CountCodecSpec(whole=self.whole, scale=self.scale, limits=self.limits)
         return Parts(codec, GaussianKernel(), TokenAdapterSpec())
 
-    def parse(self, cell: str) -> Tensor | Blank:
+    def parse(self, cell: str) -> Tensor | Missing:
         if cell[-1:] == "+":
             cell = f">{cell[:-1].rstrip()}"
         value = self._censored(cell) if cell[:1] in ("<", ">") else read_number(cell)
         number = torch.tensor(value, dtype=torch.float32)
         if not torch.isfinite(number) or value < 0:
-            return Blank("not finite" if value >= 0 or math.isnan(value) else "below 0")
+            return Missing("not finite" if value >= 0 or math.isnan(value) else "below 0")
         if self.whole and value != round(value):
             raise ValueError(f"{cell!r} is no whole number. Set 'whole: false' for measures that are none")
         low, high = self.limits

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from metavoxel.parts.adapters.base import AbstractAdapterSpec, AdapterContext, Information
 from metavoxel.parts.adapters.token import TokenAdapter
-from metavoxel.parts.features.scalar import RESIDUAL, AbstractLaw
+from metavoxel.parts.features.scalar import RESIDUAL, AbstractScalarFeatures
 from metavoxel.typing import Code, Mask, Time
 
 LEAST = 1e-3
 """Probability that is shared among all levels, so that none is beyond reach."""
 
 
-class OrdinalLaw(AbstractLaw):
+class OrdinalLaw(AbstractScalarFeatures):
     """One-hot codes of levels: cuts of a normal number of which a level's score is the mean between its cuts. Final.
 
     The score is the one feature, which speaks where it is given. A head gives where the number lies and how widely it
@@ -49,7 +49,7 @@ class OrdinalLaw(AbstractLaw):
         certainty = torch.where(observed, 1 / RESIDUAL, 0.0).to(x)
         return Information(torch.diag_embed(certainty), certainty * self.describe(x))
 
-    def express(self, x: Code, time: Time, belief: Float[Tensor, "b k"]) -> Float[Tensor, "b q"]:
+    def to_prediction(self, x: Code, time: Time, belief: Float[Tensor, "b k"]) -> Float[Tensor, "b q"]:
         """No logits; the place of the number, of which a score's expectation falls short by the score's spread."""
         return torch.cat([torch.zeros_like(x), belief / self.scale, torch.zeros_like(belief)], 1)
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from metavoxel.parts.codecs.onehot import OneHotSpec
-from metavoxel.parts.variables.base import AbstractVariableSpec, Blank, Example, Parts
+from metavoxel.parts.variables.base import AbstractVariableSpec, Example, Missing, Parts
 from metavoxel.parts.variables.categorical import CategoricalSpec, Labels
 from metavoxel_ordinal.adapter import OrdinalAdapterSpec
 from metavoxel_ordinal.kernel import BirthDeathKernel
@@ -48,10 +48,10 @@ class OrdinalSpec(AbstractVariableSpec):
     def problems(self, parts: Parts) -> list[str]:
         return self._labels.problems(parts)
 
-    def parse(self, cell: str) -> Tensor | Blank:
+    def parse(self, cell: str) -> Tensor | Missing:
         return self._labels.parse(cell)
 
-    def parse_given(self, cell: str) -> Tensor | Blank:
+    def parse_given(self, cell: str) -> Tensor | Missing:
         return self._labels.parse_given(cell)
 
     def format(self, value: Tensor) -> str:

@@ -30,7 +30,7 @@ def test_cuts_and_scores_are_those_of_the_latent_number():
 
 def test_nothing_expected_is_the_training_shares():
     law, codes = fitted(Rng.for_rows(5000, "latent").normal((5000,)), CUTS)
-    stated = law.express(codes[:1], torch.ones(1).double(), torch.zeros(1, 1))
+    stated = law.to_prediction(codes[:1], torch.ones(1).double(), torch.zeros(1, 1))
     torch.testing.assert_close(law.prediction(stated).softmax(1)[0], codes.mean(0), rtol=0, atol=2e-3)
 
 
@@ -49,5 +49,5 @@ def test_a_place_and_a_spread_are_the_posterior():
 def test_levels_that_no_row_has_are_within_reach():
     law, codes = fitted(torch.tensor([-1.0, 0.0, -0.7]), CUTS)
     assert torch.isfinite(law.cuts).all() and torch.isfinite(law.describe(codes)).all()
-    stated = law.express(codes, torch.ones(3).double(), torch.full((3, 1), 9.0))
+    stated = law.to_prediction(codes, torch.ones(3).double(), torch.full((3, 1), 9.0))
     assert torch.isfinite(law.prediction(stated)).all()

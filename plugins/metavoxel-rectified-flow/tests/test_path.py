@@ -40,5 +40,5 @@ def test_a_belief_is_stated_as_a_velocity(time):
     kernel = RectifiedFlowKernel()
     x0, noise = (Rng.for_rows(5, name).normal((5, 3)) for name in ("x0", "noise"))
     signal, share = (scale[:, None].float() for scale in kernel.scales(at(time)))
-    recovered = kernel.denoise(kernel.express(x0, noise, at(time)), signal * x0 + share * noise, at(time))
+    recovered = kernel.denoise(kernel.to_prediction(x0, noise, at(time)), signal * x0 + share * noise, at(time))
     torch.testing.assert_close(recovered, x0)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metavoxel.parts.adapters.token import TokenAdapterSpec
 from metavoxel.parts.kernels.gaussian import GaussianKernel
-from metavoxel.parts.variables.base import AbstractVariableSpec, Blank, Example, Parts, read_number
+from metavoxel.parts.variables.base import AbstractVariableSpec, Example, Missing, Parts, read_number
 from metavoxel_vector.codec import PCACodecSpec
 
 
@@ -53,16 +53,16 @@ class VectorSpec(AbstractVariableSpec):
         names = [part.partition("=")[0].strip() for part in cells[0].split(";")] if cells else self.columns
         return self.model_copy(update={"columns": names})
 
-    def parse(self, cell: str) -> Tensor | Blank:
+    def parse(self, cell: str) -> Tensor | Missing:
         found = dict(_named(part, cell) for part in cell.split(";"))
         if set(found) != set(self.columns):
             unlike = sorted(set(found) ^ set(self.columns))
             raise ValueError(f"its columns are not those of the variable (NAME=NUMBER; ...): {', '.join(unlike[:5])}")
         if not all(found.values()):
             empty = [column for column in self.columns if not found[column]]
-            return Blank(f"{', '.join(empty[:3])} missing" if len(empty) < 4 else f"{len(empty)} columns missing")
+            return Missing(f"{', '.join(empty[:3])} missing" if len(empty) < 4 else f"{len(empty)} columns missing")
         values = torch.tensor([read_number(found[column]) for column in self.columns], dtype=torch.float32)
-        return values if bool(values.isfinite().all()) else Blank("not finite")
+        return values if bool(values.isfinite().all()) else Missing("not finite")
 
     def format(self, value: Tensor) -> str:
         return "; ".join(f"{column}={float(number):.6g}" for column, number in zip(self.columns, value, strict=True))

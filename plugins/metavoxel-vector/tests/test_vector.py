@@ -4,7 +4,7 @@ import pytest
 import torch
 from metavoxel_vector import PCACodecSpec, VectorSpec
 
-from metavoxel.parts.variables.base import Blank
+from metavoxel.parts.variables.base import Missing
 from metavoxel.rng import Rng
 
 ROW = {"age": "30", "vol_b": "2.5", "vol_a": "1", "id": "x"}
@@ -29,7 +29,7 @@ def test_patterns_become_columns_in_the_tables_order():
 def test_rows_that_lack_a_column_lack_the_variable():
     spec = VectorSpec(columns=["vol_b", "vol_a"])
     assert located(spec, {**ROW, "vol_a": ""}) == "vol_b=2.5; vol_a="
-    assert spec.parse("vol_b=2.5; vol_a=") == Blank("vol_a missing")
+    assert spec.parse("vol_b=2.5; vol_a=") == Missing("vol_a missing")
     assert located(spec, {**ROW, "vol_a": "", "vol_b": ""}) == ""
 
 

@@ -11,7 +11,7 @@ from metavoxel.parts.features.components import Components
 from metavoxel.rng import Rng
 from metavoxel.runs.run import build_codecs, build_joint
 from metavoxel.sampling.ask import posterior_means, row_streams
-from metavoxel.sampling.evidence import Given
+from metavoxel.sampling.evidence import Evidence
 from metavoxel.schema import parse_schema
 
 SIZES = {"image": 2, "age": 1, "sex": 1}
@@ -182,7 +182,7 @@ def test_an_untrained_model_answers_with_the_law():
 
     def asked(**given):
         known = {
-            name: Given(code, torch.ones(len(code), 1, *code.shape[2:], dtype=torch.bool))
+            name: Evidence(code, torch.ones(len(code), 1, *code.shape[2:], dtype=torch.bool))
             for name, code in given.items()
         }
         count = len(next(iter(given.values())))

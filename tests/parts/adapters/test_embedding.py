@@ -5,7 +5,6 @@ import torch
 
 from metavoxel.parts.adapters.embedding import (
     TIME_FEATURES,
-    TimeEmbedding,
     convolution,
     row_time,
     time_features,
@@ -39,7 +38,7 @@ def test_a_rows_time_is_its_latest():
 
 
 def test_embedding_is_a_function_of_each_time_alone():
-    embedding = TimeEmbedding(8)
+    embedding = time_features(8)
     times = torch.tensor([0.1, 0.9, 1.0])
     torch.testing.assert_close(embedding(times)[1:2], embedding(times[1:2]))
     assert embedding(times).shape == (3, 8)

@@ -135,4 +135,4 @@ def test_density_is_that_of_a_normal():
 
 def test_only_a_prediction_of_the_noise_cannot_be_read_out():
     for kernel in KERNELS:
-        assert kernel.reads_out == (kernel.prediction != "epsilon")
+        assert kernel.predicts_mean == (kernel.prediction != "epsilon")

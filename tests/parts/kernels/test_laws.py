@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
 from metavoxel.parts.kernels.gaussian import GaussianKernel
 from metavoxel.parts.kernels.schedules import CosineSchedule, LinearSchedule, ScaledLinearSchedule
-from metavoxel.testing import kernel_laws
+from metavoxel.testing import kernel_distributions
 from metavoxel.testing.kernels import assert_rows_independent
 from metavoxel.testing.strategies import code_shapes, one_hot_codes, real_codes, time_pairs_for, times_for
 
@@ -36,7 +36,12 @@ supports = pytest.mark.parametrize("kernels_and_codes", [real, one_hot], ids=["r
 
 @supports
 @pytest.mark.parametrize(
-    "law", [kernel_laws.check_semigroup, kernel_laws.check_transition_law, kernel_laws.check_ancestral_law]
+    "law",
+    [
+        kernel_distributions.check_semigroup,
+        kernel_distributions.check_transition_law,
+        kernel_distributions.check_ancestral_law,
+    ],
 )
 @settings(max_examples=25)
 @given(data=st.data())
@@ -50,11 +55,11 @@ def test_laws_of_two_times(law, kernels_and_codes, data):
 @given(data=st.data())
 def test_the_end_is_the_prior(kernels_and_codes, data):
     kernel, code = data.draw(kernels_and_codes)
-    kernel_laws.check_prior_at_end(kernel, [code], z_limit=Z_LIMIT)
+    kernel_distributions.check_prior_at_end(kernel, [code], z_limit=Z_LIMIT)
 
 
 @supports
-@pytest.mark.parametrize("law", [kernel_laws.check_identity_at_data, kernel_laws.check_no_step])
+@pytest.mark.parametrize("law", [kernel_distributions.check_identity_at_data, kernel_distributions.check_no_step])
 @settings(max_examples=25)
 @given(data=st.data())
 def test_laws_to_the_last_bit(law, kernels_and_codes, data):

@@ -5,13 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from metavoxel.parts.variables.base import Blank
+from metavoxel.parts.variables.base import Missing
 from metavoxel.parts.variables.categorical import CategoricalSpec
 
 
 def label(spec, cell, parse="parse"):
     value = getattr(spec, parse)(cell)
-    return value.rule if isinstance(value, Blank) else spec.format(value)
+    return value.rule if isinstance(value, Missing) else spec.format(value)
 
 
 @pytest.mark.parametrize("codes", [{"1": 2, "0": 1}, {"0": 1, "1": 2}])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metavoxel.parts.codecs.linear import LinearSpec
-from metavoxel.parts.variables.base import Blank
+from metavoxel.parts.variables.base import Missing
 from metavoxel.parts.variables.continuous import ContinuousSpec
 
 
@@ -58,4 +58,4 @@ def test_whole_numbers_are_shown_whole(number):
 
 @pytest.mark.parametrize("cell", ["1e39", "-1e39", "inf", "nan"])
 def test_what_no_network_can_take_is_blank(cell):
-    assert isinstance(ContinuousSpec().parse(cell), Blank)
+    assert isinstance(ContinuousSpec().parse(cell), Missing)

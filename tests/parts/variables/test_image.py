@@ -242,8 +242,8 @@ def test_images_of_one_stream_move_alike():
     """Two pictures by as much; a picture and a volume are mirrored together."""
     ramps = {axes: torch.arange(8.0).reshape(8, *[1] * (axes - 1)).expand(*[8] * axes) / 8 for axes in (2, 3)}
     spec, rng = ImageSpec(flip=True, shifts=2, jitter=0), Rng.for_rows(40, "alike")
-    varied = {axes: spec.vary(ramp.expand(40, 1, *ramp.shape), rng[:]) for axes, ramp in ramps.items()}
-    again = spec.vary(1 - ramps[2].expand(40, 1, 8, 8), rng[:])
+    varied = {axes: spec.augment(ramp.expand(40, 1, *ramp.shape), rng[:]) for axes, ramp in ramps.items()}
+    again = spec.augment(1 - ramps[2].expand(40, 1, 8, 8), rng[:])
     torch.testing.assert_close(again, 1 - varied[2])
     torch.testing.assert_close(varied[2][:, 0, :, 0], varied[3][:, 0, :, 0, 0])
     rises = varied[2][:, 0, :, 0].diff(dim=1).median(1).values > 0

@@ -265,8 +265,8 @@ def test_the_centre_of_draws_is_their_majority():
 def test_varied_maps_move_as_images_do_and_stay_maps():
     labels = torch.from_numpy(np.random.default_rng(0).integers(0, 3, (30, 6, 5, 4)))
     spec, rng = LabelMapSpec(labels=["a", "b", "c"], flip=True, shifts=2), Rng.for_rows(30, "alike")
-    moved = spec.vary(torch.stack([spec.indicators(one) for one in labels]), rng[:])
-    image = ImageSpec(flip=True, shifts=2, jitter=0).vary(labels[:, None] / 2, rng[:])
+    moved = spec.augment(torch.stack([spec.indicators(one) for one in labels]), rng[:])
+    image = ImageSpec(flip=True, shifts=2, jitter=0).augment(labels[:, None] / 2, rng[:])
     assert torch.equal(moved.argmax(1)[:, None] / 2, image)
     assert not torch.equal(moved.argmax(1), labels)
     assert torch.equal(moved.sum(1), torch.ones(30, 6, 5, 4))
