@@ -69,7 +69,7 @@ class Model:
         """Lowest and highest code of numbers whose type names values that count as missing: none is drawn beyond."""
         found = {}
         for name, codec in self.codecs.items():
-            ends = self.schema.variables[name].spec.ends()
+            ends = self.schema.variables[name].spec.bounds()
             if ends not in (None, (-math.inf, math.inf)) and tuple(codec.code_shape) == (1,):
                 limits = codes_between(codec, ends, self.device)
                 if limits is not None:

@@ -154,7 +154,7 @@ def check_locates_column(spec: AbstractVariableSpec, cells: Sequence[str]) -> No
 def check_ends_hold(spec: AbstractVariableSpec, cells: Sequence[str]) -> None:
     """Where a type states ``ends``, no value lies beyond them, cells beyond are blank, and codes lie between theirs."""
     spec = _resolved(spec, cells)
-    ends = spec.ends()
+    ends = spec.bounds()
     if ends is None:
         return
     low, high = ends

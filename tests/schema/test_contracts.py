@@ -70,8 +70,8 @@ def test_a_table_without_images():
     sex = schema.variables["sex"].spec
     assert isinstance(sex, CategoricalSpec) and sex.categories == {"male": "1", "female": "2"}
     assert schema.variables["ethnicity"].parts.codec.categories == 6
-    assert schema.variables["height"].spec.ends() == (120, 220)
-    assert schema.variables["age"].spec.ends() == (18 - 36, 90 + 36)
+    assert schema.variables["height"].spec.bounds() == (120, 220)
+    assert schema.variables["age"].spec.bounds() == (18 - 36, 90 + 36)
     assert schema.variables["thalamus"].spec.column == "Left-Thalamus-Proper"
 
 

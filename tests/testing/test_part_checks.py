@@ -252,7 +252,7 @@ class TakesWhatLiesBeyond(ContinuousSpec):
 
     type: Literal["beyond"] = "beyond"
 
-    def ends(self):
+    def bounds(self):
         return 0.0, 100.0
 
     def parse(self, cell):
@@ -284,7 +284,7 @@ class HasCodesBeyondThoseOfItsEnds(ContinuousSpec):
 class HasEndsInTheWrongOrder(ContinuousSpec):
     type: Literal["order"] = "order"
 
-    def ends(self):
+    def bounds(self):
         return 100.0, 0.0
 
 

@@ -137,7 +137,7 @@ class AbstractVariableSpec(BaseModel, ABC):
         """
         return self.parse(cell)
 
-    def ends(self) -> tuple[float, float] | None:
+    def bounds(self) -> tuple[float, float] | None:
         """Lowest and highest number that there may be, in the variable's unit and possibly infinite.
 
         Cells beyond are ``Missing``, and no draw lies there but for rounding. None if any number may be. Only for types

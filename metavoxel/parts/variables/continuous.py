@@ -46,12 +46,12 @@ class ContinuousSpec(AbstractVariableSpec):
 
     def parts(self) -> Parts:
         if self.transform == "quantile":
-            low, high = (end if math.isfinite(end) else None for end in self.ends())
+            low, high = (end if math.isfinite(end) else None for end in self.bounds())
             return Parts(QuantileSpec(limits=(low, high)), GaussianKernel(), TokenAdapterSpec())
         codec = LinearSpec(range=self.range, transform=self.transform)
         return Parts(codec, GaussianKernel(), TokenAdapterSpec())
 
-    def ends(self) -> tuple[float, float]:
+    def bounds(self) -> tuple[float, float]:
         if self.valid is not None:
             low, high = self.valid
             return (max(low, 0.0) if self.transform == "log" else low), high
@@ -73,7 +73,7 @@ class ContinuousSpec(AbstractVariableSpec):
             raise ValueError(f"{error}{_reading(cell)}") from None
         # What single precision rounds to infinity, or under a logarithm to zero, no network can take.
         single = torch.tensor(written, dtype=torch.float32)
-        low, high = self.ends()
+        low, high = self.bounds()
         if not torch.isfinite(single) or not low <= written <= high or (self.transform == "log" and single <= 0):
             return Missing(f"outside valid [{low:g}, {high:g}]")
         return torch.tensor(written, dtype=torch.float64)
