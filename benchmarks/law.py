@@ -43,12 +43,12 @@ def errors(model: mv.Model, codes: dict[str, torch.Tensor], target: str) -> dict
     found: dict[str, list[np.ndarray]] = {"joint normal law": [], "ridge on the codes": []}
     for number in range(FOLDS):
         seen, asked = fold != number, fold == number
-        model.joint.fit(
+        model.joint.baseline.fit(
             {name: code[seen] for name, code in codes.items()},
             {name: torch.ones(int(seen.sum()), dtype=torch.bool) for name in codes},
         )
         for name in codes:
-            model.joint.adapter(name).network_weight.zero_()
+            model.joint.network_weights.zero_()
         given = {
             name: Evidence(code[asked], torch.ones(int(asked.sum()), 1, *code.shape[2:], dtype=torch.bool))
             for name, code in codes.items()

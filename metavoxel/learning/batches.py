@@ -1,4 +1,4 @@
-"""Training batches: which rows a step sees, at which times, under which noise."""
+"""Training batches: the rows of each step, their diffusion times and their noise."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -13,37 +13,37 @@ from metavoxel.learning.time_sampling import RowTimes
 from metavoxel.network.joint import JointModel
 from metavoxel.rng import Rng, stream_key
 
-STEPS_AT_ONCE = 16
-"""Of rows without images: small calls cost more than their arithmetic, and each row's noise is its own anyway."""
+STEPS_PER_BLOCK = 16
+"""Number of steps whose batches are made in one call, to amortise overhead, if no variable has a grid."""
 
 
 class Batch(NamedTuple):
-    """Rows of the cohort, and what the network sees of them."""
+    """Row indices into the cohort, and the corresponding noised inputs of the network."""
 
     rows: Int64[Tensor, "b"]
     corrupted: Corrupted
 
 
 class Batches:
-    """The batch of every step of one process, a function of the seed and the step's number alone. Final.
+    """Training batches of one process, a function of the seed and the step alone. Final.
 
     Args:
-        joint: whose kernels make the noise.
-        banks: codes of the cohort.
-        rows: of the cohort, to train on.
-        times: of rows with these variables present.
-        size: rows a step of this process.
-        seed: of rows, times and noise.
-        rank: number of this process.
-        processes: how many there are.
-        device: where the network is.
-        partial: whether images may be given in part.
+        joint: model whose kernels add the noise.
+        caches: latent cache of each variable.
+        rows: training rows.
+        times: sampler of diffusion times and conditioning masks, given which variables are present.
+        size: rows per step of this process.
+        seed: random seed of rows, times and noise.
+        rank: index of this process.
+        processes: number of processes.
+        device: device of the network.
+        partial: whether images may be observed in part.
     """
 
     def __init__(
         self,
         joint: JointModel,
-        banks: Mapping[str, LatentCache],
+        caches: Mapping[str, LatentCache],
         rows: Int64[Tensor, "n"],
         times: Callable[[Bool[Tensor, "b v"], Rng], RowTimes],
         *,
@@ -54,25 +54,27 @@ class Batches:
         device: torch.device,
         partial: bool,
     ) -> None:
-        self._joint, self._banks, self._rows, self._times = joint, banks, rows, times
+        self._joint, self._caches, self._rows, self._times = joint, caches, rows, times
         self._size, self._seed, self._rank, self._processes = size, seed, rank, processes
         self._device, self._partial = device, partial
-        self._present = torch.stack([banks[name].present for name in joint.kernels], 1)
-        self._at_once = 1 if any(len(shape) > 1 for shape in joint.code_shapes.values()) else STEPS_AT_ONCE
-        self._made: tuple[int, Batch] | None = None
+        self._present = torch.stack([caches[name].present for name in joint.kernels], 1)
+        has_grids = any(len(shape) > 1 for shape in joint.code_shapes.values())
+        self._block_size = 1 if has_grids else STEPS_PER_BLOCK
+        self._block: tuple[int, Batch] | None = None
 
     def __call__(self, step: int) -> Batch:
-        """The batch of a step counted from 0."""
-        number, place = divmod(step, self._at_once)
-        if self._made is None or self._made[0] != number:
-            self._made = number, self._make(range(number * self._at_once, (number + 1) * self._at_once))
-        here, (rows, corrupted) = slice(place * self._size, (place + 1) * self._size), self._made[1]
+        """Return the batch of a step, counted from 0."""
+        index, offset = divmod(step, self._block_size)
+        if self._block is None or self._block[0] != index:
+            self._block = index, self._sample(range(index * self._block_size, (index + 1) * self._block_size))
+        window, (rows, corrupted) = slice(offset * self._size, (offset + 1) * self._size), self._block[1]
         return Batch(
-            rows[here], Corrupted(*({name: part[here] for name, part in parts.items()} for parts in corrupted))
+            rows[window],
+            Corrupted(*({name: tensor[window] for name, tensor in field.items()} for field in corrupted)),
         )
 
-    def _make(self, steps: range) -> Batch:
-        """The batches of several steps, one after another."""
+    def _sample(self, steps: range) -> Batch:
+        """Sample the batches of several steps, concatenated in order."""
         streams = [Rng.for_rows(self._size, self._seed, "joint", self._rank, step) for step in steps]
         rng = Rng(torch.cat([stream.keys for stream in streams]))
         rows = torch.cat([
@@ -82,17 +84,17 @@ class Batches:
         times = self._times(self._present[rows], rng.fork("times"))
         return Batch(
             rows,
-            corrupt(self._joint, self._banks, rows, times, rng, device=self._device, partial=self._partial),
+            corrupt(self._joint, self._caches, rows, times, rng, device=self._device, partial=self._partial),
         )
 
 
 def shuffled(rows: Int64[Tensor, "n"], first: int, count: int, seed: int) -> Int64[Tensor, "b"]:
-    """``count`` rows from place ``first`` on in an endless walk that shuffles the rows anew each time round."""
-    chosen, place = [], first
-    while place < first + count:
-        epoch, index = divmod(place, len(rows))
+    """Return ``count`` rows from position ``first`` of an endless sequence of epochs, each a random permutation."""
+    chosen, position = [], first
+    while position < first + count:
+        epoch, index = divmod(position, len(rows))
         generator = torch.Generator().manual_seed(abs(stream_key(seed, "epoch", epoch)) % 2**63)
         order = torch.randperm(len(rows), generator=generator)
-        chosen.append(rows[order[index : index + first + count - place]])
-        place += len(chosen[-1])
+        chosen.append(rows[order[index : index + first + count - position]])
+        position += len(chosen[-1])
     return torch.cat(chosen)

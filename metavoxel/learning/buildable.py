@@ -1,6 +1,6 @@
-"""Whether what a schema describes can be built: codecs, adapters and backbone, before any image is read.
+"""Check that codecs, adapters and backbone of a schema can be built, before any image is read.
 
-Everything is built on torch's ``meta`` device, where tensors have shapes and no memory.
+All modules are built on torch's ``meta`` device, where tensors have shapes but no storage.
 """
 
 import math
@@ -17,35 +17,34 @@ from torch.nn.modules.module import (
 )
 
 from metavoxel.errors import MetavoxelError, PluginError, Problem, SchemaError
-from metavoxel.network.joint import port_name
-from metavoxel.parts.adapters.base import AdapterContext
+from metavoxel.parts.adapters.base import port_name
 from metavoxel.parts.codecs.base import AbstractCodec, AbstractLearnedCodec
 from metavoxel.parts.variables.spatial import AbstractSpatialSpec
 from metavoxel.plugins.registry import attribute_errors
 from metavoxel.schema import Schema
 
 MOST_TENSORS = 30_000
-"""Weights and buffers of one model; a network of a thousand variables has a fraction."""
+"""Maximum number of weights and buffers of a model, several times that of a network of a thousand variables."""
 
 _COPIES = 5
-"""Of every weight in training: itself, its gradient, two moments and the moving average."""
+"""Tensors held per weight in training: the weight, its gradient, two moments and the moving average."""
 
 _ACTIVATIONS = 8
-"""Copies of a batch's codes or images that a step holds at the least."""
+"""Lower bound of the memory of a training step, in copies of the batch's codes or images."""
 
 
 def check_buildable(schema: Schema, memory: int | None = None) -> None:
-    """Build the codecs and the joint network that training would, without memory, and count what they take.
+    """Build the codecs and the joint network of a schema on the meta device, and estimate their memory.
 
-    Images whose grid is not known yet are taken to have the smallest there may be. Parts of plugins that cannot be
-    built on the meta device are left to the training.
+    Images of unknown grid get the smallest grid possible. Plugin parts that cannot be built on the meta device are
+    not checked.
 
     Args:
-        schema: as it was read, or with all that the cohort told filled in.
-        memory: bytes that training may take; by default all that this machine or its largest GPU has.
+        schema: as it was read, or with the settings resolved from the cohort.
+        memory: memory available to training, in bytes; by default all of this machine or of its largest GPU.
 
     Raises:
-        SchemaError: codecs that do not take their variable's data, settings that cannot be built, or more than fits.
+        SchemaError: a codec does not accept its variable's data, settings cannot be built, or memory is exceeded.
     """
     budget = _Budget(_memory() if memory is None else memory)
     schema = _with_smallest_grids(schema)
@@ -59,7 +58,7 @@ def check_buildable(schema: Schema, memory: int | None = None) -> None:
 
 
 class _Budget:
-    """Bytes and tensors of weights that were registered, against those that there may be. Final."""
+    """Count of registered weights in bytes and tensors, with its limits. Final."""
 
     def __init__(self, memory: int) -> None:
         self.memory = memory
@@ -67,7 +66,7 @@ class _Budget:
 
     @contextmanager
     def counted(self) -> Iterator[None]:
-        """Meanwhile weights and buffers of all modules count; too many raise where they are made."""
+        """Count the weights and buffers of modules built inside the context; exceeding a limit raises there."""
         handles = (
             register_module_parameter_registration_hook(lambda module, name, weight: self._add(weight, _COPIES)),
             register_module_buffer_registration_hook(lambda module, name, buffer: self._add(buffer, 1)),
@@ -80,10 +79,10 @@ class _Budget:
 
     @contextmanager
     def of(self, where: str) -> Iterator[None]:
-        """Locate what goes wrong in here.
+        """Attach a location to errors raised inside the context.
 
         Raises:
-            SchemaError: in the place of any error but those of the user's making or a plugin's.
+            SchemaError: in place of any exception that is not a MetavoxelError.
         """
         self._where, before = where, (self._bytes, self._tensors)
         try:
@@ -97,35 +96,35 @@ class _Budget:
             raise SchemaError(Problem(where, what)) from error
 
     def forget(self) -> None:
-        """Start counting anew."""
+        """Reset the counts."""
         self._bytes, self._tensors = 0, 0
 
     def _add(self, tensor: Tensor | None, copies: int) -> None:
         if tensor is None or isinstance(tensor, nn.UninitializedParameter):
             return
         self._tensors += 1
-        self.check(self._where, "the weights and what training keeps of each", tensor.nbytes * copies)
+        self.check(self._where, "weights, gradients and optimiser state", tensor.nbytes * copies)
         if self._tensors > MOST_TENSORS:
-            what = f"more than {MOST_TENSORS:,} tensors of weights; choose fewer layers or variables"
+            what = f"more than {MOST_TENSORS:,} weight tensors; choose fewer layers or variables"
             raise SchemaError(Problem(self._where, what))
 
-    def check(self, where: str, of_what: str, size: int) -> None:
-        """Count so many bytes more.
+    def check(self, where: str, what: str, size: int) -> None:
+        """Add ``size`` bytes to the count.
 
         Raises:
-            SchemaError: they do not fit.
+            SchemaError: the total exceeds the memory.
         """
         self._bytes += size
         if self._bytes > self.memory:
-            what = (
-                f"{of_what} take more than {self._bytes / 1e9:.3g} GB, and this machine has "
+            message = (
+                f"{what} take more than {self._bytes / 1e9:.3g} GB, and this machine has "
                 f"{self.memory / 1e9:.3g} GB; choose smaller settings"
             )
-            raise SchemaError(Problem(where, what))
+            raise SchemaError(Problem(where, message))
 
 
 def _memory() -> int:
-    """Bytes of this machine or of its largest GPU, whichever is more; a terabyte where the system does not tell."""
+    """Return the memory of this machine or of its largest GPU, whichever is more, in bytes; 1 TB if unavailable."""
     try:
         found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -135,7 +134,7 @@ def _memory() -> int:
 
 
 def _with_smallest_grids(schema: Schema) -> Schema:
-    """Images of unknown shape get two axes of what codec and backbone need; codecs forget weights in files."""
+    """Give images of unknown shape two axes of the smallest valid size, and drop weight files of codecs."""
     variables = {}
     for name, variable in schema.variables.items():
         spec, codec = variable.spec, variable.parts.codec
@@ -155,10 +154,10 @@ def _codecs(schema: Schema, budget: _Budget) -> dict[str, AbstractCodec]:
         try:
             with budget.of(where), attribute_errors(parts.codec, where):
                 codec = codecs[name] = parts.codec.build(spec.data_shape)
-                usual = spec.parts().codec
-                # The usual one of a plugin's type is the plugin's to answer for, which training tries on real rows.
-                if parts.codec.type != usual.type and (what := _misfit(codec, spec.data_shape, usual.support)):
-                    what = f"codec {parts.codec.type!r} {what}; use {usual.type!r}, which is usual for {spec.type!r}"
+                default = spec.parts().codec
+                # The default codec of a plugin's variable type is checked in training, on real rows.
+                if parts.codec.type != default.type and (what := _misfit(codec, spec.data_shape, default.support)):
+                    what = f"codec {parts.codec.type!r} {what}; use {default.type!r}, the default for {spec.type!r}"
                     problems.append(Problem(where, what))
         except SchemaError as error:
             problems += error.problems
@@ -167,26 +166,26 @@ def _codecs(schema: Schema, budget: _Budget) -> dict[str, AbstractCodec]:
     return codecs
 
 
-def _misfit(codec: AbstractCodec, data_shape: tuple[int, ...], usual: str) -> str | None:
-    """What is wrong between a codec without weights and its data: their shape, or labels where there are numbers."""
-    data = f"data of the shape {list(data_shape)}" if data_shape else "a number a row"
+def _misfit(codec: AbstractCodec, data_shape: tuple[int, ...], default_support: str) -> str | None:
+    """Describe why a codec does not accept its variable's data, by shape or support; None if it does."""
+    data = f"data of shape {list(data_shape)}" if data_shape else "one number per row"
     if not codec.code_shape:
         return f"gives a code without channels for {data}"
     if isinstance(codec, AbstractLearnedCodec):
-        return None  # whose shapes come from convolutions, and cannot be others
+        return None  # convolutions determine its shapes
     labels = codec.support == "one_hot"
-    if labels and usual != codec.support:
-        return f"takes labels, not {data}"
+    if labels and default_support != codec.support:
+        return f"accepts labels, not {data}"
     example = torch.zeros(2, *data_shape, dtype=torch.int64 if labels else torch.float32)
     try:
         fits = codec.encode(example).mean.shape == (2, *codec.code_shape)
-    except Exception:  # whatever it raises, it does not take such data
+    except Exception:  # any error means that the codec rejects such data
         fits = False
-    return None if fits else f"does not take {data}"
+    return None if fits else f"does not accept {data}"
 
 
 def _adapters(schema: Schema, codecs: dict[str, AbstractCodec], budget: _Budget) -> None:
-    """Backbone and adapters as the joint model has them, and the matrices over all their features."""
+    """Build backbone and adapters as the joint model does, and count the covariance of all their features."""
     shapes = {name: codec.code_shape for name, codec in codecs.items()}
     grids = {str(port_name(shape)): tuple(shape[1:]) for shape in shapes.values() if len(shape) > 1}
     with budget.of("backbone"), attribute_errors(schema.backbone, "backbone"):
@@ -195,12 +194,9 @@ def _adapters(schema: Schema, codecs: dict[str, AbstractCodec], budget: _Budget)
     for name, (_, parts) in schema.variables.items():
         where, shape = f"variables.{name}.adapter", shapes[name]
         with budget.of(where), attribute_errors(parts.adapter, where):
-            channels = parts.kernel.prediction_channels(shape[0])
-            context = AdapterContext(
-                parts.kernel, shape, channels, port_name(shape), ports, variables=len(schema.variables)
-            )
-            adapter = parts.adapter.build(context._replace(common=parts.adapter.common(context)))
-            features += adapter.features
+            context = parts.adapter.context(parts.kernel, shape, ports, variables=len(schema.variables))
+            parts.adapter.build(context._replace(common=parts.adapter.common(context)))
+            features += context.expected
     budget.check("variables", f"correlations of {features:,} features", 8 * features**2)
 
 

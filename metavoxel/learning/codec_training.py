@@ -1,4 +1,4 @@
-"""Fitting the codecs: by gradient where they learn, then in closed form on the training rows."""
+"""Fit the codecs: learned codecs by gradient descent, then all in closed form on the training rows."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -20,28 +20,28 @@ CHECKPOINT_EVERY = 200
 def batches(
     cohort: Cohort, name: str, rows: Int64[Tensor, "n"], device: torch.device
 ) -> Callable[[], Iterable[Tensor]]:
-    """Walk the present values of these rows, a few at a time."""
+    """Return an iterable factory over batches of the values present in these rows."""
     present = rows[cohort.columns[name].present[rows]]
     size = READ_BATCH if cohort.variables[name].lazy else len(present)
 
-    def walk() -> Iterator[Tensor]:
+    def iterate() -> Iterator[Tensor]:
         for start in range(0, len(present), size):
             yield cohort.columns[name].read(present[start : start + size]).to(device)
 
-    return walk
+    return iterate
 
 
 def fit_codec(
     name: str, codec: AbstractCodec, cohort: Cohort, fabric: Fabric, *, seed: int, checkpoint: Path
 ) -> Iterator[Step]:
-    """Fit one codec on the training rows; a learned one yields its steps, and leaves a checkpoint to resume from."""
-    walk = batches(cohort, name, cohort.parts["train"], fabric.device)
+    """Fit one codec on the training rows; a learned one yields its steps, and resumes from ``checkpoint``."""
+    values = batches(cohort, name, cohort.parts["train"], fabric.device)
     codec.to(fabric.device)
     if isinstance(codec, AbstractLearnedCodec) and codec.training_plan is not None:
         yield from _learn(name, codec, cohort, fabric, seed=seed, checkpoint=checkpoint)
     codec.eval()
     if not (isinstance(codec, AbstractLearnedCodec) and codec.training_plan is None):
-        codec.fit(walk)
+        codec.fit(values)
 
 
 def _learn(
@@ -63,7 +63,7 @@ def _learn(
         rng = Rng.for_rows(plan.batch_size, seed, name, fabric.global_rank, step)
         chosen = rows[(rng.uniform((plan.batch_size,), dtype=torch.float64) * len(rows)).long()]
         values = spec.augment(column.read(chosen), rng.fork("vary")).to(fabric.device)
-        with fabric.autocast():  # Fabric casts inside forward alone
+        with fabric.autocast():  # Fabric casts only inside forward
             terms: dict[str, Tensor] = optimiser.wrapped.losses(values, rng=rng)
         return terms
 
@@ -73,6 +73,6 @@ def _learn(
             if step.number % CHECKPOINT_EVERY == 0:
                 optimiser.save(checkpoint)
     finally:
-        # Also when the user stops the program: the next run continues here.
+        # Also on interruption: the next call resumes from this state.
         if optimiser.step < plan.steps:
             optimiser.save(checkpoint)

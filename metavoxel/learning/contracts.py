@@ -1,6 +1,6 @@
-"""Whether the parts that plugins gave keep their contracts on the cohort's own rows, before anything learns from them.
+"""Check the contracts of plugin parts on rows of the cohort, before training.
 
-The checks are those of :mod:`metavoxel.testing`, the quick ones; metavoxel's own parts are let be.
+The checks are the fast ones of :mod:`metavoxel.testing`; built-in parts are not checked.
 """
 
 from collections.abc import Mapping
@@ -19,10 +19,10 @@ ROWS = 4
 
 
 def check_codec(name: str, schema: Schema, codec: AbstractCodec, cohort: Cohort) -> None:
-    """Codes of a few training rows: their shape, their precision, finite, and the data as they were.
+    """Check the codes of a few training rows: shape, dtype, finite values, and inputs unchanged.
 
     Raises:
-        PluginError: the codec is a plugin's, and breaks its contract.
+        PluginError: the codec comes from a plugin and violates its contract.
     """
     spec = schema.variables[name].parts.codec
     if origin_of(spec).distribution == "metavoxel":
@@ -36,10 +36,10 @@ def check_codec(name: str, schema: Schema, codec: AbstractCodec, cohort: Cohort)
 
 
 def check_joint(schema: Schema, joint: JointModel, codes: Mapping[str, AnyCode]) -> None:
-    """What kernels, adapters and backbone make of a few codes.
+    """Check kernels, adapters and backbone on a few codes.
 
     Raises:
-        PluginError: one of them is a plugin's, and breaks its contract.
+        PluginError: one of them comes from a plugin and violates its contract.
     """
     for name, variable in schema.variables.items():
         where = f"variables.{name}"

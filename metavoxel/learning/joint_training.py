@@ -1,4 +1,4 @@
-"""The joint stage of training: batches of cached codes, validation, and the best weights."""
+"""Joint training stage: optimisation on cached codes, validation, and selection of the best weights."""
 
 from collections.abc import Generator, Mapping
 from functools import partial
@@ -17,8 +17,8 @@ from metavoxel.learning.loop import Optimisation, Optimiser, defer_interrupts
 from metavoxel.learning.missingness_weights import missing_report, missing_weights
 from metavoxel.learning.objective import loss_sums, ratio
 from metavoxel.learning.time_sampling import GRID_READ_OUT_SHARE, READ_OUT_SHARE, evidence_times, shared_times
-from metavoxel.learning.validation import HeldOut
-from metavoxel.network.joint import JointModel, module_name
+from metavoxel.learning.validation import HeldOutLoss
+from metavoxel.network.joint import JointModel
 from metavoxel.parts.backbones.base import TrainingPlan
 from metavoxel.runs.checkpoint import save_weights
 from metavoxel.runs.metrics import MetricsWriter
@@ -27,36 +27,36 @@ from metavoxel.runs.run import RunFolder
 from metavoxel.schema import Schema
 from metavoxel.schema.settings import TrainingSettings
 
-CELLS_A_STEP, FEWEST_ROWS = 2560, 8
-"""Of a wide table, cells that a step sees by default, and rows: its cost is theirs."""
+CELLS_PER_STEP, MIN_ROWS = 2560, 8
+"""Default number of table cells per step, which bounds the cost of wide tables, and minimum number of rows."""
 
 
 def train_joint(
     joint: JointModel,
     schema: Schema,
     cohort: Cohort,
-    banks: Mapping[str, LatentCache],
+    caches: Mapping[str, LatentCache],
     folder: RunFolder,
     fabric: Fabric,
     writer: MetricsWriter,
 ) -> Generator[Progress, None, dict[str, Any]]:
-    """Take the steps that remain; the weights of the best validation are in ``folder.best`` afterwards.
+    """Run the remaining steps, and save the weights of the best validation score to ``folder.best``.
 
-    Yields progress, and returns the best validation score, its step, and how the training rows miss cells. Stopped
-    early, the next call goes on from there.
+    Yields progress. Returns the best validation score, its step, and the missingness report of the training rows. An
+    interrupted training is resumed by the next call.
 
     Raises:
         SchemaError: ``training.missing_weights`` names variables that cannot be used.
     """
     settings, shared = schema.training, schema.diffusion.times == "shared"
     train_rows = cohort.parts["train"]
-    row_weights = missing_weights(schema, cohort, banks)
-    missing = missing_report(schema, cohort, banks, row_weights)
-    joint.fit(
-        {name: bank.mean[train_rows, 0] for name, bank in banks.items()},
-        {name: bank.present[train_rows] for name, bank in banks.items()},
+    row_weights = missing_weights(schema, cohort, caches)
+    missing = missing_report(schema, cohort, caches, row_weights)
+    joint.baseline.fit(
+        {name: cache.mean[train_rows, 0] for name, cache in caches.items()},
+        {name: cache.present[train_rows] for name, cache in caches.items()},
         torch.from_numpy(pandas.factorize(np.array(cohort.subjects)[train_rows])[0]),
-        {name: bank.uncertainty(train_rows) for name, bank in banks.items()},
+        {name: cache.uncertainty(train_rows) for name, cache in caches.items()},
     )
     default = schema.backbone.default_plan()
     steps = settings.steps or default.steps
@@ -74,7 +74,7 @@ def train_joint(
     best: dict[str, float] = {"best_score": float("inf"), "best_step": 0, "validated_step": -1}
     if folder.state.exists():
         best |= optimiser.load(folder.state)
-    grid_rows, token_rows = _rows_a_step(joint, settings, default, shared, fabric.world_size)
+    grid_rows, token_rows = _rows_per_step(joint, settings, default, shared, fabric.world_size)
     per_device = grid_rows + token_rows
     read_out: float | Tensor = READ_OUT_SHARE
     if token_rows:
@@ -91,7 +91,7 @@ def train_joint(
     training_times = shared_times if shared else partial(times_of, read_out=read_out, draw_share=settings.draw_share)
     batches = Batches(
         joint,
-        banks,
+        caches,
         train_rows,
         training_times,
         size=per_device,
@@ -107,68 +107,64 @@ def train_joint(
         predictions = optimiser.wrapped(
             corrupted.states, corrupted.times, corrupted.observed, grid_rows=grid_rows if token_rows else None
         )
-        asked = None if row_weights is None else row_weights.of(rows, corrupted.times)
+        loss_weights = None if row_weights is None else row_weights.of(rows, corrupted.times)
         terms = {}
-        for name, (total, count) in loss_sums(joint, predictions, corrupted, asked).items():
-            # Gradients are averaged over devices: dividing by the mean count makes that the ratio of sums.
+        for name, (total, count) in loss_sums(joint, predictions, corrupted, loss_weights).items():
+            # Gradients are averaged over devices: dividing by the mean count gives the ratio of sums over all devices.
             shared_count = fabric.all_reduce(count.float(), reduce_op="mean") if fabric.world_size > 1 else count
             terms[name] = weights[name] * ratio(total, torch.as_tensor(shared_count))
         return terms
 
-    running: dict[str, float] = {}
-
-    held_out = HeldOut(
+    smoothed: dict[str, float] = {}
+    held_out = HeldOutLoss(
         joint,
-        banks,
+        caches,
         cohort.parts["validation"],
         shared_times if shared else partial(times_of, draw_share=settings.draw_share),
         settings.seed,
     )
 
-    def validated(step: int) -> dict[str, float]:
-        """Judge the averaged weights, keep them if they are the best so far, and leave a checkpoint."""
+    def validate(step: int) -> dict[str, float]:
+        """Evaluate the averaged weights, save them if they are the best so far, and write a checkpoint."""
         with optimiser.averaged():
-            judged = held_out.judge()
-        # What counts less in training counts less here: else variables of little weight choose the step for all.
-        total = sum(weights[name] for name in judged)
-        score = sum(weights[name] * found.bound for name, found in judged.items()) / total if total else 0.0
-        found = {**best, "validated_step": step}
+            found = held_out.evaluate()
+        # Variables are weighted as in the training loss, else those of small weight dominate the selection.
+        total = sum(weights[name] for name in found)
+        score = sum(weights[name] * one.bound for name, one in found.items()) / total if total else 0.0
+        numbers = {**best, "validated_step": step}
         with defer_interrupts():
             if score < best["best_score"]:
-                found |= {"best_score": score, "best_step": step}
-                found |= {
-                    f"{figure}/{name}": value for name, one in judged.items() for figure, value in one._asdict().items()
+                numbers |= {"best_score": score, "best_step": step}
+                numbers |= {
+                    f"{field}/{name}": value for name, one in found.items() for field, value in one._asdict().items()
                 }
                 if fabric.is_global_zero:
-                    chosen = {
-                        f"adapters.{module_name(name)}.network_weight": torch.tensor(weight)
-                        for name, weight in held_out.network_weights(judged).items()
-                    }
-                    save_weights(folder.best, {**joint.state_dict(), **optimiser.average, **chosen}, found)
-            named = {f"validation/{name}": one.loss for name, one in judged.items()}
-            writer.write("joint", step, {**running, **named, "score/validation": score})
-            optimiser.save(folder.state, found)
-        return found
+                    chosen = {"network_weights": held_out.network_weights(found)}
+                    save_weights(folder.best, {**joint.state_dict(), **optimiser.average, **chosen}, numbers)
+            named = {f"validation/{name}": one.loss for name, one in found.items()}
+            writer.write("joint", step, {**smoothed, **named, "score/validation": score})
+            optimiser.save(folder.state, numbers)
+        return numbers
 
     try:
         if _is_due(optimiser.step, settings.validate_every, steps, best):
-            # Before any training, what a linear model says; later, the program was stopped before it came to this.
-            best = validated(optimiser.step)
+            # At step 0 the Gaussian baseline is evaluated; at other steps an interrupted validation is repeated.
+            best = validate(optimiser.step)
         for step in optimiser.run(losses):
             for name, value in step.losses.items():
-                running[name] = running.get(name, value) * 0.98 + value * 0.02
+                smoothed[name] = smoothed.get(name, value) * 0.98 + value * 0.02
             if _is_due(step.number, settings.validate_every, steps, best):
-                best = validated(step.number)
-            yield Progress("joint", step.number, steps, running)
+                best = validate(step.number)
+            yield Progress("joint", step.number, steps, smoothed)
     finally:
-        # Also when the user stops the program: the next run continues here.
+        # Also on interruption: the next call resumes from this state.
         if best["validated_step"] < steps:
             optimiser.save(folder.state, best)
     validation: dict[str, dict[str, float]] = {}
     for key, value in best.items():
-        figure, _, name = key.partition("/")
+        field, _, name = key.partition("/")
         if name:
-            validation.setdefault(name, {})[figure] = value
+            validation.setdefault(name, {})[field] = value
     return {
         "best_score": best["best_score"],
         "best_step": best["best_step"],
@@ -178,25 +174,25 @@ def train_joint(
 
 
 def _orthogonal(joint: JointModel) -> frozenset[str]:
-    """The matrices between a backbone's own layers; adapters' layers begin or end at data, where each column counts."""
+    """Name the matrices of the backbone; those of adapters are input and output layers, whose columns are data."""
     weights = joint.backbone.named_parameters(prefix="backbone")
     return frozenset(name for name, weight in weights if weight.ndim == 2)
 
 
-def _rows_a_step(
+def _rows_per_step(
     joint: JointModel, settings: TrainingSettings, plan: TrainingPlan, shared: bool, devices: int
 ) -> tuple[int, int]:
-    """Rows of one device that pass through the whole network, and further ones that are tokens alone."""
+    """Return the rows per device that pass through the whole network, and those that use tokens only."""
     has_grids = any(len(shape) > 1 for shape in joint.code_shapes.values())
-    usual = plan.batch_size if has_grids else min(plan.batch_size, max(FEWEST_ROWS, CELLS_A_STEP // len(joint.kernels)))
-    rows = max(1, (settings.batch_size or usual) // devices)
-    everyone_is_seen = all(joint.adapter(name).tokens for name in joint.kernels)
-    if shared or not has_grids or not everyone_is_seen or not joint.names_without_grids:
+    most = plan.batch_size if has_grids else max(MIN_ROWS, CELLS_PER_STEP // len(joint.kernels))
+    rows = max(1, (settings.batch_size or min(plan.batch_size, most)) // devices)
+    all_have_tokens = all(joint.adapter(name).tokens for name in joint.kernels)
+    if shared or not has_grids or not all_have_tokens or not joint.names_without_grids:
         return rows, 0
-    further = plan.token_rows if settings.token_rows is None else settings.token_rows
-    return rows, further // devices
+    token_rows = plan.token_rows if settings.token_rows is None else settings.token_rows
+    return rows, token_rows // devices
 
 
 def _is_due(step: int, every: int, last: int, best: Mapping[str, float]) -> bool:
-    """Whether a step is one to validate at, and has not been."""
+    """Return whether validation is due at a step and has not been done."""
     return (step % every == 0 or step == last) and best["validated_step"] < step

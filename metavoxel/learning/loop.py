@@ -1,4 +1,4 @@
-"""The optimisation loop that codecs and joint models share."""
+"""Optimisation loop of codecs, joint models and comparison networks."""
 
 import math
 import signal
@@ -20,9 +20,9 @@ from metavoxel.runs.checkpoint import load_training_state, save_training_state
 
 
 class Optimisation(NamedTuple):
-    """Settings of AdamW with a warm-up and a cosine down to a hundredth.
+    """Settings of AdamW with linear warm-up and cosine decay to a hundredth of the learning rate.
 
-    ``orthogonal`` names matrices that Muon moves in its place (Jordan et al. 2024), by steps as long as AdamW's.
+    ``orthogonal`` names matrices optimised by Muon instead (Jordan et al. 2024), scaled to the update norm of AdamW.
     """
 
     steps: int
@@ -36,7 +36,7 @@ class Optimisation(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One finished step, counted from 1. ``losses`` are the weighted terms whose sum was minimised."""
+    """A completed step, counted from 1. ``losses`` are the weighted terms of the objective."""
 
     number: int
     total: int
@@ -44,14 +44,14 @@ class Step(NamedTuple):
 
 
 def learning_rate(settings: Optimisation, step: int) -> float:
-    """Rate of a step counted from 0."""
-    rise = min(1.0, (step + 1) / max(settings.warm_up, 1))
+    """Return the learning rate of a step counted from 0."""
+    warm_up = min(1.0, (step + 1) / max(settings.warm_up, 1))
     progress = step / max(settings.steps, 1)
-    return settings.learning_rate * rise * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+    return settings.learning_rate * warm_up * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
 class Optimiser:
-    """A module, its optimiser and the moving average of its weights, all of which a checkpoint holds. Final."""
+    """A module with its optimisers and the moving average of its weights, all saved in checkpoints. Final."""
 
     def __init__(self, fabric: Fabric, module: nn.Module, settings: Optimisation) -> None:
         self.fabric, self.module, self.settings = fabric, module, settings
@@ -61,7 +61,7 @@ class Optimiser:
             {"params": [weight for weight in others if weight.ndim > 1], "weight_decay": settings.weight_decay},
             {"params": [weight for weight in others if weight.ndim <= 1], "weight_decay": 0.0},
         ]
-        # Fused, a small network's step costs a tenth on CPUs; elsewhere it cannot be clipped under a loss scale.
+        # On CPUs the fused step of a small network costs a tenth; elsewhere it precludes clipping under a loss scale.
         fused = True if fabric.device.type == "cpu" else None
         self._raw: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(groups, settings.learning_rate, betas=(0.9, 0.99), fused=fused)
@@ -80,17 +80,17 @@ class Optimiser:
         self.step = 0
 
     def run(self, loss: Callable[[int], Mapping[str, Tensor]]) -> Iterator[Step]:
-        """Take the remaining steps; ``loss(step)`` gives the terms of a step counted from 0.
+        """Run the remaining steps; ``loss(step)`` returns the loss terms of a step counted from 0.
 
         Raises:
-            NumericalError: a loss or a gradient that is not finite; the weights are then those before the step.
+            NumericalError: a loss or gradient is not finite; the weights are then those before the step.
         """
         self.wrapped.train()
         while self.step < self.settings.steps:
             for raw in self._raw:
                 for group in raw.param_groups:
                     group["lr"] = learning_rate(self.settings, self.step)
-            # Dropout draws from the global generator: seeded anew, a step draws the same in a run that was resumed.
+            # Dropout uses the global generator: seeding every step makes resumed runs reproducible.
             torch.manual_seed(stream_key(self.settings.seed, "dropout", self.fabric.global_rank, self.step))
             terms = loss(self.step)
             total = torch.stack(list(terms.values())).sum()
@@ -99,7 +99,7 @@ class Optimiser:
                 raise NumericalError(f"training step {self.step + 1}: the loss of {', '.join(bad)} is not finite")
             self.fabric.backward(total)
             norm = self._clipped()
-            # In half precision a step that overflows is skipped, and the scale lowered.
+            # In 16-mixed precision the loss scaler skips steps with overflow.
             precision = self.fabric._precision.precision
             if norm is not None and not torch.isfinite(norm) and precision != "16-mixed":
                 what = f"training step {self.step + 1}: the gradient is not finite"
@@ -109,14 +109,14 @@ class Optimiser:
                     optimizer.step()
                     optimizer.zero_grad()
                 self.step += 1
-                self._follow()
+                self._update_average()
             yield Step(self.step, self.settings.steps, {name: float(term.detach()) for name, term in terms.items()})
 
     def _clipped(self) -> Tensor | None:
-        """Scale the gradients of all weights, whichever optimiser has them, to a joint norm of at most ``clip``.
+        """Clip the joint gradient norm of all optimisers to ``clip``, and return the norm before clipping.
 
-        Returns the norm before. Fabric clips the weights of one optimiser, but knows how to undo a loss scale, which
-        goes with one optimiser alone.
+        Fabric clips the weights of one optimiser only, but it also unscales gradients; a loss scale is only used with
+        a single optimiser.
         """
         if self.fabric._precision.precision == "16-mixed":
             return self.fabric.clip_gradients(
@@ -126,30 +126,30 @@ class Optimiser:
         return torch.nn.utils.clip_grad_norm_(weights, self.settings.clip, error_if_nonfinite=False)
 
     @torch.no_grad()
-    def _follow(self) -> None:
-        """Move the average towards the weights; early steps count for more, so that a short run is not held back."""
-        follow = get_ema_multi_avg_fn(min(self.settings.ema, (1 + self.step) / (10 + self.step)))
-        follow(list(self.average.values()), [weight.detach() for weight in self.module.parameters()], self.step)
+    def _update_average(self) -> None:
+        """Update the moving average of the weights, with smaller decay in early steps to reduce its bias."""
+        update = get_ema_multi_avg_fn(min(self.settings.ema, (1 + self.step) / (10 + self.step)))
+        update(list(self.average.values()), [weight.detach() for weight in self.module.parameters()], self.step)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """The averaged weights are in the module for as long as this lasts; afterwards it is as it was."""
+        """Load the averaged weights into the module within the context, and restore its state afterwards."""
         before = {name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()}
         try:
             self.module.load_state_dict({**before, **self.average})
             yield
         finally:
-            # Also when the user stops the program here: what is saved then has to be the weights.
+            # Also on interruption, so that checkpoints hold the weights and not their average.
             self.module.load_state_dict(before)
             self.wrapped.train()
 
     def save(self, path: Path, extra: Mapping[str, float] = {}) -> None:
-        """Write all that the next step depends on."""
+        """Write the training state to a checkpoint."""
         if self.fabric.is_global_zero:
             save_training_state(path, self.module, self._raw, self.average, {"step": self.step, **extra})
 
     def load(self, path: Path) -> dict[str, float]:
-        """Continue from what ``save`` wrote; the ``extra`` numbers come back."""
+        """Restore a checkpoint written by ``save``; return its ``extra`` numbers."""
         numbers = load_training_state(path, self.module, self._raw, self.average)
         self.step = int(numbers.pop("step"))
         return numbers
@@ -157,20 +157,20 @@ class Optimiser:
 
 @contextmanager
 def defer_interrupts() -> Iterator[None]:
-    """Let an interrupt wait, so that what is saved after it is the state of a whole step."""
+    """Defer SIGINT and SIGTERM to the end of the context, so that checkpoints hold complete steps."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    waiting: list[int] = []
+    pending: list[int] = []
 
-    def remember(number: int, frame: FrameType | None) -> None:
-        waiting.append(number)
+    def record(number: int, frame: FrameType | None) -> None:
+        pending.append(number)
 
-    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, record) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-    for pending in waiting:
-        signal.raise_signal(pending)
+    for number in pending:
+        signal.raise_signal(number)

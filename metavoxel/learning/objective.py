@@ -1,4 +1,4 @@
-"""The training loss: what each variable's prediction costs, and where that counts (MetaVoxel eq. 5)."""
+"""Training loss of each variable, masked to its unobserved present cells (MetaVoxel eq. 5)."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -14,10 +14,11 @@ from metavoxel.rng import Rng
 from metavoxel.typing import AnyCode, AnyMask, AnyTime
 
 PARTIAL_SHARE = 0.25
+"""Share of the unobserved images that are observed in part."""
 
 
 class Corrupted(NamedTuple):
-    """A batch as the network sees it. ``counts`` marks the cells whose loss counts: present, and not observed."""
+    """Noised inputs and targets of a batch. ``counts`` masks the cells of the loss: present and not observed."""
 
     states: dict[str, AnyCode]
     times: dict[str, AnyTime]
@@ -28,28 +29,30 @@ class Corrupted(NamedTuple):
 
 def corrupt(
     model: JointModel,
-    banks: Mapping[str, LatentCache],
+    caches: Mapping[str, LatentCache],
     rows: Int64[Tensor, "b"],
     row_times: RowTimes,
     rng: Rng,
     *,
     device: torch.device,
-    vary: bool = True,
+    augment: bool = True,
     partial: bool = True,
 ) -> Corrupted:
-    """Noise the codes of these rows. An absent datum enters as a draw of the prior, and counts for nothing."""
+    """Sample the noised codes of these rows. A missing datum is replaced by a sample of the prior, without loss."""
     corrupted = Corrupted({}, {}, {}, {}, {})
-    version = rng.fork("versions", "of all images").uniform((len(rows),), dtype=torch.float64)
+    augmentation = rng.fork("versions", "of all images").uniform((len(rows),), dtype=torch.float64)
+    if not augment:
+        augmentation = torch.zeros_like(augmentation)
     for index, (name, kernel) in enumerate(model.kernels.items()):
         stream = rng.fork(name)
-        code, hidden, trusted = banks[name].draw(rows, stream, version=version if vary else torch.zeros_like(version))
-        code, present = code.to(device), banks[name].present[rows].to(device)
+        code, hidden, trusted = caches[name].draw(rows, stream, augmentation=augmentation)
+        code, present = code.to(device), caches[name].present[rows].to(device)
         cells = (-1, *[1] * (code.ndim - 1))
-        t, seen = row_times.t[:, index], row_times.observed[:, index].to(device).reshape(cells)
-        known = seen.expand(len(rows), 1, *code.shape[2:])
+        t, observed = row_times.t[:, index], row_times.observed[:, index].to(device).reshape(cells)
+        known = observed.expand(len(rows), 1, *code.shape[2:])
         clean = code
         if partial and hidden is not None and trusted is not None:
-            is_partial = (stream.uniform((len(rows),)) < PARTIAL_SHARE).to(device).reshape(cells) & ~seen
+            is_partial = (stream.uniform((len(rows),)) < PARTIAL_SHARE).to(device).reshape(cells) & ~observed
             is_partial = is_partial & present.reshape(cells)
             known = known | (is_partial & trusted.to(device))
             clean = torch.where(is_partial, hidden.to(device), code)
@@ -62,7 +65,7 @@ def corrupt(
         corrupted.states[name] = state
         corrupted.times[name] = t
         corrupted.observed[name] = known
-        # Not only the loss of an absent datum has to be left out, but its gradient, and 0 x NaN is no 0.
+        # Targets of missing data may be NaN, whose gradient is NaN even where the loss is masked: 0 x NaN = NaN.
         corrupted.targets[name] = torch.where(present.reshape(cells), noised.target, 0.0)
         corrupted.counts[name] = present.reshape(cells) & ~known
     return corrupted
@@ -71,13 +74,13 @@ def corrupt(
 def losses(
     model: JointModel, predictions: Mapping[str, Tensor], corrupted: Corrupted
 ) -> dict[str, tuple[Float[Tensor, "_ 1 ..."], Bool[Tensor, "_ 1 ..."]]]:
-    """For each variable, the loss of every cell, and which cells count."""
-    found = {}
+    """Return the loss of every cell and the mask of cells that count, for each variable."""
+    terms = {}
     for name, prediction in predictions.items():
-        seen = slice(len(prediction))
-        loss = model.kernels[name].loss(prediction, corrupted.targets[name][seen], corrupted.times[name][seen])
-        found[name] = (loss, corrupted.counts[name][seen].expand(loss.shape))
-    return found
+        rows = slice(len(prediction))
+        loss = model.kernels[name].loss(prediction, corrupted.targets[name][rows], corrupted.times[name][rows])
+        terms[name] = (loss, corrupted.counts[name][rows].expand(loss.shape))
+    return terms
 
 
 def loss_sums(
@@ -86,9 +89,9 @@ def loss_sums(
     corrupted: Corrupted,
     row_weights: Mapping[str, Float[Tensor, "b"]] | None = None,
 ) -> dict[str, tuple[Float[Tensor, ""], Int64[Tensor, ""]]]:
-    """For each variable, the sum of its loss over the cells that count, and how many they are.
+    """Return the sum of the loss over the cells that count, and their number, for each variable.
 
-    ``row_weights`` multiply a row's loss and not its count: they are 1 on average, by their making.
+    ``row_weights`` multiply the loss of a row but not its count, as their mean is 1 by construction.
     """
     sums = {}
     for name, (loss, counts) in losses(model, predictions, corrupted).items():
@@ -99,5 +102,5 @@ def loss_sums(
 
 
 def ratio(total: Tensor, count: Tensor) -> Float[Tensor, ""]:
-    """Mean over what counts; 0 where nothing does."""
+    """Return the mean over the cells that count; 0 if there are none."""
     return torch.where(count > 0, total / count.clamp_min(1e-6), 0.0)

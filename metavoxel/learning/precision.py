@@ -1,4 +1,4 @@
-"""Which arithmetic the machine does fast."""
+"""Numerical precision of training: mixed precision and denormal numbers."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,15 +14,14 @@ from metavoxel.errors import Problem, RunError
 
 @contextmanager
 def flushed_denormals() -> Iterator[None]:
-    """Numbers too small for a normal exponent count as 0 until the end, and then as much as before.
+    """Flush denormal numbers to zero within the context, and restore the previous mode afterwards.
 
-    Backward passes through flat background meet them, and they are up to ten times slower on many processors.
+    Backward passes through flat background produce denormals, which are up to ten times slower on many processors.
 
-    The setting is of a thread, and PyTorch can set that of the calling one alone. Worker threads inherit it when they
-    start, which is when an operation is first divided among threads. So all threads flush where this is entered before
-    any such operation, as ``metavoxel train`` does, and they go on to afterwards. Entered later (in a notebook that has
-    computed with PyTorch), the share of the workers is not flushed: as slow as without, and different in numbers below
-    1e-38 alone.
+    The mode is per thread, and PyTorch sets it for the calling thread only. Worker threads inherit it when they start,
+    at the first operation that is divided among threads. If the context is entered before that, as in ``metavoxel
+    train``, all threads flush, and the workers continue to afterwards. If it is entered later, as in a notebook that
+    has computed with PyTorch, workers do not flush: they stay slow, and results differ only below 1e-38.
     """
     flushed = not torch.tensor(1e-40).mul(1.0).item()
     torch.set_flush_denormal(True)
@@ -33,10 +32,10 @@ def flushed_denormals() -> Iterator[None]:
 
 
 Convolution: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Input (b, c, *s), weight (o, c, 3, ...) and bias (o,) to output (b, o, *s)."""
+"""Function of input (b, c, *s), weight (o, c, 3, ...) and bias (o,) with output (b, o, *s)."""
 
 TOLERANCE = 0.05
-"""Largest relative difference of a gradient in bf16 from that in single precision. Rounding makes about 0.005."""
+"""Maximum relative difference between gradients in bf16 and in single precision. Rounding accounts for about 0.005."""
 
 _INPUTS = (
     (2, 32, 2, 2, 2), (16, 32, 2, 2, 2), (2, 32, 2, 4, 4), (2, 32, 2, 3, 2), (2, 32, 4, 2, 4), (2, 32, 1, 2, 2),
@@ -45,17 +44,16 @@ _INPUTS = (
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A convolution of width 3 that keeps the grid of two or three axes."""
+    """Convolve with kernels of width 3 in 2-D or 3-D, keeping the grid."""
     convolution = functional.conv3d if x.ndim == 5 else functional.conv2d
     return convolution(x, weight, bias, padding=1)
 
 
 def bf16_gradients_agree(convolution: Convolution = convolve) -> bool:
-    """Whether gradients of small convolutions in bf16 autocast on this CPU are those in single precision, to 5 %.
+    """Check that gradients of small convolutions in bf16 autocast on this CPU agree with single precision to 5 %.
 
-    They are not everywhere: with AVX-512, PyTorch 2.13 computes wrong weight gradients where the first axis of the grid
-    has two voxels, and the bottom of a U-Net is as small as that. Takes tens of milliseconds. Draws from a generator of
-    its own.
+    With AVX-512, PyTorch 2.13 computes wrong weight gradients where the first axis of the grid has two voxels, as at
+    the bottleneck of a U-Net. Takes tens of milliseconds, and uses a random generator of its own.
     """
     generator = torch.Generator().manual_seed(0)
 
@@ -64,15 +62,15 @@ def bf16_gradients_agree(convolution: Convolution = convolve) -> bool:
 
     for shape in _INPUTS:
         inputs = (normal(*shape), normal(32, shape[1], *[3] * (len(shape) - 2)) * 0.05, normal(32))
-        found = []
+        gradients = []
         for half in (False, True):
             leaves = [tensor.clone().requires_grad_() for tensor in inputs]
             with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
                 output = convolution(*leaves)
-            found.append(torch.autograd.grad(output.float().square().mean(), leaves))
-        for exact, half_exact in zip(*found, strict=True):
-            # Written so that what is not a number does not agree.
-            if not float((half_exact - exact).norm()) <= TOLERANCE * float(exact.norm()):
+            gradients.append(torch.autograd.grad(output.float().square().mean(), leaves))
+        for exact, rounded in zip(*gradients, strict=True):
+            # Negated so that NaN counts as disagreement.
+            if not float((rounded - exact).norm()) <= TOLERANCE * float(exact.norm()):
                 return False
     return True
 
@@ -80,13 +78,13 @@ def bf16_gradients_agree(convolution: Convolution = convolve) -> bool:
 def resolve_precision(
     precision: str, *, half: bool, accelerator: str = "auto", convolution: Convolution = convolve
 ) -> str:
-    """'auto' becomes bf16 mixed precision where that would do (``half``) and the machine computes in it natively.
+    """Resolve 'auto': bf16 mixed precision if it suffices (``half``) and the hardware supports it, else single.
 
-    On a CPU it also has to compute gradients of small convolutions rightly (:func:`bf16_gradients_agree`), which is
-    tried out here with ``convolution``; otherwise 'auto' is single precision.
+    On a CPU, bf16 also requires correct gradients of small convolutions (:func:`bf16_gradients_agree`), checked with
+    ``convolution``.
 
     Raises:
-        RunError: bf16 was asked for by name on a CPU that computes these gradients wrongly.
+        RunError: bf16 was requested explicitly on a CPU that computes these gradients wrongly.
     """
     on_cuda = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     on_cpu = not on_cuda and accelerator in ("auto", "cpu")
@@ -94,7 +92,7 @@ def resolve_precision(
         if half and on_cpu and precision.startswith("bf16") and not bf16_gradients_agree(convolution):
             what = (
                 f"PyTorch {torch.__version__} computes wrong gradients of small convolutions in bf16 on this CPU; "
-                "use --precision 32-true (or auto, which then is the same)"
+                "use --precision 32-true (or auto, which resolves to it here)"
             )
             raise RunError(Problem(f"precision {precision}", what))
         return precision

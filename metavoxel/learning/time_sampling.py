@@ -1,4 +1,4 @@
-"""Which times a training row has: the law that decides what the model can be asked later."""
+"""Sample the diffusion time of each variable and the conditioning mask of each training row."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,15 +11,16 @@ from metavoxel.rng import Rng
 
 
 class RowTimes(NamedTuple):
-    """Times of the variables of each row, and which of them are evidence (clean, t = 0)."""
+    """Diffusion times of each row's variables, and the mask of evidence (clean, t = 0)."""
 
     t: Float64[Tensor, "b v"]
     observed: Bool[Tensor, "b v"]
 
 
 READ_OUT_SHARE = 0.5
+"""Share of rows with all unknown variables at t = 1, where the prediction is the posterior mean."""
 GRID_READ_OUT_SHARE = 0.25
-"""Of rows that pass through grids beside others that do not: those teach the read-out of scalars at less cost."""
+"""The same for rows that pass through grids, if token rows train the posterior means of scalars at less cost."""
 SINGLE_TARGET_SHARE = 0.3
 NO_EVIDENCE_SHARE = 0.1
 MARGINAL_SHARE = 0.5
@@ -27,7 +28,7 @@ SHARED_SHARE = 0.5
 
 
 def shared_times(present: Bool[Tensor, "b v"], rng: Rng) -> RowTimes:
-    """The paper's: one uniform time for all variables of a row, nothing observed. Of complete rows."""
+    """Sample one uniform time for all variables of a complete row, none observed (as in MetaVoxel)."""
     t = rng.uniform((len(present), 1), dtype=torch.float64).expand(present.shape)
     return RowTimes(t, torch.zeros_like(present))
 
@@ -43,24 +44,24 @@ def evidence_times(
     draw_share: float = 0.0,
     names: Sequence[str] | None = None,
 ) -> RowTimes:
-    """Clean, absent and noisy variables in every combination, with the corners that users ask for made frequent.
+    """Sample times and conditioning masks over all subsets of variables, oversampling the most common conditionals.
 
-    Per row: an evidence set among the present variables (all but one with chance .3, none with chance .1, else of
-    uniform size); with chance ``read_out`` every unknown is at t = 1, which is the one-evaluation read-out; else, with
-    chance .5, a random part of the unknowns is at t = 1 and the rest have a time between, one for all or one each. With
-    chance ``draw_share`` instead, all unknowns have one time between, as a draw of them meets it. A variable that is
-    absent is at t = 1.
+    Each row has an evidence set among its present variables: all but one with probability .3, none with probability .1,
+    else of uniform size. With probability ``read_out`` all unknown variables are at t = 1, where the prediction is the
+    posterior mean. Otherwise, with probability .5, a random subset of them is at t = 1, and the rest have intermediate
+    times, shared or independent. With probability ``draw_share`` instead, all unknown variables share one intermediate
+    time, as in sampling. Missing variables are at t = 1.
 
     Args:
-        present: which data there are.
-        rng: of the rows.
-        read_out: chance, one a row or one for all.
-        power: of a uniform number that a time between is: above 1, more of them are little noisy.
-        questions: evidence sets, one of which ``question_share`` of the rows take, as far as they have it.
-        question_share: of these rows.
-        draw_share: of rows that teach to draw and nothing else.
-        names: of the variables, by which each has its own draws: how large a part of a row is evidence depends on all,
-            but a time between is the same whatever other variables there are. Their numbers by default.
+        present: variables present in each row.
+        rng: random streams of the rows.
+        read_out: probability of posterior-mean rows, one for all or one per row.
+        power: exponent of the uniform variate that gives an intermediate time; above 1, low noise is more frequent.
+        questions: evidence sets, of which ``question_share`` of the rows use one, restricted to present variables.
+        question_share: probability of using one of ``questions``.
+        draw_share: probability of rows for joint sampling alone.
+        names: names of the variables, which key their random streams, so that intermediate times do not depend on the
+            other variables; evidence sizes do. Indices by default.
     """
     rows, variables = present.shape
     chance = rng.uniform((rows, 6), dtype=torch.float64)
@@ -75,8 +76,8 @@ def evidence_times(
     observed = present & (rank < size[:, None])
     if questions is not None:
         pick = rng.uniform((rows, 2), dtype=torch.float64)
-        asked = present & questions[(pick[:, 1] * len(questions)).floor().long()]
-        observed = torch.where((pick[:, 0] < question_share)[:, None], asked, observed)
+        evidence = present & questions[(pick[:, 1] * len(questions)).floor().long()]
+        observed = torch.where((pick[:, 0] < question_share)[:, None], evidence, observed)
         rank = torch.where(observed, -1.0, order).argsort(1).argsort(1)
         size = observed.sum(1)
     unknown = (count - size).clamp_min(1)
@@ -84,11 +85,11 @@ def evidence_times(
     marginal_size = torch.where(chance[:, 2] < MARGINAL_SHARE, marginal_size, 0)
     marginal = rank < (size + marginal_size)[:, None]
     marginal = marginal | (chance[:, 3] < read_out)[:, None]
-    together = chance[:, 4] < SHARED_SHARE
+    shared = chance[:, 4] < SHARED_SHARE
     if draw_share:
-        draws = rng.uniform((rows,), dtype=torch.float64) < draw_share
-        marginal, together = marginal & ~draws[:, None], together | draws
+        joint = rng.uniform((rows,), dtype=torch.float64) < draw_share
+        marginal, shared = marginal & ~joint[:, None], shared | joint
     marginal = marginal | ~present
-    noisy = torch.where(together[:, None], chance[:, 5:], own[:, :, 1]) ** power
+    noisy = torch.where(shared[:, None], chance[:, 5:], own[:, :, 1]) ** power
     t = torch.where(marginal, torch.ones_like(noisy), noisy)
     return RowTimes(torch.where(observed, torch.zeros_like(t), t), observed)

@@ -1,4 +1,4 @@
-"""Training from a schema to a run folder: fit codecs, cache codes, train the joint model."""
+"""Train a schema to a run folder: fit codecs, cache codes, train the joint model."""
 
 import hashlib
 import warnings
@@ -22,7 +22,7 @@ from metavoxel.learning.buildable import check_buildable
 from metavoxel.learning.codec_training import fit_codec
 from metavoxel.learning.contracts import check_codec, check_joint
 from metavoxel.learning.joint_training import train_joint
-from metavoxel.learning.latent_cache import LatentCache, bank, encode_column, load_bank, save_bank
+from metavoxel.learning.latent_cache import LatentCache, bank, encode_column, load_cache, save_cache
 from metavoxel.learning.missingness_weights import check_missing_weights
 from metavoxel.learning.precision import flushed_denormals, resolve_precision
 from metavoxel.parts.codecs.base import AbstractCodec
@@ -33,10 +33,10 @@ from metavoxel.runs.progress import Progress
 from metavoxel.runs.run import RunFolder, build_codecs, build_joint, versions
 from metavoxel.schema import Schema
 
-VARIED_IMAGES = 1000
-VERSIONS_OF_AN_IMAGE = (2, 6)
-"""Codes of a training image that are cached, the fewest and the most: its own and varied ones, as many as make about
-``VARIED_IMAGES`` of a cohort, for the smaller it is, the more it needs them."""
+CACHED_IMAGES = 1000
+AUGMENTATIONS_PER_IMAGE = (2, 6)
+"""Minimum and maximum number of cached codes per training image, its own included. They are chosen to cache about
+``CACHED_IMAGES`` codes of a cohort, as small cohorts need more augmentation."""
 
 
 def training(
@@ -50,29 +50,29 @@ def training(
     registry: Registry | None = None,
     split: Mapping[str, Sequence[str]] | None = None,
 ) -> Generator[Progress, None, None]:
-    """Train, yielding progress; what is in ``output`` afterwards can be loaded. Stopping early loses nothing.
+    """Train a model into a run folder, yielding progress. An interrupted training can be resumed.
 
     Args:
-        schema: what to train.
-        output: run folder. Codecs that are in it already are taken as they are.
-        resume: continue the run in it.
-        devices, precision, accelerator: as Fabric has them; 'auto' finds what is there.
-        registry: types that the schema names; by default all that are installed.
-        split: keys of the rows of each part, as another run recorded them, instead of the schema's split.
+        schema: schema to train.
+        output: run folder. Codecs that it contains are not fitted again.
+        resume: continue the run in ``output``.
+        devices, precision, accelerator: as in Lightning Fabric; 'auto' detects the hardware.
+        registry: types that the schema may name; by default all installed.
+        split: row keys of each part, as recorded by another run; by default the schema's split.
 
     Raises:
-        RunError: ``output`` holds another run, one to be continued with ``resume``, or one that is being trained; or a
-            precision that the schema's optimiser does not go with.
-        SchemaError: codecs, adapters or a backbone that cannot be built, or are too large for this machine.
-        CohortError: all that is wrong with the cohort, before any training.
+        RunError: ``output`` holds another run, one that requires ``resume``, or one being trained; or the precision is
+            incompatible with the optimiser.
+        SchemaError: codecs, adapters or backbone cannot be built, or exceed the memory of this machine.
+        CohortError: the cohort is invalid; lists all problems, before any training.
     """
     registry = registry or load_registry()
     check_buildable(schema)
     if schema.training.optimiser == "muon" and precision == "16-mixed":
-        what = "'muon' does not go with precision 16-mixed, whose scale is of one optimiser alone"
+        what = "'muon' does not support precision 16-mixed, whose loss scale applies to a single optimiser"
         raise RunError(Problem("training.optimiser", f"{what}; use --precision bf16-mixed or 32-true, or 'adamw'"))
     with flushed_denormals():
-        # Tables are as fast without, and numbers need their digits: 8 bits of a scalar are a noise of their own.
+        # Tables gain no speed from half precision, and 8-bit significands would add rounding noise to scalars.
         half = any(spec.spatial for spec in schema.specs.values())
         fabric = start_fabric(accelerator, devices, precision, half=half)
         fabric.launch()
@@ -91,8 +91,8 @@ def _stages(
     *,
     resume: bool,
 ) -> Generator[Progress, None, None]:
-    """Read, encode and train, in a folder that is this training's own."""
-    fabric.barrier()  # no process may take what another has just begun for a run of old
+    """Run the stages of training in a claimed run folder: cohort, codecs, codes, joint model."""
+    fabric.barrier()  # claim the folder in all processes before any writes to it
     cohort = read_cohort(
         schema.specs,
         schema.cohort,
@@ -112,21 +112,21 @@ def _stages(
     check_buildable(schema)
     torch.manual_seed(schema.training.seed)
     codecs = build_codecs(schema)
-    record = _begin(folder, schema, cohort, registry, fabric, dropped, resume)
+    record = _start_run(folder, schema, cohort, registry, fabric, dropped, resume)
     yield Progress("cohort", 1, 1, {"rows": len(cohort), "dropped": dropped})
     writer = MetricsWriter(folder, fabric)
-    banks: dict[str, LatentCache] = {}
+    caches: dict[str, LatentCache] = {}
     for name, codec in codecs.items():
         with attribute_errors(schema.variables[name].parts.codec, f"variables.{name}.codec"):
-            yield from _codec(name, codec, cohort, folder, fabric, writer, schema.training.seed)
+            yield from _fit_or_load(name, codec, cohort, folder, fabric, writer, schema.training.seed)
             check_codec(name, schema, codec, cohort)
     for name, codec in codecs.items():
         with attribute_errors(schema.variables[name].parts.codec, f"variables.{name}.codec"):
-            yield from _codes(name, codec, cohort, folder, fabric, banks, schema.training.seed)
+            yield from _encode_or_load(name, codec, cohort, folder, fabric, caches, schema.training.seed)
     torch.manual_seed(schema.training.seed)
     joint = build_joint(schema, codecs)
-    check_joint(schema, joint, {name: bank.mean[bank.present.nonzero()[:3, 0], 0] for name, bank in banks.items()})
-    best = yield from train_joint(joint, schema, cohort, banks, folder, fabric, writer)
+    check_joint(schema, joint, {name: cache.mean[cache.present.nonzero()[:3, 0], 0] for name, cache in caches.items()})
+    best = yield from train_joint(joint, schema, cohort, caches, folder, fabric, writer)
     fabric.barrier()
     if fabric.is_global_zero:
         weights, numbers = load_weights(folder.best)
@@ -136,35 +136,35 @@ def _stages(
 
 
 def start_fabric(accelerator: str, devices: int, precision: str, *, half: bool) -> Fabric:
-    """Devices and arithmetic of a training; 'auto' is half precision only where it would do (``half``).
+    """Configure devices and precision; 'auto' precision is bf16 only if that suffices (``half``).
 
     Raises:
-        RunError: what this machine does not have, or computes wrongly.
+        RunError: a device or precision that this machine lacks, or bf16 whose gradients it computes wrongly.
     """
-    # A U-Net whose scalars are all painted leaves its fusion unused.
+    # The fusion parameters of a U-Net are unused if all scalars are painted.
     strategy = "ddp_find_unused_parameters_true" if devices > 1 else "auto"
-    arithmetic: Any = resolve_precision(precision, half=half, accelerator=accelerator)
+    resolved: Any = resolve_precision(precision, half=half, accelerator=accelerator)
     try:
-        return Fabric(accelerator=accelerator, strategy=strategy, devices=devices, precision=arithmetic)
+        return Fabric(accelerator=accelerator, strategy=strategy, devices=devices, precision=resolved)
     except (ValueError, RuntimeError, MisconfigurationException) as error:
         where = f"accelerator {accelerator}, devices {devices}, precision {precision}"
         raise RunError(Problem(where, str(error))) from error
 
 
 def _without_incomplete(cohort: Cohort) -> tuple[Cohort, int]:
-    """Rows that miss a variable leave the parts: one shared time has no way to say that a datum is absent."""
+    """Drop rows with missing variables, which one shared time cannot represent; return the number dropped."""
     complete = torch.stack([column.present for column in cohort.columns.values()]).all(0)
     parts = {part: rows[complete[rows]] for part, rows in cohort.parts.items()}
     empty = [part for part, rows in parts.items() if len(cohort.parts[part]) and not len(rows)]
     if empty:
         raise RunError(
-            f"diffusion.times 'shared' needs complete rows, and no row of {' and '.join(empty)} is. Use 'evidence'"
+            f"diffusion.times 'shared' requires complete rows, and {' and '.join(empty)} have none. Use 'evidence'"
         )
     dropped = sum(len(cohort.parts[part]) - len(rows) for part, rows in parts.items())
     return replace(cohort, parts=parts), dropped
 
 
-def _begin(
+def _start_run(
     folder: RunFolder,
     schema: Schema,
     cohort: Cohort,
@@ -178,7 +178,7 @@ def _begin(
         record = folder.read_record()
         if folder.schema.read_text(encoding="utf-8") != text:
             raise RunError(
-                f"{folder.path}: was started with another schema; resume with that, or choose another --output"
+                f"{folder.path}: was started with another schema; resume with that schema, or choose another --output"
             )
         if record["cohort"] != cohort.fingerprint:
             raise RunError(f"{folder.path}: the cohort has changed since it was started; start a new run")
@@ -199,12 +199,12 @@ def _begin(
     return record
 
 
-def _codec(
+def _fit_or_load(
     name: str, codec: AbstractCodec, cohort: Cohort, folder: RunFolder, fabric: Fabric, writer: MetricsWriter, seed: int
 ) -> Iterator[Progress]:
     path, stage = folder.codec(name), f"codec {name}"
     fitted = path.exists()
-    fabric.barrier()  # no process may see the file that another has just written
+    fabric.barrier()  # all processes check the file before one writes it
     if fitted:
         load_module(codec, path)
         codec.to(fabric.device).eval()
@@ -219,18 +219,18 @@ def _codec(
     fabric.barrier()
 
 
-def _codes(
+def _encode_or_load(
     name: str,
     codec: AbstractCodec,
     cohort: Cohort,
     folder: RunFolder,
     fabric: Fabric,
-    banks: dict[str, LatentCache],
+    caches: dict[str, LatentCache],
     seed: int,
 ) -> Iterator[Progress]:
     weights = save({key: tensor.cpu().contiguous() for key, tensor in codec.state_dict().items()})
-    fewest, most = VERSIONS_OF_AN_IMAGE
-    count = max(fewest, min(most, VARIED_IMAGES // max(len(cohort.parts["train"]), 1)))
+    least, most = AUGMENTATIONS_PER_IMAGE
+    count = max(least, min(most, CACHED_IMAGES // max(len(cohort.parts["train"]), 1)))
     content = [cohort.fingerprint.encode(), weights, str((seed, count)).encode()]
     key = hashlib.blake2b(b"".join(content), digest_size=8).hexdigest()
     path = folder.codes(name, key)
@@ -240,16 +240,16 @@ def _codes(
             name,
             cohort,
             codec,
-            versions=count,
-            varied=cohort.parts["train"].tolist(),
+            augmentations=count,
+            augmented=cohort.parts["train"].tolist(),
             seed=seed,
             device=str(fabric.device),
         ):
             tensors = encoded
             yield Progress(f"codes {name}", done, total, {})
         if fabric.is_global_zero:
-            save_bank(tensors, path)
-        banks[name] = bank(tensors)
+            save_cache(tensors, path)
+        caches[name] = bank(tensors)
     else:
-        banks[name] = load_bank(path)
+        caches[name] = load_cache(path)
     fabric.barrier()

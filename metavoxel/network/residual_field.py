@@ -33,7 +33,7 @@ class Noisy(NamedTuple):
     noise: AnyCode
 
 
-class CodeBelief(NamedTuple):
+class CodeEstimate(NamedTuple):
     """What is expected of a code, and of the noise in it."""
 
     x0_hat: AnyCode
@@ -130,7 +130,7 @@ class ResidualField(nn.Module):
         whole = torch.fft.irfftn(maps, s=self._padded, dim=self._axes)
         return whole[(..., *(slice(size) for size in self._grid))]
 
-    def forward(self, images: Sequence[Noisy]) -> list[CodeBelief]:
+    def forward(self, images: Sequence[Noisy]) -> list[CodeEstimate]:
         """What is expected of every image and of the noise in it, given all of them."""
         with torch.autocast(images[0].x.device.type, enabled=False):
             signal, noise = (
@@ -145,7 +145,7 @@ class ResidualField(nn.Module):
                 if rows.any():
                     left[rows], noisy[rows] = solve(misfit[rows], signal[rows], noise[rows])
             parts = zip(images, left.split(self._channels, 1), noisy.split(self._channels, 1), strict=True)
-            return [CodeBelief((image.fitted + e).to(image.x), n.to(image.x)) for image, e, n in parts]
+            return [CodeEstimate((image.fitted + e).to(image.x), n.to(image.x)) for image, e, n in parts]
 
     def _spread(self, scale: AnyCode, x: AnyCode) -> AnyCode:
         return scale.to(x.device).float().expand(len(x), x.shape[1], *self._grid)

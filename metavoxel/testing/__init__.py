@@ -1,6 +1,6 @@
-"""Conformance checks, oracles and hypothesis strategies, for the built-in parts and for those of plugins.
+"""Conformance checks, oracles and hypothesis strategies, for built-in parts and plugins.
 
-A plugin's own tests need no more than this::
+A complete conformance test of a plugin::
 
     import my_plugin
     from metavoxel.testing import parametrize_checks, plugin_checks
@@ -9,13 +9,14 @@ A plugin's own tests need no more than this::
     def test_conformance(check):
         check.run()
 
-Strategies are in ``metavoxel.testing.strategies``, which needs hypothesis: ``pip install metavoxel[testing]``.
+Strategies are in ``metavoxel.testing.strategies``, which requires hypothesis: ``pip install metavoxel[testing]``.
 """
 
 from metavoxel.testing.adapters import adapter_checks, with_common
 from metavoxel.testing.backbones import backbone_checks
 from metavoxel.testing.checks import Check, CheckResult, parametrize_checks, run_checks
 from metavoxel.testing.codecs import codec_checks
+from metavoxel.testing.features import feature_checks
 from metavoxel.testing.kernels import kernel_checks
 from metavoxel.testing.oracle import MixtureOracle
 from metavoxel.testing.plugins import installed_checks, plugin_checks
@@ -30,6 +31,7 @@ __all__ = [
     "adapter_checks",
     "backbone_checks",
     "codec_checks",
+    "feature_checks",
     "installed_checks",
     "kernel_checks",
     "parametrize_checks",

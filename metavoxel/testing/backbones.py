@@ -1,11 +1,11 @@
-"""Checks of backbones."""
+"""Conformance checks of backbones."""
 
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from metavoxel.parts.adapters.base import Features, Streams
+from metavoxel.parts.adapters.base import BackboneOutputs, Streams
 from metavoxel.parts.backbones.base import AbstractBackbone
 from metavoxel.testing.checks import Check, bound
 from metavoxel.testing.modules import (
@@ -20,12 +20,12 @@ from metavoxel.testing.statistics import assert_equal, assert_finite, assert_sha
 
 
 def backbone_checks(backbone: AbstractBackbone, *, tokens: int = 3, keeps_factors: bool = False) -> Iterator[Check]:
-    """All checks of a backbone, which stays as it is: they work on copies.
+    """Yield all checks of a backbone; it is not modified, as the checks use copies.
 
     Args:
-        backbone: built for the code grids that it is to be checked with.
-        tokens: how many tokens enter it; 0 to check it without any (weights that serve only them then do not learn).
-        keeps_factors: as its settings say.
+        backbone: built for the code grids to check it with.
+        tokens: number of input tokens; with 0, weights that only act on tokens have no gradient.
+        keeps_factors: as in its settings; adds ``check_links_kept``.
     """
     checks = (*CHECKS, check_links_kept) if keeps_factors else CHECKS
     yield from (bound(type(backbone).__name__, check, backbone, tokens) for check in checks)
@@ -40,68 +40,70 @@ def _streams(backbone: AbstractBackbone, tokens: int) -> Streams:
 
 
 def _with_other_token(streams: Streams, index: int) -> Streams:
-    """The same, but for one token."""
-    assert streams.tokens is not None, "no token goes in"
+    """Return the streams with one token changed."""
+    assert streams.tokens is not None, "the streams have no tokens"
     tokens = streams.tokens.clone()
     tokens[:, index] = tokens[:, index].flip(1)
     return streams._replace(tokens=tokens)
 
 
-def _level(backbone: AbstractBackbone, name: str = "level") -> Tensor:
+def _time_embedding(backbone: AbstractBackbone, name: str = "level") -> Tensor:
     return random_like(name, backbone.ports.level_width)
 
 
-def _parts(features: Features) -> dict[str, Tensor]:
+def _parts(features: BackboneOutputs) -> dict[str, Tensor]:
     parts = {f"grids[{port!r}]": grid for port, grid in features.grids.items()}
     parts |= {f"bottlenecks[{port!r}]": grid for port, grid in features.bottlenecks.items()}
     return parts if features.tokens is None else parts | {"tokens": features.tokens}
 
 
 def check_feature_shapes(backbone: AbstractBackbone, tokens: int) -> None:
-    """Every port keeps its name, its shape and its width, and every token comes out again."""
-    ports, features = backbone.ports, backbone(_streams(backbone, tokens), _level(backbone))
+    """Check that outputs have the ports, shapes and widths of the inputs, and as many tokens."""
+    ports, features = backbone.ports, backbone(_streams(backbone, tokens), _time_embedding(backbone))
     assert set(features.grids) == set(ports.grids), (
-        f"ports {sorted(ports.grids)} go in, {sorted(features.grids)} come out"
+        f"input ports are {sorted(ports.grids)}, output ports {sorted(features.grids)}"
     )
     for port, shape in ports.grids.items():
         assert_shape(features.grids[port], (ROWS, ports.grid_width, *shape), f"grids[{port!r}]")
     for port, grid in features.bottlenecks.items():
-        assert port in ports.grids, f"a bottleneck of port {port!r}; there is {', '.join(ports.grids) or 'none'}"
+        assert port in ports.grids, (
+            f"bottleneck of unknown port {port!r}; the ports are {', '.join(ports.grids) or 'none'}"
+        )
         assert tuple(grid.shape[:2]) == (ROWS, ports.bottleneck_width), (
             f"bottlenecks[{port!r}]: shape {tuple(grid.shape)}, expected ({ROWS}, {ports.bottleneck_width}, ...)"
         )
     if tokens:
-        assert features.tokens is not None, f"{tokens} tokens go in, none comes out"
+        assert features.tokens is not None, f"{tokens} input tokens, but no output tokens"
         assert_shape(features.tokens, (ROWS, tokens, ports.token_width), "tokens")
     for name, tensor in _parts(features).items():
         assert_finite(tensor, name)
 
 
 def check_gradient_everywhere(backbone: AbstractBackbone, tokens: int) -> None:
-    """Every weight learns."""
+    """Check that every weight has a finite, non-zero gradient."""
     generic = at_generic_weights(backbone)
-    assert_gradient_everywhere(generic, _parts(generic(_streams(backbone, tokens), _level(backbone))).values())
+    assert_gradient_everywhere(generic, _parts(generic(_streams(backbone, tokens), _time_embedding(backbone))).values())
 
 
-def check_everything_meets(backbone: AbstractBackbone, tokens: int) -> None:
-    """Every output changes with every input: variables that never meet are not modelled jointly.
+def check_outputs_depend_on_inputs(backbone: AbstractBackbone, tokens: int) -> None:
+    """Check that every output depends on every input, as required to model all variables jointly.
 
-    Bottlenecks count together, for one may be taken before the ports meet.
+    Bottlenecks are treated as one output, as each may be computed before the ports are fused.
     """
     generic = at_generic_weights(backbone)
-    streams, level = _streams(backbone, tokens), _level(backbone)
-    changed = {"the level": (streams, _level(backbone, "other level"))}
+    streams, time_embedding = _streams(backbone, tokens), _time_embedding(backbone)
+    changed = {"the time embedding": (streams, _time_embedding(backbone, "other level"))}
     for port, grid in streams.grids.items():
-        changed[f"grid {port!r}"] = (streams._replace(grids={**streams.grids, port: grid.flip(1)}), level)
-    changed |= {f"token {index}": (_with_other_token(streams, index), level) for index in range(tokens)}
-    before = _outputs(generic(streams, level))
+        changed[f"grid {port!r}"] = (streams._replace(grids={**streams.grids, port: grid.flip(1)}), time_embedding)
+    changed |= {f"token {index}": (_with_other_token(streams, index), time_embedding) for index in range(tokens)}
+    before = _outputs(generic(streams, time_embedding))
     for what, inputs in changed.items():
         for name, after in _outputs(generic(*inputs)).items():
-            assert_some_differ(before[name], after, f"{name} does not change with {what}")
+            assert_some_differ(before[name], after, f"{name} does not depend on {what}")
 
 
-def _outputs(features: Features) -> dict[str, list[Tensor]]:
-    """What adapters read, apart."""
+def _outputs(features: BackboneOutputs) -> dict[str, list[Tensor]]:
+    """Return the outputs by name: each grid, all bottlenecks together, each token."""
     outputs = {f"grid {port!r}": [grid] for port, grid in features.grids.items()}
     if features.bottlenecks:
         outputs["the bottleneck"] = list(features.bottlenecks.values())
@@ -111,57 +113,55 @@ def _outputs(features: Features) -> dict[str, list[Tensor]]:
 
 
 def check_rows_independent(backbone: AbstractBackbone, tokens: int) -> None:
-    """What a row gives does not depend on its company."""
+    """Check that outputs are independent of the other rows of a batch."""
     generic = at_generic_weights(backbone)
-    streams, level = _streams(backbone, tokens), _level(backbone)
-    together = _parts(generic(streams, level))
+    streams, time_embedding = _streams(backbone, tokens), _time_embedding(backbone)
+    together = _parts(generic(streams, time_embedding))
     for row in range(ROWS):
         one = slice(row, row + 1)
         part = Streams(
             {port: grid[one] for port, grid in streams.grids.items()},
             None if streams.tokens is None else streams.tokens[one],
         )
-        alone = _parts(generic(part, level[one]))
+        alone = _parts(generic(part, time_embedding[one]))
         for name, tensor in together.items():
             assert_all_close([alone[name]], [tensor[one]], f"{name}: row {row} alone")
 
 
 def check_links_kept(backbone: AbstractBackbone, tokens: int) -> None:
-    """Tokens hear of those alone that links lead to, be it through others; without links, of all."""
+    """Check that tokens depend only on tokens reachable along ``links``, and on all tokens without links."""
     generic = at_generic_weights(backbone)
-    streams, level = _streams(backbone, tokens), _level(backbone)
-    all_of_them = torch.ones(tokens, tokens, dtype=torch.bool)
+    streams, time_embedding = _streams(backbone, tokens), _time_embedding(backbone)
+    fully_linked = torch.ones(tokens, tokens, dtype=torch.bool)
     assert_all_close(
-        [_parts(generic(streams._replace(links=all_of_them), level))["tokens"]],
-        [_parts(generic(streams, level))["tokens"]],
-        "tokens, all of them linked",
+        [_parts(generic(streams._replace(links=fully_linked), time_embedding))["tokens"]],
+        [_parts(generic(streams, time_embedding))["tokens"]],
+        "fully linked tokens",
     )
-    apart = streams._replace(links=all_of_them.tril())
-    before = _parts(generic(apart, level))["tokens"]
+    causal = streams._replace(links=fully_linked.tril())
+    before = _parts(generic(causal, time_embedding))["tokens"]
     for index in range(1, tokens):
-        after = _parts(generic(_with_other_token(apart, index), level))["tokens"]
-        assert_equal(
-            after[:, :index].detach(), before[:, :index].detach(), f"tokens that no link leads from to token {index}"
-        )
+        after = _parts(generic(_with_other_token(causal, index), time_embedding))["tokens"]
+        assert_equal(after[:, :index].detach(), before[:, :index].detach(), f"tokens without a link to token {index}")
 
 
 def check_inputs_unchanged(backbone: AbstractBackbone, tokens: int) -> None:
-    """Nothing that a backbone is given is written to."""
-    streams, level = _streams(backbone, tokens), _level(backbone)
-    backbone(streams, level)
-    fresh = _streams(backbone, tokens)
+    """Check that no input is modified in place."""
+    streams, time_embedding = _streams(backbone, tokens), _time_embedding(backbone)
+    backbone(streams, time_embedding)
+    expected = _streams(backbone, tokens)
     for port, grid in streams.grids.items():
-        assert_equal(grid, fresh.grids[port], f"the stream of grid {port!r} after use")
-    if streams.tokens is not None and fresh.tokens is not None:
-        assert_equal(streams.tokens, fresh.tokens, "the stream of tokens after use")
-    assert_equal(level, _level(backbone), "the level after use")
+        assert_equal(grid, expected.grids[port], f"the stream of grid {port!r} after use")
+    if streams.tokens is not None and expected.tokens is not None:
+        assert_equal(streams.tokens, expected.tokens, "the stream of tokens after use")
+    assert_equal(time_embedding, _time_embedding(backbone), "the time embedding after use")
 
 
 CHECKS = (
     check_feature_shapes,
     check_gradient_everywhere,
-    check_everything_meets,
+    check_outputs_depend_on_inputs,
     check_rows_independent,
     check_inputs_unchanged,
 )
-"""Checks of any backbone."""
+"""Checks of all backbones."""

@@ -1,4 +1,4 @@
-"""What a check is: a name, a subject, and a call that raises ``AssertionError`` where the contract is broken."""
+"""Conformance checks: named calls that raise ``AssertionError`` where a contract is violated."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ Outcome: TypeAlias = Literal["passed", "failed", "failed as expected", "passed u
 
 @dataclass(frozen=True)
 class Check:
-    """One named check bound to what it is to check. Final.
+    """Named check bound to its subject. Final.
 
     Attributes:
         name: name of the ``check_*`` function.
-        subject: what is checked, in a few words.
-        run: raises ``AssertionError`` with a readable message when the subject fails.
+        subject: short description of what is checked.
+        run: raises ``AssertionError`` with a message if the check fails.
     """
 
     name: str
@@ -26,7 +26,7 @@ class Check:
 
 
 class CheckResult(NamedTuple):
-    """What came of one check; ``message`` says why when it did not simply pass."""
+    """Result of one check; ``message`` gives the reason unless it passed."""
 
     name: str
     subject: str
@@ -35,24 +35,24 @@ class CheckResult(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        """Whether all is as it should be."""
+        """Whether the check passed, or failed as expected."""
         return self.outcome in ("passed", "failed as expected")
 
 
 def bound(subject: str, function: Callable[..., None], /, *arguments: Any, **named: Any) -> Check:
-    """A check function with its arguments."""
+    """Bind a check function to its arguments."""
     return Check(function.__name__, subject, lambda: function(*arguments, **named))
 
 
 def run_checks(checks: Iterable[Check], *, expected_failures: Mapping[str, str] | None = None) -> list[CheckResult]:
-    """Run checks one after another, without a test framework; nothing that a subject raises escapes.
+    """Run checks sequentially without a test framework; exceptions become failures.
 
     Args:
-        checks: from ``kernel_checks``, ``codec_checks`` and their like.
-        expected_failures: name of a check to the reason why it is known to fail.
+        checks: from ``kernel_checks``, ``codec_checks`` and similar functions.
+        expected_failures: reasons of known failures, by name of the check.
 
     Raises:
-        ValueError: an expected failure that none of the checks is called.
+        ValueError: a name in ``expected_failures`` is not the name of a check.
     """
     checks = list(checks)
     reasons = _known_reasons(checks, expected_failures)
@@ -65,7 +65,7 @@ def _result(check: Check, reason: str | None) -> CheckResult:
     except AssertionError as error:
         outcome: Outcome = "failed" if reason is None else "failed as expected"
         return CheckResult(check.name, check.subject, outcome, reason or str(error))
-    except Exception as error:  # a plugin may raise anything, and the other checks are still worth running
+    except Exception as error:  # a plugin may raise any exception; the remaining checks still run
         return CheckResult(check.name, check.subject, "failed", f"{type(error).__name__}: {error}")
     if reason is None:
         return CheckResult(check.name, check.subject, "passed", "")
@@ -73,7 +73,7 @@ def _result(check: Check, reason: str | None) -> CheckResult:
 
 
 def parametrize_checks(checks: Iterable[Check], *, expected_failures: Mapping[str, str] | None = None) -> Any:
-    """A pytest mark that runs a test once for every check, which it receives as ``check``.
+    """Return a pytest mark that runs a test once per check, passed as the argument ``check``.
 
     ::
 
@@ -81,12 +81,12 @@ def parametrize_checks(checks: Iterable[Check], *, expected_failures: Mapping[st
         def test_my_kernel(check):
             check.run()
 
-    An expected failure is strict: a check that passes in spite of it fails the test.
+    Expected failures are strict: the test fails if such a check passes.
 
     Raises:
-        ValueError: an expected failure that none of the checks is called.
+        ValueError: a name in ``expected_failures`` is not the name of a check.
     """
-    import pytest  # here, because the command line runs the same checks where pytest is not installed
+    import pytest  # imported here, as the command line runs checks without pytest installed
 
     checks = list(checks)
     reasons = _known_reasons(checks, expected_failures)
@@ -105,5 +105,7 @@ def _known_reasons(checks: list[Check], reasons: Mapping[str, str] | None) -> Ma
     names = sorted({check.name for check in checks})
     unknown = sorted(set(reasons or {}) - set(names))
     if unknown:
-        raise ValueError(f"expected_failures names no check: {', '.join(unknown)}. The checks are {', '.join(names)}")
+        raise ValueError(
+            f"unknown checks in expected_failures: {', '.join(unknown)}. The checks are {', '.join(names)}"
+        )
     return reasons or {}

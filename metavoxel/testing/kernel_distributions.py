@@ -1,10 +1,10 @@
-"""Laws that the draws of every kernel obey, whatever it does to a code.
+"""Checks of the distributions that a kernel of any support samples from, given x_0.
 
-Each compares two ways to the same distribution by moments, with fixed streams of random numbers. They hold for a given
-x_0; what a kernel makes of a *belief* about x_0 is the business of the oracle checks.
+Each check samples one distribution in two ways and compares moments, with fixed random streams. Sampling with an
+uncertain estimate of x_0 is checked in ``kernel_oracles``.
 
-The times are fixed unless given: ``steps`` and ``times`` take numbers, one time for all, or tensors of one row's times,
-(1,) or one a cell (1, 1, *s). Whoever tries many of them raises ``z_limit``, for chance has as many tries.
+``steps`` and ``times`` override the default times: numbers (one time for all rows), or tensors of the times of one row,
+(1,), or of its cells, (1, 1, *s). With many sets of times, raise ``z_limit`` to account for multiple comparisons.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,20 +25,20 @@ from metavoxel.testing.statistics import (
 )
 
 Examples: TypeAlias = Sequence[Float[Tensor, "_ _ *_"]]
-"""Batches of codes, each of a shape of its own."""
+"""Batches of codes; shapes differ between batches."""
 
-Moment: TypeAlias = float | Float[Tensor, "1 *_"]
-"""A time of all rows: a number, or a tensor of one row's times."""
-Steps: TypeAlias = Sequence[tuple[Moment, Moment]]
-"""Pairs of times t and s, with s at or before t."""
+SharedTime: TypeAlias = float | Float[Tensor, "1 *_"]
+"""A time shared by all rows: a number, or a tensor of the times of one row."""
+Steps: TypeAlias = Sequence[tuple[SharedTime, SharedTime]]
+"""Pairs of times (t, s) with s <= t."""
 
 ROWS = 8_000
 STEPS: Steps = ((1.0, 0.0), (1.0, 1e-8), (1.0, 0.5), (1.0, 0.9999), (0.7, 0.3), (0.3, 0.29), (0.05, 0.0), (0.01, 1e-8))
-"""Pairs of times t > s: long, short, and at either end."""
+"""Pairs of times t > s: long and short steps, and steps near both bounds."""
 
 
-def at(time: Moment, rows: int) -> Float[Tensor, "_ *_"]:
-    """The same time, or the same times of cells, for every row."""
+def at(time: SharedTime, rows: int) -> Float[Tensor, "_ *_"]:
+    """Repeat a time, or the times of one row's cells, for every row."""
     one = torch.as_tensor(time, dtype=torch.float64)
     return one.expand(rows, *one.shape[1:]).contiguous()
 
@@ -49,14 +49,14 @@ def _copies(codes: Examples) -> Iterator[tuple[Float[Tensor, "_ _ *_"], str]]:
         yield x0, f"code of shape {tuple(code.shape[1:])}"
 
 
-def _rng(*parts: str | Moment) -> Rng:
+def _rng(*parts: str | SharedTime) -> Rng:
     return Rng.for_rows(ROWS, *map(str, parts))
 
 
 def check_identity_at_data(
-    kernel: AbstractKernel, codes: Examples, *, times: Sequence[Moment] = (0.0, 0.4, 1.0)
+    kernel: AbstractKernel, codes: Examples, *, times: Sequence[SharedTime] = (0.0, 0.4, 1.0)
 ) -> None:
-    """At t = 0 noising gives the data themselves, to the last bit; and no time is no noise."""
+    """Check that noising to t = 0, and renoising from t to t, are bitwise identities."""
     for x0, where in _copies(codes):
         assert_equal(kernel.noise(x0, at(0, ROWS), rng=_rng("data")).state, x0, f"{where}: noise at t = 0")
         for time in times:
@@ -65,7 +65,7 @@ def check_identity_at_data(
 
 
 def check_prior_at_end(kernel: AbstractKernel, codes: Examples, *, z_limit: float = Z_LIMIT) -> None:
-    """At t = 1 the state is distributed as the prior, but for what signal the schedule leaves."""
+    """Check that the state at t = 1 has the prior distribution, up to the signal that the schedule leaves."""
     signal = float(torch.sigmoid(kernel.log_snr(torch.ones(1, dtype=torch.float64))).sqrt())
     for x0, where in _copies(codes):
         slack = signal * (1 + float(x0.abs().max())) ** 4
@@ -76,7 +76,7 @@ def check_prior_at_end(kernel: AbstractKernel, codes: Examples, *, z_limit: floa
 
 
 def check_semigroup(kernel: AbstractKernel, codes: Examples, *, steps: Steps = STEPS, z_limit: float = Z_LIMIT) -> None:
-    """Noising to s and on to t is noising to t."""
+    """Check the semigroup property: noising to s and then to t has the distribution of noising to t."""
     for x0, where in _copies(codes):
         for t, s in steps:
             middle = kernel.noise(x0, at(s, ROWS), rng=_rng("to s", s, t)).state
@@ -86,10 +86,10 @@ def check_semigroup(kernel: AbstractKernel, codes: Examples, *, steps: Steps = S
             assert_same_distribution(twice, once, what, z_limit=z_limit)
 
 
-def check_transition_law(
+def check_transition_marginal(
     kernel: AbstractKernel, codes: Examples, *, steps: Steps = STEPS, z_limit: float = Z_LIMIT
 ) -> None:
-    """A step back from noise(x0, t) to s, with x0 known, is distributed as noise(x0, s), for every eta."""
+    """Check that a reverse step from noise(x0, t) to s, given x0, has the distribution of noise(x0, s) for any eta."""
     for x0, where in _copies(codes):
         for t, s in steps:
             expected = kernel.noise(x0, at(s, ROWS), rng=_rng("expected", s, t)).state
@@ -100,12 +100,12 @@ def check_transition_law(
                 assert_same_distribution(step.sample(_rng("step", s, t, eta)), expected, what, z_limit=z_limit)
 
 
-def check_ancestral_law(
+def check_ancestral_joint(
     kernel: AbstractKernel, codes: Examples, *, steps: Steps = STEPS, z_limit: float = Z_LIMIT
 ) -> None:
-    """At eta = 1 a step reverses the forward process: (x_s, x_t) given x0 are distributed jointly as forwards.
+    """Check that at eta = 1 (x_s, x_t) given x0 has the joint distribution of the forward process.
 
-    A step that ignores x_t obeys the transition law, but not this.
+    A step that ignores x_t passes ``check_transition_marginal`` but not this check.
     """
     for x0, where in _copies(codes):
         for t, s in steps:
@@ -117,8 +117,10 @@ def check_ancestral_law(
             assert_same_pairs((xs, xt), (forward_s, forward_t), what, z_limit=z_limit)
 
 
-def check_no_step(kernel: AbstractKernel, codes: Examples, *, times: Sequence[Moment] = (0.0, 1e-8, 0.4, 1.0)) -> None:
-    """A step from t to t leaves the state as it is, to the last bit."""
+def check_no_step(
+    kernel: AbstractKernel, codes: Examples, *, times: Sequence[SharedTime] = (0.0, 1e-8, 0.4, 1.0)
+) -> None:
+    """Check that a step from t to t is a bitwise identity."""
     for x0, where in _copies(codes):
         for time in times:
             xt = kernel.noise(x0, at(time, ROWS), rng=_rng("state", time)).state
@@ -129,24 +131,24 @@ def check_no_step(kernel: AbstractKernel, codes: Examples, *, times: Sequence[Mo
 
 
 def check_transition_mean(kernel: AbstractKernel, codes: Examples) -> None:
-    """The mean that a step states is that of its samples."""
+    """Check that the stated mean of a step is the mean of its samples."""
     for x0, where in _copies(codes):
         for t, s in STEPS:
             for eta in (0.0, 1.0):
                 xt = kernel.noise(x0, at(t, ROWS), rng=_rng("state", s, t)).state
                 step = kernel.transition(x0, xt, at(t, ROWS), at(s, ROWS), eta=eta)
                 error = step.sample(_rng("step", s, t)).double() - step.mean.double()
-                what = f"{where}: sample less mean of a step from t = {t} to {s} at eta = {eta}"
+                what = f"{where}: sample minus mean of a step from t = {t} to {s} at eta = {eta}"
                 assert_same_mean(error, torch.zeros_like(error), what)
 
 
-LAWS = (
+DISTRIBUTION_CHECKS = (
     check_identity_at_data,
     check_prior_at_end,
     check_semigroup,
-    check_transition_law,
-    check_ancestral_law,
+    check_transition_marginal,
+    check_ancestral_joint,
     check_no_step,
     check_transition_mean,
 )
-"""Laws for kernels of any support."""
+"""Distribution checks for kernels of any support."""

@@ -1,4 +1,8 @@
-"""Checks of kernels; laws of their draws and their exactness under a true belief have modules of their own."""
+"""Conformance checks of kernels: contracts of the interface.
+
+Sampling distributions are checked in ``kernel_distributions``, and sampling from exact posteriors in
+``kernel_oracles``.
+"""
 
 from collections.abc import Iterator, Mapping
 
@@ -8,7 +12,7 @@ from torch import Tensor
 from metavoxel.parts.kernels.base import AbstractKernel
 from metavoxel.rng import Rng
 from metavoxel.testing.checks import Check, bound
-from metavoxel.testing.kernel_distributions import LAWS, Examples, at
+from metavoxel.testing.kernel_distributions import DISTRIBUTION_CHECKS, Examples, at
 from metavoxel.testing.kernel_oracles import (
     check_density,
     check_mixture_oracle,
@@ -21,25 +25,25 @@ from metavoxel.typing import Code, Time
 
 
 def kernel_checks(kernel: AbstractKernel, codes: Examples | None = None) -> Iterator[Check]:
-    """All checks of a kernel.
+    """Yield all checks of a kernel.
 
     Args:
-        kernel: settings to check; every combination that a plugin offers deserves its own.
-        codes: batches of data to noise, each (b, c, *s) with b of at least 3; by default scalars and small grids for
-            the supports "real" and "one_hot". A kernel of another support has to bring its own.
+        kernel: settings to check; call once for every combination of settings that a plugin offers.
+        codes: batches of clean codes, each (b, c, *s) with b >= 3. Defaults to scalars and small grids for the supports
+            "real" and "one_hot"; required for any other support.
 
     Raises:
-        ValueError: no codes for a support that is not built in.
+        ValueError: ``codes`` is missing for a support that is not built in.
     """
     if codes is None:
         codes = example_codes(kernel.support)
-    subject = " ".join(_words(kernel.model_dump()))
+    subject = " ".join(_setting_names(kernel.model_dump()))
     for check in SETTINGS_CHECKS:
         yield bound(subject, check, kernel)
     for contract in CONTRACTS:
         yield bound(subject, contract, kernel, codes)
-    for law in LAWS:
-        yield bound(subject, law, kernel, codes)
+    for distribution_check in DISTRIBUTION_CHECKS:
+        yield bound(subject, distribution_check, kernel, codes)
     if kernel.support == "one_hot":
         yield bound(subject, check_one_hot_oracle, kernel)
     if kernel.support == "real":
@@ -48,16 +52,16 @@ def kernel_checks(kernel: AbstractKernel, codes: Examples | None = None) -> Iter
         yield bound(subject, check_mixture_oracle, kernel)
 
 
-def _words(settings: Mapping[str, object]) -> Iterator[str]:
+def _setting_names(settings: Mapping[str, object]) -> Iterator[str]:
     for value in settings.values():
         if isinstance(value, Mapping):
-            yield from _words(value)
+            yield from _setting_names(value)
         elif isinstance(value, str):
             yield value
 
 
 def example_codes(support: str) -> Examples:
-    """Batches of codes of a built-in support: scalars and grids, small and extreme.
+    """Return example batches of codes of a built-in support: scalars and grids, including extreme values.
 
     Raises:
         ValueError: the support is not built in.
@@ -70,7 +74,7 @@ def example_codes(support: str) -> Examples:
         five = torch.eye(5)[[3, 0, 4]]
         grid = torch.eye(3)[torch.tensor([[0, 1], [2, 2], [1, 0]])].movedim(-1, 1).contiguous()
         return [binary, five, grid]
-    raise ValueError(f"support {support!r} is not built in: give kernel_checks the codes to check it with")
+    raise ValueError(f"support {support!r} is not built in: pass example codes to kernel_checks(kernel, codes)")
 
 
 def _rows(code: Code, *parts: str) -> Rng:
@@ -78,52 +82,55 @@ def _rows(code: Code, *parts: str) -> Rng:
 
 
 def perfect_prediction(kernel: AbstractKernel, target: Tensor, t: Time) -> Tensor:
-    """The prediction of least loss: the target itself, or logits that are sure of it."""
+    """Return the prediction of least loss: the target itself, or logits peaked at it."""
     candidates = (target, 100.0 * target)
     return min(candidates, key=lambda candidate: float(kernel.loss(candidate, target, t).double().mean()))
 
 
 def check_problems_none(kernel: AbstractKernel, codes: Examples) -> None:
-    """The settings fit together, by the kernel's own word."""
-    assert isinstance(kernel.support, str) and kernel.support, "support has to be a word"
+    """Check that ``problems()`` reports no inconsistent settings, and that ``support`` is a non-empty string."""
+    assert isinstance(kernel.support, str) and kernel.support, "support must be a non-empty string"
     assert not kernel.problems(), f"the kernel reports: {'; '.join(kernel.problems())}"
 
 
 def check_log_snr(kernel: AbstractKernel, codes: Examples) -> None:
-    """The log signal-to-noise ratio is float64, infinite at t = 0, and falls with time."""
+    """Check that the log signal-to-noise ratio is float64, infinite at t = 0 and strictly decreasing in t."""
     times = torch.cat([torch.tensor([0.0, 1e-8, 1e-4]), torch.linspace(0.01, 1, 100)]).double()
     value = kernel.log_snr(times)
     assert value.dtype == torch.float64, f"log_snr is {value.dtype}, expected torch.float64"
     assert_shape(value, (len(times),), "log_snr")
     assert value[0] == float("inf"), f"log_snr(0) is {float(value[0])}, expected infinity: t = 0 is data"
-    assert bool((value[1:] < value[:-1]).all()), "log_snr does not fall everywhere"
-    assert_finite(value[1:-1], "log_snr between the ends")
+    assert bool((value[1:] < value[:-1]).all()), "log_snr is not strictly decreasing"
+    assert_finite(value[1:-1], "log_snr for 0 < t < 1")
 
 
 def check_time_of(kernel: AbstractKernel, codes: Examples) -> None:
-    """The time of a log signal-to-noise ratio is the time that has it, and an end for what is beyond the ends."""
+    """Check that ``time_of`` inverts ``log_snr``, and maps infinity and minus infinity to the bounds 0 and 1."""
     times = torch.cat([torch.tensor([1e-4]), torch.linspace(0.01, 0.99, 99)]).double().reshape(10, 10)
     found = kernel.time_of(kernel.log_snr(times))
     assert found.dtype == torch.float64, f"time_of is {found.dtype}, expected torch.float64"
     assert_equal(found, times, "time_of(log_snr(t))", tolerance=1e-6)
-    ends = kernel.time_of(torch.tensor([float("inf"), float("-inf")]))
-    assert ends.tolist() == [0, 1], f"time_of infinity and minus infinity is {ends.tolist()}, expected [0, 1]"
+    bounds = kernel.time_of(torch.tensor([float("inf"), float("-inf")]))
+    assert bounds.tolist() == [0, 1], f"time_of infinity and minus infinity is {bounds.tolist()}, expected [0, 1]"
 
 
-def check_read_out(kernel: AbstractKernel, codes: Examples) -> None:
-    """A kernel that says it reads out is hardly further off at t = 1 than the prediction that it is given."""
+def check_predicts_mean(kernel: AbstractKernel, codes: Examples) -> None:
+    """Check that a kernel with ``predicts_mean`` does not amplify errors of the prediction at t = 1.
+
+    A prediction that is off by 0.01 must change E[x_0 | evidence] by at most 0.02.
+    """
     if not kernel.predicts_mean:
         return
     for x0 in codes:
         t = at(1, len(x0))
         state, target = kernel.noise(x0, t, rng=_rows(x0, "noise"))
         perfect = perfect_prediction(kernel, target, t)
-        belief, moved = kernel.denoise(perfect, state, t), kernel.denoise(perfect + 0.01, state, t)
-        assert_equal(moved, belief, "denoise at t = 1 of a prediction that is off by .01", tolerance=0.02)
+        x0_hat, perturbed = kernel.denoise(perfect, state, t), kernel.denoise(perfect + 0.01, state, t)
+        assert_equal(perturbed, x0_hat, "denoise at t = 1 of a prediction that is off by 0.01", tolerance=0.02)
 
 
 def check_shapes(kernel: AbstractKernel, codes: Examples) -> None:
-    """States keep the code's shape, targets have the stated channels, and the loss has one number a cell, unreduced."""
+    """Check the shapes of states, targets, losses (unreduced, one value per cell) and transitions."""
     for x0 in codes:
         t = at(0.5, len(x0))
         rows, channels, *grid = x0.shape
@@ -144,7 +151,7 @@ def check_shapes(kernel: AbstractKernel, codes: Examples) -> None:
 
 
 def check_precision_kept(kernel: AbstractKernel, codes: Examples) -> None:
-    """Everything stays on the code's device and in its precision."""
+    """Check that all outputs keep the device and dtype of the code."""
     for x0 in codes:
         for dtype in (torch.float32, torch.float64):
             code, t = x0.to(dtype), at(0.5, len(x0))
@@ -165,7 +172,7 @@ def check_precision_kept(kernel: AbstractKernel, codes: Examples) -> None:
 
 
 def check_loss_finite(kernel: AbstractKernel, codes: Examples) -> None:
-    """The loss and its gradient are finite from t = 0 to t = 1, for predictions good and bad."""
+    """Check that the loss and its gradient are finite for all t in [0, 1], for accurate and inaccurate predictions."""
     for x0 in codes:
         for time in (0.0, 1e-8, 0.5, 1.0):
             t = at(time, len(x0))
@@ -180,7 +187,7 @@ def check_loss_finite(kernel: AbstractKernel, codes: Examples) -> None:
 
 
 def check_perfect_prediction(kernel: AbstractKernel, codes: Examples) -> None:
-    """A perfect prediction denoises to the data, wherever signal is left."""
+    """Check that ``denoise`` recovers the data from the target wherever the signal is not zero."""
     for x0 in codes:
         for time in (0.0, 1e-8, 0.01, 0.5, 0.95):
             t = at(time, len(x0))
@@ -190,8 +197,8 @@ def check_perfect_prediction(kernel: AbstractKernel, codes: Examples) -> None:
             assert_equal(recovered, x0, f"denoise of a perfect prediction at t = {time}", tolerance=2e-5 / signal)
 
 
-def _answers(kernel: AbstractKernel, x0: Code, t: Time, s: Time, rng: Rng) -> Iterator[tuple[str, Tensor]]:
-    """All that a kernel says of some rows."""
+def _outputs(kernel: AbstractKernel, x0: Code, t: Time, s: Time, rng: Rng) -> Iterator[tuple[str, Tensor]]:
+    """Yield all outputs of a kernel for some rows, each with its name."""
     state, target = kernel.noise(x0, t, rng=rng.fork("noise"))
     yield "noise(...).state", state
     yield "noise(...).target", target
@@ -209,17 +216,17 @@ def _answers(kernel: AbstractKernel, x0: Code, t: Time, s: Time, rng: Rng) -> It
 
 
 def assert_rows_independent(kernel: AbstractKernel, x0: Code, t: Time, s: Time) -> None:
-    """Fail where what a kernel says of a row at its times t and s is not what it says of that row alone."""
+    """Fail where the outputs for a row, at its times t and s, depend on the other rows of the batch."""
     rng = _rows(x0, "rows")
-    together = dict(_answers(kernel, x0, t, s, rng))
+    together = dict(_outputs(kernel, x0, t, s, rng))
     for row in range(len(x0)):
         one = slice(row, row + 1)
-        for what, alone in _answers(kernel, x0[one], t[one], s[one], rng[one]):
-            assert_equal(together[what][one], alone, f"{what}: row {row} in company and alone", tolerance=1e-5)
+        for what, alone in _outputs(kernel, x0[one], t[one], s[one], rng[one]):
+            assert_equal(together[what][one], alone, f"{what}: row {row} in a batch and alone", tolerance=1e-5)
 
 
 def check_rows_independent(kernel: AbstractKernel, codes: Examples) -> None:
-    """Rows with different times are the same rows alone, random numbers included."""
+    """Check that outputs are independent of the other rows of a batch, for times that differ between rows."""
     for x0 in codes:
         t = torch.tensor([0.5, 1.0, 0.3], dtype=torch.float64).repeat(len(x0))[: len(x0)]
         s = torch.tensor([0.2, 0.4, 0.0], dtype=torch.float64).repeat(len(x0))[: len(x0)]
@@ -227,29 +234,29 @@ def check_rows_independent(kernel: AbstractKernel, codes: Examples) -> None:
 
 
 def check_cells_independent(kernel: AbstractKernel, codes: Examples) -> None:
-    """Cells with different times are as they would be if their time were that of the whole row."""
+    """Check that times per cell give each cell the outputs of a row that has this time everywhere."""
     for x0 in codes:
         cells = (len(x0), 1, *x0.shape[2:])
         choice = (_rows(x0, "times").uniform(cells) * 3).long()
         t_of, s_of = (torch.tensor(times, dtype=torch.float64) for times in ((0.5, 1.0, 0.3), (0.2, 0.4, 0.0)))
         rng = _rows(x0, "cells")
-        mixed = dict(_answers(kernel, x0, t_of[choice], s_of[choice], rng))
+        mixed = dict(_outputs(kernel, x0, t_of[choice], s_of[choice], rng))
         for index in range(3):
-            here, t, s = choice == index, t_of[index].expand(len(x0)), s_of[index].expand(len(x0))
-            for what, whole in _answers(kernel, x0, t, s, rng):
-                if whole.ndim == x0.ndim:
-                    expected, actual = (torch.where(here, tensor, 0) for tensor in (whole, mixed[what]))
+            mask, t, s = choice == index, t_of[index].expand(len(x0)), s_of[index].expand(len(x0))
+            for what, uniform in _outputs(kernel, x0, t, s, rng):
+                if uniform.ndim == x0.ndim:
+                    expected, actual = (torch.where(mask, tensor, 0) for tensor in (uniform, mixed[what]))
                     assert_equal(actual, expected, f"{what}: cells at t = {t[0]} among others", tolerance=1e-5)
 
 
 def check_determined_by_keys(kernel: AbstractKernel, codes: Examples) -> None:
-    """The same keys give the same draws, and other keys others."""
+    """Check that equal keys give equal draws and different keys different draws."""
     for x0 in codes:
         many = x0.repeat(20, *[1] * (x0.ndim - 1))
         t, s = at(0.8, len(many)), at(0.4, len(many))
-        first = dict(_answers(kernel, many, t, s, _rows(many, "keys")))
-        again = dict(_answers(kernel, many, t, s, _rows(many, "keys")))
-        other = dict(_answers(kernel, many, t, s, _rows(many, "other keys")))
+        first = dict(_outputs(kernel, many, t, s, _rows(many, "keys")))
+        again = dict(_outputs(kernel, many, t, s, _rows(many, "keys")))
+        other = dict(_outputs(kernel, many, t, s, _rows(many, "other keys")))
         for what in first:
             assert_equal(again[what], first[what], f"{what} with the same keys")
         for what in ("noise(...).state", "renoise", "transition(..., eta=1.0).sample"):
@@ -257,13 +264,13 @@ def check_determined_by_keys(kernel: AbstractKernel, codes: Examples) -> None:
 
 
 def check_inputs_unchanged(kernel: AbstractKernel, codes: Examples) -> None:
-    """Nothing that a kernel is given is written to."""
+    """Check that no input is modified in place."""
     for x0 in codes:
         t, s = at(0.8, len(x0)), at(0.4, len(x0))
-        given = (x0.clone(), t.clone(), s.clone())
-        for _ in _answers(kernel, *given, _rows(x0, "inputs")):
+        inputs = (x0.clone(), t.clone(), s.clone())
+        for _ in _outputs(kernel, *inputs, _rows(x0, "inputs")):
             pass
-        for tensor, before, name in zip(given, (x0, t, s), ("x0", "t", "s"), strict=True):
+        for tensor, before, name in zip(inputs, (x0, t, s), ("x0", "t", "s"), strict=True):
             assert_equal(tensor, before, f"{name} after use")
 
 
@@ -271,7 +278,7 @@ CONTRACTS = (
     check_problems_none,
     check_log_snr,
     check_time_of,
-    check_read_out,
+    check_predicts_mean,
     check_shapes,
     check_precision_kept,
     check_loss_finite,
@@ -281,4 +288,4 @@ CONTRACTS = (
     check_determined_by_keys,
     check_inputs_unchanged,
 )
-"""Checks for kernels of any support, apart from the laws of their draws."""
+"""Interface checks for kernels of any support."""

@@ -1,4 +1,4 @@
-"""What the checks of adapters and backbones share: modules at generic weights, and what reaches their outputs."""
+"""Utilities for checks of adapters and backbones: perturbed weights, gradients and comparison of outputs."""
 
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
@@ -16,14 +16,14 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def random_like(name: str, *shape: int) -> Tensor:
-    """Standard normal numbers for ``ROWS`` rows, always the same under the same name."""
+    """Draw standard normal numbers for ``ROWS`` rows, determined by ``name``."""
     return Rng.for_rows(ROWS, "testing", name).normal((ROWS, *shape))
 
 
 def at_generic_weights(module: Module) -> Module:
-    """A copy whose weights are all moved a little, in evaluation mode.
+    """Return a copy in evaluation mode with small Gaussian perturbations added to all weights.
 
-    Heads and gates often start at zero, where nothing behind them matters yet; a moment of training ends that.
+    Heads and gates are often initialised at zero, where outputs do not depend on earlier layers.
     """
     module = deepcopy(module).eval()
     with torch.no_grad():
@@ -35,11 +35,11 @@ def at_generic_weights(module: Module) -> Module:
 
 
 def assert_gradient_everywhere(module: nn.Module, outputs: Iterable[Tensor]) -> None:
-    """Fail unless every weight has a gradient that is finite and not all zero."""
+    """Fail if the gradient of any weight is missing, all zero or not finite."""
     total = torch.zeros(())
     for output in outputs:
         factor = Rng.for_rows(len(output), "loss").normal(tuple(output.shape))
-        total = total + (output * factor.to(output)).sum()  # a plain sum has no gradient through normalisations
+        total = total + (output * factor.to(output)).sum()  # an unweighted sum has no gradient through normalisations
     module.zero_grad()
     total.backward()
     without = [
@@ -57,13 +57,13 @@ def assert_gradient_everywhere(module: nn.Module, outputs: Iterable[Tensor]) -> 
 
 
 def assert_some_differ(first: Sequence[Tensor], second: Sequence[Tensor], what: str) -> None:
-    """Fail when no output differs from its counterpart."""
+    """Fail if all outputs equal their counterparts."""
     same = all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     assert not same, what
 
 
 def assert_all_close(first: Sequence[Tensor], second: Sequence[Tensor], what: str) -> None:
-    """Fail where any output differs from its counterpart by more than rounding."""
+    """Fail if any output differs from its counterpart by more than rounding."""
     for index, (a, b) in enumerate(zip(first, second, strict=True)):
         close = 1e-4 * (1 + max(b.detach().abs().flatten().tolist(), default=0.0))
         assert_equal(a.detach(), b.detach(), f"{what} (output {index})", tolerance=close)

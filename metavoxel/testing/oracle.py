@@ -1,8 +1,8 @@
-"""Joints whose conditionals are known: a mixture of normals over scalars, with categories that go with the component.
+"""Joint distributions with exact conditionals: Gaussian mixtures over scalars and categories.
 
-Given its component, every category is independent of the rest, so that all dependence runs through the components and
-the covariances: rich enough to be non-normal, multimodal and unequally spread, and exact for every subset of variables.
-All in float64. A scalar's code is the scalar itself, a category's its one-hot code.
+Categories are conditionally independent given the component. The joint is non-Gaussian, multimodal and
+heteroscedastic, and its conditionals are exact for every subset of variables. All computations use float64. The code of
+a scalar is the scalar itself, that of a category is one-hot.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,18 +18,18 @@ from metavoxel.rng import Rng
 from metavoxel.testing.posterior import MixturePosterior
 
 Rows: TypeAlias = Mapping[str, Shaped[Tensor, "_"]]
-"""Values of each variable, one a row: scalars in float64, categories as indices."""
+"""Values of each variable, one per row: scalars in float64, categories as indices."""
 Codes: TypeAlias = Mapping[str, Float[Tensor, "_ _"]]
 Times: TypeAlias = Mapping[str, Float[Tensor, "..."]]
 Denoiser: TypeAlias = Callable[[Codes, Times], dict[str, Any]]
 
 
 class MixtureOracle:
-    """An analytic joint of scalars and categories. Final.
+    """Analytic joint distribution of scalars and categories. Final.
 
     Attributes:
         scalars: names of the scalars, in the order of ``means``.
-        categories: names of the categories, each with its number of classes.
+        categories: number of classes of each category, by name.
     """
 
     def __init__(
@@ -41,14 +41,14 @@ class MixtureOracle:
         covariances: Float[Tensor, "m d d"],
         categories: Mapping[str, Float[Tensor, "m _"]],
     ) -> None:
-        """A joint of ``m`` components.
+        """Define a joint distribution with ``m`` components.
 
         Args:
-            weights: probability of each component; scaled to sum to 1.
+            weights: probability of each component; normalised to sum to 1.
             scalars: names of the ``d`` scalars.
-            means: of the scalars in each component.
-            covariances: of the scalars in each component, positive definite.
-            categories: name to the probabilities of its classes in each component; scaled to sum to 1.
+            means: mean of the scalars in each component.
+            covariances: covariance of the scalars in each component, positive definite.
+            categories: class probabilities in each component, by name; normalised to sum to 1.
         """
         self.scalars = tuple(scalars)
         self.categories = {name: table.shape[1] for name, table in categories.items()}
@@ -61,7 +61,7 @@ class MixtureOracle:
 
     @classmethod
     def default(cls) -> "MixtureOracle":
-        """Six variables: four scalars in three components, of about unit spread, a binary and a five-class category."""
+        """Return a three-component joint of four scalars (about unit variance), a binary and a five-class category."""
         means = torch.tensor([[-1.1, 0.6, -0.2, 0.9], [0.9, 0.4, 1.1, -0.6], [0.3, -1.3, -0.8, -0.4]])
         loadings = torch.tensor(
             [
@@ -85,38 +85,38 @@ class MixtureOracle:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All variables, scalars first."""
+        """Names of all variables, scalars first."""
         return (*self.scalars, *self.categories)
 
     def subsets(self) -> Iterator[tuple[str, ...]]:
-        """Every set of variables that leaves something to predict and something to predict it from, small first."""
+        """Yield every proper, non-empty subset of the variables, by increasing size."""
         for size in range(1, len(self.names)):
             yield from combinations(self.names, size)
 
     def sample(self, rng: Rng) -> dict[str, Shaped[Tensor, "_"]]:
-        """An exact draw of all variables for every stream of ``rng``."""
+        """Draw all variables, once per stream of ``rng``."""
         return self.given({}, rows=len(rng)).sample(rng)
 
     def log_density(self, values: Rows) -> Float[Tensor, "b"]:
-        """Exact log-density of the rows' values of some variables, or of all, the others marginalised."""
+        """Return the exact log-density of the given variables, one value per row, marginalising the others."""
         return self.given({}, rows=len(next(iter(values.values())))).log_prob(values)
 
     def given(
         self, evidence: Rows, *, sds: Mapping[str, float] | None = None, rows: int | None = None
     ) -> MixturePosterior:
-        """The exact joint of all variables given those in the evidence.
+        """Return the exact posterior of all variables given evidence.
 
         Args:
-            evidence: known values, one a row.
-            sds: spread of the error of known scalars that are known only so well; 0 for those not named.
-            rows: how many rows, when the evidence is empty.
+            evidence: known values, one per row.
+            sds: standard deviation of the measurement error of known scalars; 0 where omitted.
+            rows: number of rows when ``evidence`` is empty.
 
         Raises:
-            KeyError: evidence of a variable that is not there.
+            KeyError: evidence for an unknown variable.
         """
         unknown = set(evidence) - set(self.names)
         if unknown:
-            raise KeyError(f"no variable {', '.join(sorted(unknown))}; there is {', '.join(self.names)}")
+            raise KeyError(f"no variable {', '.join(sorted(unknown))}; the variables are {', '.join(self.names)}")
         count = len(next(iter(evidence.values()))) if evidence else (1 if rows is None else rows)
         state = torch.zeros(count, len(self.scalars), dtype=torch.float64)
         signal, noise = torch.zeros_like(state), torch.ones_like(state)
@@ -132,7 +132,7 @@ class MixtureOracle:
         return self._posterior(state, signal, noise, likelihoods)
 
     def codes(self, values: Rows) -> dict[str, Float[Tensor, "_ _"]]:
-        """Values as codes: scalars (b, 1), categories one-hot (b, classes)."""
+        """Return values as codes: scalars (b, 1), categories one-hot (b, classes)."""
         return {
             name: torch.eye(self.categories[name], dtype=torch.float64)[value.long()]
             if name in self.categories
@@ -141,21 +141,20 @@ class MixtureOracle:
         }
 
     def denoiser(self, kernels: Mapping[str, AbstractKernel]) -> Denoiser:
-        """What a perfect network knows: E[x_0 | all states], every variable at a time of its own.
+        """Return the ideal denoiser E[x_0 | all states], with a separate time per variable.
 
-        Noising a mixture of normals leaves it one, and a category's state bears on its class through q(x_t | x_0), so
-        the answer is exact. Scalars have to have a ``GaussianKernel`` (any prediction) and categories a
-        ``UniformD3PMKernel``.
+        It is exact: a noised Gaussian mixture is a Gaussian mixture, and a category's state has the likelihood
+        q(x_t | x_0). Scalars require a ``GaussianKernel`` (any prediction), categories a ``UniformD3PMKernel``.
 
         Args:
-            kernels: of every variable.
+            kernels: kernel of every variable.
 
         Returns:
-            A function of the variables' codes, and of their times (b,) or (b, 1), to codes: posterior means, and class
-            probabilities, in the precision of the codes.
+            A function from states and times, (b,) or (b, 1), of all variables to posterior means of scalars and class
+            probabilities of categories, in the dtype of the states.
 
         Raises:
-            ValueError: a kernel that does not suit; all at once.
+            ValueError: unsuitable kernels, all listed in one message.
         """
         expected = {**dict.fromkeys(self.scalars, "gaussian"), **dict.fromkeys(self.categories, "d3pm_uniform")}
         wrong = [
@@ -169,13 +168,13 @@ class MixtureOracle:
         def denoise(states: Codes, times: Times) -> dict[str, Any]:
             posterior = self.given_states(states, {name: kernels[name].log_snr(times[name]) for name in self.names})
             means = {name: posterior.mean(name)[:, None] for name in self.scalars}
-            answers = means | {name: posterior.probabilities(name) for name in self.categories}
-            return {name: answer.to(states[name]) for name, answer in answers.items()}
+            x0_hat = means | {name: posterior.probabilities(name) for name in self.categories}
+            return {name: estimate.to(states[name]) for name, estimate in x0_hat.items()}
 
         return denoise
 
     def given_states(self, states: Codes, log_snrs: Times) -> MixturePosterior:
-        """The exact joint of the data given noised codes and their log(alpha_bar / (1 - alpha_bar)), (b,) or (b, 1)."""
+        """Return the exact posterior of x_0 given states and their log(alpha_bar / (1 - alpha_bar)), (b,) or (b, 1)."""
         alpha_bar = {name: torch.sigmoid(log_snrs[name].double().reshape(-1)) for name in self.names}
         rest = {name: torch.sigmoid(-log_snrs[name].double().reshape(-1)) for name in self.names}
         state = torch.cat([states[name].double() for name in self.scalars], 1)
@@ -194,7 +193,7 @@ class MixtureOracle:
         noise: Float[Tensor, "b d"],
         likelihoods: Mapping[str, Float[Tensor, "_ _"]],
     ) -> MixturePosterior:
-        """Given signal x + noise e = state for scalars, and a likelihood of every class for some categories."""
+        """Condition on signal x + noise e = state for scalars, and on class likelihoods for some categories."""
         gain = signal[:, None, :, None] * self._covariances  # cov(state, x) of each component: (b, m, d, d)
         total = gain * signal[:, None, None, :] + torch.diag_embed(noise.square())[:, None]
         root = torch.linalg.cholesky(total)

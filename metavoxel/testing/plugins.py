@@ -1,7 +1,7 @@
-"""Checks of everything that a plugin registers: what ``metavoxel plugins --check`` runs, and a plugin's own tests.
+"""Conformance checks of all types that a plugin registers, for ``metavoxel plugins --check`` and the plugin's tests.
 
-A variable type, tried as its ``examples`` say, brings its codec and its plugin's other parts along; parts that no
-variable type of the plugin has are tried by themselves.
+A variable type is checked with its ``examples``, together with its codec and those of its parts that the same plugin
+registers. Parts that no variable type of the plugin uses are checked separately.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
 from metavoxel.errors import PluginError, did_you_mean
-from metavoxel.parts.adapters.base import AbstractAdapterSpec, AdapterContext, Ports
+from metavoxel.parts.adapters.base import AbstractAdapterSpec, Ports, port_name
 from metavoxel.parts.backbones.base import AbstractBackboneSpec
 from metavoxel.parts.codecs.base import AbstractCodecSpec
 from metavoxel.parts.kernels.base import AbstractKernel
@@ -22,79 +22,80 @@ from metavoxel.testing.adapters import adapter_checks, with_common
 from metavoxel.testing.backbones import backbone_checks
 from metavoxel.testing.checks import Check, bound
 from metavoxel.testing.codecs import codec_checks
+from metavoxel.testing.features import feature_checks
 from metavoxel.testing.kernels import kernel_checks
 from metavoxel.testing.settings import SETTINGS_CHECKS
 from metavoxel.testing.variables import variable_checks
 
 PORTS = Ports({"grid": (4, 4, 4)}, grid_width=8, bottleneck_width=8, token_width=16, level_width=16)
-"""What adapters are built for."""
+"""Backbone ports that adapters are built for."""
 
 FEWEST = 4
-"""Data that a codec is checked with."""
+"""Minimum number of samples to check a codec with."""
 
 
 def plugin_checks(plugin: object) -> Iterator[Check]:
-    """All checks of a plugin: a module or object with hooks, installed or not.
+    """Yield all checks of a plugin: a module or object with hooks, installed or not.
 
     Raises:
-        PluginError: it cannot be registered, or gives nothing.
+        PluginError: the plugin cannot be registered, or registers no type.
     """
     registry = load_registry(plugins=[plugin], entry_points=False)
     if registry.failures:
         raise PluginError("; ".join(f"{failure.origin}: {failure.reason}" for failure in registry.failures))
     builtin = load_registry(entry_points=False)
-    given = {
+    registered = {
         kind: {
             name: registry.entries[kind][name][0] for name in registry.names(kind) if name not in builtin.entries[kind]
         }
         for kind in KINDS
     }
-    yield from _checks_of(given)
+    yield from _checks_of(registered)
 
 
 def installed_checks(registry: Registry, distribution: str) -> Iterator[Check]:
-    """All checks of what an installed distribution registers.
+    """Yield all checks of the types that an installed distribution registers.
 
     Raises:
-        PluginError: it is not installed, or cannot be used.
+        PluginError: the distribution is not installed, or cannot be used.
     """
-    there = sorted({origin.distribution for entries in registry.entries.values() for _, origin in entries.values()})
-    there.remove("metavoxel")  # whose own types have tests of their own
+    installed = sorted({origin.distribution for entries in registry.entries.values() for _, origin in entries.values()})
+    installed.remove("metavoxel")  # its own types are covered by its tests
     failed = [failure for failure in registry.failures if failure.origin.distribution == distribution]
     if failed:
         raise PluginError("\n".join(f"plugin {failure.origin} is not usable: {failure.reason}" for failure in failed))
-    if distribution not in there:
+    if distribution not in installed:
         raise PluginError(
-            f"no plugin {distribution!r} is installed.{did_you_mean(distribution, there)} "
-            f"Installed: {', '.join(there) or 'none'}"
+            f"no plugin {distribution!r} is installed.{did_you_mean(distribution, installed)} "
+            f"Installed: {', '.join(installed) or 'none'}"
         )
-    given = {
+    registered = {
         kind: {name: settings for name, (settings, origin) in found.items() if origin.distribution == distribution}
         for kind, found in registry.entries.items()
     }
-    yield from _checks_of(given)
+    yield from _checks_of(registered)
 
 
-def _checks_of(given: Mapping[str, Mapping[str, type[BaseModel]]]) -> Iterator[Check]:
-    """Checks of types, by kind and name."""
-    if not any(given.values()):
-        raise PluginError("it registers no type: a hook of docs/hooks.md has to return one")
-    tried: set[tuple[str, str]] = set()
-    for name, settings in given["variables"].items():
+def _checks_of(registered: Mapping[str, Mapping[str, type[BaseModel]]]) -> Iterator[Check]:
+    """Yield the checks of registered types, given by kind and name."""
+    if not any(registered.values()):
+        raise PluginError("the plugin registers no type: a hook of docs/hooks.md must return one")
+    checked: set[tuple[str, str]] = set()
+    for name, settings in registered["variables"].items():
         examples = _examples(settings)
         yield bound(name, check_examples, settings, examples)
         for example in examples:
             assert isinstance(example, Example)
             yield from variable_checks(example.spec, example.cells)
-            yield from _parts_checks(example, given, tried)
+            yield from _parts_checks(example, registered, checked)
     for kind in KINDS[1:]:
-        for name, settings in given[kind].items():
-            if (kind, name) in tried:
+        for name, settings in registered[kind].items():
+            if (kind, name) in checked:
                 continue
             examples = _examples(settings)
             yield bound(name, check_examples, settings, examples)
-            for one in examples:
-                yield from _part_checks(one)
+            for example in examples:
+                yield from _part_checks(example)
 
 
 def _examples(settings: type[BaseModel]) -> list[object]:
@@ -106,7 +107,7 @@ def _examples(settings: type[BaseModel]) -> list[object]:
 
 
 def check_examples(settings: type[BaseModel], examples: list[object]) -> None:
-    """There is something to try the type with: defaults for all settings, or ``examples`` of its own."""
+    """Check that the type has examples: defaults for all settings, or an ``examples`` method."""
     assert examples, (
         f"{settings.__name__} gives nothing to check it with. Add a class method examples() that returns settings "
         "(of a variable type with cells, of a codec with data)"
@@ -114,28 +115,28 @@ def check_examples(settings: type[BaseModel], examples: list[object]) -> None:
 
 
 def _parts_checks(
-    example: Example, given: Mapping[str, Mapping[str, type[BaseModel]]], tried: set[tuple[str, str]]
+    example: Example, registered: Mapping[str, Mapping[str, type[BaseModel]]], checked: set[tuple[str, str]]
 ) -> Iterator[Check]:
-    """Checks of the parts that a variable type chooses; of those that another plugin gives, its codec alone."""
+    """Yield checks of the codec of a variable type, and of its adapter and kernel if this plugin registers them."""
     spec, cells = example
     parts = spec.parts()
     resolved = spec.resolve(cells, multiple=parts.codec.grid_multiple())
     values = [value for value in map(resolved.parse, cells) if not isinstance(value, Missing)]
     data = torch.stack(values * -(-FEWEST // max(len(values), 1)))
     codec = parts.codec.build(resolved.data_shape)
-    tried.add(("codecs", parts.codec.type))
+    checked.add(("codecs", parts.codec.type))
     yield from (bound(parts.codec.type, check, parts.codec) for check in SETTINGS_CHECKS)
     yield from codec_checks(codec, data)
-    if parts.adapter.type in given["adapters"]:
-        tried.add(("adapters", parts.adapter.type))
+    if parts.adapter.type in registered["adapters"]:
+        checked.add(("adapters", parts.adapter.type))
         yield from _adapter_checks(parts.adapter, parts.kernel, codec.code_shape)
-    if parts.kernel.type in given["kernels"]:
-        tried.add(("kernels", parts.kernel.type))
+    if parts.kernel.type in registered["kernels"]:
+        checked.add(("kernels", parts.kernel.type))
         yield from kernel_checks(parts.kernel, _own_codes(parts, data))
 
 
 def _own_codes(parts: Parts, data: Tensor) -> list[Tensor] | None:
-    """Codes for a kernel of a support that is not built in."""
+    """Return codes for a kernel whose support is not built in, else None."""
     if parts.kernel.support in ("real", "one_hot"):
         return None
     codec = parts.codec.build(tuple(data.shape[1:])).eval()
@@ -144,34 +145,35 @@ def _own_codes(parts: Parts, data: Tensor) -> list[Tensor] | None:
         return [codec.encode(data).mean]
 
 
-def _part_checks(one: object) -> Iterator[Check]:
-    """Checks of a part that stands for itself."""
-    if isinstance(one, tuple):
-        settings, data = one
+def _part_checks(example: object) -> Iterator[Check]:
+    """Yield checks of an example of a codec, kernel, adapter or backbone."""
+    if isinstance(example, tuple):
+        settings, data = example
         assert isinstance(settings, AbstractCodecSpec)
         yield from (bound(settings.type, check, settings) for check in SETTINGS_CHECKS)
         yield from codec_checks(settings.build(tuple(data.shape[1:])), data)
-    elif isinstance(one, AbstractKernel):
-        yield from kernel_checks(one)
-    elif isinstance(one, AbstractAdapterSpec):
-        spatial = bool(one.problems(spatial=False, grids=True))
+    elif isinstance(example, AbstractKernel):
+        yield from kernel_checks(example)
+    elif isinstance(example, AbstractAdapterSpec):
+        spatial = bool(example.problems(spatial=False, grids=True))
         shape = (2, *PORTS.grids["grid"]) if spatial else (2,)
-        yield from _adapter_checks(one, GaussianKernel(), shape)
+        yield from _adapter_checks(example, GaussianKernel(), shape)
     else:
-        assert isinstance(one, AbstractBackboneSpec)
-        yield from (bound(one.type, check, one) for check in SETTINGS_CHECKS)
-        multiple = one.grid_multiple()
+        assert isinstance(example, AbstractBackboneSpec)
+        yield from (bound(example.type, check, example) for check in SETTINGS_CHECKS)
+        multiple = example.grid_multiple()
         grids: dict[str, tuple[int, ...]] = {"grid": (4 * multiple, 4 * multiple)}
-        backbone = one.build({} if one.problems(grids) else grids)
-        yield from backbone_checks(backbone, keeps_factors=one.keeps_factors)
+        backbone = example.build({} if example.problems(grids) else grids)
+        yield from backbone_checks(backbone, keeps_factors=example.keeps_factors)
 
 
 def _adapter_checks(
     settings: AbstractAdapterSpec, kernel: AbstractKernel, code_shape: tuple[int, ...]
 ) -> Iterator[Check]:
     yield from (bound(settings.type, check, settings) for check in SETTINGS_CHECKS)
-    port = "grid" if len(code_shape) > 1 else None
-    ports = PORTS._replace(grids={"grid": code_shape[1:]}) if port else PORTS
-    context = AdapterContext(kernel, code_shape, kernel.prediction_channels(code_shape[0]), port, ports)
-    context = with_common(settings, context)
+    port = port_name(code_shape)
+    ports = PORTS if port is None else PORTS._replace(grids={port: code_shape[1:]})
+    context = with_common(settings, settings.context(kernel, code_shape, ports))
+    if context.features is not None:
+        yield from feature_checks(context.features, context)
     yield from adapter_checks(settings.build(context), context)

@@ -1,4 +1,4 @@
-"""Exact answers about a mixture of normals and categories, row by row."""
+"""Exact posterior of scalars and categories under a Gaussian mixture, row by row."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,9 +14,9 @@ Tables: TypeAlias = Mapping[str, Float[Tensor, "_ _ _"]]
 
 
 class MixturePosterior:
-    """The joint of all variables for each of ``b`` rows, in float64. Final.
+    """Posterior distribution of all variables for each of ``b`` rows, in float64. Final.
 
-    What the evidence held exactly is in it too, without spread.
+    Variables known exactly are included, with zero variance.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class MixturePosterior:
         covariances: Float[Tensor, "b m d d"],
         tables: Tables,
     ) -> None:
-        """Log-probabilities of ``m`` components, and in each the scalars' normal and every category's probabilities."""
+        """Take log-weights of ``m`` components and, per component, Gaussian moments and category probabilities."""
         self._scalars = tuple(scalars)
         self._log_weights, self._means, self._covariances, self._tables = log_weights, means, covariances, dict(tables)
 
@@ -36,23 +36,23 @@ class MixturePosterior:
         return len(self._log_weights)
 
     def _components(self, name: str) -> tuple[Float[Tensor, "b m"], Float[Tensor, "b m"], Float[Tensor, "b m"]]:
-        """Weight, mean and variance of one scalar in each component."""
+        """Return weight, mean and variance of one scalar in each component."""
         index = self._scalars.index(name)
         variances = self._covariances[:, :, index, index].clamp_min(0)
         return self._log_weights.exp(), self._means[:, :, index], variances
 
     def mean(self, name: str) -> Float[Tensor, "b"]:
-        """Posterior mean of a scalar: the prediction of least squared error."""
+        """Return the posterior mean of a scalar, the prediction of least expected squared error."""
         weights, means, _ = self._components(name)
         return (weights * means).sum(1)
 
     def variance(self, name: str) -> Float[Tensor, "b"]:
-        """Posterior variance of a scalar: the squared error that no prediction can be below, on average."""
+        """Return the posterior variance of a scalar, a lower bound on the expected squared error of any prediction."""
         weights, means, variances = self._components(name)
         return (weights * (variances + (means - self.mean(name)[:, None]).square())).sum(1)
 
     def quantile(self, name: str, level: float) -> Float[Tensor, "b"]:
-        """The value of a scalar that it is below with probability ``level`` in (0, 1), by bisection."""
+        """Return the posterior quantile of a scalar at probability ``level`` in (0, 1), by bisection."""
         weights, means, variances = self._components(name)
         sds = variances.sqrt().clamp_min(1e-300)
         reach = (sds.amax(1) * 40).clamp_min(1e-12)
@@ -64,7 +64,7 @@ class MixturePosterior:
         return (low + high) / 2
 
     def probabilities(self, *names: str) -> Float[Tensor, "b *k"]:
-        """Probabilities of a category's classes (b, classes), or of several categories jointly (b, classes, ...)."""
+        """Return class probabilities of a category, (b, classes), or of several jointly, (b, classes, ...)."""
         joint = self._log_weights.exp()
         for name in names:
             table = self._tables[name].reshape(*self._log_weights.shape, *[1] * (joint.ndim - 2), -1)
@@ -72,21 +72,21 @@ class MixturePosterior:
         return joint.sum(1)
 
     def sample(self, rng: Rng) -> dict[str, Shaped[Tensor, "_"]]:
-        """One exact draw of all variables jointly for every row."""
+        """Draw all variables jointly, once per row."""
         component = (self._log_weights + rng.gumbel(tuple(self._log_weights.shape))).argmax(1)
         rows = torch.arange(len(self))
-        # An eigendecomposition, for what is known exactly has no variance; rounding may leave it a little below 0.
+        # Eigendecomposition, as variables known exactly have zero variance; rounding may make eigenvalues negative.
         values, vectors = torch.linalg.eigh(self._covariances[rows, component])
         noise = rng.normal((len(self), len(self._scalars)), dtype=torch.float64)
-        drawn = self._means[rows, component] + (vectors @ (values.clamp_min(0).sqrt() * noise)[..., None])[..., 0]
-        sample = {name: drawn[:, index] for index, name in enumerate(self._scalars)}
+        scalars = self._means[rows, component] + (vectors @ (values.clamp_min(0).sqrt() * noise)[..., None])[..., 0]
+        sample = {name: scalars[:, index] for index, name in enumerate(self._scalars)}
         for name, table in self._tables.items():
             chosen = table[rows, component]
             sample[name] = (chosen.log() + rng.gumbel(tuple(chosen.shape))).argmax(1)
         return sample
 
     def log_prob(self, values: Mapping[str, Shaped[Tensor, "_"]]) -> Float[Tensor, "b"]:
-        """Log-density of values of some variables, the others marginalised; not of a scalar that is known exactly."""
+        """Return the log-density of some variables, marginalising the others; none may be a scalar known exactly."""
         log_prob = self._log_weights
         indices = [index for index, name in enumerate(self._scalars) if name in values]
         if indices:

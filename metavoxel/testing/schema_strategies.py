@@ -1,4 +1,4 @@
-"""Hypothesis strategies for schemas: what users write, where all of it fits together."""
+"""Hypothesis strategies for valid schemas."""
 
 import math
 from typing import Any, TypeAlias
@@ -8,24 +8,24 @@ from hypothesis import strategies as st
 from metavoxel.schema.missing import MissingCodes
 
 Settings: TypeAlias = dict[str, Any]
-"""Plain data, as YAML gives them."""
+"""Plain data, as loaded from YAML."""
 
 
 @st.composite
 def schemas(draw: st.DrawFn) -> Settings:
-    """Schemas as plain data, of one to four variables of built-in types and whatever settings fit together.
+    """Draw schemas as plain data: one to four variables of built-in types with compatible settings.
 
-    ``parse_schema`` takes each; no file that one names is there. Left out is what depends on the installed PyTorch
-    (``optimiser: muon``).
+    ``parse_schema`` accepts each; files that they name do not exist. ``optimiser: muon`` is excluded, as its
+    availability depends on the installed PyTorch.
     """
-    # Without s and p none is "sample", "participant_id", or what tables of predictions add, as in "age_sd".
-    words = st.text("abcT019_é", min_size=1, max_size=5).filter(lambda word: word.replace("_", "").isalnum())
-    names = draw(st.lists(words, min_size=1, max_size=4, unique=True))
+    # Without s and p, no name is "sample", "participant_id" or a column of prediction tables such as "age_sd".
+    identifiers = st.text("abcT019_é", min_size=1, max_size=5).filter(lambda name: name.replace("_", "").isalnum())
+    names = draw(st.lists(identifiers, min_size=1, max_size=4, unique=True))
     grids, shared = draw(st.booleans()), draw(st.booleans())
     scalars = _continuous(grids) | _categorical(grids)
     first, others = (_images(), _images() | scalars) if grids else (scalars, scalars)
     specs = draw(st.tuples(first, *[others] * (len(names) - 1)))
-    # A cell whose text is missing can have no label.
+    # A text listed as missing cannot be a label.
     labels = [str(text) for spec in specs for text in _labels(spec)]
     sections = {
         "cohort": draw(_cohorts(st.sampled_from(names), labels)),
@@ -41,16 +41,16 @@ def schemas(draw: st.DrawFn) -> Settings:
 
 
 def _cells() -> st.SearchStrategy[str]:
-    """Printable text of a table, with what YAML takes for something else."""
-    traps = st.sampled_from(("no", "null", "~", "1e3", "1:30", "2001-01-01", "a: b", "# 1"))
-    return traps | st.text(st.characters(exclude_categories=("C", "Zl", "Zp")), min_size=1, max_size=4)
+    """Printable table cells, including texts that YAML parses as another type."""
+    ambiguous = st.sampled_from(("no", "null", "~", "1e3", "1:30", "2001-01-01", "a: b", "# 1"))
+    return ambiguous | st.text(st.characters(exclude_categories=("C", "Zl", "Zp")), min_size=1, max_size=4)
 
 
 def _rising(low: float, high: float) -> st.SearchStrategy[list[float]]:
     return st.lists(st.floats(low, high), min_size=2, max_size=2, unique=True).map(sorted)
 
 
-def _shares() -> st.SearchStrategy[float]:
+def _fractions() -> st.SearchStrategy[float]:
     return st.floats(0, 0.99)
 
 
@@ -87,7 +87,9 @@ def _d3pm() -> st.SearchStrategy[Settings]:
 
 
 def _scalar_adapters(grids: bool) -> st.SearchStrategy[str | Settings]:
-    tokens = st.fixed_dictionaries({}, optional={"dropout": _shares(), "law": st.booleans(), "alike": st.booleans()})
+    tokens = st.fixed_dictionaries(
+        {}, optional={"dropout": _fractions(), "baseline": st.booleans(), "alike": st.booleans()}
+    )
     return tokens | st.just("painted") if grids else tokens
 
 
@@ -111,17 +113,19 @@ def _continuous(draw: st.DrawFn, grids: bool) -> Settings:
     if transform == "quantile":
         return settings | {"transform": transform}
     scales = ("standard", "range") if "range" in settings else ("standard",)
-    # A null in a part goes before what the variable chooses for it.
+    # A null in a part overrides the default that the variable sets for it.
     nulls = {"transform": st.none()} if transform else {}
     codec = draw(st.fixed_dictionaries({}, optional={"scale": st.sampled_from(scales), **nulls}))
     return settings | ({"codec": codec} if codec else {}) | ({"transform": transform} if transform else {})
 
 
 def _categorical(grids: bool) -> st.SearchStrategy[Settings]:
-    # Codes that are one as numbers are refused, and labels of a list are their own codes.
+    # Codes that are equal as numbers are rejected, and labels of a list are their own codes.
     labels = st.lists(_cells() | st.integers(0, 99), min_size=2, max_size=6, unique_by=_as_number)
     coded = labels.flatmap(
-        lambda some: st.permutations(range(len(some))).map(lambda codes: dict(zip(map(str, some), codes, strict=True)))
+        lambda drawn: st.permutations(range(len(drawn))).map(
+            lambda codes: dict(zip(map(str, drawn), codes, strict=True))
+        )
     )
     return st.fixed_dictionaries(
         {"type": st.just("categorical"), "categories": labels | coded},
@@ -136,7 +140,7 @@ def _categorical(grids: bool) -> st.SearchStrategy[Settings]:
 
 
 def _labels(spec: Settings) -> list[str | int]:
-    """Labels of a category and their codes, or none."""
+    """Return the labels of a category and their codes; empty for other variables."""
     categories = spec.get("categories", [])
     return [*categories, *categories.values()] if isinstance(categories, dict) else categories
 
@@ -159,9 +163,13 @@ def _images() -> st.SearchStrategy[Settings]:
     )
     autoencoders = st.fixed_dictionaries(
         {"type": st.just("kl_vae")},
-        optional={"downsampling": st.sampled_from((2, 4, 8, 16)), "latent_channels": _counts(), "kl_weight": _shares()},
+        optional={
+            "downsampling": st.sampled_from((2, 4, 8, 16)),
+            "latent_channels": _counts(),
+            "kl_weight": _fractions(),
+        },
     )
-    summaries = st.fixed_dictionaries({}, optional={"components": _counts(), "dropout": _shares()})
+    summaries = st.fixed_dictionaries({}, optional={"components": _counts(), "dropout": _fractions()})
     settings = st.fixed_dictionaries(
         {"type": st.just("image")},
         optional={
@@ -180,17 +188,17 @@ def _images() -> st.SearchStrategy[Settings]:
 
 
 def _backbones(grids: bool) -> st.SearchStrategy[Settings]:
-    """Nothing among them, for the one that is chosen where none is named."""
+    """Backbone settings, or an empty mapping for the default backbone."""
     if grids:
         widths = st.lists(st.sampled_from((8, 24, 32)), min_size=1, max_size=3)
         levels = widths.flatmap(
-            lambda some: st.fixed_dictionaries(
-                {"channels": st.just(some), "attention_levels": st.sets(st.integers(0, len(some) - 1)).map(sorted)}
+            lambda drawn: st.fixed_dictionaries(
+                {"channels": st.just(drawn), "attention_levels": st.sets(st.integers(0, len(drawn) - 1)).map(sorted)}
             )
         )
-        fusion = st.fixed_dictionaries({}, optional={"token_layers": st.integers(0, 4), "dropout": _shares()})
+        fusion = st.fixed_dictionaries({}, optional={"token_layers": st.integers(0, 4), "dropout": _fractions()})
         return st.builds(dict.__or__, levels | st.just({}), fusion)
-    layers = {"depth": st.integers(1, 8), "dropout": _shares()}
+    layers = {"depth": st.integers(1, 8), "dropout": _fractions()}
     transformers = st.builds(
         lambda heads, channels, rest: {"heads": heads, "width": heads * channels, **rest},
         st.integers(1, 8),
@@ -203,7 +211,7 @@ def _backbones(grids: bool) -> st.SearchStrategy[Settings]:
 
 @st.composite
 def _cohorts(draw: st.DrawFn, names: st.SearchStrategy[str], labels: list[str]) -> Settings:
-    """A table or a BIDS folder, whose subjects are drawn in parts or told apart by a column; no label is missing."""
+    """Draw a table or a BIDS folder, split at random or by a column; no label counts as missing."""
     train = draw(st.integers(1, 98))
     validation = draw(st.integers(1, 99 - train))
     shares = {"train": train / 100, "validation": validation / 100, "test": (100 - train - validation) / 100}
@@ -212,19 +220,19 @@ def _cohorts(draw: st.DrawFn, names: st.SearchStrategy[str], labels: list[str]) 
         lambda code: not any(map(MissingCodes([str(code)]).__contains__, labels))
     )
     missing = st.lists(codes, max_size=3)
-    folder = {"bids": "study", "participants": "../tables/people.tsv"}
+    folder = {"bids": "study", "participants": "../tables/subjects.tsv"}
     source = draw(
-        st.sampled_from(({"table": "people.csv"}, {"table": "../tables/people.tsv"}, {"bids": "study"}, folder))
+        st.sampled_from(({"table": "subjects.csv"}, {"table": "../tables/subjects.tsv"}, {"bids": "study"}, folder))
     )
     rest = draw(
-        st.fixed_dictionaries({}, optional={"missing": missing, "split": split.map(lambda some: shares | some)})
+        st.fixed_dictionaries({}, optional={"missing": missing, "split": split.map(lambda drawn: shares | drawn)})
     )
     return source | rest
 
 
 @st.composite
 def _trainings(draw: st.DrawFn, names: st.SearchStrategy[str], count: int, shared: bool) -> Settings:
-    """Settings of the optimiser, and how rows and times are drawn where the variables have times of their own."""
+    """Draw optimiser settings and, with a separate time per variable, settings of time and evidence sampling."""
     settings = draw(
         st.fixed_dictionaries(
             {},
@@ -233,9 +241,9 @@ def _trainings(draw: st.DrawFn, names: st.SearchStrategy[str], count: int, share
                 "batch_size": _counts(),
                 "token_rows": st.integers(0, 64),
                 "learning_rate": _positive(),
-                "weight_decay": _shares(),
+                "weight_decay": _fractions(),
                 "clip": _positive(),
-                "ema": _shares(),
+                "ema": _fractions(),
                 "seed": st.integers(0, 2**63 - 1),
             },
         )
@@ -245,8 +253,8 @@ def _trainings(draw: st.DrawFn, names: st.SearchStrategy[str], count: int, share
     settings |= draw(st.fixed_dictionaries({}, optional={"time_power": _positive()}))
     if draw(st.booleans()):
         return settings | {"missing_weights": draw(_some(names))}
-    settings |= draw(st.fixed_dictionaries({}, optional={"draw_share": _shares()}))
+    settings |= draw(st.fixed_dictionaries({}, optional={"draw_share": _fractions()}))
     if count == 1 or draw(st.booleans()):
         return settings
     questions = st.lists(_some(names, 1, count - 1), min_size=1, max_size=3)
-    return settings | {"questions": draw(questions), "question_share": draw(_shares())}
+    return settings | {"questions": draw(questions), "question_share": draw(_fractions())}

@@ -1,4 +1,4 @@
-"""Checks of settings: they are what YAML, JSON Schema and a run folder show of a part."""
+"""Conformance checks of settings, the pydantic models that YAML, JSON Schema and run folders represent."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ValidationError
 
 
 def check_settings_round_trip(settings: BaseModel) -> None:
-    """Settings survive being written as JSON and read back."""
+    """Check that settings are unchanged after a round trip through JSON."""
     written = settings.model_dump_json()
     read = type(settings).model_validate_json(written)
     assert read == settings, f"{written} is read back as {read!r}"
@@ -14,7 +14,7 @@ def check_settings_round_trip(settings: BaseModel) -> None:
 
 
 def check_settings_described(settings: BaseModel) -> None:
-    """Every setting has a description, for editors and for the reference."""
+    """Check that every setting has a description, shown by editors and in the reference."""
     missing = sorted(_undescribed(settings))
     assert not missing, f"{type(settings).__name__}: no description of {', '.join(missing)}"
 
@@ -29,28 +29,26 @@ def _undescribed(settings: BaseModel) -> Iterator[str]:
 
 
 def check_unknown_setting_rejected(settings: BaseModel) -> None:
-    """A misspelt setting is an error, not silently the default."""
+    """Check that an unknown setting is an error and not silently ignored."""
     try:
         type(settings).model_validate({**settings.model_dump(mode="json"), "not_a_setting": 1})
     except ValidationError as error:
         wrong = {problem["loc"][-1] for problem in error.errors() if problem["loc"]}
-        assert "not_a_setting" in wrong, f"settings are refused for another reason: {error}"
+        assert "not_a_setting" in wrong, f"settings are rejected for another reason: {error}"
         return
-    raise AssertionError(
-        f"{type(settings).__name__} accepts a setting that it does not have (extra='forbid' is missing)"
-    )
+    raise AssertionError(f"{type(settings).__name__} accepts an unknown setting (extra='forbid' is missing)")
 
 
 def check_settings_frozen(settings: BaseModel) -> None:
-    """Settings cannot change under those who hold them."""
+    """Check that settings are immutable."""
     assert settings.model_config.get("frozen"), f"{type(settings).__name__} is not frozen"
 
 
 def check_type_named(settings: BaseModel) -> None:
-    """``type`` has a default, the name by which a schema asks for this part."""
+    """Check that ``type`` has a default: the name of this part in a schema."""
     field = type(settings).model_fields.get("type")
     assert field is not None, f"{type(settings).__name__} has no field 'type'"
-    assert isinstance(field.default, str) and field.default, "'type' needs its own name as its default"
+    assert isinstance(field.default, str) and field.default, "'type' must have the name of this part as its default"
 
 
 SETTINGS_CHECKS = (
@@ -60,4 +58,4 @@ SETTINGS_CHECKS = (
     check_settings_frozen,
     check_type_named,
 )
-"""Checks of any settings."""
+"""Checks of all settings."""

@@ -1,11 +1,11 @@
-"""Comparisons of samples and of tensors that say what differs, and by how much."""
+"""Statistical comparison of samples, and assertions on tensors that report the largest difference."""
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
 Z_LIMIT = 5.0
-"""Standard errors by which two means may differ: chance alone does so once in 1.7 million comparisons."""
+"""Allowed difference of two means in standard errors: exceeded by chance once in 1.7 million comparisons."""
 
 
 def assert_same_distribution(
@@ -16,9 +16,9 @@ def assert_same_distribution(
     slack: float = 0.0,
     z_limit: float = Z_LIMIT,
 ) -> None:
-    """Compare two samples by the first four moments of every cell.
+    """Compare the first four moments of two samples, cell by cell.
 
-    ``slack`` is added to what the k-th moment may differ by, k times.
+    The allowed difference of the k-th moment is increased by k ``slack``.
     """
     for power in range(1, 5):
         moments = first.double() ** power, second.double() ** power
@@ -32,9 +32,11 @@ def assert_same_pairs(
     *,
     z_limit: float = Z_LIMIT,
 ) -> None:
-    """Compare two samples of pairs by the moments of each half and all products between the halves."""
-    for half in range(2):
-        assert_same_distribution(first[half], second[half], f"{what}, element {half} of the pair", z_limit=z_limit)
+    """Compare two samples of pairs by the moments of each element and by all cross products of the elements."""
+    for element in range(2):
+        assert_same_distribution(
+            first[element], second[element], f"{what}, element {element} of the pair", z_limit=z_limit
+        )
     products = _products(*first), _products(*second)
     assert_same_mean(*products, f"{what}: product of the pair's elements", z_limit=z_limit)
 
@@ -51,7 +53,7 @@ def assert_same_mean(
     slack: float = 0.0,
     z_limit: float = Z_LIMIT,
 ) -> None:
-    """Fail where means differ by more than ``z_limit`` standard errors, rounding of single precision and ``slack``."""
+    """Fail where means differ by more than ``z_limit`` standard errors plus float32 rounding plus ``slack``."""
     first, second = first.double().flatten(1), second.double().flatten(1)
     assert bool(first.isfinite().all() and second.isfinite().all()), f"{what}: not all finite"
     mean_first, mean_second = first.mean(0), second.mean(0)
@@ -66,7 +68,7 @@ def assert_same_mean(
 
 
 def assert_equal(actual: Tensor, expected: Tensor, what: str, *, tolerance: float = 0.0) -> None:
-    """Fail where two tensors differ by more than ``tolerance`` (absolute), or in shape."""
+    """Fail if two tensors differ in shape, or by more than ``tolerance`` (absolute)."""
     assert actual.shape == expected.shape, f"{what}: shape {tuple(actual.shape)}, expected {tuple(expected.shape)}"
     if actual.numel() == 0:
         return
@@ -77,16 +79,16 @@ def assert_equal(actual: Tensor, expected: Tensor, what: str, *, tolerance: floa
 
 
 def assert_shape(tensor: Tensor, shape: tuple[int, ...], what: str) -> None:
-    """Fail unless a tensor has this shape."""
+    """Fail if a tensor does not have the expected shape."""
     assert tuple(tensor.shape) == shape, f"{what}: shape {tuple(tensor.shape)}, expected {shape}"
 
 
 def assert_finite(tensor: Tensor, what: str) -> None:
-    """Fail on NaN and infinities."""
+    """Fail on NaN and infinite values."""
     bad = int((~tensor.isfinite()).sum())
     assert bad == 0, f"{what}: {bad} of {tensor.numel()} numbers are not finite"
 
 
 def assert_differs(first: Tensor, second: Tensor, what: str) -> None:
-    """Fail when two tensors are the same."""
+    """Fail if two tensors are equal."""
     assert not torch.equal(first, second), what

@@ -1,4 +1,4 @@
-"""Checks of variable types."""
+"""Conformance checks of variable types."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -17,15 +17,15 @@ EXTREME_CELLS = (
     "", " ", "nan", "NaN", "inf", "-inf", "1e400", "-1e308", "1e308", "1e-320", "0", "-0", "-1", "0x10", "1,5", "1_000",
     "true", "n/a", "no such thing", "\u0663", "\x00", "/", "..", "x" * 10_000,
 )  # fmt: skip
-"""Cells that tables do hold, one day."""
+"""Unusual cells that a table may contain."""
 
 
 def variable_checks(spec: AbstractVariableSpec, cells: Sequence[str]) -> Iterator[Check]:
-    """All checks of a variable type.
+    """Yield all checks of a variable type.
 
     Args:
-        spec: settings as a schema gives them; what only a cohort can tell is filled in from the cells.
-        cells: at least two cells that can be read, not all alike: numbers, labels, paths of files.
+        spec: settings as given in a schema; settings that depend on the cohort are resolved from ``cells``.
+        cells: at least two readable cells, not all equal: numbers, labels or file paths.
     """
     subject = spec.type
     for check in SETTINGS_CHECKS:
@@ -40,7 +40,7 @@ def _resolved(spec: AbstractVariableSpec, cells: Sequence[str]) -> AbstractVaria
 
 def _value(spec: AbstractVariableSpec, cell: str) -> Tensor:
     value = spec.parse(cell)
-    assert not isinstance(value, Missing), f"cell {cell!r}, given as one that can be read, is blank: {value.rule}"
+    assert not isinstance(value, Missing), f"cell {cell!r}, passed as readable, is missing: {value.rule}"
     return value
 
 
@@ -51,12 +51,12 @@ def _fitted(spec: AbstractVariableSpec, values: Tensor) -> AbstractCodec:
 
 
 def check_parts_agree(spec: AbstractVariableSpec, cells: Sequence[str]) -> None:
-    """Codec and kernel have one support, and the adapter suits the code's shape."""
+    """Check that codec and kernel have the same support, and that the adapter suits the shape of the code."""
     spec = _resolved(spec, cells)
     codec_spec, kernel, adapter = spec.parts()
     codec = codec_spec.build(spec.data_shape)
     assert codec.support == kernel.support, (
-        f"codec {codec_spec.type!r} gives {codec.support} code, and kernel {kernel.type!r} needs {kernel.support} code"
+        f"codec {codec_spec.type!r} gives {codec.support} code, but kernel {kernel.type!r} needs {kernel.support} code"
     )
     spatial = len(codec.code_shape) > 1
     problems = [*kernel.problems(), *adapter.problems(spatial=spatial, grids=spatial)]
@@ -64,17 +64,17 @@ def check_parts_agree(spec: AbstractVariableSpec, cells: Sequence[str]) -> None:
 
 
 def check_resolve_keeps(spec: AbstractVariableSpec, cells: Sequence[str]) -> None:
-    """Filling in what the cohort tells leaves a valid spec of the same type, and doing it again changes nothing."""
+    """Check that ``resolve`` returns a valid spec of the same type and is idempotent."""
     multiple = spec.parts().codec.grid_multiple()
     once = spec.resolve(cells, multiple=multiple)
-    assert type(once) is type(spec), f"resolve gives a {type(once).__name__}"
+    assert type(once) is type(spec), f"resolve returns a {type(once).__name__}"
     read = type(once).model_validate_json(once.model_dump_json())
-    assert read == once, "the resolved settings are not read back as they were written"
+    assert read == once, "the resolved settings change in a round trip through JSON"
     assert once.resolve(cells, multiple=multiple) == once, "resolving a second time changes the settings"
 
 
 def check_cells_parse(spec: AbstractVariableSpec, cells: Sequence[str]) -> None:
-    """Readable cells become finite values of the stated shape, the same ones every time."""
+    """Check that readable cells are parsed deterministically to finite values of the stated shape."""
     spec = _resolved(spec, cells)
     for cell in cells:
         value = _value(spec, cell)
@@ -84,7 +84,7 @@ def check_cells_parse(spec: AbstractVariableSpec, cells: Sequence[str]) -> None:
 
 
 def check_values_encode(spec: AbstractVariableSpec, cells: Sequence[str]) -> None:
-    """The type's own codec takes its values, and gives values of the same shape back."""
+    """Check that the codec encodes parsed values, and decodes them to values of the same shape within tolerance."""
     spec = _resolved(spec, cells)
     values = torch.stack([_value(spec, cell) for cell in cells])
     codec = _fitted(spec, values)
@@ -99,22 +99,22 @@ def check_values_encode(spec: AbstractVariableSpec, cells: Sequence[str]) -> Non
 
 
 def check_format_parses(spec: AbstractVariableSpec, cells: Sequence[str]) -> None:
-    """What a table shows of a value is read back as that value, to the digits shown. Lazy types show words instead."""
+    """Check that a formatted value parses to the same value, up to the digits shown; lazy types are exempt."""
     spec = _resolved(spec, cells)
     for cell in cells:
         value = _value(spec, cell)
         shown = spec.format(value)
-        assert str(shown), f"cell {cell!r} is shown as nothing"
+        assert str(shown), f"cell {cell!r} is formatted as an empty text"
         if not spec.lazy:
             again = _value(spec, str(shown))
             close = 1e-5 * float(value.double().abs().max()) if value.is_floating_point() else 0.0
-            assert_equal(again, value, f"cell {cell!r}, shown as {shown!r}, read back", tolerance=close)
+            assert_equal(again, value, f"cell {cell!r}, formatted as {shown!r} and parsed again", tolerance=close)
 
 
 def check_extreme_cells(spec: AbstractVariableSpec, cells: Sequence[str]) -> None:
-    """Any text is a finite value, a blank with its rule, or a ``ValueError`` that says what is wrong: nothing else.
+    """Check that any text gives a finite value with a finite code, a ``Missing`` with a rule, or a ``ValueError``.
 
-    The values have finite codes too.
+    The error must have a message.
     """
     spec = _resolved(spec, cells)
     codec = _fitted(spec, torch.stack([_value(spec, cell) for cell in cells]))
@@ -122,7 +122,7 @@ def check_extreme_cells(spec: AbstractVariableSpec, cells: Sequence[str]) -> Non
         shown = repr(cell if len(cell) < 30 else f"{cell[:10]}... ({len(cell)} characters)")
         value = _attempt(spec.parse, cell, shown)
         if isinstance(value, Missing):
-            assert value.rule, f"cell {shown} is blank without a rule"
+            assert value.rule, f"cell {shown} is missing without a rule"
         elif value is not None:
             assert_shape(value, spec.data_shape, f"value of cell {shown}")
             assert_finite(value, f"value of cell {shown}")
@@ -134,7 +134,7 @@ def _attempt(parse: Callable[[str], Tensor | Missing], cell: str, shown: str) ->
     try:
         return parse(cell)
     except ValueError as error:
-        assert str(error), f"cell {shown} is refused without a word"
+        assert str(error), f"cell {shown} is rejected without a message"
         return None
     except Exception as error:
         raise AssertionError(
@@ -143,7 +143,7 @@ def _attempt(parse: Callable[[str], Tensor | Missing], cell: str, shown: str) ->
 
 
 def check_locates_column(spec: AbstractVariableSpec, cells: Sequence[str]) -> None:
-    """A column that the table lacks is a ``KeyError`` of its name."""
+    """Check that ``locate`` raises a ``KeyError`` with the name of a column that the table lacks."""
     spec = _resolved(spec, cells)
     try:
         spec.locate("a variable", {"another column": "1"}, Path("."))
@@ -151,32 +151,35 @@ def check_locates_column(spec: AbstractVariableSpec, cells: Sequence[str]) -> No
         assert error.args and isinstance(error.args[0], str), "the KeyError does not name the column"
 
 
-def check_ends_hold(spec: AbstractVariableSpec, cells: Sequence[str]) -> None:
-    """Where a type states ``ends``, no value lies beyond them, cells beyond are blank, and codes lie between theirs."""
+def check_bounds_hold(spec: AbstractVariableSpec, cells: Sequence[str]) -> None:
+    """Check that values and codes lie within ``bounds``, and that cells beyond are missing or rejected.
+
+    Types without bounds pass.
+    """
     spec = _resolved(spec, cells)
-    ends = spec.bounds()
-    if ends is None:
+    bounds = spec.bounds()
+    if bounds is None:
         return
-    low, high = ends
-    assert low < high, f"ends {ends} have nothing between them"
+    low, high = bounds
+    assert low < high, f"bounds {bounds} are not increasing"
     values = torch.stack([_value(spec, cell) for cell in cells])
     codec = _fitted(spec, values)
-    assert tuple(codec.code_shape) == (1,), f"ends are of types of one number, and a code is {codec.code_shape}"
+    assert tuple(codec.code_shape) == (1,), f"bounds require a code of one number, not of shape {codec.code_shape}"
     for cell in [*cells, *EXTREME_CELLS]:
         value = _attempt(spec.parse, cell, repr(cell[:30]))
         if isinstance(value, Tensor):
             margin = 1e-6 * abs(float(value))
-            assert low - margin <= float(value) <= high + margin, f"cell {cell!r} is {float(value)}, beyond {ends}"
-    for end, beyond in zip(ends, (-1.0, 1.0), strict=True):
-        if math.isfinite(end):
-            cell = repr(end + beyond * max(abs(end), 1.0) / 1000)
+            assert low - margin <= float(value) <= high + margin, f"cell {cell!r} is {float(value)}, beyond {bounds}"
+    for limit, sign in zip(bounds, (-1.0, 1.0), strict=True):
+        if math.isfinite(limit):
+            cell = repr(limit + sign * max(abs(limit), 1.0) / 1000)
             value = _attempt(spec.parse, cell, cell)
-            assert not isinstance(value, Tensor), f"cell {cell} lies beyond {ends}, and is a value"
+            assert not isinstance(value, Tensor), f"cell {cell} lies beyond {bounds}, but is parsed to a value"
     with torch.no_grad():
-        limits, codes = codec.encode(torch.tensor(ends)).mean, codec.encode(values).mean
-    if not limits.isnan().any():
-        within = (codes >= limits.min()) & (codes <= limits.max())
-        assert within.all(), f"codes of {list(cells)} are not all between those of {ends}: the codec is not monotone"
+        code_bounds, codes = codec.encode(torch.tensor(bounds)).mean, codec.encode(values).mean
+    if not code_bounds.isnan().any():
+        within = (codes >= code_bounds.min()) & (codes <= code_bounds.max())
+        assert within.all(), f"codes of {list(cells)} are not all between those of {bounds}: the codec is not monotone"
 
 
 CHECKS = (
@@ -187,6 +190,6 @@ CHECKS = (
     check_format_parses,
     check_extreme_cells,
     check_locates_column,
-    check_ends_hold,
+    check_bounds_hold,
 )
-"""Checks of any variable type, apart from those of its settings."""
+"""Checks of all variable types, in addition to ``SETTINGS_CHECKS``."""

@@ -4,6 +4,6 @@ from tiny_cohorts import write_table
 
 @pytest.fixture
 def study(tmp_path):
-    """A folder with ``people.csv``."""
+    """Provide a folder with the table ``people.csv``."""
     write_table(tmp_path)
     return tmp_path

@@ -1,4 +1,4 @@
-"""The batch of a step is a function of the seed and its number: never of which batches are made at once."""
+"""Training batches are a function of seed and step, independent of how many are made in one call."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from metavoxel.schema import parse_schema
 ROWS, SIZE = 21, 6
 
 
-def made(tmp_path, **options):
+def make_batches(tmp_path, **options):
     schema = parse_schema(
         {
             "cohort": {"table": "people.csv"},
@@ -27,50 +27,50 @@ def made(tmp_path, **options):
     rng = Rng.for_rows(ROWS, "cohort")
     sex = torch.nn.functional.one_hot((rng.uniform((ROWS,)) < 0.5).long(), 2).float()
     present = rng.uniform((ROWS,)) < 0.8
-    banks = {
+    caches = {
         "age": LatentCache(present, rng.normal((ROWS, 1, 1)), None, None, None),
         "sex": LatentCache(torch.ones(ROWS, dtype=torch.bool), sex[:, None], None, None, None),
     }
     settings = {"size": SIZE, "seed": 0, "rank": 0, "processes": 1, "device": torch.device("cpu"), "partial": True}
-    return Batches(joint, banks, torch.arange(ROWS), evidence_times, **{**settings, **options})
+    return Batches(joint, caches, torch.arange(ROWS), evidence_times, **{**settings, **options})
 
 
-def assert_same(first, other):
-    assert torch.equal(first.rows, other.rows)
-    for parts, others in zip(first.corrupted, other.corrupted, strict=True):
-        assert parts.keys() == others.keys()
-        assert all(torch.equal(part, others[name]) for name, part in parts.items())
+def assert_same(first, second):
+    assert torch.equal(first.rows, second.rows)
+    for field, other in zip(first.corrupted, second.corrupted, strict=True):
+        assert field.keys() == other.keys()
+        assert all(torch.equal(tensor, other[name]) for name, tensor in field.items())
 
 
-def test_batches_made_at_once_are_those_made_alone(tmp_path, monkeypatch):
-    together = made(tmp_path)
-    monkeypatch.setattr(module, "STEPS_AT_ONCE", 1)
-    alone = made(tmp_path)
+def test_blocks_of_batches_equal_single_batches(tmp_path, monkeypatch):
+    blocks = make_batches(tmp_path)
+    monkeypatch.setattr(module, "STEPS_PER_BLOCK", 1)
+    single = make_batches(tmp_path)
     for step in (0, 1, 15, 16, 40):
-        assert_same(together(step), alone(step))
+        assert_same(blocks(step), single(step))
 
 
-def test_a_batch_is_the_same_whatever_was_asked_before(tmp_path):
-    walked, fresh = made(tmp_path), made(tmp_path)
+def test_a_batch_does_not_depend_on_previous_calls(tmp_path):
+    used, fresh = make_batches(tmp_path), make_batches(tmp_path)
     for step in range(19):
-        walked(step)
-    assert_same(walked(19), fresh(19))
-    assert_same(walked(3), fresh(3))
+        used(step)
+    assert_same(used(19), fresh(19))
+    assert_same(used(3), fresh(3))
 
 
-def test_processes_share_a_walk_and_no_noise(tmp_path):
-    first, second = (made(tmp_path, rank=rank, processes=2)(0) for rank in (0, 1))
-    whole = shuffled(torch.arange(ROWS), 0, 2 * SIZE, 0)
-    assert torch.equal(torch.cat([first.rows, second.rows]), whole)
+def test_processes_partition_the_rows_and_have_independent_noise(tmp_path):
+    first, second = (make_batches(tmp_path, rank=rank, processes=2)(0) for rank in (0, 1))
+    expected = shuffled(torch.arange(ROWS), 0, 2 * SIZE, 0)
+    assert torch.equal(torch.cat([first.rows, second.rows]), expected)
     assert not torch.equal(first.corrupted.times["age"], second.corrupted.times["age"])
 
 
 @pytest.mark.parametrize("first", [0, 5, ROWS - 2, ROWS, 3 * ROWS - 1])
 @pytest.mark.parametrize("count", [1, 4, 2 * ROWS + 3])
-def test_a_walk_goes_through_all_rows_time_and_again(first, count):
+def test_every_epoch_is_a_permutation_of_the_rows(first, count):
     rows = torch.arange(ROWS) + 100
-    walk = shuffled(rows, 0, 6 * ROWS, seed=3)
-    assert torch.equal(shuffled(rows, first, count, seed=3), walk[first : first + count])
-    epochs = walk.reshape(6, ROWS)
+    sequence = shuffled(rows, 0, 6 * ROWS, seed=3)
+    assert torch.equal(shuffled(rows, first, count, seed=3), sequence[first : first + count])
+    epochs = sequence.reshape(6, ROWS)
     assert all(torch.equal(epoch.sort().values, rows) for epoch in epochs)
     assert not torch.equal(epochs[0], epochs[1]) and not torch.equal(shuffled(rows, 0, ROWS, seed=4), epochs[0])

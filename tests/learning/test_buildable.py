@@ -1,4 +1,4 @@
-"""What passes validation can be trained: settings changed at random, and those that once failed late."""
+"""Schemas that pass validation can be trained: random mutations of settings, and known late failures."""
 
 import random
 from copy import deepcopy
@@ -20,7 +20,7 @@ from metavoxel.schema import load_schema, parse_schema
 REGISTRY = load_registry(entry_points=False)
 
 
-def told(raw, **options):
+def problems_of(raw, **options):
     with pytest.raises(SchemaError) as caught:
         check_buildable(parse_schema(raw, folder=Path(), registry=REGISTRY), **options)
     return [str(problem) for problem in caught.value.problems]
@@ -34,35 +34,35 @@ def changed(raw, **variables):
 
 
 WRONG = [
-    (IMAGES, {"picture": {"codec": "linear"}}, "variables.picture.codec: codec 'linear' does not take data of the shape [1, 2, 2]; "
-     "use 'kl_vae', which is usual for 'image'"),
-    (TABLE, {"age": {"codec": "identity"}}, "variables.age.codec: codec 'identity' gives a code without channels for a number a "
-     "row; use 'linear'"),
+    (IMAGES, {"picture": {"codec": "linear"}}, "variables.picture.codec: codec 'linear' does not accept data of shape [1, 2, 2]; "
+     "use 'kl_vae', the default for 'image'"),
+    (TABLE, {"age": {"codec": "identity"}}, "variables.age.codec: codec 'identity' gives a code without channels for one "
+     "number per row; use 'linear'"),
     (TABLE, {"age": {"codec": "kl_vae"}}, "variables.age.codec: cannot be built with these settings"),
-    (IMAGES, {"volume": {"codec": {"type": "kl_vae", "latent_channels": 10**9}}}, "variables.volume.codec: the weights and "),
-    (IMAGES, {"picture": {"adapter": {"type": "grid_summary", "components": 10**9}}}, "variables.picture.adapter: the weights "),
+    (IMAGES, {"volume": {"codec": {"type": "kl_vae", "latent_channels": 10**9}}}, "variables.volume.codec: weights, gradients "),
+    (IMAGES, {"picture": {"adapter": {"type": "grid_summary", "components": 10**9}}}, "variables.picture.adapter: weights, "),
     (IMAGES, {"volume": {"codec": {"type": "kl_vae", "batch_size": 10**12}}}, "variables.volume.codec.batch_size: batches of "),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("raw", "settings", "expected"), WRONG, ids=[expected[:40] for _, _, expected in WRONG])
-def test_what_cannot_be_built_is_told_where_it_is(raw, settings, expected):
-    (said,) = told(changed(raw, **settings))
-    assert said.startswith(expected)
+def test_problems_are_located(raw, settings, expected):
+    (problem,) = problems_of(changed(raw, **settings))
+    assert problem.startswith(expected)
 
 
-def test_a_network_that_is_too_large():
+def test_networks_beyond_the_memory_are_refused():
     wide = {"type": "transformer", "width": 10**6, "depth": 1, "heads": 4}
-    (said,) = told({**TABLE, "backbone": wide})
-    assert said.startswith("backbone: the weights and what training keeps of each take more than ")
-    (said,) = told({**TABLE, "backbone": {**wide, "width": 64}}, memory=10**5)
-    assert "and this machine has 0.0001 GB" in said
+    (problem,) = problems_of({**TABLE, "backbone": wide})
+    assert problem.startswith("backbone: weights, gradients and optimiser state take more than ")
+    (problem,) = problems_of({**TABLE, "backbone": {**wide, "width": 64}}, memory=10**5)
+    assert "and this machine has 0.0001 GB" in problem
     check_buildable(parse_schema({**TABLE, "backbone": {**wide, "width": 64}}, folder=Path(), registry=REGISTRY))
-    (said,) = told({**TABLE, "training": {"batch_size": 10**12}})
-    assert said.startswith("training.batch_size: batches of 1,000,000,000,000 rows take more than ")
+    (problem,) = problems_of({**TABLE, "training": {"batch_size": 10**12}})
+    assert problem.startswith("training.batch_size: batches of 1,000,000,000,000 rows take more than ")
 
 
-def test_building_takes_no_memory_and_leaves_no_hook():
+def test_building_allocates_no_memory_and_removes_its_hooks():
     check_buildable(parse_schema(IMAGES, folder=Path(), registry=REGISTRY), memory=10**15)
     layer = torch.nn.Linear(2, 2)
     assert layer.weight.device.type == "cpu"
@@ -80,7 +80,7 @@ VALUES = [
 PARTS = {
     "codec": ["identity", "linear", "onehot", "kl_vae", {"scale": "range"}, {"type": "kl_vae", "downsampling": 2, "steps": 1}],
     "kernel": ["gaussian", "d3pm_uniform", {"prediction": "x0"}, {"schedule": {"type": "linear"}, "prediction": "epsilon"}],
-    "adapter": ["token", "painted", "grid", "grid_summary", {"dropout": 0.99}, {"law": False}, {"alike": True}, {"components": 99}],
+    "adapter": ["token", "painted", "grid", "grid_summary", {"dropout": 0.99}, {"baseline": False}, {"alike": True}, {"components": 99}],
 }  # fmt: skip
 ADDED = {
     "cohort": {"missing": [["NA", -1], []], "split": [{"train": 0.98, "validation": 0.01, "test": 0.01}, {"seed": -5}]},
@@ -98,7 +98,7 @@ ADDED = {
 
 
 def mutated(raw, draw):
-    """One or two settings changed, added, left out, or taken from another place."""
+    """Change, add, remove or copy one or two settings."""
     raw = deepcopy(raw)
     for _ in range(draw.choice((1, 1, 2))):
         places = [(raw[section], name) for section in raw for name in raw[section]]
@@ -123,13 +123,13 @@ def mutated(raw, draw):
         elif how < 0.5:
             section[draw.choice(("n" * 250, "con", "AGE", "age_sd", "é"))] = section.pop(name)
         else:
-            alike = [value for value in VALUES if type(value) is type(section[name])]
-            section[name] = draw.choice(VALUES if draw.random() < 0.3 else alike or VALUES)
+            same_type = [value for value in VALUES if type(value) is type(section[name])]
+            section[name] = draw.choice(VALUES if draw.random() < 0.3 else same_type or VALUES)
     return raw
 
 
 def outcome(raw, folder, output):
-    """'refused' by what ``metavoxel validate`` does, or 'trained' for a step."""
+    """Return 'refused' if ``metavoxel validate`` fails, or 'trained' after a step of training."""
     path = folder / f"{output}.yaml"
     path.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
     try:
@@ -147,7 +147,7 @@ def outcome(raw, folder, output):
             if event.stage == "joint" or (event.done > 3 and event.stage.startswith("codec")):
                 break
     except NumericalError as error:
-        return f"left the finite numbers: {error}"  # by a weight of 1e30, say
+        return f"diverged: {error}"  # as with a weight of 1e30
     events.close()
     return "trained"
 
@@ -169,8 +169,8 @@ def folders(tmp_path_factory):
         pytest.param("images", 1000, 70, marks=pytest.mark.slow),
     ],
 )
-def test_what_passes_validation_is_trained(folders, kind, start, count):
-    """Whatever is changed; nothing ends in an error that is not of the user's making."""
+def test_schemas_that_pass_validation_can_be_trained(folders, kind, start, count):
+    """Every mutation is trained or raises a MetavoxelError."""
     raw, folder = folders[kind]
     found = [outcome(mutated(raw, random.Random(seed)), folder, f"run{seed}") for seed in range(start, start + count)]
     assert len(found) == count

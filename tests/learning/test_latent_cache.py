@@ -1,19 +1,19 @@
-"""Codes that are computed once: what is in a bank, and the holes that inpainting is trained on."""
+"""Latent caches: their contents, and the random masks of partly observed images."""
 
 import pytest
 import torch
 from tiny_cohorts import CONTRASTS, IMAGES, write_contrasts, write_images, write_schema
 
 from metavoxel.cohort.read import read_cohort
-from metavoxel.learning.latent_cache import LatentCache, bank, encode_column, load_bank, random_known, save_bank
+from metavoxel.learning.latent_cache import LatentCache, bank, encode_column, load_cache, random_known, save_cache
 from metavoxel.rng import Rng
 from metavoxel.runs.run import build_codecs
 from metavoxel.schema import load_schema
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 6), (1, 6, 5, 4)])
-def test_holes(shape):
-    """What is known is a half-space, or all but a box; something is known and something is hidden, mostly."""
+def test_random_masks(shape):
+    """Observed voxels are a half-space or the complement of a box; most masks have observed and hidden voxels."""
     known = random_known((400, *shape), Rng.for_rows(400, "holes"))
     assert known.shape == (400, *shape) and known.dtype == torch.bool
     share = known.flatten(1).float().mean(1)
@@ -35,13 +35,13 @@ def cohort(tmp_path_factory):
 def encoded(cohort, name, **options):
     schema, read = cohort
     codec = build_codecs(schema)[name].eval()
-    settings = {"versions": 3, "varied": read.parts["train"].tolist(), "seed": 0, "device": "cpu", **options}
+    settings = {"augmentations": 3, "augmented": read.parts["train"].tolist(), "seed": 0, "device": "cpu", **options}
     *_, (done, total, tensors) = encode_column(name, read, codec, **settings)
     assert done == total == int(read.columns[name].present.sum())
     return codec, bank(tensors)
 
 
-def test_a_bank_of_images(cohort):
+def test_cache_of_images(cohort):
     _, read = cohort
     codec, found = encoded(cohort, "volume")
     rows, train = len(read), read.parts["train"]
@@ -51,55 +51,57 @@ def test_a_bank_of_images(cohort):
     assert not found.mean[~found.present].any()
     data = read.columns["volume"].read(found.present.nonzero()[:, 0])
     torch.testing.assert_close(found.mean[found.present, 0], codec.encode(data).mean, atol=1e-5, rtol=1e-4)
-    varied = [row for row in train.tolist() if found.present[row]]
+    augmented = [row for row in train.tolist() if found.present[row]]
     fixed = [row for row in range(rows) if found.present[row] and row not in train.tolist()]
-    assert not torch.equal(found.mean[varied, 1], found.mean[varied, 0])
-    assert not found.mean[fixed, 1:].any(), "rows outside the training part are not varied"
+    assert not torch.equal(found.mean[augmented, 1], found.mean[augmented, 0])
+    assert not found.mean[fixed, 1:].any(), "rows outside the training part are not augmented"
 
 
-def test_a_bank_of_numbers(cohort):
+def test_cache_of_numbers(cohort):
     codec, found = encoded(cohort, "age")
     assert found.mean.shape == (16, 1, 1) and found.sd is found.partial is found.trusted is None
 
 
-def test_versions_and_draws_belong_to_rows():
+def test_augmentations_and_draws_are_determined_by_the_row_streams():
     values = torch.arange(5.0)[:, None, None] * 10 + torch.arange(4.0)[None, :, None]
     found = LatentCache(torch.ones(5, dtype=torch.bool), values, torch.full_like(values, 0.1), None, None)
     rows, rng = torch.tensor([4, 0, 2]), Rng.for_rows(3, "draw")
-    version = rng.fork("version").uniform((3,), dtype=torch.float64)
-    first, again = (found.draw(rows, rng[slice(None)], version=version)[0] for _ in range(2))
+    augmentation = rng.fork("version").uniform((3,), dtype=torch.float64)
+    first, again = (found.draw(rows, rng[slice(None)], augmentation=augmentation)[0] for _ in range(2))
     assert torch.equal(first, again)
     assert torch.equal(torch.round(first[:, 0] / 10), rows.float())
-    plain = found.draw(rows, rng[slice(None)], version=torch.zeros(3))[0]
+    plain = found.draw(rows, rng[slice(None)], augmentation=torch.zeros(3))[0]
     assert ((plain - values[rows, 0]).abs() < 0.7).all() and not torch.equal(plain, values[rows, 0])
 
 
-def test_a_bank_is_read_back(cohort, tmp_path):
+def test_cache_round_trip(cohort, tmp_path):
     schema, read = cohort
     codec = build_codecs(schema)["volume"].eval()
-    *_, (_, _, tensors) = encode_column("volume", read, codec, versions=2, varied=[0, 1], seed=0, device="cpu")
-    save_bank(tensors, tmp_path / "cache" / "volume.safetensors")
-    read_back = load_bank(tmp_path / "cache" / "volume.safetensors")
+    *_, (_, _, tensors) = encode_column("volume", read, codec, augmentations=2, augmented=[0, 1], seed=0, device="cpu")
+    save_cache(tensors, tmp_path / "cache" / "volume.safetensors")
+    read_back = load_cache(tmp_path / "cache" / "volume.safetensors")
     for name in ("present", "mean", "sd", "partial", "trusted"):
         assert torch.equal(getattr(read_back, name), tensors[name])
     assert [file.name for file in (tmp_path / "cache").iterdir()] == ["volume.safetensors"]
 
 
-def test_images_of_a_row_are_moved_alike(tmp_path):
-    """Two contrasts of one slice still agree where they are shifted and mirrored, in every version of every row."""
+def test_images_of_a_row_are_augmented_jointly(tmp_path):
+    """Two contrasts of one slice remain aligned under shifts and reflections, in every augmentation of every row."""
     write_contrasts(tmp_path)
     schema = load_schema(write_schema(tmp_path, CONTRASTS))
     read = read_cohort(schema.specs, schema.cohort, folder=tmp_path, multiples=schema.multiples())
     schema = schema.with_specs(read.variables)
-    codecs, versions = build_codecs(schema), {}
+    codecs, caches = build_codecs(schema), {}
     for name in ("T1w", "FLAIR"):
         *_, (_, _, tensors) = encode_column(
-            name, read, codecs[name].eval(), versions=4, varied=range(len(read)), seed=0, device="cpu"
+            name, read, codecs[name].eval(), augmentations=4, augmented=range(len(read)), seed=0, device="cpu"
         )
-        versions[name] = bank(tensors)
-    both = versions["T1w"].present & versions["FLAIR"].present
-    first, second = (versions[name].mean[both] for name in ("T1w", "FLAIR"))
+        caches[name] = bank(tensors)
+    both = caches["T1w"].present & caches["FLAIR"].present
+    first, second = (caches[name].mean[both] for name in ("T1w", "FLAIR"))
     assert not torch.equal(first[:, 1], first[:, 0])
-    alike = [torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1] for a, b in zip(first, second, strict=True)]
-    # FLAIR is T1w upside down in brightness, pixel by pixel.
-    assert max(alike) < -0.99
+    correlations = [
+        torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1] for a, b in zip(first, second, strict=True)
+    ]
+    # FLAIR is T1w with inverted intensities.
+    assert max(correlations) < -0.99

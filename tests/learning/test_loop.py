@@ -1,4 +1,4 @@
-"""Steps of the optimisers: the joint norm of all gradients, and gradients that are no numbers."""
+"""Steps of the optimisers: clipping of the joint gradient norm, and non-finite gradients."""
 
 import pytest
 import torch
@@ -24,31 +24,31 @@ def gradients(network):
 
 
 @pytest.mark.parametrize("orthogonal", [(), ("2.weight",), ("0.weight", "2.weight", "3.weight")])
-def test_the_norm_over_all_weights_is_clipped(monkeypatch, orthogonal):
-    """Whichever optimiser has them; the direction is that of the whole gradient."""
+def test_the_joint_gradient_norm_is_clipped(monkeypatch, orthogonal):
+    """Clipping spans all optimisers and preserves the direction of the gradient."""
     network, x = module(), torch.randn(16, 6)
     with torch.enable_grad():
         (1e4 * network(x).square().mean()).backward()
-    whole = gradients(network)
-    norm = torch.sqrt(sum(gradient.double().square().sum() for gradient in whole.values()))
+    unclipped = gradients(network)
+    norm = torch.sqrt(sum(gradient.double().square().sum() for gradient in unclipped.values()))
     network.zero_grad()
-    seen, original = [], torch.optim.AdamW.step
+    calls, original = [], torch.optim.AdamW.step
 
     def step(self, *args, **options):
-        seen.append(gradients(network))
+        calls.append(gradients(network))
         return original(self, *args, **options)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
     list(optimiser(network, clip=0.7, orthogonal=orthogonal).run(lambda step: {"a": 1e4 * network(x).square().mean()}))
-    (clipped,) = seen
-    assert norm > 100 and clipped.keys() == whole.keys()
+    (clipped,) = calls
+    assert norm > 100 and clipped.keys() == unclipped.keys()
     after = torch.sqrt(sum(gradient.double().square().sum() for gradient in clipped.values()))
     assert after.item() == pytest.approx(0.7, rel=1e-5)
     for name, gradient in clipped.items():
-        torch.testing.assert_close(gradient.double(), whole[name].double() * 0.7 / norm, rtol=1e-4, atol=1e-9)
+        torch.testing.assert_close(gradient.double(), unclipped[name].double() * 0.7 / norm, rtol=1e-4, atol=1e-9)
 
 
-class _Poisoned(torch.autograd.Function):
+class _NaNGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x):
         return x.clone()
@@ -58,15 +58,15 @@ class _Poisoned(torch.autograd.Function):
         return gradient * float("nan")
 
 
-@pytest.mark.parametrize("poisoned", [0, 2])
-def test_a_gradient_that_is_no_number_leaves_the_weights(poisoned):
-    """Also that of a matrix which Muon moves."""
+@pytest.mark.parametrize("layer", [0, 2])
+def test_nan_gradients_leave_the_weights_unchanged(layer):
+    """Also gradients of a matrix optimised by Muon."""
     network, x = module(), torch.randn(16, 6)
     before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
 
     def losses(step):
-        weight = dict(network.named_parameters())[f"{poisoned}.weight"]
-        return {"finite": network(x).square().mean() + 0 * _Poisoned.apply(weight).sum()}
+        weight = dict(network.named_parameters())[f"{layer}.weight"]
+        return {"finite": network(x).square().mean() + 0 * _NaNGradient.apply(weight).sum()}
 
     with pytest.raises(NumericalError, match="training step 1: the gradient is not finite"):
         list(optimiser(network, orthogonal=("2.weight",)).run(losses))

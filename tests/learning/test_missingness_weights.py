@@ -1,4 +1,4 @@
-"""Weights for cells missing at random: exact probabilities of questions, and that weighted rows are like the population."""
+"""Inverse-probability weights: exact question probabilities, and balance of weighted rows with the population."""
 
 import itertools
 import json
@@ -20,7 +20,7 @@ from metavoxel.learning.missingness_weights import (
     MissingWeights,
     missing_lines,
     missing_weights,
-    question_law,
+    question_distribution,
     question_probability,
 )
 from metavoxel.learning.objective import corrupt, loss_sums
@@ -34,48 +34,48 @@ Z = 5.0
 
 
 def sets(variables):
-    """Every way to have some variables clean and some noisy, as masks."""
+    """Yield all pairs of clean and noisy masks."""
     for states in itertools.product("cn1", repeat=variables):
         yield torch.tensor([s == "c" for s in states]), torch.tensor([s == "n" for s in states])
 
 
-def test_the_law_of_questions_is_that_of_the_times():
-    """Frequencies of single questions, for rows with all and with some variables present."""
+def test_question_distribution_matches_sampled_times():
+    """Frequencies of single questions, for complete and incomplete rows."""
     rows = 40_000
     for present in ((True, True, True, True), (True, False, True, True), (False, False, True, False)):
         here = torch.tensor(present)
         drawn = evidence_times(here.expand(rows, 4), Rng.for_rows(rows, "law", *map(int, present)))
-        law, n = question_law(4), int(here.sum())
+        distribution, n = question_distribution(4), int(here.sum())
         total = 0.0
         for clean, noisy in sets(4):
             if ((clean | noisy) & ~here).any():
                 continue
             found = ((drawn.observed == clean) & (((drawn.t > 0) & (drawn.t < 1)) == noisy)).all(1).double().mean()
             share = READ_OUT_SHARE if not noisy.any() else 1 - READ_OUT_SHARE
-            expected = float(law[n, clean.sum(), noisy.sum()]) * share
+            expected = float(distribution[n, clean.sum(), noisy.sum()]) * share
             total += expected
             assert abs(float(found) - expected) <= Z * math.sqrt(expected * (1 - expected) / rows)
         assert math.isclose(total, 1.0)
 
 
-def test_the_probability_of_a_question_sums_over_patterns():
+def test_question_probability_is_the_sum_over_missingness_patterns():
     presence = torch.tensor([[0.3, 1.0, 0.8, 0.55]], dtype=torch.float64)
-    law = question_law(4)
+    distribution = question_distribution(4)
     for clean, noisy in sets(4):
-        found = question_probability(presence, clean[None], noisy[None], law)[0]
+        found = question_probability(presence, clean[None], noisy[None], distribution)[0]
         for target in range(4):
             expected = 0.0
             for pattern in itertools.product((True, False), repeat=4):
                 here = torch.tensor(pattern)
                 if here[target] and not ((clean | noisy) & ~here).any():
                     chance = torch.where(here, presence[0], 1 - presence[0]).prod()
-                    expected += float(chance * law[here.sum(), clean.sum(), noisy.sum()])
+                    expected += float(chance * distribution[here.sum(), clean.sum(), noisy.sum()])
             assert math.isclose(float(found[target]), expected, abs_tol=1e-12)
 
 
 @pytest.fixture(scope="module")
-def asked():
-    """Rows whose w says what is missing of three further variables; their questions and exact weights."""
+def questions():
+    """Sample rows whose w determines the presence of other variables, with their questions and exact weights."""
     rows = 120_000
     w = Rng.for_rows(rows, "w").normal((rows,), dtype=torch.float64)
     presence = torch.stack([torch.ones_like(w), torch.ones_like(w), torch.sigmoid(w + 1), torch.sigmoid(0.5 - w)], 1)
@@ -87,9 +87,9 @@ def asked():
     return w, present, times, of
 
 
-def test_rows_that_are_asked_a_question_are_weighted_to_the_population(asked):
-    """Whatever the target, the evidence and the noisy variables, w is as in the population: mean 0, variance 1."""
-    w, present, times, of = asked
+def test_weighted_rows_of_every_question_match_the_population(questions):
+    """For all targets, evidence and noisy variables, w has the population's mean 0 and variance 1."""
+    w, present, times, of = questions
     noisy = (times.t > 0) & (times.t < 1)
     checked, biased = 0, 0
     for clean, between in sets(4):
@@ -104,18 +104,18 @@ def test_rows_that_are_asked_a_question_are_weighted_to_the_population(asked):
                 assert abs(float((a * (value - truth)).mean())) < Z * error, (clean, between, index)
             checked += 1
             biased += abs(float(x.mean())) > Z * float(x.std()) / math.sqrt(len(x))
-    assert checked > 40 and biased > checked / 2, "without weights most questions are asked of other rows"
+    assert checked > 40 and biased > checked / 2, "without weights most questions have biased rows"
 
 
-def test_a_question_that_knows_why_needs_no_weight(asked):
-    w, present, times, of = asked
+def test_weights_are_1_if_the_predictors_of_presence_are_evidence(questions):
+    w, present, times, of = questions
     for weight in of.values():
         assert (weight[times.observed[:, 0]] == 1).all()
         assert not (weight[~times.observed[:, 0]] == 1).all()
 
 
 def write_gaps(folder, gap, rows=240):
-    """``people.csv`` as of :func:`write_table`, with cells of (age, sex, score) removed where ``gap(row, age)`` says."""
+    """Write ``people.csv`` as :func:`write_table` does, without the cells (age, sex, score) marked by ``gap``."""
     draw = random.Random(1)
     lines = ["participant_id,Age,Sex,score"]
     for row in range(rows):
@@ -128,12 +128,12 @@ def write_gaps(folder, gap, rows=240):
 
 
 def mostly(draw, row, age):
-    """Nine scores of ten are missing."""
+    """Mark nine scores of ten as missing."""
     return False, draw.random() < 0.2, row % 10 != 0
 
 
 def at_random(draw, row, age):
-    """Scores of the young are missing, and sexes of a third, whoever they are."""
+    """Mark scores as missing at random given age, and sex as missing completely at random."""
     return False, draw.random() < 0.3, draw.random() < 1 / (1 + math.exp((age - 45) / 4))
 
 
@@ -143,24 +143,24 @@ def metrics(run):
 
 
 @pytest.mark.slow
-def test_a_variable_that_nine_rows_of_ten_miss_is_learnt(tmp_path):
-    """It is predicted far better than by its mean, on validation rows that have it and to rows that ask for it."""
+def test_a_variable_missing_in_nine_rows_of_ten_is_learnt(tmp_path):
+    """It is predicted far better than by its mean, in validation rows and in new rows."""
     write_gaps(tmp_path, mostly)
     training = {"steps": 600, "batch_size": 32, "validate_every": 200, "learning_rate": 3e-3, "weight_decay": 0.0}
     backbone = {**BACKBONE, "dropout": 0.0}
     train(write_schema(tmp_path, TABLE, training=training, backbone=backbone), tmp_path / "run")
-    assert metrics(tmp_path / "run")[-1]["validation/score"] < 0.85, "half of the losses are of rows without an age"
+    assert metrics(tmp_path / "run")[-1]["validation/score"] < 0.85, "half of the losses are not conditioned on age"
     model = load(tmp_path / "run")
     ages = np.linspace(30, 60, 7)
     frame = pandas.DataFrame({"participant_id": [f"new{row}" for row in range(7)], "Age": ages})
-    said = model.predict(frame, "score", ["age"])["score"].to_numpy(float)
-    assert np.abs(said - 2 * ages).mean() < 6, "a fifth of the spread of scores is 4"
+    predicted = model.predict(frame, "score", ["age"])["score"].to_numpy(float)
+    assert np.abs(predicted - 2 * ages).mean() < 6, "a fifth of the standard deviation of scores is 4"
     report = json.loads((tmp_path / "run" / "run.json").read_text())["missing"]
     assert abs(report["score"]["missing"] - 0.9) < 0.03 and "age" not in report
 
 
 def test_rows_with_a_single_datum_train(tmp_path):
-    """All variables but one are missing, in training and validation rows; nothing to predict from, nothing breaks."""
+    """All variables but one are missing in training and validation rows, so no row has predictors."""
     write_gaps(tmp_path, lambda draw, row, age: tuple(row % 3 != place for place in range(3)), rows=60)
     split = {"split": {"train": 0.5, "validation": 0.4, "test": 0.1}}
     train(write_schema(tmp_path, TABLE, cohort=split), tmp_path / "run")
@@ -168,7 +168,7 @@ def test_rows_with_a_single_datum_train(tmp_path):
     assert all(math.isfinite(last[f"{part}{name}"]) for part in ("", "validation/") for name in ("age", "sex", "score"))
 
 
-def test_a_variable_that_no_validation_row_has_is_left_out_of_the_score(tmp_path):
+def test_variables_without_validation_rows_are_omitted_from_the_score(tmp_path):
     write_table(tmp_path, missing=False)
     header, *rows = (tmp_path / "people.csv").read_text().splitlines()
     parts = ["train" if place < 30 else "validation" for place in range(len(rows))]
@@ -191,8 +191,8 @@ def weighted(tmp_path_factory):
     return schema, folder / "run"
 
 
-def test_what_is_missing_is_reported(weighted):
-    """Scores are missing by age, and the report says so; sexes are not, nor does it say so."""
+def test_the_report_identifies_mar_variables(weighted):
+    """The AUC is high for scores, missing given age, and near .5 for sex, missing completely at random."""
     _, run = weighted
     report = json.loads((run / "run.json").read_text())["missing"]
     assert set(report) == {"age", "sex", "score"} and report["age"]["missing"] == 0 and "auc" not in report["age"]
@@ -208,19 +208,19 @@ def test_what_is_missing_is_reported(weighted):
     assert [("consider training.missing_weights" in line) for line in lines] == [False, False, True]
 
 
-def test_the_fitted_probability_is_near_the_true_one(weighted):
-    """Asked for the score with nothing given and nothing between, weights are as the presence that ages give."""
+def test_fitted_presence_probabilities_are_near_the_truth(weighted):
+    """Weights of the marginal of the score are proportional to the inverse presence probability given age."""
     schema = load_schema(weighted[0])
     cohort = read_cohort(schema.specs, schema.cohort, folder=schema.folder)
     ages = cohort.columns["age"].read(torch.arange(len(cohort))).double()
     code = ((ages - ages.mean()) / ages.std())[:, None, None].float()
-    banks = {
+    caches = {
         name: bank({"present": cohort.columns[name].present, "mean": code if name == "age" else torch.zeros(400, 1, 1)})
         for name in TABLE["variables"]
     }
-    weights = missing_weights(schema, cohort, banks)
+    weights = missing_weights(schema, cohort, caches)
     rows = cohort.parts["train"]
-    score = weights.of(rows, {name: torch.ones(len(rows), dtype=torch.float64) for name in banks})["score"]
+    score = weights.of(rows, {name: torch.ones(len(rows), dtype=torch.float64) for name in caches})["score"]
     truth = 1 / (1 - torch.sigmoid((45 - ages[rows]) / 4))
     middle = (ages[rows] > 40) & (ages[rows] < 55)
     ratio = (score / truth)[middle]
@@ -229,7 +229,7 @@ def test_the_fitted_probability_is_near_the_true_one(weighted):
 
 
 def test_weights_multiply_the_loss_and_not_its_count():
-    """And not what is absent, whose weight may be anything."""
+    """Missing cells contribute nothing, even with NaN weights."""
     torch.manual_seed(0)
     schema = parse_schema(TABLE, folder=Path())
     joint, rows = build_joint(schema, build_codecs(schema)), 6
@@ -239,11 +239,13 @@ def test_weights_multiply_the_loss_and_not_its_count():
         "sex": torch.eye(2)[torch.arange(rows) % 2][:, None],
         "score": torch.ones(rows, 1, 1),
     }
-    banks = {
+    caches = {
         name: bank({"present": present if name == "age" else present | True, "mean": codes[name]}) for name in codes
     }
     times = RowTimes(torch.full((rows, 3), 0.5, dtype=torch.float64), torch.zeros(rows, 3, dtype=torch.bool))
-    corrupted = corrupt(joint, banks, torch.arange(rows), times, Rng.for_rows(rows, "rows"), device=torch.device("cpu"))
+    corrupted = corrupt(
+        joint, caches, torch.arange(rows), times, Rng.for_rows(rows, "rows"), device=torch.device("cpu")
+    )
     predictions = joint(corrupted.states, corrupted.times, corrupted.observed)
     doubled = {name: torch.full((rows,), 2.0, dtype=torch.float64) for name in codes}
     doubled["age"] = torch.where(present, doubled["age"], torch.nan)
@@ -254,7 +256,7 @@ def test_weights_multiply_the_loss_and_not_its_count():
 
 
 @pytest.mark.slow
-def test_a_weighted_training_that_is_left_goes_on_to_the_same_weights(weighted, tmp_path):
+def test_an_interrupted_weighted_training_resumes_to_the_same_weights(weighted, tmp_path):
     schema, run = weighted
     leave(schema, tmp_path / "run", "joint", 13)
     train(schema, tmp_path / "run", resume=True)
@@ -264,31 +266,31 @@ def test_a_weighted_training_that_is_left_goes_on_to_the_same_weights(weighted, 
         assert_same_weights(run, tmp_path / "plain")
 
 
-def test_variables_that_cannot_say_what_is_missing_are_refused_together(tmp_path):
+def test_invalid_predictors_of_presence_are_reported_together(tmp_path):
     write_gaps(tmp_path, at_random, rows=60)
-    asked = {"missing_weights": ["agee", "score", "age", "age"]}
-    said = refused(SchemaError, write_schema(tmp_path, TABLE, training=asked), tmp_path / "run")
-    assert "training.missing_weights: no variable 'agee'. Did you mean 'age'?" in said
-    assert "'score' is missing itself in" in said and "'age' stands there twice" in said
-    assert "Always present in the training rows: age" in said
+    settings = {"missing_weights": ["agee", "score", "age", "age"]}
+    message = refused(SchemaError, write_schema(tmp_path, TABLE, training=settings), tmp_path / "run")
+    assert "training.missing_weights: no variable 'agee'. Did you mean 'age'?" in message
+    assert "'score' is itself missing in" in message and "'age' is repeated" in message
+    assert "Always present in the training rows: age" in message
     shared = {"diffusion": {"times": "shared"}, "training": {"missing_weights": ["age"]}}
-    said = refused(SchemaError, write_schema(tmp_path, TABLE, **shared), tmp_path / "other")
+    message = refused(SchemaError, write_schema(tmp_path, TABLE, **shared), tmp_path / "other")
     assert (
-        said
+        message
         == "training.missing_weights: diffusion.times 'shared' drops incomplete rows; use 'evidence', or leave it out"
     )
 
 
 @pytest.mark.slow
-def test_under_mar_the_weighted_marginal_is_the_truth(tmp_path):
-    """An exact joint; s1 and s3 are missing by s4. Without weights the mean of s1 is that of the rows that have it."""
+def test_weighted_marginals_are_unbiased_under_mar(tmp_path):
+    """The joint is exact; s1 and s3 are missing at random given s4. Without weights their means are biased."""
     oracle, rows = MixtureOracle.default(), 8000
     drawn = {name: value.double() for name, value in oracle.sample(Rng.for_rows(rows, "mar")).items()}
     names = ("s1", "s3", "s4")
     uniform = Rng.for_rows(rows, "mar gaps").uniform((rows, 2), dtype=torch.float64)
-    gone = {name: uniform[:, index] < torch.sigmoid(1.5 * drawn["s4"]) for index, name in enumerate(names[:2])}
+    gaps = {name: uniform[:, index] < torch.sigmoid(1.5 * drawn["s4"]) for index, name in enumerate(names[:2])}
     table = pandas.DataFrame({name: drawn[name].numpy() for name in names})
-    for name, gap in gone.items():
+    for name, gap in gaps.items():
         table.loc[gap.numpy(), name] = np.nan
     table.insert(0, "participant_id", [f"s{row}" for row in range(rows)])
     table.to_csv(tmp_path / "people.csv", index=False)
@@ -300,9 +302,9 @@ def test_under_mar_the_weighted_marginal_is_the_truth(tmp_path):
     }
     errors = {}
     frame = pandas.DataFrame({"participant_id": ["someone"]})
-    for way, given in (("plain", []), ("weighted", ["s4"])):
-        schema = write_schema(tmp_path, raw, name=f"{way}.yaml", training={"missing_weights": given})
-        train(schema, tmp_path / way)
-        said = load(tmp_path / way).predict(frame, ["s1", "s3"], [])
-        errors[way] = [abs(float(said[name][0]) - float(oracle.given({}).mean(name)[0])) for name in ("s1", "s3")]
+    for method, given in (("plain", []), ("weighted", ["s4"])):
+        schema = write_schema(tmp_path, raw, name=f"{method}.yaml", training={"missing_weights": given})
+        train(schema, tmp_path / method)
+        means = load(tmp_path / method).predict(frame, ["s1", "s3"], [])
+        errors[method] = [abs(float(means[name][0]) - float(oracle.given({}).mean(name)[0])) for name in ("s1", "s3")]
     assert max(errors["weighted"]) < 0.05 and min(errors["plain"]) > 0.15, errors

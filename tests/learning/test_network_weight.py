@@ -1,4 +1,4 @@
-"""The network weights that a run holds."""
+"""Network weights saved in a run."""
 
 import json
 
@@ -10,8 +10,8 @@ from tiny_runs import train
 import metavoxel as mv
 
 
-def test_the_weights_of_a_run_hold_what_validation_chose(tmp_path):
-    """Between none and all of it for every variable, in the weights that are loaded; training goes on with all of it."""
+def test_runs_save_the_network_weights_chosen_by_validation(tmp_path):
+    """The loaded model has a weight in [0, 1] for every variable; the training checkpoint has weights 1."""
     write_table(tmp_path)
     train(write_schema(tmp_path, TABLE), tmp_path / "run")
     weights = load_file(tmp_path / "run" / "model.safetensors")
@@ -24,8 +24,8 @@ def test_the_weights_of_a_run_hold_what_validation_chose(tmp_path):
     assert kept and set(kept) == {1.0}
 
 
-def test_equal_rows_have_equal_answers_whatever_the_seed(tmp_path):
-    """Also where the network is used in full, which a short training hardly comes to by itself."""
+def test_equal_rows_have_equal_predictions_for_every_seed(tmp_path):
+    """Also with full network weights, which a short training does not select."""
     write_table(tmp_path)
     train(write_schema(tmp_path, TABLE), tmp_path / "run")
     model = mv.load(tmp_path / "run")
@@ -33,6 +33,6 @@ def test_equal_rows_have_equal_answers_whatever_the_seed(tmp_path):
     for weight in (0.0, 1.0):
         for name in model.names:
             model.joint.adapter(name).network_weight.fill_(weight)
-        told = pandas.concat([model.predict(frame, "sex", ["age", "score"], seed=seed) for seed in (0, 1)])
-        chances = told.filter(like="sex_p[")
+        predicted = pandas.concat([model.predict(frame, "sex", ["age", "score"], seed=seed) for seed in (0, 1)])
+        chances = predicted.filter(like="sex_p[")
         assert len(chances) == 40 and float((chances.max() - chances.min()).max()) <= 1e-6

@@ -1,4 +1,4 @@
-"""Which arithmetic is chosen."""
+"""Choice of numerical precision, and flushing of denormal numbers."""
 
 import os
 import platform
@@ -15,41 +15,41 @@ from metavoxel.learning.precision import bf16_gradients_agree, convolve, flushed
 
 
 @pytest.mark.parametrize("half", [True, False])
-def test_what_is_asked_for_is_taken(half):
+def test_explicit_precision_is_kept(half):
     assert resolve_precision("16-mixed", half=half) == "16-mixed"
 
 
-def test_numbers_keep_their_digits():
-    """A table's structure may be finer than half precision resolves."""
+def test_tables_use_single_precision():
+    """Half precision may not resolve the structure of a table."""
     assert resolve_precision("auto", half=False) == "32-true"
     assert resolve_precision("auto", half=True) in ("32-true", "bf16-mixed")
 
 
-def _tiny() -> float:
+def _denormal() -> float:
     return torch.tensor(1e-40).mul(1.0).item()
 
 
-def test_denormals_come_back():
-    """What calls a training keeps its arithmetic, also where it stops in the middle."""
+def test_the_denormal_mode_is_restored():
+    """Also if the context is left early."""
 
     def steps():
         with flushed_denormals():
-            yield _tiny()
+            yield _denormal()
             with flushed_denormals():
-                yield _tiny()
-            yield _tiny()
+                yield _denormal()
+            yield _denormal()
 
-    assert _tiny() > 0
+    assert _denormal() > 0
     assert list(steps()) == [0, 0, 0]
-    assert _tiny() > 0
+    assert _denormal() > 0
     stopped = steps()
     next(stopped)
     stopped.close()
-    assert _tiny() > 0
+    assert _denormal() > 0
 
 
 def wrong_where(is_wrong):
-    """A convolution whose weight gradient is wrong in half precision where ``is_wrong`` holds of its grid."""
+    """Return a convolution with wrong half-precision weight gradients on grids for which ``is_wrong`` is true."""
 
     def convolution(x, weight, bias):
         half = torch.is_autocast_enabled("cpu")
@@ -65,7 +65,7 @@ def overflowing(x, weight, bias):
     return convolve(x, weight, bias) * (torch.inf if half else 1.0)
 
 
-def test_gradients_in_half_precision_are_those_in_single():
+def test_half_precision_gradients_agree_with_single_precision():
     assert bf16_gradients_agree(lambda x, weight, bias: convolve(x, weight, bias))
 
 
@@ -78,15 +78,15 @@ def test_gradients_in_half_precision_are_those_in_single():
         lambda grid: tuple(grid) == (3, 3, 3),
     ],
 )
-def test_wrong_gradients_are_found(is_wrong):
+def test_wrong_gradients_are_detected(is_wrong):
     assert not bf16_gradients_agree(wrong_where(is_wrong))
 
 
-def test_gradients_that_are_no_numbers_are_found():
+def test_nan_gradients_are_detected():
     assert not bf16_gradients_agree(overflowing)
 
 
-def test_half_precision_that_computes_wrongly_is_not_taken():
+def test_half_precision_with_wrong_gradients_is_refused():
     wrong = wrong_where(lambda grid: grid[0] == 2)
     assert resolve_precision("auto", half=True, accelerator="cpu", convolution=wrong) == "32-true"
     for precision in ("bf16-mixed", "bf16-true"):
@@ -97,7 +97,7 @@ def test_half_precision_that_computes_wrongly_is_not_taken():
     assert resolve_precision("bf16-mixed", half=False, accelerator="cpu", convolution=wrong) == "bf16-mixed"
 
 
-def test_the_check_draws_from_no_generator_of_others():
+def test_the_check_leaves_the_global_generator_unchanged():
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
@@ -115,9 +115,9 @@ with flushed_denormals():
 """
 
 
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one processor")
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="single processor")
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="other processors flush otherwise")
-def test_threads_that_start_in_the_scope_flush_too():
+def test_threads_started_in_the_context_flush_denormals():
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONPATH": str(Path(metavoxel.__file__).parents[1])}
     done = subprocess.run([sys.executable, "-c", THREADS], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "0"

@@ -1,11 +1,11 @@
-"""The law of times: which questions a model is trained for, and how often."""
+"""Distribution of sampled times and conditioning masks."""
 
 import math
 
 import pytest
 import torch
 
-from metavoxel.learning import time_sampling as law
+from metavoxel.learning import time_sampling as sampling
 from metavoxel.learning.time_sampling import evidence_times, shared_times
 from metavoxel.rng import Rng
 
@@ -18,22 +18,22 @@ def drawn():
 
 
 def assert_share(truth, expected):
-    """A share of rows, to Z standard errors."""
+    """Check a share of rows to Z standard errors."""
     error = math.sqrt(expected * (1 - expected) / len(truth))
     assert abs(float(truth.double().mean()) - expected) < Z * error
 
 
-def test_observed_is_clean_and_nothing_else_is(drawn):
+def test_exactly_the_observed_variables_are_clean(drawn):
     assert drawn.t.dtype == torch.float64
     assert torch.equal(drawn.t == 0, drawn.observed)
-    assert not drawn.observed.all(1).any(), "a row without anything to learn"
+    assert not drawn.observed.all(1).any(), "a row without a target"
 
 
 def test_sizes_of_the_evidence(drawn):
-    """One target and no evidence are frequent; the other sizes are equally so."""
+    """Single targets and no evidence are oversampled; the other sizes are equally frequent."""
     size = drawn.observed.sum(1)
-    even = (1 - law.SINGLE_TARGET_SHARE - law.NO_EVIDENCE_SHARE) / VARIABLES
-    extra = {0: law.NO_EVIDENCE_SHARE, VARIABLES - 1: law.SINGLE_TARGET_SHARE}
+    even = (1 - sampling.SINGLE_TARGET_SHARE - sampling.NO_EVIDENCE_SHARE) / VARIABLES
+    extra = {0: sampling.NO_EVIDENCE_SHARE, VARIABLES - 1: sampling.SINGLE_TARGET_SHARE}
     for known in range(VARIABLES):
         assert_share(size == known, even + extra.get(known, 0.0))
 
@@ -44,15 +44,15 @@ def test_every_variable_is_evidence_equally_often(drawn):
         assert_share(drawn.observed[:, variable], share)
 
 
-def test_the_read_out_is_trained(drawn):
-    """All unknown at t = 1: a question is answered there in one evaluation."""
+def test_share_of_posterior_mean_rows(drawn):
+    """All unknown variables are at t = 1, where one evaluation gives the posterior mean."""
     unknown = ~drawn.observed
     all_end = ((drawn.t == 1) | drawn.observed).all(1)
-    assert_share(all_end, law.READ_OUT_SHARE)
+    assert_share(all_end, sampling.READ_OUT_SHARE)
     assert ((drawn.t[unknown] > 0) & (drawn.t[unknown] <= 1)).all()
 
 
-def test_the_share_of_the_read_out_may_differ_by_row():
+def test_share_of_posterior_mean_rows_may_differ_by_row():
     share = torch.cat([torch.zeros(ROWS), torch.ones(ROWS)])
     drawn = evidence_times(torch.ones(2 * ROWS, 3, dtype=torch.bool), Rng.for_rows(2 * ROWS, "share"), read_out=share)
     noisy = ((drawn.t > 0) & (drawn.t < 1)).any(1)
@@ -65,32 +65,32 @@ def test_half_of_the_rows_share_one_time(drawn):
     several = between.sum(1) > 1
     low = torch.where(between, drawn.t, 2.0).amin(1)
     high = torch.where(between, drawn.t, -1.0).amax(1)
-    assert_share((low == high)[several], law.SHARED_SHARE)
+    assert_share((low == high)[several], sampling.SHARED_SHARE)
 
 
 def test_times_between_are_uniform(drawn):
     between = drawn.t[(drawn.t > 0) & (drawn.t < 1)]
-    # Rows that share one time repeat it, so there are at least a quarter as many independent ones.
+    # Rows with a shared time repeat it, so at least a quarter of the times are independent.
     error = 1 / math.sqrt(12 * len(between) / 4)
     assert abs(float(between.mean()) - 0.5) < Z * error
     assert abs(float(between.square().mean()) - 1 / 3) < Z * error
 
 
-def test_some_variables_are_marginalised_beside_others_that_are_walked(drawn):
+def test_some_variables_are_marginalised_while_others_are_noisy(drawn):
     some = ((drawn.t == 1).any(1)) & (((drawn.t > 0) & (drawn.t < 1)).any(1))
     assert float(some.double().mean()) > 0.03
 
 
-def test_what_is_absent_is_never_evidence():
+def test_missing_variables_are_never_evidence():
     present = Rng.for_rows(ROWS, "present").uniform((ROWS, VARIABLES)) < 0.6
     drawn = evidence_times(present, Rng.for_rows(ROWS, "absent"))
     assert not (drawn.observed & ~present).any()
     assert (drawn.t[~present] == 1).all()
     some = present.any(1)
-    assert not ((drawn.observed == present).all(1) & some).any(), "a row whose every datum is given teaches nothing"
+    assert not ((drawn.observed == present).all(1) & some).any(), "a row without a target"
 
 
-def test_nothing_present():
+def test_rows_without_data():
     drawn = evidence_times(torch.zeros(3, 2, dtype=torch.bool), Rng.for_rows(3, "nothing"))
     assert (drawn.t == 1).all() and not drawn.observed.any()
 
@@ -98,24 +98,24 @@ def test_nothing_present():
 def test_a_single_variable():
     drawn = evidence_times(torch.ones(ROWS, 1, dtype=torch.bool), Rng.for_rows(ROWS, "single"))
     assert not drawn.observed.any()
-    assert_share(drawn.t[:, 0] == 1, law.READ_OUT_SHARE)
+    assert_share(drawn.t[:, 0] == 1, sampling.READ_OUT_SHARE)
 
 
-def test_a_row_has_its_own_times():
+def test_times_of_a_row_do_not_depend_on_other_rows():
     rng, present = Rng.for_rows(9, "own"), torch.ones(9, VARIABLES, dtype=torch.bool)
     whole, order = evidence_times(present, rng), torch.tensor([7, 2])
     part = evidence_times(present[order], rng[order])
     assert torch.equal(part.t, whole.t[order]) and torch.equal(part.observed, whole.observed[order])
 
 
-def test_the_papers_times():
+def test_shared_times():
     drawn = shared_times(torch.ones(ROWS, 3, dtype=torch.bool), Rng.for_rows(ROWS, "shared"))
     assert torch.equal(drawn.t, drawn.t[:, :1].expand(ROWS, 3)) and not drawn.observed.any()
     assert abs(float(drawn.t[:, 0].mean()) - 0.5) < Z / math.sqrt(12 * ROWS)
 
 
-def test_questions_are_asked_by_half_of_the_rows():
-    """The named evidence sets, each as often; a row that misses a part of one takes the rest."""
+def test_half_of_the_rows_use_the_given_evidence_sets():
+    """Evidence sets are equally frequent; missing variables are removed from them."""
     questions = torch.tensor([[True, True, False, False], [False, False, False, True]])
     present = torch.ones(ROWS, 4, dtype=torch.bool)
     present[: ROWS // 2, 0] = False
@@ -129,26 +129,26 @@ def test_questions_are_asked_by_half_of_the_rows():
     assert (drawn.observed[: ROWS // 2] == torch.tensor([False, True, False, False])).all(1).any()
 
 
-def test_draws_are_taught_by_as_many_rows_as_are_asked_for():
-    """All that is unknown has one time between, in these rows; the others are what they are without them."""
+def test_share_of_rows_for_joint_sampling():
+    """All unknown variables of these rows share one intermediate time; the other rows are unchanged."""
     present = torch.ones(ROWS, 4, dtype=torch.bool)
     present[: ROWS // 2, 0] = False
     drawn, usual = (evidence_times(present, Rng.for_rows(ROWS, "walks"), draw_share=share) for share in (0.8, 0.0))
     assert torch.equal(drawn.observed, usual.observed) and (drawn.t[~present] == 1).all()
     unknown = present & ~drawn.observed
 
-    def together(times):
+    def shared(times):
         first = torch.where(unknown, times.t, 2.0).amin(1, keepdim=True)
         return ((times.t == first) | ~unknown).all(1) & (first[:, 0] < 1)
 
-    expected = 0.8 + 0.2 * float(together(usual).double().mean())
-    assert_share(together(drawn), expected)
+    expected = 0.8 + 0.2 * float(shared(usual).double().mean())
+    assert_share(shared(drawn), expected)
     whole = evidence_times(present, Rng.for_rows(ROWS, "walks"), draw_share=1.0)
-    assert together(whole).all() and (whole.t[unknown] < 1).all()
+    assert shared(whole).all() and (whole.t[unknown] < 1).all()
 
 
-def test_a_power_makes_little_noise_frequent():
-    """P(u^2 < x) is the square root of x; the ends stay where they are."""
+def test_powers_above_1_make_low_noise_frequent():
+    """P(u^2 < x) is the square root of x; times 0 and 1 are unchanged."""
     present = torch.ones(ROWS, 2, dtype=torch.bool)
     plain, squared = (evidence_times(present, Rng.for_rows(ROWS, "power"), power=power) for power in (1.0, 2.0))
     assert torch.equal(plain.t == 1, squared.t == 1) and torch.equal(plain.observed, squared.observed)
@@ -156,8 +156,8 @@ def test_a_power_makes_little_noise_frequent():
     assert_share(between < 0.04, 0.2)
 
 
-def test_a_seventh_variable_leaves_the_times_of_six_alone():
-    """Where one is between the ends in both, it is the same, wherever the seventh stands."""
+def test_an_additional_variable_does_not_change_intermediate_times():
+    """Times that are intermediate with and without it are equal, at any position of the added variable."""
     six = ["T1w", "age", "sex", "site", "score", "height"]
     seven = [*six[:2], "weight", *six[2:]]
     rng = Rng.for_rows(ROWS, "seventh")

@@ -1,4 +1,4 @@
-"""Training from a schema to a run folder: what it leaves, that it is repeatable, and that stopping it loses nothing."""
+"""Training from a schema to a run folder: outputs, reproducibility, and resuming after interruptions."""
 
 import json
 import signal
@@ -22,7 +22,7 @@ from metavoxel.schema import load_schema
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
-    """A table, its schema and a run of it that nothing disturbed."""
+    """Provide a schema, its uninterrupted run, and the events of the training."""
     folder = tmp_path_factory.mktemp("reference")
     write_table(folder)
     schema = write_schema(folder, TABLE)
@@ -30,7 +30,7 @@ def reference(tmp_path_factory):
     return schema, folder / "run", events
 
 
-def test_what_a_run_leaves(reference):
+def test_contents_of_a_run_folder(reference):
     schema, run, events = reference
     assert {path.name for path in run.iterdir()} == {
         "schema.yaml", "run.json", "metrics.jsonl", "model.safetensors", "codecs", "checkpoints", "cache", "events",
@@ -52,7 +52,7 @@ def test_what_a_run_leaves(reference):
     assert load_schema(run / "schema.yaml").variables == load_schema(schema).variables
 
 
-def test_a_variable_of_little_weight_counts_little_in_the_score(tmp_path):
+def test_the_score_uses_the_weights_of_the_variables(tmp_path):
     write_table(tmp_path)
     schema = write_schema(tmp_path, TABLE)
     raw = yaml.safe_load(schema.read_text())
@@ -72,12 +72,12 @@ def test_progress(reference):
     assert events[0].stage == "cohort" and events[0].metrics == {"rows": 40, "dropped": 0}
 
 
-def test_nothing_is_left_half_written(reference):
+def test_no_partial_files_remain(reference):
     _, run, _ = reference
     assert not list(run.rglob("*.partial"))
 
 
-def test_the_best_weights_are_those_kept(reference):
+def test_the_best_weights_are_saved(reference):
     _, run, _ = reference
     kept, best = load_file(run / "model.safetensors"), load_file(run / "checkpoints" / "best.safetensors")
     assert kept.keys() == best.keys() and all(torch.equal(kept[name], best[name]) for name in kept)
@@ -85,12 +85,12 @@ def test_the_best_weights_are_those_kept(reference):
 
 def test_the_same_seed_gives_the_same_weights(reference, tmp_path):
     schema, run, _ = reference
-    torch.rand(17)  # what the process drew before does not matter
+    torch.rand(17)  # the state of the global generator does not matter
     train(schema, tmp_path / "again")
     assert_same_weights(run, tmp_path / "again")
 
 
-def test_another_seed_gives_others(reference, study):
+def test_another_seed_gives_other_weights(reference, study):
     _, run, _ = reference
     train(write_schema(study, TABLE, training={"seed": 1}), study / "run")
     first, other = weights(run), weights(study / "run")
@@ -99,8 +99,8 @@ def test_another_seed_gives_others(reference, study):
 
 
 @pytest.mark.parametrize("after", [1, 9, 10, 17])
-def test_a_training_that_is_left_goes_on_to_the_same_weights(reference, tmp_path, after):
-    """Bit for bit, wherever it was left: dropout too draws as it would have."""
+def test_an_interrupted_training_resumes_to_the_same_weights(reference, tmp_path, after):
+    """Weights are bitwise equal for interruptions at any step, dropout included."""
     schema, run, _ = reference
     leave(schema, tmp_path / "run", "joint", after)
     torch.rand(after)
@@ -109,35 +109,35 @@ def test_a_training_that_is_left_goes_on_to_the_same_weights(reference, tmp_path
     assert_same_weights(run, tmp_path / "run")
 
 
-def test_muon_goes_on_to_the_same_weights(study):
-    """Its momentum is saved too."""
+def test_muon_resumes_to_the_same_weights(study):
+    """The momentum is part of the checkpoint."""
     schema = write_schema(study, TABLE, training={"optimiser": "muon"})
     train(schema, study / "whole")
-    leave(schema, study / "left", "joint", 9)
-    train(schema, study / "left", resume=True)
-    assert_same_weights(study / "whole", study / "left")
+    leave(schema, study / "resumed", "joint", 9)
+    train(schema, study / "resumed", resume=True)
+    assert_same_weights(study / "whole", study / "resumed")
 
 
-def test_muon_moves_the_matrices_of_the_backbone(study):
-    """The first step leaves heads that begin at zero; the second moves the rest, from the same weights by the same loss."""
+def test_muon_updates_the_matrices_of_the_backbone(study):
+    """Zero-initialised heads pass no gradient to the backbone in the first step, so the second is compared."""
     after = {}
     for optimiser in ("adamw", "muon"):
         train(write_schema(study, TABLE, training={"optimiser": optimiser, "steps": 2}), study / optimiser)
         state = load_file(study / optimiser / "checkpoints" / "joint.safetensors")
         after[optimiser] = {name: weight for name, weight in state.items() if name.startswith("module/")}
-    moved = {name for name, weight in after["adamw"].items() if not torch.equal(weight, after["muon"][name])}
+    changed = {name for name, weight in after["adamw"].items() if not torch.equal(weight, after["muon"][name])}
     matrices = {name for name, weight in after["adamw"].items() if weight.ndim == 2}
-    assert moved == {name for name in matrices if name.startswith("module/backbone.")} < matrices
+    assert changed == {name for name in matrices if name.startswith("module/backbone.")} < matrices
 
 
-def test_muon_does_not_go_with_a_loss_scale(study):
+def test_muon_with_a_loss_scale_is_refused(study):
     schema = write_schema(study, TABLE, training={"optimiser": "muon"})
     assert "bf16-mixed" in refused(RunError, schema, study / "run", precision="16-mixed")
     assert not (study / "run").exists()
 
 
 def interrupt_once(monkeypatch, owner, name, call):
-    """Raise KeyboardInterrupt out of the call of this number, in the middle of what it does."""
+    """Raise KeyboardInterrupt from the call of this number."""
     original, calls = getattr(owner, name), []
 
     def interrupted(*args, **options):
@@ -152,14 +152,20 @@ def interrupt_once(monkeypatch, owner, name, call):
 
 @pytest.mark.parametrize(
     ("name", "call"),
-    [("HeldOut.judge", 2), ("HeldOut.judge", 3), ("save_weights", 1), ("evidence_times", 2), ("loss_sums", 20)],
+    [
+        ("HeldOutLoss.evaluate", 2),
+        ("HeldOutLoss.evaluate", 3),
+        ("save_weights", 1),
+        ("evidence_times", 2),
+        ("loss_sums", 20),
+    ],
 )
-def test_an_interrupt_anywhere_is_survived(reference, tmp_path, monkeypatch, name, call):
-    """While it validates (the averaged weights are in place then), writes the best weights, draws or computes."""
+def test_training_resumes_after_an_interrupt_anywhere(reference, tmp_path, monkeypatch, name, call):
+    """During validation (with averaged weights loaded), saving, sampling of times, or the loss."""
     schema, run, _ = reference
     with monkeypatch.context() as patch:
         *owner, name = name.split(".")
-        interrupt_once(patch, module.HeldOut if owner else module, name, call)
+        interrupt_once(patch, module.HeldOutLoss if owner else module, name, call)
         with pytest.raises(KeyboardInterrupt):
             train(schema, tmp_path / "run")
     train(schema, tmp_path / "run", resume=True)
@@ -170,8 +176,8 @@ def test_an_interrupt_anywhere_is_survived(reference, tmp_path, monkeypatch, nam
     )
 
 
-def test_an_interrupt_waits_for_a_step_to_be_whole(reference, tmp_path, monkeypatch):
-    """The signal comes when the weights are new and the moments half so."""
+def test_interrupts_are_deferred_to_the_end_of_a_step(reference, tmp_path, monkeypatch):
+    """The signal arrives within the update of the weights."""
     schema, run, _ = reference
     original, calls = torch.optim.AdamW.step, []
 
@@ -180,14 +186,14 @@ def test_an_interrupt_waits_for_a_step_to_be_whole(reference, tmp_path, monkeypa
         calls.append(1)
         if len(calls) == 13:
             signal.raise_signal(signal.SIGINT)
-            calls.append("and the step goes on")
+            calls.append("continued")
         return result
 
     with monkeypatch.context() as patch:
         patch.setattr(torch.optim.AdamW, "step", step)
         with pytest.raises(KeyboardInterrupt):
             train(schema, tmp_path / "run")
-    assert calls[-1] == "and the step goes on"
+    assert calls[-1] == "continued"
     train(schema, tmp_path / "run", resume=True)
     assert_same_weights(run, tmp_path / "run")
 
@@ -195,7 +201,7 @@ def test_an_interrupt_waits_for_a_step_to_be_whole(reference, tmp_path, monkeypa
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)], ids=["ctrl-c", "terminated"]
 )
-def test_a_real_process_that_is_stopped(tmp_path, number):
+def test_a_terminated_process_can_be_resumed(tmp_path, number):
     write_table(tmp_path)
     schema = write_schema(tmp_path, TABLE, training={"steps": 300, "validate_every": 100})
     start, environment = command(tmp_path)
@@ -219,21 +225,21 @@ def test_a_real_process_that_is_stopped(tmp_path, number):
             time.sleep(0.02)
         process.send_signal(number)
         code = process.wait(timeout=120)
-    said = (tmp_path / "log").read_text(encoding="utf-8")
-    assert code == 130, said
-    assert "Traceback" not in said and "--resume" in said
+    output = (tmp_path / "log").read_text(encoding="utf-8")
+    assert code == 130, output
+    assert "Traceback" not in output and "--resume" in output
     assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "training"
     with pytest.raises(RunError, match=r"its training has not finished; continue it with: metavoxel train .*--resume"):
         load(tmp_path / "run")
     events = train(schema, tmp_path / "run", resume=True)
     first = next(event for event in events if event.stage == "joint")
-    assert 30 < first.done < 300, "the process had finished, or its work was lost"
-    train(schema, tmp_path / "undisturbed")
-    assert_same_weights(tmp_path / "undisturbed", tmp_path / "run")
+    assert 30 < first.done < 300, "the process had finished, or its steps were lost"
+    train(schema, tmp_path / "uninterrupted")
+    assert_same_weights(tmp_path / "uninterrupted", tmp_path / "run")
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(tmp_path):
-    """Another is refused, a real one at that, and may go on when the first has stopped."""
+    """A second process is refused until the first has stopped."""
     write_table(tmp_path)
     schema = write_schema(tmp_path, TABLE)
     first = training(load_schema(schema), tmp_path / "run", precision="32-true", accelerator="cpu")
@@ -247,7 +253,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(tmp_path):
     train(schema, tmp_path / "run", resume=True)
 
 
-def test_resuming_what_is_finished_changes_nothing(reference, tmp_path):
+def test_resuming_a_finished_run_changes_nothing(reference, tmp_path):
     schema, run, _ = reference
     train(schema, tmp_path / "run")
     before = weights(tmp_path / "run")
@@ -256,7 +262,7 @@ def test_resuming_what_is_finished_changes_nothing(reference, tmp_path):
     assert all(torch.equal(tensor, before[name]) for name, tensor in weights(tmp_path / "run").items())
 
 
-def test_what_an_output_may_not_be(reference, study):
+def test_invalid_outputs_are_refused(reference, study):
     _, run, _ = reference
     schema = write_schema(study, TABLE)
     assert "holds a run already. Continue it with --resume" in refused(RunError, schema, run)
@@ -269,7 +275,7 @@ def test_what_an_output_may_not_be(reference, study):
     assert schema.read_text() == before
 
 
-def test_resuming_with_something_else(study):
+def test_resuming_with_another_schema_or_cohort_is_refused(study):
     schema = write_schema(study, TABLE)
     leave(schema, study / "run", "cohort")
     other = write_schema(study, TABLE, name="other.yaml", training={"steps": 31})
@@ -280,23 +286,23 @@ def test_resuming_with_something_else(study):
 
 
 @pytest.mark.parametrize("options", [{"precision": "half"}, {"accelerator": "abacus"}, {"accelerator": "mps"}])
-def test_machines_that_are_not_there(study, options):
-    said = refused(RunError, write_schema(study, TABLE), study / "run", **options)
-    assert next(iter(options.values())) in said and not (study / "run").exists()
+def test_unavailable_devices_and_precisions_are_refused(study, options):
+    message = refused(RunError, write_schema(study, TABLE), study / "run", **options)
+    assert next(iter(options.values())) in message and not (study / "run").exists()
 
 
-def test_a_cohort_that_cannot_be_trained_on_leaves_no_run(study):
-    """So that the next try, with the schema mended, needs no other folder."""
+def test_an_invalid_cohort_leaves_no_run(study):
+    """The corrected schema can be trained to the same folder."""
     raw = {
         **TABLE,
         "variables": {"age": {"type": "continuous", "column": "Agee"}, "sex": {"type": "continuous", "column": "Sx"}},
     }
-    said = refused(CohortError, write_schema(study, raw), study / "run")
-    assert "no column 'Agee'" in said and "no column 'Sx'" in said
+    message = refused(CohortError, write_schema(study, raw), study / "run")
+    assert "no column 'Agee'" in message and "no column 'Sx'" in message
     train(write_schema(study, TABLE), study / "run")
 
 
-def test_one_time_for_all_drops_incomplete_rows_and_says_how_many(study):
+def test_shared_times_drop_incomplete_rows_and_record_their_number(study):
     schema = write_schema(study, TABLE, diffusion={"times": "shared"}, training={"steps": 4, "validate_every": 4})
     events = train(schema, study / "run")
     assert events[0].metrics == {"rows": 40, "dropped": 6}
@@ -307,26 +313,26 @@ def test_one_time_for_all_drops_incomplete_rows_and_says_how_many(study):
     assert not incomplete & {row for rows in record["split"].values() for row in rows}
 
 
-@pytest.mark.filterwarnings("ignore::metavoxel.errors.CohortWarning")  # of a column made constant here
-def test_one_time_for_all_needs_complete_rows_in_every_part(study):
+@pytest.mark.filterwarnings("ignore::metavoxel.errors.CohortWarning")  # about the constant column
+def test_shared_times_require_complete_rows_in_every_part(study):
     table = study / "people.csv"
     header, *rows = table.read_text().splitlines()
-    cut = [",".join([*row.split(",")[:-1], "" if place % 2 else "1"]) for place, row in enumerate(rows)]
-    cut = [
+    incomplete = [",".join([*row.split(",")[:-1], "" if place % 2 else "1"]) for place, row in enumerate(rows)]
+    incomplete = [
         row.replace(",n/a,", ",30,") if place % 2 else ",".join([row.split(",")[0], "n/a", *row.split(",")[2:]])
-        for place, row in enumerate(cut)
+        for place, row in enumerate(incomplete)
     ]
-    table.write_text("\n".join([header, *cut]) + "\n")
-    said = refused(RunError, write_schema(study, TABLE, diffusion={"times": "shared"}), study / "run")
-    assert said == (
-        "diffusion.times 'shared' needs complete rows, and no row of train and validation and test is. Use 'evidence'"
+    table.write_text("\n".join([header, *incomplete]) + "\n")
+    message = refused(RunError, write_schema(study, TABLE, diffusion={"times": "shared"}), study / "run")
+    assert message == (
+        "diffusion.times 'shared' requires complete rows, and train and validation and test have none. Use 'evidence'"
     )
 
 
-def test_a_loss_that_is_not_finite_is_named(study):
+def test_non_finite_losses_are_located(study):
     raw = {**TABLE, "training": {**TABLE["training"], "learning_rate": 1e30, "warm_up": 0, "clip": 1e30}}
-    said = refused(NumericalError, write_schema(study, raw), study / "run")
-    assert "not finite" in said and ("step" in said or "variable" in said)
+    message = refused(NumericalError, write_schema(study, raw), study / "run")
+    assert "not finite" in message and ("step" in message or "variable" in message)
     raw["variables"] = {**TABLE["variables"], "age": {**TABLE["variables"]["age"], "weight": 1e30}}
-    said = refused(NumericalError, write_schema(study, {**raw, "training": TABLE["training"]}), study / "other")
-    assert said == "training step 1: the gradient is not finite"
+    message = refused(NumericalError, write_schema(study, {**raw, "training": TABLE["training"]}), study / "other")
+    assert message == "training step 1: the gradient is not finite"

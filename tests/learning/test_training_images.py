@@ -1,4 +1,4 @@
-"""Training on images, the paper's way, and on two processes."""
+"""Training on images, with the settings of the paper, and on two processes."""
 
 import json
 import subprocess
@@ -29,7 +29,7 @@ def test_pictures_and_volumes(scans):
     stages = list(dict.fromkeys(event.stage for event in events))
     assert stages == ["cohort", "codec volume", "codes picture", "codes volume", "codes age", "codes sex", "joint"]
     model = load(run)
-    # The U-Net halves both, and the VAE the volume before.
+    # The U-Net downsamples both by 2, the VAE the volume by 2.
     assert model.joint.code_shapes == {"picture": (1, 14, 10), "volume": (2, 6, 4, 4), "age": (1,), "sex": (2,)}
     assert model.codecs["volume"].training_plan is not None
     assert all(torch.isfinite(tensor).all() for tensor in weights(run).values())
@@ -38,7 +38,7 @@ def test_pictures_and_volumes(scans):
     assert resolved["volume"].shape == (12, 8, 8)
 
 
-def test_a_codec_is_repeatable_and_resumed_too(scans, tmp_path):
+def test_an_interrupted_codec_training_resumes_to_the_same_weights(scans, tmp_path):
     schema, run, _ = scans
     leave(schema, tmp_path / "run", "codec volume")
     events = train(schema, tmp_path / "run", resume=True)
@@ -46,7 +46,7 @@ def test_a_codec_is_repeatable_and_resumed_too(scans, tmp_path):
     assert_same_weights(run, tmp_path / "run")
 
 
-def test_codes_are_cached_for_the_codec_and_the_cohort(scans, tmp_path):
+def test_cached_codes_are_reused(scans, tmp_path):
     schema, _, _ = scans
     leave(schema, tmp_path / "run", "joint")
     files = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "run" / "cache").iterdir()}
@@ -55,8 +55,8 @@ def test_codes_are_cached_for_the_codec_and_the_cohort(scans, tmp_path):
     assert files == {file.name: file.stat().st_mtime_ns for file in (tmp_path / "run" / "cache").iterdir()}
 
 
-def test_fitted_weights_are_taken_and_not_trained(scans, tmp_path):
-    """A path in the schema starts at the schema's folder; the run holds a copy, and loads without the original."""
+def test_codec_weights_in_the_schema_are_not_trained(scans, tmp_path):
+    """Their path is relative to the schema; the run holds a copy, and loads without the original."""
     schema, run, _ = scans
     raw = yaml.safe_load(schema.read_text())
     raw["variables"]["volume"]["codec"]["weights"] = "fitted.safetensors"
@@ -68,17 +68,17 @@ def test_fitted_weights_are_taken_and_not_trained(scans, tmp_path):
     events = train(write_schema(tmp_path, raw), tmp_path / "run")
     assert not [event for event in events if event.stage.startswith("codec ")]
     fitted.unlink()
-    ours, theirs = (
+    loaded, original = (
         load(tmp_path / "run").codecs["volume"].state_dict(),
         load_file(run / "codecs" / "volume.safetensors"),
     )
-    assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
-    said = refused(RunError, tmp_path / "schema.yaml", tmp_path / "another")
-    assert "codec weights: no file" in said and not (tmp_path / "another" / "run.json").exists()
+    assert all(torch.equal(tensor, original[name]) for name, tensor in loaded.items())
+    message = refused(RunError, tmp_path / "schema.yaml", tmp_path / "another")
+    assert "codec weights: no file" in message and not (tmp_path / "another" / "run.json").exists()
 
 
-def test_the_paper_trains(tmp_path):
-    """One time for all, every scalar painted, overwriting where something is known."""
+def test_the_settings_of_the_paper(tmp_path):
+    """Shared times, painted scalars, and replacement conditioning."""
     write_images(tmp_path)
     table = {"type": "gaussian", "schedule": {"type": "scaled_linear"}, "prediction": "epsilon"}
     raw = {
@@ -103,7 +103,7 @@ def test_the_paper_trains(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["table", "images", "painted"])
 def test_two_processes(tmp_path, kind):
-    """Over gloo, from the command line; what they learn together is a model that answers."""
+    """Training over gloo from the command line gives a model that samples."""
     raw = TABLE if kind == "table" else IMAGES
     if kind == "painted":
         variables = {name: IMAGES["variables"][name] for name in ("picture", "age")}

@@ -1,12 +1,12 @@
-"""Adapters of one kind computed as one say what each says by itself."""
+"""Adapters and features of one kind, computed as one, give the results of each alone."""
 
 from pathlib import Path
 
 import pytest
 import torch
 
-from metavoxel.network.adapter_bank import FEWEST_STACKED
-from metavoxel.parts.adapters.base import Features
+from metavoxel.network.stacking import FEWEST_STACKED
+from metavoxel.parts.adapters.base import BackboneOutputs
 from metavoxel.rng import Rng
 from metavoxel.runs.run import build_codecs, build_joint
 from metavoxel.schema import parse_schema
@@ -17,7 +17,7 @@ SCAN = {"type": "image", "codec": "identity", "shape": [4, 6], "adapter": {"type
 RAW = {
     "cohort": {"table": "people.csv"},
     "variables": {
-        "first": {"type": "continuous", "adapter": {"type": "token", "law": False}},
+        "first": {"type": "continuous", "adapter": {"type": "token", "baseline": False}},
         **{f"number{place}": {"type": "continuous"} for place in range(FEWEST_STACKED)},
         "scan": SCAN,
         **{f"label{place}": {"type": "categorical", "categories": ["a", "b"]} for place in range(FEWEST_STACKED)},
@@ -35,7 +35,7 @@ def model(request):
     schema = parse_schema({**RAW, "variables": {**RAW["variables"], **many}}, folder=Path())
     joint = at_generic_weights(build_joint(schema, build_codecs(schema))).eval()
     codes = inputs(joint)[0]
-    joint.fit(codes, {name: torch.ones(ROWS, dtype=torch.bool) for name in codes})
+    joint.baseline.fit(codes, {name: torch.ones(ROWS, dtype=torch.bool) for name in codes})
     return joint
 
 
@@ -51,7 +51,8 @@ def inputs(joint):
 
 
 def answers(joint, stacks, monkeypatch, **options):
-    monkeypatch.setattr(joint._everyone, "stacks", stacks)
+    for bank, some in zip((joint._bank, joint.baseline._bank), stacks, strict=True):
+        monkeypatch.setattr(bank, "stacks", some)
     joint.zero_grad()
     predictions = joint(*inputs(joint), **options)
     sum(prediction.square().sum() for prediction in predictions.values()).backward()
@@ -61,10 +62,13 @@ def answers(joint, stacks, monkeypatch, **options):
 
 @pytest.mark.parametrize("options", [{}, {"grid_rows": 2}], ids=["grids", "some rows without"])
 def test_together_is_as_one_by_one(model, monkeypatch, options):
-    assert [len(names) for names, _ in model._everyone.stacks] == [FEWEST_STACKED] * 2
+    assert [len(names) for bank in (model._bank, model.baseline._bank) for names, _ in bank.stacks] == [
+        FEWEST_STACKED
+    ] * 4
     assert len(model.common) in (0, 2), "numbers have one pair of ends, and labels another"
     (ours, gradients), (theirs, expected) = (
-        answers(model, stacks, monkeypatch, **options) for stacks in (model._everyone.stacks, [])
+        answers(model, stacks, monkeypatch, **options)
+        for stacks in ((model._bank.stacks, model.baseline._bank.stacks), ([], []))
     )
     assert list(ours) == list(theirs) and gradients.keys() == expected.keys() == dict(model.named_parameters()).keys()
     for name, prediction in theirs.items():
@@ -77,7 +81,8 @@ def test_together_is_as_one_by_one(model, monkeypatch, options):
 def test_together_where_nothing_is_learnt(model, monkeypatch, dtype):
     with torch.inference_mode(), torch.autocast("cpu", dtype, enabled=dtype is not None):
         ours = model(*inputs(model))
-        monkeypatch.setattr(model._everyone, "stacks", [])
+        monkeypatch.setattr(model._bank, "stacks", [])
+        monkeypatch.setattr(model.baseline._bank, "stacks", [])
         theirs = model(*inputs(model))
     for name, prediction in theirs.items():
         close = {"atol": 1e-5, "rtol": 1e-4} if dtype is None else {"atol": 0.1, "rtol": 0.1}
@@ -97,13 +102,13 @@ def test_dropout_is_each_ones_own():
     for name in ("b", "c", "d"):
         joint.adapter(name).load_state_dict(joint.adapter("a").state_dict())
     entered = joint.adapter("a").embed(torch.ones(3, 1), torch.ones(3), torch.zeros(3, 1).bool(), torch.zeros(3, 1))
-    (_, stack), *_ = joint._everyone.stacks
-    said = stack.head([Features({}, {}, entered.tokens, entered.skip)] * 4)
-    assert not torch.equal(said[0], said[1])
+    (_, stack), *_ = joint._bank.stacks
+    outputs = stack.head([BackboneOutputs({}, {}, entered.tokens)] * 4)
+    assert not torch.equal(outputs[0], outputs[1])
 
 
 def test_alike_variables_differ_by_their_tags():
-    raw = {**RAW, "variables": {name: {"type": "continuous", "adapter": {"type": "token", "alike": True, "law": False}}
+    raw = {**RAW, "variables": {name: {"type": "continuous", "adapter": {"type": "token", "alike": True, "baseline": False}}
                                 for name in ("a", "b")}, "backbone": {"type": "transformer"}}  # fmt: skip
     schema = parse_schema(raw, folder=Path())
     torch.manual_seed(0)

@@ -37,7 +37,7 @@ def joint_of(raw):
 @pytest.fixture(scope="module")
 def model():
     joint = joint_of(MIXED)
-    joint.adapter("scan").fit(lambda: [Rng.for_rows(9, "codes").normal((9, 1, 4, 6))])
+    joint.baseline.features_of("scan").fit(lambda: [Rng.for_rows(9, "codes").normal((9, 1, 4, 6))])
     return joint
 
 
@@ -168,7 +168,7 @@ def test_the_loss_is_a_ratio_of_sums(model):
 def test_gradients_reach_everything(shared):
     raw = {**MIXED, "diffusion": {"times": "shared" if shared else "evidence"}}
     model = joint_of(raw)
-    model.adapter("scan").fit(lambda: [Rng.for_rows(9, "codes").normal((9, 1, 4, 6))])
+    model.baseline.features_of("scan").fit(lambda: [Rng.for_rows(9, "codes").normal((9, 1, 4, 6))])
     _, _, sums = terms_of(model, banks(ALL), times(0.5))
     torch.stack([ratio(*pair) for pair in sums.values()]).sum().backward()
     missed = [name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()]
@@ -276,7 +276,7 @@ def test_variables_without_a_common_factor_do_not_meet():
     names = ["age", "iq", "site", "dose"]
     raw = {
         "cohort": {"table": "people.csv"},
-        "variables": {name: {"type": "continuous", "adapter": {"type": "token", "law": False}} for name in names},
+        "variables": {name: {"type": "continuous", "adapter": {"type": "token", "baseline": False}} for name in names},
         "backbone": {"type": "transformer", "width": 16, "heads": 2, "depth": 3},
         "diffusion": {"factors": [["age", "iq"], ["site", "dose"]]},
     }

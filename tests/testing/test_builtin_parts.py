@@ -1,6 +1,6 @@
-"""The built-in codecs, adapters, backbones and variable types pass the suites that plugins are held to.
+"""Built-in codecs, adapters, backbones and variable types pass the conformance suites of plugins.
 
-Kernels have a test of their own. Sizes are the smallest that have every kind of layer.
+Kernels are tested separately. Sizes are the smallest with every kind of layer.
 """
 
 import nibabel
@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from metavoxel.parts.adapters.base import AdapterContext
 from metavoxel.parts.adapters.grid import GridAdapterSpec, GridSummaryAdapterSpec
 from metavoxel.parts.adapters.painted import PaintedAdapterSpec
 from metavoxel.parts.adapters.token import TokenAdapterSpec
@@ -20,6 +19,7 @@ from metavoxel.parts.codecs.kl_vae import KLVAESpec
 from metavoxel.parts.codecs.linear import LinearSpec
 from metavoxel.parts.codecs.onehot import OneHotSpec
 from metavoxel.parts.codecs.quantile import QuantileSpec
+from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
 from metavoxel.parts.kernels.gaussian import GaussianKernel
 from metavoxel.parts.variables.categorical import CategoricalSpec
 from metavoxel.parts.variables.continuous import ContinuousSpec
@@ -30,6 +30,7 @@ from metavoxel.testing import (
     adapter_checks,
     backbone_checks,
     codec_checks,
+    feature_checks,
     parametrize_checks,
     run_checks,
     variable_checks,
@@ -85,27 +86,30 @@ def test_backbones(check):
 @parametrize_checks(
     backbone_checks(UNetSpec(channels=(8, 16), head_channels=8, token_width=16).build({"T1w": (4, 4)}), tokens=0),
     expected_failures={
-        "check_gradient_everywhere": "without tokens, cross-attention has one key: nothing to choose from"
+        "check_gradient_everywhere": "without tokens, cross-attention has one key, so that its weights are constant"
     },
 )
 def test_unet_without_tokens(check):
     check.run()
 
 
-PORTS = UNetSpec(channels=(8, 16), token_width=16).build({"T1w": (4, 4, 4), "picture": (4, 6)}).ports
+PORTS = UNetSpec(channels=(8, 16), token_width=16).build({"grid_4x4x4": (4, 4, 4), "grid_4x6": (4, 6)}).ports
 
 
-def checks_of(spec, code_shape, port=None):
-    context = with_common(spec, AdapterContext(GaussianKernel(), code_shape, code_shape[0], port, PORTS))
-    return adapter_checks(spec.build(context), context)
+def checks_of(spec, code_shape, kernel=GaussianKernel()):  # noqa: B008 (frozen)
+    context = with_common(spec, spec.context(kernel, code_shape, PORTS))
+    if context.features is not None:
+        yield from feature_checks(context.features, context)
+    yield from adapter_checks(spec.build(context), context)
 
 
 def adapters():
     yield from checks_of(TokenAdapterSpec(), (1,))
     yield from checks_of(TokenAdapterSpec(dropout=0.2), (5,))
     yield from checks_of(TokenAdapterSpec(alike=True), (2,))
-    yield from checks_of(GridSummaryAdapterSpec(components=2), (2, 4, 4, 4), "T1w")
-    yield from checks_of(GridAdapterSpec(), (3, 4, 6), "picture")
+    yield from checks_of(GridSummaryAdapterSpec(components=2), (2, 4, 4, 4))
+    yield from checks_of(GridAdapterSpec(), (3, 4, 6))
+    yield from checks_of(TokenAdapterSpec(), (3,), UniformD3PMKernel())
 
 
 @parametrize_checks(adapters())
@@ -115,8 +119,8 @@ def test_adapters(check):
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
 def test_painted_adapter(channels):
-    in_level = "as published, a scalar's time reaches the network in the level alone"
-    expected = {"check_embed_sees_time": in_level, "check_embed_sees_observed": in_level}
+    reason = "as published, a scalar's time enters the network through the time embedding only"
+    expected = {"check_embed_sees_time": reason, "check_embed_sees_observed": reason}
     results = run_checks(checks_of(PaintedAdapterSpec(), (channels,)), expected_failures=expected)
     assert not [result for result in results if not result.ok]
 

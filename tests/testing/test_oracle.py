@@ -1,4 +1,4 @@
-"""The oracle against other ways to the same numbers: scipy, numerical integration, and its own draws."""
+"""The oracle agrees with scipy, numerical integration and its own draws."""
 
 import math
 
@@ -32,13 +32,13 @@ def draws():
 
 
 def normal(scalars, component, index):
-    """scipy's normal of some scalars in one component."""
+    """Marginal Gaussian of some scalars in one component, from scipy."""
     mean, covariance = ORACLE._means[component].numpy(), ORACLE._covariances[component].numpy()
     return stats.multivariate_normal(mean[index], covariance[np.ix_(index, index)])
 
 
 def density(values):
-    """Density of one row, by scipy and the tables, every variable given or left out."""
+    """Density of one row from scipy and the category tables; variables may be omitted."""
     index = [i for i, name in enumerate(ORACLE.scalars) if name in values]
     total = 0.0
     for component, weight in enumerate(ORACLE._weights.tolist()):
@@ -55,20 +55,20 @@ def row_of(values, row, names):
     return {name: float(values[name][row]) for name in names}
 
 
-def test_six_variables_and_62_subsets():
+def test_six_variables_have_62_subsets():
     assert ORACLE.names == ("s1", "s2", "s3", "s4", "binary", "five")
     subsets = list(ORACLE.subsets())
     assert len(subsets) == len(set(subsets)) == 62
 
 
-def test_scalars_are_about_standard(draws):
+def test_scalars_are_approximately_standardised(draws):
     for name in ORACLE.scalars:
         assert abs(float(draws[name].mean())) < 0.3
         assert 0.7 < float(draws[name].std()) < 1.3
 
 
 def test_variables_depend_on_each_other(draws):
-    """Every variable is told something by the others, so that conditioning wrongly cannot go unseen."""
+    """Every variable depends on the others, so that errors of conditioning are detectable."""
     values = {name: value[:2000] for name, value in draws.items()}
     for name in ORACLE.scalars:
         others = ORACLE.given({other: values[other] for other in ORACLE.names if other != name})
@@ -96,11 +96,11 @@ def test_posterior_of_a_scalar_is_the_ratio_of_densities(draws, evidence):
         return
     for row in range(4):
         known = row_of(given, row, evidence)
-        whole = density(known) if known else 1.0
+        evidence_density = density(known) if known else 1.0
 
-        def moment(power, low=-12.0, high=12.0, known=known, whole=whole):
+        def moment(power, low=-12.0, high=12.0, known=known, evidence_density=evidence_density):
             def integrand(x):
-                return x**power * density({**known, "s3": x}) / whole
+                return x**power * density({**known, "s3": x}) / evidence_density
 
             return integrate.quad(
                 integrand, low, high, epsabs=1e-9, limit=200, points=(-1, 0, 1) if high > 1 else None
@@ -155,8 +155,7 @@ def test_conditional_draws_have_the_stated_moments(draws, evidence):
     for name in set(ORACLE.categories) - set(evidence):
         classes = torch.nn.functional.one_hot(sample[name], ORACLE.categories[name]).double()
         assert float(z_scores(classes, posterior.probabilities(name)[0]).abs().max()) < Z
-    # Dependence among the free variables: their joint log-density under the draws averages to minus its entropy, so the
-    # draws of another seed, and the marginals drawn apart, tell.
+    # Dependence among the free variables: the mean joint log-density of draws is minus the entropy, for any seed.
     other = posterior.sample(rows(count, "another"))
     log_prob, log_prob_other = (posterior.log_prob({name: each[name] for name in free}) for each in (sample, other))
     z = (log_prob.mean() - log_prob_other.mean()) / ((log_prob.var() + log_prob_other.var()) / count).sqrt()
@@ -171,7 +170,7 @@ def test_prediction_error_is_the_posterior_variance(draws):
 
 
 def test_noisy_evidence_is_evidence_of_a_noised_value(draws):
-    """x known with an error of sd e is the same as x_t known exactly, at the time whose noise-to-signal is e."""
+    """x with error of sd e is equivalent to an exact x_t at the time where noise / signal is e."""
     noisy = {"s1": draws["s1"][:6] + 0.5}
     posterior = ORACLE.given(noisy, sds={"s1": 0.5})
     log_snr = {name: torch.full((6,), -math.inf, dtype=torch.float64) for name in ORACLE.names}
@@ -186,7 +185,7 @@ def test_noisy_evidence_is_evidence_of_a_noised_value(draws):
 
 
 def test_denoiser_between_clean_and_absent(draws):
-    """At t = 0 the answer is the state, at t = 1 the posterior given the clean ones."""
+    """The estimate is the state at t = 0, and the posterior mean given the clean variables at t = 1."""
     values = {name: value[:50] for name, value in draws.items()}
     evidence = ("s2", "five")
     times = {name: torch.full((50,), float(name not in evidence), dtype=torch.float64) for name in ORACLE.names}
@@ -195,29 +194,29 @@ def test_denoiser_between_clean_and_absent(draws):
         name: KERNELS[name].noise(code, times[name], rng=noise.fork(name)).state
         for name, code in ORACLE.codes(values).items()
     }
-    answer = ORACLE.denoiser(KERNELS)(states, times)
+    x0_hat = ORACLE.denoiser(KERNELS)(states, times)
     exact = ORACLE.given({name: values[name] for name in evidence})
     for name in ORACLE.scalars:
-        torch.testing.assert_close(answer[name][:, 0], exact.mean(name))
+        torch.testing.assert_close(x0_hat[name][:, 0], exact.mean(name))
     for name in ORACLE.categories:
-        torch.testing.assert_close(answer[name], exact.probabilities(name))
-    torch.testing.assert_close(answer["s2"], states["s2"])
+        torch.testing.assert_close(x0_hat[name], exact.probabilities(name))
+    torch.testing.assert_close(x0_hat["s2"], states["s2"])
 
 
 def test_denoiser_is_the_regression_of_the_data_on_all_states(draws):
-    """E[(x_0 - answer) f(states)] is 0 for every f: here for the answer, each state, and products of them."""
+    """E[(x_0 - x0_hat) f(states)] is 0 for every f: here for x0_hat, each state, and products with a time."""
     count = len(draws["s1"])
     rng, codes = Rng.for_rows(count, "states"), ORACLE.codes(draws)
     times = {name: rng.fork("time", name).uniform((count,), dtype=torch.float64) for name in ORACLE.names}
     states = {
         name: KERNELS[name].noise(code, times[name], rng=rng.fork("noise", name)).state for name, code in codes.items()
     }
-    answer = ORACLE.denoiser(KERNELS)(states, times)
+    x0_hat = ORACLE.denoiser(KERNELS)(states, times)
     features = torch.cat([torch.ones(count, 1, dtype=torch.float64), *states.values()], 1)
     features = torch.cat([features, features * torch.stack(list(times.values()), 1)[:, :1]], 1)
     for name in ORACLE.names:
-        error = codes[name] - answer[name]
-        against = torch.cat([features, answer[name]], 1)
+        error = codes[name] - x0_hat[name]
+        against = torch.cat([features, x0_hat[name]], 1)
         z = z_scores((error[:, :, None] * against[:, None, :]).flatten(1), 0.0)
         assert float(z.abs().max()) < Z, name
 
@@ -235,21 +234,21 @@ def test_denoiser_keeps_the_precision_of_codes_and_takes_times_of_cells(draws):
         assert torch.equal(by_row[name], by_cell[name])
 
 
-def test_denoiser_takes_other_schedules(draws):
+def test_denoiser_accepts_other_schedules(draws):
     kernels = {**KERNELS, "s1": GaussianKernel(prediction="epsilon", schedule=LinearSchedule())}
     states = ORACLE.codes({name: value[:3] for name, value in draws.items()})
     times = dict.fromkeys(ORACLE.names, torch.ones(3, dtype=torch.float64))
-    answer = ORACLE.denoiser(kernels)(states, times)
-    assert all(tensor.isfinite().all() for tensor in answer.values())
+    x0_hat = ORACLE.denoiser(kernels)(states, times)
+    assert all(tensor.isfinite().all() for tensor in x0_hat.values())
 
 
-def test_unsuitable_kernels_are_named_all_at_once():
+def test_unsuitable_kernels_are_listed_in_one_error():
     with pytest.raises(ValueError, match=r"'s1' needs a kernel of type 'gaussian'.*'five' needs .* not None"):
         ORACLE.denoiser({name: UniformD3PMKernel() for name in ORACLE.names if name != "five"})
 
 
-def test_unknown_evidence_is_named():
-    with pytest.raises(KeyError, match="no variable age; there is s1, s2"):
+def test_unknown_evidence_is_an_error():
+    with pytest.raises(KeyError, match="no variable age; the variables are s1, s2"):
         ORACLE.given({"age": torch.zeros(1)})
 
 

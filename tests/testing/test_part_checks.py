@@ -1,4 +1,4 @@
-"""The suites for codecs, adapters, backbones and variable types have teeth: each break is found by the check for it."""
+"""Broken codecs, adapters, backbones and variable types fail the conformance check of the violated contract."""
 
 from typing import Literal
 
@@ -6,18 +6,26 @@ import pytest
 import torch
 from torch import nn
 
-from metavoxel.parts.adapters.base import AdapterContext, Features, Ports, Streams
-from metavoxel.parts.adapters.token import TokenAdapter, scalar_features
+from metavoxel.parts.adapters.base import BackboneOutputs, Ports, Streams
+from metavoxel.parts.adapters.token import TokenAdapter, TokenAdapterSpec
 from metavoxel.parts.backbones.transformer import Transformer, TransformerSpec
 from metavoxel.parts.codecs.base import Encoded
 from metavoxel.parts.codecs.identity import IdentityCodec
 from metavoxel.parts.codecs.linear import LinearCodec, LinearSpec
 from metavoxel.parts.codecs.onehot import OneHotSpec
+from metavoxel.parts.features.scalar import GaussianFeatures
 from metavoxel.parts.kernels.gaussian import GaussianKernel
 from metavoxel.parts.variables.base import Missing, Parts, read_number
 from metavoxel.parts.variables.continuous import ContinuousSpec
 from metavoxel.rng import Rng
-from metavoxel.testing import adapter_checks, backbone_checks, codec_checks, run_checks, variable_checks
+from metavoxel.testing import (
+    adapter_checks,
+    backbone_checks,
+    codec_checks,
+    feature_checks,
+    run_checks,
+    variable_checks,
+)
 
 
 def outcome(checks, name):
@@ -26,14 +34,14 @@ def outcome(checks, name):
 
 
 class CentersBatch(IdentityCodec):
-    """Encodes a row relative to its company."""
+    """Encodes a row relative to the mean of its batch."""
 
     def encode(self, x):
         return Encoded(x - x.mean(0, keepdim=True))
 
 
-class ForgetsWhatItLearned(IdentityCodec):
-    """Keeps its statistics where no checkpoint looks."""
+class KeepsFitOutOfState(IdentityCodec):
+    """Stores fitted statistics outside the state dict."""
 
     def fit(self, batches):
         self.shift = torch.cat(list(batches())).mean()
@@ -46,7 +54,7 @@ class ForgetsWhatItLearned(IdentityCodec):
 
 
 class Coarse(IdentityCodec):
-    """Loses detail, and does not say so."""
+    """Rounds values beyond the stated tolerance."""
 
     def encode(self, x):
         return Encoded((x * 10).round() / 10)
@@ -57,8 +65,8 @@ class InDouble(IdentityCodec):
         return Encoded(x.double())
 
 
-class TrustsAll(IdentityCodec):
-    """Takes the hole's contents for known."""
+class MarksAllReliable(IdentityCodec):
+    """Marks codes of unknown data as reliable."""
 
     def encode_partial(self, x, known):
         return self.encode(x), torch.ones_like(known)
@@ -73,10 +81,10 @@ class WritesToData(IdentityCodec):
     ("codec", "found"),
     [
         (CentersBatch, "check_rows_independent"),
-        (ForgetsWhatItLearned, "check_state_round_trip"),
+        (KeepsFitOutOfState, "check_state_round_trip"),
         (Coarse, "check_round_trip"),
         (InDouble, "check_code_precision"),
-        (TrustsAll, "check_partial_conservative"),
+        (MarksAllReliable, "check_partial_conservative"),
         (WritesToData, "check_inputs_unchanged"),
     ],
 )
@@ -91,22 +99,22 @@ def test_a_codec_is_checked_on_a_copy():
     assert float(codec.center) == 0
 
 
-CONTEXT = AdapterContext(GaussianKernel(), (2,), 2, None, Ports({}, 8, 8, 8, 8))
+CONTEXT = TokenAdapterSpec().context(GaussianKernel(), (2,), Ports({}, 8, 8, 8, 8))
 
 
 class IgnoresTime(TokenAdapter):
-    def embed(self, x, time, observed, belief):
-        return super().embed(x, torch.zeros_like(time), observed, belief)
+    def embed(self, x, time, observed, *expected):
+        return super().embed(x, torch.zeros_like(time), observed, *expected)
 
 
 class IgnoresObserved(TokenAdapter):
-    def embed(self, x, time, observed, belief):
-        return super().embed(x, time, torch.zeros_like(observed), belief)
+    def embed(self, x, time, observed, *expected):
+        return super().embed(x, time, torch.zeros_like(observed), *expected)
 
 
 class HasIdleWeights(TokenAdapter):
-    def __init__(self, context, dropout, law):
-        super().__init__(context, dropout, law)
+    def __init__(self, context, dropout):
+        super().__init__(context, dropout)
         self.idle = nn.Linear(2, 2)
 
 
@@ -122,8 +130,8 @@ class PredictsTooMuch(TokenAdapter):
 
 
 class InventsPort(TokenAdapter):
-    def embed(self, x, time, observed, belief):
-        return Streams({"nowhere": torch.zeros(len(x), 8, 4)}, super().embed(x, time, observed, belief).tokens)
+    def embed(self, x, time, observed, *expected):
+        return Streams({"nowhere": torch.zeros(len(x), 8, 4)}, super().embed(x, time, observed, *expected).tokens)
 
 
 class ChoosesByContent(TokenAdapter):
@@ -145,42 +153,76 @@ class ChoosesByContent(TokenAdapter):
     ],
 )
 def test_a_broken_adapter_is_found(adapter, found):
-    assert outcome(adapter_checks(adapter(CONTEXT, 0.0, scalar_features(CONTEXT)), CONTEXT), found) == "failed"
+    assert outcome(adapter_checks(adapter(CONTEXT, 0.0), CONTEXT), found) == "failed"
 
 
-class KeepsTokensApart(Transformer):
-    """Each token passes through on its own."""
+class HasNoPrecision(GaussianFeatures):
+    def likelihood(self, x, time, observed):
+        found = super().likelihood(x, time, observed)
+        return found._replace(precision=-found.precision - 1)
 
-    def forward(self, streams, level):
+
+class LinksToTooMuch(GaussianFeatures):
+    def link(self, outputs):
+        return outputs.repeat(1, 2)
+
+
+class ScalesInPlace(GaussianFeatures):
+    def features_of(self, x0):
+        return x0.sub_(self.center).div_(self.scale)
+
+
+class CountsRows(GaussianFeatures):
+    def features_of(self, x0):
+        return super().features_of(x0)[:, :1]
+
+
+@pytest.mark.parametrize(
+    ("features", "found"),
+    [
+        (HasNoPrecision, "check_likelihood"),
+        (LinksToTooMuch, "check_baseline"),
+        (ScalesInPlace, "check_inputs_unchanged"),
+        (CountsRows, "check_features"),
+    ],
+)
+def test_broken_features_are_found(features, found):
+    assert outcome(feature_checks(features(2, GaussianKernel()), CONTEXT), found) == "failed"
+
+
+class SeparatesTokens(Transformer):
+    """Processes each token separately."""
+
+    def forward(self, streams, time_embedding):
         alone = [
-            super(KeepsTokensApart, self).forward(Streams({}, token[:, None]), level)
+            super(SeparatesTokens, self).forward(Streams({}, token[:, None]), time_embedding)
             for token in streams.tokens.unbind(1)
         ]
-        return Features({}, {}, torch.cat([features.tokens for features in alone], 1))
+        return BackboneOutputs({}, {}, torch.cat([features.tokens for features in alone], 1))
 
 
-class IgnoresLevel(Transformer):
-    def forward(self, streams, level):
-        return super().forward(streams, torch.zeros_like(level))
+class IgnoresTimeEmbedding(Transformer):
+    def forward(self, streams, time_embedding):
+        return super().forward(streams, torch.zeros_like(time_embedding))
 
 
 class DropsToken(Transformer):
-    def forward(self, streams, level):
-        features = super().forward(streams, level)
+    def forward(self, streams, time_embedding):
+        features = super().forward(streams, time_embedding)
         return features._replace(tokens=features.tokens[:, 1:])
 
 
 class IgnoresLinks(Transformer):
-    def forward(self, streams, level):
-        return super().forward(streams._replace(links=None), level)
+    def forward(self, streams, time_embedding):
+        return super().forward(streams._replace(links=None), time_embedding)
 
 
 class CutsLinks(Transformer):
-    """Without links each token passes through on its own."""
+    """Processes each token separately if there are no links."""
 
-    def forward(self, streams, level):
+    def forward(self, streams, time_embedding):
         alone = torch.eye(streams.tokens.shape[1], dtype=torch.bool)
-        return super().forward(streams if streams.links is not None else streams._replace(links=alone), level)
+        return super().forward(streams if streams.links is not None else streams._replace(links=alone), time_embedding)
 
 
 @pytest.mark.parametrize(
@@ -188,8 +230,8 @@ class CutsLinks(Transformer):
     [
         (IgnoresLinks, "check_links_kept"),
         (CutsLinks, "check_links_kept"),
-        (KeepsTokensApart, "check_everything_meets"),
-        (IgnoresLevel, "check_everything_meets"),
+        (SeparatesTokens, "check_outputs_depend_on_inputs"),
+        (IgnoresTimeEmbedding, "check_outputs_depend_on_inputs"),
         (DropsToken, "check_feature_shapes"),
     ],
 )
@@ -214,21 +256,21 @@ class GivesInfinity(ContinuousSpec):
         return torch.tensor(float(cell))
 
 
-class CrashesOnWords(ContinuousSpec):
+class RaisesKeyError(ContinuousSpec):
     type: Literal["crashes"] = "crashes"
 
     def parse(self, cell):
         return super().parse({"30": "30", "40": "40", "50": "50"}[cell])
 
 
-class ShowsTooFewDigits(ContinuousSpec):
+class FormatsTooFewDigits(ContinuousSpec):
     type: Literal["digits"] = "digits"
 
     def format(self, value):
         return round(float(value), -1)
 
 
-class HasPartsThatDisagree(ContinuousSpec):
+class HasIncompatibleParts(ContinuousSpec):
     type: Literal["disagree"] = "disagree"
 
     def parts(self):
@@ -236,7 +278,7 @@ class HasPartsThatDisagree(ContinuousSpec):
         return Parts(OneHotSpec(), parts.kernel, parts.adapter)
 
 
-class BlanksWithoutWord(ContinuousSpec):
+class OmitsRule(ContinuousSpec):
     type: Literal["blanks"] = "blanks"
 
     def parse(self, cell):
@@ -247,8 +289,8 @@ class BlanksWithoutWord(ContinuousSpec):
         return Missing("") if isinstance(value, Missing) or not value.isfinite() else value
 
 
-class TakesWhatLiesBeyond(ContinuousSpec):
-    """States limits, and reads any number."""
+class IgnoresBounds(ContinuousSpec):
+    """States bounds, but accepts any number."""
 
     type: Literal["beyond"] = "beyond"
 
@@ -260,7 +302,7 @@ class TakesWhatLiesBeyond(ContinuousSpec):
 
 
 class Folds(LinearCodec):
-    """Both sides of the centre are alike."""
+    """Encodes the absolute value, which is not monotone."""
 
     def encode(self, x):
         return Encoded(super().encode(x).mean.abs())
@@ -273,7 +315,7 @@ class FoldsSpec(LinearSpec):
         return Folds(logarithm=False, center=0.0, scale=1.0, fitted=False)
 
 
-class HasCodesBeyondThoseOfItsEnds(ContinuousSpec):
+class HasCodesOutOfBounds(ContinuousSpec):
     type: Literal["folded"] = "folded"
 
     def parts(self):
@@ -281,7 +323,7 @@ class HasCodesBeyondThoseOfItsEnds(ContinuousSpec):
         return Parts(FoldsSpec(), parts.kernel, parts.adapter)
 
 
-class HasEndsInTheWrongOrder(ContinuousSpec):
+class HasDecreasingBounds(ContinuousSpec):
     type: Literal["order"] = "order"
 
     def bounds(self):
@@ -291,19 +333,19 @@ class HasEndsInTheWrongOrder(ContinuousSpec):
 @pytest.mark.parametrize(
     ("spec", "found"),
     [
-        (TakesWhatLiesBeyond, "check_ends_hold"),
-        (HasEndsInTheWrongOrder, "check_ends_hold"),
-        (HasCodesBeyondThoseOfItsEnds, "check_ends_hold"),
+        (IgnoresBounds, "check_bounds_hold"),
+        (HasDecreasingBounds, "check_bounds_hold"),
+        (HasCodesOutOfBounds, "check_bounds_hold"),
         (HasUndescribedSetting, "check_settings_described"),
         (TakesAnySetting, "check_unknown_setting_rejected"),
         (GivesInfinity, "check_extreme_cells"),
-        (CrashesOnWords, "check_extreme_cells"),
-        (BlanksWithoutWord, "check_extreme_cells"),
-        (ShowsTooFewDigits, "check_format_parses"),
-        (HasPartsThatDisagree, "check_parts_agree"),
+        (RaisesKeyError, "check_extreme_cells"),
+        (OmitsRule, "check_extreme_cells"),
+        (FormatsTooFewDigits, "check_format_parses"),
+        (HasIncompatibleParts, "check_parts_agree"),
     ],
 )
 def test_a_broken_variable_type_is_found(spec, found):
-    cells = ["30", "41.5"] if spec is not CrashesOnWords else ["30", "40"]
-    valid = (0, 100) if spec is HasCodesBeyondThoseOfItsEnds else None
+    cells = ["30", "41.5"] if spec is not RaisesKeyError else ["30", "40"]
+    valid = (0, 100) if spec is HasCodesOutOfBounds else None
     assert outcome(variable_checks(spec(valid=valid), cells), found) == "failed"

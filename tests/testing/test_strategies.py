@@ -31,7 +31,7 @@ def test_times_and_masks_fit_their_code(data):
     assert mask.dtype == torch.bool and tuple(mask.shape) == cells
 
 
-def test_the_extremes_are_among_them():
+def test_extremes_are_generated():
     code = torch.zeros(2, 3, 2)
     for extreme in (0.0, 1e-8, 1.0):
         find(times_for(code), lambda t, extreme=extreme: bool((t == extreme).any()))
@@ -42,7 +42,7 @@ def test_the_extremes_are_among_them():
 
 
 def has(raw, section, setting, value):
-    """Whether a section, or a variable in it, is so set."""
+    """Return whether a section, or a variable in it, has this value of a setting."""
     given = raw.get(section, {})
     several = given.values() if section == "variables" else [given]
     return any(one.get(setting) == value for one in several)
@@ -60,5 +60,5 @@ def has(raw, section, setting, value):
     ],
     ids=["image and label", "painted", "numbers without images", "shared times", "factors", "questions"],
 )
-def test_schemas_are_of_many_kinds(condition):
+def test_schemas_have_many_forms(condition):
     find(schemas(), condition, settings=settings(max_examples=500, phases=[Phase.generate]))

@@ -10,7 +10,7 @@ from metavoxel.network.baseline.components import Components, log_density, poste
 from metavoxel.network.baseline.em import fit_components
 from metavoxel.network.baseline.gaussian import FOLDS, GaussianBaseline, block_diagonal
 from metavoxel.network.baseline.scores import ClassPoints, places, predictive_scores
-from metavoxel.parts.adapters.base import Information
+from metavoxel.parts.features.base import GaussianLikelihood
 
 MOST_COMPONENTS = 12
 COUNTS = (1, 2, 3, 4, 6, 8, 12)
@@ -191,9 +191,9 @@ class MixtureBaseline(nn.Module):
             ]
             self.log_prior.copy_(torch.cat(priors))
 
-    def forward(self, said: Mapping[str, Information]) -> dict[str, Float[Tensor, "b _"]]:
-        """Expected features of every variable, given what the codes of all say."""
-        parts = [said[name] for name in self._sizes]
+    def forward(self, likelihoods: Mapping[str, GaussianLikelihood]) -> dict[str, Float[Tensor, "b _"]]:
+        """Posterior mean of every variable's features, given the likelihoods of all."""
+        parts = [likelihoods[name] for name in self._sizes]
         weighted = torch.cat([part.weighted for part in parts], 1)
         if not weighted.shape[1]:
             return {name: part.weighted for name, part in zip(self._sizes, parts, strict=True)}

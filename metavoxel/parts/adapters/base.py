@@ -1,50 +1,46 @@
-"""What an adapter is: how a code enters a backbone, and how a prediction leaves it."""
+"""What an adapter is: how a code enters a backbone, and what the network adds to the Gaussian baseline's prediction."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from jaxtyping import Bool, Float
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from metavoxel.parts.features.base import AbstractFeatures, FeaturesContext
 from metavoxel.parts.kernels.base import AbstractKernel
 from metavoxel.typing import Code, Mask, Time
 
 
 class Streams(NamedTuple):
-    """What enters a backbone: a sum of maps for each grid port, and a row of tokens.
+    """Inputs of a backbone: a sum of maps for each grid port, and a row of tokens.
 
-    ``context`` are tokens that grids attend to and that do not come back; ``skip`` goes past the backbone, straight to
-    the variable's own head. ``links`` says which tokens (columns) each token (row) may see; None is all.
+    ``context`` are tokens that grids attend to and that are no output. ``links`` marks which tokens (columns) each
+    token (row) may attend to; None is all.
     """
 
     grids: dict[str, Float[Tensor, "b w *s"]]
     tokens: Float[Tensor, "b n w"] | None
     context: Float[Tensor, "b m w"] | None = None
-    skip: Float[Tensor, "b p *s"] | None = None
     links: Bool[Tensor, "n n"] | None = None
 
 
-class Features(NamedTuple):
-    """What leaves a backbone. An adapter sees only its own tokens and its own skip."""
+class BackboneOutputs(NamedTuple):
+    """Outputs of a backbone. An adapter receives its own tokens alone."""
 
     grids: dict[str, Float[Tensor, "b w *s"]]
     bottlenecks: dict[str, Float[Tensor, "b w *s"]]
     tokens: Float[Tensor, "b n w"] | None
-    skip: Float[Tensor, "b p *s"] | None = None
 
 
-class Information(NamedTuple):
-    """What a noisy code says of its variable's features f, as a normal law: log-likelihood -f'Pf/2 + f'w."""
-
-    precision: Float[Tensor, "b k k"]
-    weighted: Float[Tensor, "b k"]
+def port_name(code_shape: tuple[int, ...]) -> str | None:
+    """The grid port of a code: codes on one grid share it. None for a scalar."""
+    return "grid_" + "x".join(map(str, code_shape[1:])) if len(code_shape) > 1 else None
 
 
 class Ports(NamedTuple):
-    """What a backbone offers: widths (channels) of its streams, and the shape of every grid port."""
+    """Widths (channels) of a backbone's streams, and the shape of every grid port."""
 
     grids: dict[str, tuple[int, ...]]
     grid_width: int
@@ -54,88 +50,87 @@ class Ports(NamedTuple):
 
 
 class AdapterContext(NamedTuple):
-    """What an adapter is built from. ``port`` is the variable's own grid port, None for a scalar.
+    """What an adapter is built from.
 
-    ``variables`` is how many the model has. ``common`` is what the settings' own ``common`` made. It is a module of the
-    model, and not to be registered by an adapter (keep it in a tuple): its weights would be saved under several names,
-    and averaged under one.
+    Attributes:
+        kernel: of the variable.
+        code_shape: (c, *s), without the batch axis.
+        outputs: channels that ``head`` gives.
+        port: the variable's own grid port, None for a scalar.
+        ports: of the backbone.
+        features: the variable's features in the Gaussian baseline, None if it has none. A module of the model.
+        common: what the settings' own ``common`` made. A module of the model.
+        variables: how many the model has.
+
+    An adapter keeps a module of the model in a tuple, so that it is not registered twice: else its weights would be
+    saved under several names, and averaged under one.
     """
 
     kernel: AbstractKernel
     code_shape: tuple[int, ...]
-    prediction_channels: int
+    outputs: int
     port: str | None
     ports: Ports
+    features: AbstractFeatures | None = None
     common: nn.Module | None = None
     variables: int = 1
 
+    @property
+    def expected(self) -> int:
+        """Number of expected features that ``embed`` receives."""
+        return 0 if self.features is None else self.features.size
+
 
 class AbstractAdapter(nn.Module, ABC):
-    """The two ends of one variable's path through the backbone."""
+    """The two ends of one variable's path through the backbone.
+
+    The joint network composes the prediction: the baseline's outputs plus the network weight times what ``head`` gives,
+    through the features' link (:class:`metavoxel.network.joint.JointModel`).
+    """
 
     tokens: int
-    """How many tokens ``embed`` gives (beside any context); ``head`` receives as many."""
+    """Number of tokens that ``embed`` gives (beside any context); ``head`` receives as many."""
     needs_grids: bool
-    """Whether ``head`` has nothing to say where the backbone's grids are left out."""
+    """Whether ``head`` needs the backbone's grids."""
 
     stackable: bool = False
-    """Whether several such adapters of one setting may be computed as one, their weights stacked: one without maps or
-    context, that chooses nothing by a tensor's content, and whose weights and buffers are there from the start."""
-
-    network_weight: Tensor
-    """A buffer, (): how much ``head`` believes of what the network adds to a skip. 1 until validation chooses it."""
-
-    features: int = 0
-    """How many numbers of the code are features of :class:`metavoxel.network.baseline.mixture.MixtureBaseline`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("network_weight", torch.ones(()))
-
-    def fit(self, codes: Callable[[], Iterable[Code]]) -> None:
-        """Take statistics of the training rows' codes into buffers, once, before training. Nothing by default.
-
-        All rows of a person are in one batch, and people are spread evenly: what is fitted on all batches but one can
-        be judged by that one.
-        """
-
-    def describe(self, x0: Code) -> Float[Tensor, "b k"]:
-        """The features of clean codes, of mean 0, and of variance 1 over rows that were not seen.
-
-        Over the training rows it is more where the features were chosen by those rows.
-        """
-        return x0.new_zeros(len(x0), 0)
-
-    def points(self) -> Float[Tensor, "c k"] | None:
-        """The features of each class, where the code is one of several and the features tell which. None otherwise."""
-
-    def explained(self, features: Float[Tensor, "b k"]) -> Code | None:
-        """The code that these features make, where a stationary field is expected to be left over: its estimate and
-        this one's are the ``skip`` (:class:`metavoxel.network.residual_field.ResidualField`). None where there is none."""
-
-    def measure(self, x: Code, time: Time, observed: Mask) -> Information:
-        """What a noisy code says of the features."""
-        return Information(x.new_zeros(len(x), 0, 0), x.new_zeros(len(x), 0))
+    """Whether several such adapters of one setting may be computed as one (``torch.vmap`` over their weights): one
+    without maps or context, that does not branch on a tensor's content, and whose weights and buffers exist from the
+    start."""
 
     @abstractmethod
-    def embed(self, x: Code, time: Time, observed: Mask, belief: Float[Tensor, "b k"]) -> Streams:
+    def embed(
+        self,
+        x: Code,
+        time: Time,
+        observed: Mask,
+        expected: Float[Tensor, "b k"],
+        baseline: Float[Tensor, "b q *s"] | None = None,
+    ) -> Streams:
         """Contributions of this variable to the ports that it uses.
 
-        ``observed`` marks cells given clean; ``belief`` is what the joint normal law expects of the features.
+        Args:
+            x: noisy code; clean where observed.
+            time: of each row, or of each cell.
+            observed: cells given clean.
+            expected: posterior mean of the variable's features under the Gaussian baseline.
+            baseline: the baseline's outputs, if there are any.
         """
 
-    def embed_without_grids(self, x: Code, time: Time, observed: Mask, belief: Float[Tensor, "b k"]) -> Streams:
+    def embed_without_grids(
+        self,
+        x: Code,
+        time: Time,
+        observed: Mask,
+        expected: Float[Tensor, "b k"],
+        baseline: Float[Tensor, "b q *s"] | None = None,
+    ) -> Streams:
         """``embed`` without its maps. To be overridden where those cost much."""
-        return self.embed(x, time, observed, belief)._replace(grids={})
-
-    def begun(self, streams: Streams, skip: Float[Tensor, "b p *s"]) -> Streams:
-        """What ``embed`` gave, with what features and a stationary field make of the prediction."""
-        return streams._replace(skip=skip)
+        return self.embed(x, time, observed, expected, baseline)._replace(grids={})
 
     @abstractmethod
-    def head(self, features: Features) -> Float[Tensor, "b p *s"]:
-        """What the kernel asked for, from the backbone's features: the skip, if any, and ``network_weight`` times the
-        rest. Features may be empty where that weight is 0: then it is the skip alone."""
+    def head(self, outputs: BackboneOutputs) -> Float[Tensor, "b q *s"]:
+        """The network's own output from the backbone's: a correction where there is a baseline, else the prediction."""
 
 
 class AbstractAdapterSpec(BaseModel, ABC):
@@ -150,17 +145,39 @@ class AbstractAdapterSpec(BaseModel, ABC):
         """Settings that ``metavoxel plugins --check`` tries: by default the default ones."""
         return [cls.model_validate({})]
 
+    def features(self, context: FeaturesContext) -> AbstractFeatures | None:
+        """Fresh features of the variable in the Gaussian baseline. None by default: its prediction is the network's
+        alone, and the baseline of other variables does not depend on it."""
+
+    def context(
+        self, kernel: AbstractKernel, code_shape: tuple[int, ...], ports: Ports, *, variables: int = 1
+    ) -> AdapterContext:
+        """The context of an adapter of these settings, with fresh features, but without what ``common`` makes.
+
+        Args:
+            kernel: of the variable.
+            code_shape: (c, *s), without the batch axis.
+            ports: of the backbone.
+            variables: number of the model's variables.
+        """
+        channels = kernel.prediction_channels(code_shape[0])
+        features = self.features(FeaturesContext(kernel, code_shape, channels))
+        outputs = channels if features is None else features.outputs
+        return AdapterContext(kernel, code_shape, outputs, port_name(code_shape), ports, features, None, variables)
+
     def common(self, context: AdapterContext) -> nn.Module | None:
-        """What all variables of these settings, this kernel and this code shape share: built once, and given to each
-        in its ``context``. Nothing by default."""
+        """A module that all variables of these settings, this kernel and this code shape share: built once, and passed
+        to each in its ``context``. Nothing by default."""
 
     @abstractmethod
     def build(self, context: AdapterContext) -> AbstractAdapter:
         """A fresh adapter for these shapes."""
 
     def problems(self, *, spatial: bool, grids: bool) -> list[str]:
-        """Why this adapter cannot serve, in words; nothing when it can.
+        """Reasons why this adapter does not suit a variable; empty if it does.
 
-        ``spatial`` says whether the variable has a grid, ``grids`` whether any variable of the schema has one.
+        Args:
+            spatial: whether the variable has a grid.
+            grids: whether any variable of the schema has one.
         """
         return []

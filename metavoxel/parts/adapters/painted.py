@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from metavoxel.parts.adapters.base import AbstractAdapter, AbstractAdapterSpec, AdapterContext, Features, Streams
+from metavoxel.parts.adapters.base import AbstractAdapter, AbstractAdapterSpec, AdapterContext, BackboneOutputs, Streams
 from metavoxel.parts.adapters.embedding import convolution
 from metavoxel.typing import Code, Mask, Time
 
@@ -49,22 +49,29 @@ class PaintedAdapter(AbstractAdapter):
         self._binary = channels == 2 and context.kernel.support == "one_hot"
         inputs = 1 if self._binary else channels
         self.paint = nn.Linear(inputs, ports.grid_width)
-        self.inlet = nn.Linear(inputs, ports.token_width)
+        self.in_proj = nn.Linear(inputs, ports.token_width)
         self.heads = nn.ModuleDict(
             {
-                name: _BottleneckHead(len(grid), ports.bottleneck_width, context.prediction_channels)
+                name: _BottleneckHead(len(grid), ports.bottleneck_width, context.outputs)
                 for name, grid in ports.grids.items()
             }
         )
 
-    def embed(self, x: Code, time: Time, observed: Mask, belief: Float[Tensor, "b k"]) -> Streams:
+    def embed(
+        self,
+        x: Code,
+        time: Time,
+        observed: Mask,
+        expected: Float[Tensor, "b k"],
+        baseline: Float[Tensor, "b q"] | None = None,
+    ) -> Streams:
         value = x[:, 1:] - x[:, :1] if self._binary else x
         paint = self.paint(value)
         maps = {name: paint.reshape(*paint.shape, *[1] * len(grid)) for name, grid in self._grids.items()}
-        return Streams(maps, None, self.inlet(value)[:, None])
+        return Streams(maps, None, self.in_proj(value)[:, None])
 
-    def head(self, features: Features) -> Float[Tensor, "b p"]:
-        return torch.stack([head(features.bottlenecks[name]) for name, head in self.heads.items()]).mean(0)
+    def head(self, outputs: BackboneOutputs) -> Float[Tensor, "b q"]:
+        return torch.stack([head(outputs.bottlenecks[name]) for name, head in self.heads.items()]).mean(0)
 
 
 class PaintedAdapterSpec(AbstractAdapterSpec):

@@ -1,1 +1,1 @@
-"""Backbones: the networks that all variables share."""
+"""Backbones: the networks shared by all variables."""

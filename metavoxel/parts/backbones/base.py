@@ -1,4 +1,4 @@
-"""What a backbone is: the network that all variables share, and that knows none of them."""
+"""Abstract backbone: the network shared by all variables, independent of their types."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -8,14 +8,19 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from metavoxel.parts.adapters.base import Features, Ports, Streams
+from metavoxel.parts.adapters.base import BackboneOutputs, Ports, Streams
 
 
 class TrainingPlan(NamedTuple):
-    """Optimiser steps, rows a step, peak learning rate; rows a step that are seen by tokens alone; how times are drawn.
+    """Default training hyperparameters.
 
-    Times between are uniform numbers to ``time_power``: the fine structure of scalars is learnt where they are hardly
-    noisy, the larger part of an image where it is.
+    Attributes:
+        steps: optimiser steps.
+        batch_size: rows per step.
+        learning_rate: peak learning rate.
+        token_rows: additional rows per step that are processed without grids.
+        time_power: exponent p of the training times t = u^p, with u uniform on (0, 1). Values above 1 favour small
+            times, where the fine structure of scalars is learnt.
     """
 
     steps: int
@@ -26,15 +31,15 @@ class TrainingPlan(NamedTuple):
 
 
 class AbstractBackbone(nn.Module, ABC):
-    """Streams in, features out; every port keeps its shape."""
+    """Network from streams to outputs of the same ports and shapes."""
 
     ports: Ports
 
     @abstractmethod
-    def forward(self, streams: Streams, level: Float[Tensor, "b w"]) -> Features:
-        """``level`` tells how noisy the variables are: the tagged sum of their time embeddings.
+    def forward(self, streams: Streams, time_embedding: Float[Tensor, "b w"]) -> BackboneOutputs:
+        """Compute the outputs; ``time_embedding`` is the sum of the variables' tagged time embeddings.
 
-        A backbone whose plan has ``token_rows`` also takes streams without grids, and then gives tokens alone.
+        A backbone whose plan has ``token_rows`` also accepts streams without grids, and then returns tokens only.
         """
 
 
@@ -44,27 +49,27 @@ class AbstractBackboneSpec(BaseModel, ABC):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     keeps_factors: ClassVar[bool] = False
-    """Whether tokens see those alone that ``Streams.links`` lets them see."""
+    """Whether tokens attend only to tokens that ``Streams.links`` marks."""
 
     type: str
 
     @classmethod
     def examples(cls) -> Sequence["AbstractBackboneSpec"]:
-        """Settings that ``metavoxel plugins --check`` tries: by default the default ones."""
+        """Return settings that ``metavoxel plugins --check`` checks; by default the default settings."""
         return [cls.model_validate({})]
 
     def grid_multiple(self) -> int:
-        """Axes of a code grid must be multiples of this."""
+        """Return the number of which the axes of a code grid must be multiples."""
         return 1
 
     def problems(self, grids: dict[str, tuple[int, ...]]) -> list[str]:
-        """Why this backbone cannot serve such code grids, in words; nothing when it can."""
+        """Return reasons why this backbone does not support such code grids; empty if it does."""
         return []
 
     def default_plan(self) -> TrainingPlan:
-        """How to train when a schema does not say."""
+        """Return the training hyperparameters for settings that a schema omits."""
         return TrainingPlan(steps=2000, batch_size=32, learning_rate=1e-3)
 
     @abstractmethod
     def build(self, grids: dict[str, tuple[int, ...]]) -> AbstractBackbone:
-        """A fresh backbone with a port for each of these code grids (name to spatial shape)."""
+        """Return a new backbone with a port for each of these code grids (name to spatial shape)."""

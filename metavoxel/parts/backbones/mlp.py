@@ -1,4 +1,4 @@
-"""Residual layers over the sum of all tokens: for tables of few variables."""
+"""Residual MLP over the sum of all tokens, for tables of few variables."""
 
 from typing import Literal
 
@@ -8,12 +8,12 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from metavoxel.parts.adapters.base import Features, Ports, Streams
+from metavoxel.parts.adapters.base import BackboneOutputs, Ports, Streams
 from metavoxel.parts.backbones.base import AbstractBackbone, AbstractBackboneSpec, TrainingPlan
 
 
 class ResidualBlock(nn.Module):
-    """Two layers beside the identity, modulated by the level (Peebles and Xie 2023). Final."""
+    """Residual block of two layers, modulated by the time embedding (Peebles and Xie 2023). Final."""
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
@@ -21,20 +21,21 @@ class ResidualBlock(nn.Module):
         self.modulation = nn.Linear(width, 3 * width)
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
-        with torch.no_grad():  # the gate starts open, so that a shallow network learns at once
+        with torch.no_grad():  # the gate is initialised to 1, so that a shallow network learns from the first step
             self.modulation.bias[2 * width :] = 1.0
         self.layers = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Dropout(dropout), nn.Linear(width, width))
 
-    def forward(self, hidden: Float[Tensor, "b w"], level: Float[Tensor, "b w"]) -> Float[Tensor, "b w"]:
-        shift, scale, gate = self.modulation(functional.silu(level)).chunk(3, -1)
+    def forward(self, hidden: Float[Tensor, "b w"], time_embedding: Float[Tensor, "b w"]) -> Float[Tensor, "b w"]:
+        shift, scale, gate = self.modulation(functional.silu(time_embedding)).chunk(3, -1)
         update: Tensor = self.layers(self.norm(hidden) * (1 + scale) + shift)
         return hidden + gate * update
 
 
 class MLP(AbstractBackbone):
-    """Tokens in, each out with what all of them say together. Final.
+    """Residual MLP over the sum of all tokens; its output is added to each token. Final.
 
-    Every variable's own last layer makes its token, so that their sum is one layer over all variables side by side.
+    Each token is the output of a separate linear layer per variable, so their sum is one linear layer over all
+    variables concatenated.
     """
 
     def __init__(self, spec: "MLPSpec") -> None:
@@ -43,16 +44,16 @@ class MLP(AbstractBackbone):
         self.ports = Ports(grids={}, grid_width=width, bottleneck_width=width, token_width=width, level_width=width)
         self.blocks = nn.ModuleList([ResidualBlock(width, spec.dropout) for _ in range(spec.depth)])
 
-    def forward(self, streams: Streams, level: Float[Tensor, "b w"]) -> Features:
+    def forward(self, streams: Streams, time_embedding: Float[Tensor, "b w"]) -> BackboneOutputs:
         assert streams.tokens is not None
         hidden = streams.tokens.sum(1)
         for block in self.blocks:
-            hidden = block(hidden, level)
-        return Features({}, {}, streams.tokens + hidden[:, None])
+            hidden = block(hidden, time_embedding)
+        return BackboneOutputs({}, {}, streams.tokens + hidden[:, None])
 
 
 class MLPSpec(AbstractBackboneSpec):
-    """For tables of few variables and thousands of rows, with structure much finer than their spread."""
+    """Settings of an MLP, for tables of few variables and thousands of rows with fine structure."""
 
     type: Literal["mlp"] = "mlp"
     width: PositiveInt = Field(128, description="channels of the layers, and of a token")

@@ -1,4 +1,4 @@
-"""Self-attention over tokens: for schemas without images, and for tokens beside a grid."""
+"""Self-attention over tokens, for schemas without images and for the fusion of tokens with grids."""
 
 from typing import ClassVar, Literal
 
@@ -8,12 +8,12 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from metavoxel.parts.adapters.base import Features, Ports, Streams
+from metavoxel.parts.adapters.base import BackboneOutputs, Ports, Streams
 from metavoxel.parts.backbones.base import AbstractBackbone, AbstractBackboneSpec, TrainingPlan
 
 
 class TokenBlock(nn.Module):
-    """Pre-norm self-attention and a gated feed-forward layer, both modulated by the level (Peebles and Xie 2023).
+    """Pre-norm self-attention and feed-forward layer, gated and modulated by the time embedding (Peebles and Xie 2023).
 
     Final.
     """
@@ -25,7 +25,7 @@ class TokenBlock(nn.Module):
         self.modulation = nn.Linear(level_width, 6 * width)
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
-        with torch.no_grad():  # gates start open, so that a shallow network learns at once
+        with torch.no_grad():  # gates are initialised to 1, so that a shallow network learns from the first step
             self.modulation.bias[4 * width :] = 1.0
         self.mix_in, self.mix_out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.feed = nn.Sequential(
@@ -33,11 +33,13 @@ class TokenBlock(nn.Module):
         )
 
     def forward(
-        self, tokens: Float[Tensor, "b n w"], level: Float[Tensor, "b v"], links: Bool[Tensor, "n n"] | None = None
+        self,
+        tokens: Float[Tensor, "b n w"],
+        time_embedding: Float[Tensor, "b v"],
+        links: Bool[Tensor, "n n"] | None = None,
     ) -> Float[Tensor, "b n w"]:
-        shift_a, scale_a, shift_f, scale_f, gate_a, gate_f = self.modulation(functional.silu(level))[:, None].chunk(
-            6, -1
-        )
+        modulation = self.modulation(functional.silu(time_embedding))[:, None]
+        shift_a, scale_a, shift_f, scale_f, gate_a, gate_f = modulation.chunk(6, -1)
         normed = self.norms[0](tokens) * (1 + scale_a) + shift_a
         batch, count, width = normed.shape
         query, key, value = (
@@ -45,14 +47,14 @@ class TokenBlock(nn.Module):
         )
         mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=links)
         mixed = mixed.transpose(1, 2).reshape(batch, count, width)
-        # What is attended to, and not the attention, which has the square of the tokens to draw for.
+        # Dropout of outputs rather than attention weights, whose number is quadratic in the tokens.
         tokens = tokens + gate_a * self.mix_out(functional.dropout(mixed, self._dropout, self.training))
         tokens = tokens + gate_f * self.feed(self.norms[1](tokens) * (1 + scale_f) + shift_f)
         return tokens
 
 
 class Transformer(AbstractBackbone):
-    """Tokens in, as many tokens out. Final."""
+    """Transformer over tokens. Final."""
 
     def __init__(self, spec: "TransformerSpec") -> None:
         super().__init__()
@@ -60,27 +62,26 @@ class Transformer(AbstractBackbone):
         self.ports = Ports(grids={}, grid_width=width, bottleneck_width=width, token_width=width, level_width=width)
         self.blocks = nn.ModuleList([TokenBlock(width, spec.heads, spec.dropout, width) for _ in range(spec.depth)])
 
-    def forward(self, streams: Streams, level: Float[Tensor, "b w"]) -> Features:
+    def forward(self, streams: Streams, time_embedding: Float[Tensor, "b w"]) -> BackboneOutputs:
         assert streams.tokens is not None
         tokens = streams.tokens
         for block in self.blocks:
-            tokens = block(tokens, level, streams.links)
-        return Features({}, {}, tokens)
+            tokens = block(tokens, time_embedding, streams.links)
+        return BackboneOutputs({}, {}, tokens)
 
 
 class TransformerSpec(AbstractBackboneSpec):
-    """For tables: every variable a token."""
+    """Settings of a transformer over tokens, for tables."""
 
     keeps_factors: ClassVar[bool] = True
 
     type: Literal["transformer"] = "transformer"
     width: PositiveInt = Field(96, description="channels of a token; a multiple of heads")
-    depth: PositiveInt = Field(4, description="blocks")
+    depth: PositiveInt = Field(4, description="number of blocks")
     heads: PositiveInt = Field(4, description="attention heads")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout within attention and feed-forward layers")
 
     def problems(self, grids: dict[str, tuple[int, ...]]) -> list[str]:
-        """Why this backbone cannot serve such grids."""
         if grids:
             return ["backbone 'transformer' has no port for images. Use backbone 'unet'"]
         if self.width % self.heads:

@@ -1,4 +1,4 @@
-"""The paper's U-Net: image latents as channels, scalars painted and by cross-attention, features at the bottleneck."""
+"""U-Net of the MetaVoxel paper: image latents as channels, scalars as channels and by cross-attention."""
 
 import math
 from typing import Any, Literal, Self
@@ -9,13 +9,13 @@ from monai.networks.nets.diffusion_model_unet import get_down_block, get_mid_blo
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from metavoxel.parts.adapters.base import Features, Ports, Streams
+from metavoxel.parts.adapters.base import BackboneOutputs, Ports, Streams
 from metavoxel.parts.backbones.base import AbstractBackbone, AbstractBackboneSpec, TrainingPlan
 from metavoxel.parts.backbones.transformer import TokenBlock
 
 
 class _Tower(nn.Module):
-    """The U-Net of one grid port: MONAI's blocks, taken down and up separately so that the bottleneck can be read."""
+    """U-Net of one grid port from MONAI's blocks, split into encoder and decoder to access the bottleneck."""
 
     def __init__(self, spec: "UNetSpec", dimensions: int, level_width: int) -> None:
         super().__init__()
@@ -63,26 +63,26 @@ class _Tower(nn.Module):
             ]
         )
 
-    def descend(self, x: Tensor, level: Tensor, context: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def descend(self, x: Tensor, time_embedding: Tensor, context: Tensor) -> tuple[Tensor, list[Tensor]]:
         residuals = [x]
         for block in self.down:
-            x, more = block(hidden_states=x, temb=level, context=context)
+            x, more = block(hidden_states=x, temb=time_embedding, context=context)
             residuals.extend(more)
-        return self.middle(hidden_states=x, temb=level, context=context), residuals
+        return self.middle(hidden_states=x, temb=time_embedding, context=context), residuals
 
-    def ascend(self, x: Tensor, residuals: list[Tensor], level: Tensor, context: Tensor) -> Tensor:
+    def ascend(self, x: Tensor, residuals: list[Tensor], time_embedding: Tensor, context: Tensor) -> Tensor:
         for block in self.up:
             count = len(block.resnets)  # type: ignore[arg-type]
             residuals, skipped = residuals[:-count], residuals[-count:]
-            x = block(hidden_states=x, res_hidden_states_list=skipped, temb=level, context=context)
+            x = block(hidden_states=x, res_hidden_states_list=skipped, temb=time_embedding, context=context)
         return x
 
 
 class UNet(AbstractBackbone):
-    """A tower a grid port, fused at the bottleneck: pooled features of all towers and all tokens attend to each other.
+    """U-Net per grid port, fused at the bottlenecks by self-attention over pooled features and tokens. Final.
 
-    Without tokens that come back (every scalar painted) there is no fusion, and it is the paper's U-Net. Without grids
-    there are only tokens to fuse, at a hundredth of the cost. Final.
+    Without output tokens (every scalar uses adapter ``painted``) there is no fusion, and this is the paper's U-Net.
+    Without grids only tokens are fused, at about one hundredth of the cost.
     """
 
     def __init__(self, spec: "UNetSpec", grids: dict[str, tuple[int, ...]]) -> None:
@@ -109,50 +109,52 @@ class UNet(AbstractBackbone):
             [TokenBlock(width, heads, spec.dropout, level_width) for _ in range(spec.token_layers)]
         )
 
-    def forward(self, streams: Streams, level: Float[Tensor, "b w"]) -> Features:
-        level_token = self.level_token(level)[:, None]
-        tokens = level_token[:, :0] if streams.tokens is None else streams.tokens
-        held = tokens[:, :0] if streams.context is None else streams.context
-        # Attention needs something to attend to: the level, where no variable is a token.
-        attended = torch.cat([tokens, held], 1) if tokens.shape[1] + held.shape[1] else level_token
+    def forward(self, streams: Streams, time_embedding: Float[Tensor, "b w"]) -> BackboneOutputs:
+        time_token = self.level_token(time_embedding)[:, None]
+        tokens = time_token[:, :0] if streams.tokens is None else streams.tokens
+        context = tokens[:, :0] if streams.context is None else streams.context
+        # Cross-attention requires a key: the time embedding where no variable is a token.
+        attended = torch.cat([tokens, context], 1) if tokens.shape[1] + context.shape[1] else time_token
         bottoms = {
-            name: tower.descend(streams.grids[name], level, attended)  # type: ignore[operator]
+            name: tower.descend(streams.grids[name], time_embedding, attended)  # type: ignore[operator]
             for name, tower in self.towers.items()
             if name in streams.grids
         }
         if tokens.shape[1]:
             pooled = [self.pooled[name](bottom.flatten(2).mean(2))[:, None] for name, (bottom, _) in bottoms.items()]
-            attended = torch.cat([tokens, held, level_token, *pooled], 1)
+            attended = torch.cat([tokens, context, time_token, *pooled], 1)
             for block in self.fusion:
-                attended = block(attended, level)
+                attended = block(attended, time_embedding)
         grids = {
-            name: self.towers[name].ascend(*bottom, level, attended)  # type: ignore[operator]
+            name: self.towers[name].ascend(*bottom, time_embedding, attended)  # type: ignore[operator]
             for name, bottom in bottoms.items()
         }
         bottlenecks = {name: bottom for name, (bottom, _) in bottoms.items()}
-        return Features(grids, bottlenecks, attended[:, : tokens.shape[1]])
+        return BackboneOutputs(grids, bottlenecks, attended[:, : tokens.shape[1]])
 
 
 class UNetSpec(AbstractBackboneSpec):
-    """For schemas with images. The defaults suit a small latent on a laptop; the paper's scale is 256, 512, 768."""
+    """Settings of a U-Net, for schemas with images. Defaults suit small latents; the paper uses 256, 512, 768."""
 
     type: Literal["unet"] = "unet"
-    channels: tuple[PositiveInt, ...] = Field((32, 64), min_length=1, description="widths of the levels, top first")
-    residual_blocks: PositiveInt = Field(1, description="residual blocks a level")
-    attention_levels: tuple[NonNegativeInt, ...] = Field(
-        (1,), description="levels (0 is the top) that attend to the tokens; the middle always does"
+    channels: tuple[PositiveInt, ...] = Field(
+        (32, 64), min_length=1, description="channels per resolution level, finest first"
     )
-    head_channels: PositiveInt = Field(32, description="channels of an attention head, at most the level's")
+    residual_blocks: PositiveInt = Field(1, description="residual blocks per level")
+    attention_levels: tuple[NonNegativeInt, ...] = Field(
+        (1,), description="levels (0 is the finest) with cross-attention to the tokens; the bottleneck always has it"
+    )
+    head_channels: PositiveInt = Field(32, description="channels per attention head, at most those of the level")
     token_width: PositiveInt = Field(96, description="channels of a token")
-    token_layers: NonNegativeInt = Field(2, description="attention blocks that fuse tokens and pooled features")
-    dropout: float = Field(0.1, ge=0, lt=1, description="dropout of the fusion's features")
+    token_layers: NonNegativeInt = Field(2, description="self-attention blocks that fuse tokens and pooled features")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout of pooled features and within fusion blocks")
 
     @model_validator(mode="after")
     def _levels_exist(self) -> Self:
         if any(level >= len(self.channels) for level in self.attention_levels):
             raise ValueError(f"attention_levels must be below {len(self.channels)}, the number of levels")
         if len(self.channels) == 1 and 1 in self.attention_levels:
-            raise ValueError("attention_levels name a level that is not there")
+            raise ValueError("attention_levels contains a level that does not exist")
         return self
 
     def grid_multiple(self) -> int:

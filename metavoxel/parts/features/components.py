@@ -1,31 +1,39 @@
-"""Probabilistic principal components of codes, and what they say of a noisy one."""
+"""Probabilistic principal components of an image's latents, and their likelihood given a noisy latent.
+
+Tipping and Bishop (1999, "Probabilistic principal component analysis"): with scores f ~ N(0, I), loadings L (k, d), and
+a residual of variance r in every cell,
+
+    x_0 = m + f L + e,    var e = r.                                                                             (1)
+
+Under x_t = s x_0 + n e', where signal s and noise n may differ from cell to cell, x_t given f is Gaussian with variance
+v = n^2 + s^2 r in a cell, so that, summing over cells i,
+
+    P_kl = sum_i s_i^2 / v_i L_ki L_li,    w_k = sum_i s_i / v_i (x_t - s m)_i L_ki.                             (2)
+"""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from metavoxel.parts.adapters.base import Information
-from metavoxel.typing import Code
+from metavoxel.parts.features.base import AbstractFeatures, FeaturesContext, GaussianLikelihood
+from metavoxel.parts.kernels.base import along
+from metavoxel.typing import Code, Mask, Time
 
 Scales: TypeAlias = tuple[Float[Tensor, "b 1 *#s"], Float[Tensor, "b 1 *#s"]]
 """Signal and noise of a state, as a kernel gives them."""
 
 FEWEST_ROWS = 10
-"""Of codes that can do without a part of them to be judged by."""
+"""Rows from which on a part of them is held out to estimate variances."""
 LEAST_SHARE = 0.02
+"""Smallest ratio of the held-out variance along a component to that of the training rows."""
 
 
 class Components(nn.Module):
-    """x_0 = center + scores times loadings + residual, all normal (Tipping and Bishop 1999). Final.
-
-    With x_t = signal x_0 + noise e, and a noise level that may differ from cell to cell,
-    what x_t says of the scores is a closed form: that of a linear regression of x_t on the loadings, each cell weighted
-    by its certainty. Scores have variance 1 over codes not seen.
-    """
+    """Center, loadings and residual variance of eq. (1); scores have variance 1 over held-out codes. Final."""
 
     def __init__(self, components: int, code_shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -39,12 +47,12 @@ class Components(nn.Module):
         self.residual: Tensor
 
     def fit(self, batches: Iterable[Float[Tensor, "_ ..."]]) -> None:
-        """Directions of greatest variance of these codes, and what they are worth on codes not seen.
+        """Fit directions of greatest variance to all codes, and their variances to held-out codes.
 
-        Directions are chosen by all codes. Among few, they follow chance: along the twentieth of a hundred scans, those
-        who were not seen vary by a third of what the others do, and what all components leave of them is twice as much.
-        So variances along the directions, and the mean variance per cell that is left over, are those of each batch by
-        the components of all other batches. Nothing happens without any code.
+        Directions fitted to few rows overfit: of a hundred scans, the variance of held-out scans along the twentieth
+        component is a third of that of the training scans, and their residual variance is twice as large. So the
+        variances along the directions and the residual variance are cross-validated: those of each batch, with
+        components fitted to all other batches. Nothing happens without any code.
         """
         held = [batch.flatten(1) for batch in batches if len(batch)]
         if not held:
@@ -73,18 +81,18 @@ class Components(nn.Module):
         scores = (x0.flatten(1) - self.center) @ self.loadings.T
         return torch.where(variances > 0, scores / variances.clamp_min(1e-12), 0.0)
 
-    def measure(self, x: Code, scales: Scales) -> Information:
-        """What codes of this signal and noise say of the scores."""
+    def likelihood(self, x: Code, scales: Scales) -> GaussianLikelihood:
+        """Likelihood of the scores given codes of this signal and noise, eq. (2)."""
         with torch.autocast(x.device.type, enabled=False):
             signal, noise = (scale.to(x.device).float() for scale in scales)
-            spread = noise.square() + signal.square() * self.residual
+            variance = noise.square() + signal.square() * self.residual
             deviation = x.float() - signal * self.center.reshape(1, *self._shape)
-            weighted = (signal / spread * deviation).flatten(1) @ self.loadings.T
-            certainty = (signal.square() / spread).expand_as(deviation).flatten(1)
+            weighted = (signal / variance * deviation).flatten(1) @ self.loadings.T
+            certainty = (signal.square() / variance).expand_as(deviation).flatten(1)
             precision = torch.einsum("bn,kn,ln->bkl", certainty, self.loadings, self.loadings)
-            return Information(precision, weighted)
+            return GaussianLikelihood(precision, weighted)
 
-    def explained(self, scores: Float[Tensor, "b k"]) -> Code:
+    def reconstruct(self, scores: Float[Tensor, "b k"]) -> Code:
         """The code that these scores make."""
         return self.center.reshape(1, *self._shape) + self.along(scores)
 
@@ -94,8 +102,30 @@ class Components(nn.Module):
             return (scores.float() @ self.loadings).reshape(len(scores), *self._shape)
 
 
+class ComponentFeatures(AbstractFeatures):
+    """Scores of an image's latent on its leading principal components, for a kernel of Gaussian noise. Final."""
+
+    def __init__(self, components: int, context: FeaturesContext) -> None:
+        super().__init__()
+        self.components = Components(components, context.code_shape)
+        self.size, self.outputs = components, context.prediction_channels
+        self._kernel = context.kernel
+
+    def fit(self, codes: Callable[[], Iterable[Code]]) -> None:
+        self.components.fit(codes())
+
+    def features_of(self, x0: Code) -> Float[Tensor, "b k"]:
+        return self.components.scores(x0)
+
+    def likelihood(self, x: Code, time: Time, observed: Mask) -> GaussianLikelihood:
+        return self.components.likelihood(x, self._kernel.scales(along(time, x)))
+
+    def reconstruct(self, features: Float[Tensor, "b k"]) -> Code:
+        return self.components.reconstruct(features)
+
+
 def _principal(rows: Float[Tensor, "n d"], count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Mean, directions of greatest variance, the variances along them, and what they leave over per cell."""
+    """Mean, directions of greatest variance, the variances along them, and the mean residual variance of a cell."""
     center = rows.mean(0)
     _, spreads, directions = torch.linalg.svd(rows - center, full_matrices=False)
     variances = spreads.square() / max(len(rows) - 1, 1)

@@ -1,12 +1,28 @@
-"""The part of a scalar in the joint normal law: its features, what a noisy code says of them, and back."""
+"""Features of scalars: of a real code under Gaussian noise, and of a category.
 
-from abc import ABC, abstractmethod
+Gaussian noise. With x_t = s x_0 + n e and features f = (x_0 - m) / d, m and d being mean and standard deviation of the
+training rows, a clean code leaves the variance r = ``RESIDUAL`` of a feature open: x_0 = m + d (f + e'), var e' = r. So
+
+    p(x_t | f) = N(x_t; s (m + d f), v),    v = n^2 + s^2 d^2 r                                                 (1)
+    P = s^2 d^2 / v,    w = s d (x_t - s m) / v                                                                 (2)
+
+and, with y = (x_t - s (m + d E f)) / v, the posterior means of the code and of the noise are
+
+    x0_hat = m + d E f + s d^2 r y,    noise_hat = n y.                                                          (3)
+
+A category. Features are the standardised indicators of all classes but the last. They are known where the category is
+given, to the same r, and unknown elsewhere; the noisy state enters the prediction by Bayes' rule,
+
+    logits = log p(class | all else) + log q(x_t | class).                                                      (4)
+"""
+
+from collections.abc import Callable, Iterable
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from metavoxel.parts.adapters.base import Information
+from metavoxel.parts.features.base import AbstractFeatures, GaussianLikelihood
 from metavoxel.parts.kernels.base import AbstractKernel, along
 from metavoxel.typing import Code, Mask, Time
 
@@ -14,101 +30,95 @@ RESIDUAL = 1e-3
 """Variance of a standardised feature that a clean code leaves open, so that certainty stays finite."""
 
 
-class AbstractScalarFeatures(nn.Module, ABC):
-    """Features of a code as a normal vector of mean 0 and variance 1 over the training rows.
+class AbstractScalarFeatures(AbstractFeatures):
+    """Standardised numbers of a code without a grid.
 
-    ``center`` and ``scale`` are mean and spread of ``size`` numbers, as ``fit`` finds them.
+    ``center`` and ``scale`` are mean and standard deviation of ``numbers`` numbers, of which the first ``size`` are the
+    features.
     """
 
-    features: int
-    further: int = 0
-    """Numbers that a head gives beside the prediction's channels, for ``prediction`` to make use of."""
+    stackable = True
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, numbers: int) -> None:
         super().__init__()
-        self.register_buffer("center", torch.zeros(size))
-        self.register_buffer("scale", torch.ones(size))
+        self.register_buffer("center", torch.zeros(numbers))
+        self.register_buffer("scale", torch.ones(numbers))
         self.center: Tensor
         self.scale: Tensor
 
-    def fit(self, x0: Code) -> None:
-        """Take mean and spread of clean codes."""
-        if len(x0):
-            self.center.copy_(x0.mean(0))
-            self.scale.copy_((x0 - self.center).square().mean(0).sqrt().clamp_min(1e-3))
+    def fit(self, codes: Callable[[], Iterable[Code]]) -> None:
+        numbers = self._numbers(torch.cat(list(codes())))
+        if len(numbers):
+            self.center.copy_(numbers.mean(0))
+            self.scale.copy_((numbers - self.center).square().mean(0).sqrt().clamp_min(1e-3))
 
-    def describe(self, x0: Code) -> Float[Tensor, "b k"]:
-        """Features of clean codes."""
-        return ((x0 - self.center) / self.scale)[:, : self.features]
+    def _numbers(self, x0: Code) -> Float[Tensor, "b n"]:
+        """The numbers of clean codes that are standardised: by default the code itself."""
+        return x0
 
-    def points(self) -> Float[Tensor, "c k"] | None:
-        """The features of each class; None of what has no classes."""
-
-    @abstractmethod
-    def measure(self, x: Code, time: Time, observed: Mask) -> Information:
-        """What a noisy code says of the features."""
-
-    @abstractmethod
-    def to_prediction(self, x: Code, time: Time, belief: Float[Tensor, "b k"]) -> Float[Tensor, "b p"] | None:
-        """What is expected of the features, as a head states it: added to what that gives."""
-
-    def prediction(self, stated: Float[Tensor, "b q"]) -> Float[Tensor, "b p"]:
-        """The prediction of what a head and ``to_prediction`` state together; with nothing further, that itself."""
-        return stated
+    def features_of(self, x0: Code) -> Float[Tensor, "b k"]:
+        return ((self._numbers(x0) - self.center) / self.scale)[:, : self.size]
 
 
 class GaussianFeatures(AbstractScalarFeatures):
-    """Real codes under normal noise. Final."""
+    """Real codes under Gaussian noise, eq. (1) to (3). Final."""
 
     def __init__(self, channels: int, kernel: AbstractKernel) -> None:
         super().__init__(channels)
-        self.features = channels
+        self.size = self.outputs = channels
         self._kernel = kernel
 
     def _scales(self, x: Code, time: Time) -> tuple[Tensor, Tensor, Tensor]:
-        """Signal of a feature, noise, and their variance that the feature does not account for."""
+        """s, n and v of eq. (1)."""
         signal, noise = (scale.to(x.device).float() for scale in self._kernel.scales(along(time, x)))
         return signal, noise, noise.square() + (signal * self.scale).square() * RESIDUAL
 
-    def measure(self, x: Code, time: Time, observed: Mask) -> Information:
-        signal, _, spread = self._scales(x, time)
-        weighted = signal * self.scale / spread * (x.float() - signal * self.center)
-        certainty = (signal * self.scale).square() / spread
-        return Information(torch.diag_embed(certainty.expand_as(weighted)), weighted)
+    def likelihood(self, x: Code, time: Time, observed: Mask) -> GaussianLikelihood:
+        signal, _, variance = self._scales(x, time)
+        weighted = signal * self.scale / variance * (x.float() - signal * self.center)
+        precision = (signal * self.scale).square() / variance
+        return GaussianLikelihood(torch.diag_embed(precision.expand_as(weighted)), weighted)
 
-    def to_prediction(self, x: Code, time: Time, belief: Float[Tensor, "b k"]) -> Float[Tensor, "b p"] | None:
-        signal, noise, spread = self._scales(x, time)
-        fitted = self.center + self.scale * belief
-        misfit = (x.float() - signal * fitted) / spread
+    def baseline(self, x: Code, time: Time, expected: Float[Tensor, "b k"]) -> Float[Tensor, "b q"] | None:
+        signal, noise, variance = self._scales(x, time)
+        fitted = self.center + self.scale * expected
+        misfit = (x.float() - signal * fitted) / variance
         x0_hat = fitted + signal * self.scale.square() * RESIDUAL * misfit
         return self._kernel.to_prediction(x0_hat, noise * misfit, time)
 
 
 class CategoricalFeatures(AbstractScalarFeatures):
-    """One-hot codes: indicators of all classes but the last, which is what they leave. It speaks where given. Final."""
+    """One-hot codes: indicators of all classes but the last, known where the category is given, eq. (4). Final."""
 
     MIXED = 0.02
     """Share of the training rows' frequencies in every expectation: no class is beyond reach, and a rare one is not
-    taken for more than it is."""
+    overestimated."""
 
     LEAST = 1e-3
     """Frequency of a class that no training row has."""
 
     def __init__(self, classes: int, kernel: AbstractKernel) -> None:
         super().__init__(classes)
-        self.features = classes - 1
+        self.size, self.outputs = classes - 1, classes
         self._kernel = kernel
 
     def points(self) -> Float[Tensor, "c k"]:
-        return self.describe(torch.eye(self.features + 1).to(self.center))
+        return self.features_of(torch.eye(self.size + 1).to(self.center))
 
-    def measure(self, x: Code, time: Time, observed: Mask) -> Information:
-        certainty = torch.where(observed, 1 / RESIDUAL, 0.0).to(x).expand(len(x), self.features)
-        return Information(torch.diag_embed(certainty), certainty * self.describe(x))
+    def likelihood(self, x: Code, time: Time, observed: Mask) -> GaussianLikelihood:
+        precision = torch.where(observed, 1 / RESIDUAL, 0.0).to(x).expand(len(x), self.size)
+        return GaussianLikelihood(torch.diag_embed(precision), precision * self.features_of(x))
 
-    def to_prediction(self, x: Code, time: Time, belief: Float[Tensor, "b k"]) -> Float[Tensor, "b p"]:
-        first = self.center[:-1] + self.scale[:-1] * belief
+    def baseline(self, x: Code, time: Time, expected: Float[Tensor, "b k"]) -> Float[Tensor, "b q"]:
+        first = self.center[:-1] + self.scale[:-1] * expected
         chances = torch.cat([first, 1 - first.sum(1, keepdim=True)], 1).clamp(0, 1)
         shares = self.center.clamp_min(self.LEAST)
         chances = (1 - self.MIXED) * chances + self.MIXED * shares / shares.sum()
         return (chances / chances.sum(1, keepdim=True)).log() + self._kernel.log_likelihood(x, time)
+
+
+def scalar_features(kernel: AbstractKernel, channels: int) -> AbstractScalarFeatures | None:
+    """Features of a scalar's code of so many channels under this kernel; None where it has no place in the baseline."""
+    if kernel.support == "one_hot":
+        return CategoricalFeatures(channels, kernel)
+    return GaussianFeatures(channels, kernel) if kernel.is_gaussian else None

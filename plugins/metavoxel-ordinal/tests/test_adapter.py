@@ -1,7 +1,7 @@
-"""The ordered probit, on a law that is known."""
+"""The ordered probit, on a distribution that is known."""
 
 import torch
-from metavoxel_ordinal.adapter import OrdinalLaw
+from metavoxel_ordinal.adapter import OrdinalFeatures
 
 from metavoxel.rng import Rng
 
@@ -9,9 +9,9 @@ from metavoxel.rng import Rng
 def fitted(latent, cuts):
     levels = (latent[:, None] > cuts).sum(1)
     codes = torch.nn.functional.one_hot(levels, len(cuts) + 1).float()
-    law = OrdinalLaw(len(cuts) + 1)
-    law.fit(codes)
-    return law, codes
+    features = OrdinalFeatures(len(cuts) + 1)
+    features.fit(lambda: [codes])
+    return features, codes
 
 
 CUTS = torch.tensor([-0.5, 0.2, 1.3])
@@ -19,35 +19,35 @@ CUTS = torch.tensor([-0.5, 0.2, 1.3])
 
 def test_cuts_and_scores_are_those_of_the_latent_number():
     latent = Rng.for_rows(40_000, "latent").normal((40_000,))
-    law, codes = fitted(latent, CUTS)
-    torch.testing.assert_close(law.cuts, CUTS, rtol=0, atol=0.03)
+    features, codes = fitted(latent, CUTS)
+    torch.testing.assert_close(features.cuts, CUTS, rtol=0, atol=0.03)
     of_level = (codes * latent[:, None]).sum(0) / codes.sum(0)
-    torch.testing.assert_close(law.scores, of_level, rtol=0, atol=0.03)
-    described = law.describe(codes)
+    torch.testing.assert_close(features.scores, of_level, rtol=0, atol=0.03)
+    described = features.features_of(codes)
     torch.testing.assert_close(described.mean(), torch.zeros(()), rtol=0, atol=1e-4)
     torch.testing.assert_close(described.square().mean(), torch.ones(()), rtol=0, atol=1e-3)
 
 
 def test_nothing_expected_is_the_training_shares():
-    law, codes = fitted(Rng.for_rows(5000, "latent").normal((5000,)), CUTS)
-    stated = law.to_prediction(codes[:1], torch.ones(1).double(), torch.zeros(1, 1))
-    torch.testing.assert_close(law.prediction(stated).softmax(1)[0], codes.mean(0), rtol=0, atol=2e-3)
+    features, codes = fitted(Rng.for_rows(5000, "latent").normal((5000,)), CUTS)
+    outputs = features.baseline(codes[:1], torch.ones(1).double(), torch.zeros(1, 1))
+    torch.testing.assert_close(features.link(outputs).softmax(1)[0], codes.mean(0), rtol=0, atol=2e-3)
 
 
 def test_a_place_and_a_spread_are_the_posterior():
     """A latent number of which a noisy copy is known: the posterior is normal, and so the levels' chances are exact."""
     noise = 0.5
     latent = Rng.for_rows(200_000, "latent").normal((200_000,))
-    law, _ = fitted(latent, CUTS)
+    features, _ = fitted(latent, CUTS)
     place, spread = 0.9, (noise**2 / (1 + noise**2)) ** 0.5
-    stated = torch.tensor([[0.0, 0, 0, 0, place, torch.tensor(spread).log()]])
+    outputs = torch.tensor([[0.0, 0, 0, 0, place, torch.tensor(spread).log()]])
     draws = place + spread * Rng.for_rows(200_000, "posterior").normal((200_000,))
     expected = torch.nn.functional.one_hot((draws[:, None] > CUTS).sum(1), 4).double().mean(0)
-    torch.testing.assert_close(law.prediction(stated).softmax(1)[0].double(), expected, rtol=0, atol=5e-3)
+    torch.testing.assert_close(features.link(outputs).softmax(1)[0].double(), expected, rtol=0, atol=5e-3)
 
 
 def test_levels_that_no_row_has_are_within_reach():
-    law, codes = fitted(torch.tensor([-1.0, 0.0, -0.7]), CUTS)
-    assert torch.isfinite(law.cuts).all() and torch.isfinite(law.describe(codes)).all()
-    stated = law.to_prediction(codes, torch.ones(3).double(), torch.full((3, 1), 9.0))
-    assert torch.isfinite(law.prediction(stated)).all()
+    features, codes = fitted(torch.tensor([-1.0, 0.0, -0.7]), CUTS)
+    assert torch.isfinite(features.cuts).all() and torch.isfinite(features.features_of(codes)).all()
+    outputs = features.baseline(codes, torch.ones(3).double(), torch.full((3, 1), 9.0))
+    assert torch.isfinite(features.link(outputs)).all()

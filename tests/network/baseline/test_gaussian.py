@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from metavoxel.network.baseline.mixture import MixtureBaseline
-from metavoxel.parts.adapters.base import Information
+from metavoxel.parts.features.base import GaussianLikelihood
 from metavoxel.parts.features.components import Components
 from metavoxel.rng import Rng
 from metavoxel.runs.run import build_codecs, build_joint
@@ -39,11 +39,11 @@ def everyone(rows=ROWS):
 def said(features, certainty):
     """Every feature measured with noise of variance 1 / certainty."""
     precision = torch.diag_embed(torch.full_like(features, certainty))
-    return Information(precision, certainty * features)
+    return GaussianLikelihood(precision, certainty * features)
 
 
 def nothing(size):
-    return Information(torch.zeros(1, size, size), torch.zeros(1, size))
+    return GaussianLikelihood(torch.zeros(1, size, size), torch.zeros(1, size))
 
 
 def test_a_fit_finds_the_correlations():
@@ -113,8 +113,8 @@ def test_components_of_few_scans_say_what_they_are_worth():
         """Squared error, and what the law takes it for."""
         law = one_gaussian({"scan": count, "age": 1})
         law.fit(features, everybody, *judges)
-        told = components.measure(fresh, clean)
-        unknown = Information(torch.zeros(4000, 1, 1), torch.zeros(4000, 1))
+        told = components.likelihood(fresh, clean)
+        unknown = GaussianLikelihood(torch.zeros(4000, 1, 1), torch.zeros(4000, 1))
         precision = law.gaussian.precision.clone()
         precision[:-1, :-1] += told.precision[0]
         error = (law({"scan": told, "age": unknown})["age"] - truth).square().mean()
@@ -141,7 +141,7 @@ def test_rows_with_gaps_are_no_worse_than_complete_rows_alone():
     scores, age = people(rows, "seen")
     fresh, truth = people(4000, "fresh")
     known = Rng.for_rows(rows, "gaps").uniform((rows,)) < 0.5
-    unknown = Information(torch.zeros(4000, 1, 1), torch.zeros(4000, 1))
+    unknown = GaussianLikelihood(torch.zeros(4000, 1, 1), torch.zeros(4000, 1))
 
     def error(scan, ages, there):
         law = one_gaussian({"scan": count, "age": 1})
@@ -176,7 +176,7 @@ def test_an_untrained_model_answers_with_the_law():
     schema = parse_schema(RAW, folder=Path())
     joint = build_joint(schema, build_codecs(schema)).eval()
     codes = {"scan": scan, "age": age, "site": site}
-    joint.fit(codes, {name: torch.ones(rows, dtype=torch.bool) for name in codes})
+    joint.baseline.fit(codes, {name: torch.ones(rows, dtype=torch.bool) for name in codes})
     # What moves an image along its components begins small, not at nothing.
     torch.nn.init.zeros_(joint.adapter("scan").shift[1].weight)
 

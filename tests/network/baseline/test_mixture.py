@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from metavoxel.network.baseline.mixture import MixtureBaseline
-from metavoxel.parts.adapters.base import Information
+from metavoxel.parts.features.base import GaussianLikelihood
 from metavoxel.rng import Rng
 
 CERTAIN = 1000.0
@@ -19,11 +19,11 @@ def fitted(features, classes=None, points=None, present=None):
 
 
 def known(x):
-    return Information(torch.diag_embed(torch.full_like(x, CERTAIN)), CERTAIN * x)
+    return GaussianLikelihood(torch.diag_embed(torch.full_like(x, CERTAIN)), CERTAIN * x)
 
 
 def nothing(rows, size=1):
-    return Information(torch.zeros(rows, size, size), torch.zeros(rows, size))
+    return GaussianLikelihood(torch.zeros(rows, size, size), torch.zeros(rows, size))
 
 
 def normals(rows, count, purpose="numbers"):
@@ -53,7 +53,7 @@ def test_two_humps_that_a_predictor_pulls_apart():
     )  # of 2 x: a share of .5 among a few hundred rows
     # y seen with noise of variance 1 at a third of the upper hump: exp(2 * y x) to 1 for that hump
     seen = at / 3
-    said = Information(torch.ones(3, 1, 1), seen)
+    said = GaussianLikelihood(torch.ones(3, 1, 1), seen)
     upper = torch.sigmoid(2 * seen * at / 1.04)
     exact = (2 * upper - 1) * (at + 0.0) + 0.04 / 1.04 * (seen - (2 * upper - 1) * at)
     torch.testing.assert_close(baseline({"x": known(at - center), "y": said})["y"], exact, rtol=0, atol=0.15)
@@ -108,7 +108,7 @@ def test_rows_with_gaps_are_of_use():
     present = {"x": torch.ones(400, dtype=torch.bool), "y": there}
     baseline = fitted({"x": x, "y": torch.where(there[:, None], y, torch.nan)}, present=present)
     assert baseline.components > 1
-    said = Information(torch.ones(2, 1, 1), torch.tensor([[0.5], [-0.5]]))
+    said = GaussianLikelihood(torch.ones(2, 1, 1), torch.tensor([[0.5], [-0.5]]))
     near = baseline({"x": known(torch.zeros(2, 1)), "y": said})["y"]
     # Seen in noise of variance 1 at .5 and -.5, humps at 2 and -2 of variance .09
     seen = said.weighted

@@ -1,4 +1,4 @@
-"""The U-Net with one port and with several, the transformer and the residual layers: shapes, gradients, rows that are strangers."""
+"""U-Net with one or several ports, transformer and MLP: shapes, gradients, independence of rows."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ GRIDS = {
 
 
 def build(spec, grids):
-    """At weights where nothing is still zero, as it is after a moment of training."""
+    """Build a backbone with perturbed weights, as zero-initialised layers would hide dependencies."""
     torch.manual_seed(0)
     return at_generic_weights(spec.build(grids))
 
@@ -44,7 +44,7 @@ def test_every_port_keeps_its_shape(name, tokens):
 
 
 @pytest.mark.parametrize("name", GRIDS)
-def test_gradients_reach_everything(name):
+def test_all_weights_have_gradients(name):
     backbone = build(UNetSpec(**SMALL), GRIDS[name])
     features = backbone(*inputs(backbone))
     assert_gradient_everywhere(backbone, [*features.grids.values(), *features.bottlenecks.values(), features.tokens])
@@ -55,33 +55,34 @@ def test_gradients_reach_everything(name):
     [(UNetSpec(**SMALL), GRIDS["both"]), (TransformerSpec(width=16, heads=2, depth=2), {}), (MLPSpec(width=16), {})],
     ids=["unet", "transformer", "mlp"],
 )
-def test_a_row_does_not_depend_on_its_company(spec, grids):
+def test_rows_are_independent(spec, grids):
     backbone = build(spec, grids).eval()
-    streams, level = inputs(backbone, rows=4)
-    together = backbone(streams, level)
+    streams, time_embedding = inputs(backbone, rows=4)
+    together = backbone(streams, time_embedding)
     order = torch.tensor([2, 0])
     alone = backbone(
-        Streams({name: grid[order] for name, grid in streams.grids.items()}, streams.tokens[order]), level[order]
+        Streams({name: grid[order] for name, grid in streams.grids.items()}, streams.tokens[order]),
+        time_embedding[order],
     )
     for port, grid in together.grids.items():
         torch.testing.assert_close(alone.grids[port], grid[order], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(alone.tokens, together.tokens[order], atol=1e-5, rtol=1e-5)
 
 
-def test_ports_hear_of_each_other_and_of_the_tokens():
-    """Towers are fused at the bottleneck, so that one image bears on the other."""
+def test_ports_depend_on_each_other_and_on_tokens():
+    """Towers are fused at the bottleneck, so that images depend on each other."""
     backbone = build(UNetSpec(**SMALL), GRIDS["both"]).eval()
-    streams, level = inputs(backbone)
-    before = backbone(streams, level)
+    streams, time_embedding = inputs(backbone)
+    before = backbone(streams, time_embedding)
     changed = {**streams.grids, "grid_4x6": streams.grids["grid_4x6"] + 1}
     assert not torch.equal(
-        backbone(Streams(changed, streams.tokens), level).grids["grid_4x4x2"], before.grids["grid_4x4x2"]
+        backbone(Streams(changed, streams.tokens), time_embedding).grids["grid_4x4x2"], before.grids["grid_4x4x2"]
     )
-    assert not torch.equal(backbone(Streams(changed, streams.tokens), level).tokens, before.tokens)
+    assert not torch.equal(backbone(Streams(changed, streams.tokens), time_embedding).tokens, before.tokens)
     assert not torch.equal(
-        backbone(Streams(streams.grids, streams.tokens + 1), level).grids["grid_4x6"], before.grids["grid_4x6"]
+        backbone(Streams(streams.grids, streams.tokens + 1), time_embedding).grids["grid_4x6"], before.grids["grid_4x6"]
     )
-    assert not torch.equal(backbone(streams, level + 1).grids["grid_4x6"], before.grids["grid_4x6"])
+    assert not torch.equal(backbone(streams, time_embedding + 1).grids["grid_4x6"], before.grids["grid_4x6"])
 
 
 @pytest.mark.parametrize(
@@ -114,30 +115,31 @@ TOKENS = pytest.mark.parametrize(
 
 
 @TOKENS
-def test_every_token_comes_back(spec):
+def test_every_token_is_an_output(spec):
     backbone = build(spec, {})
     features = backbone(*inputs(backbone, tokens=5))
     assert features.tokens.shape == (3, 5, 16) and not features.grids
 
 
 @TOKENS
-def test_tokens_may_have_any_order(spec):
+def test_backbones_are_equivariant_to_token_order(spec):
     backbone = build(spec, {}).eval()
-    streams, level = inputs(backbone, tokens=4)
+    streams, time_embedding = inputs(backbone, tokens=4)
     order = torch.tensor([3, 1, 0, 2])
-    mixed = backbone(Streams({}, streams.tokens[:, order]), level)
-    torch.testing.assert_close(mixed.tokens, backbone(streams, level).tokens[:, order], atol=1e-5, rtol=1e-5)
+    mixed = backbone(Streams({}, streams.tokens[:, order]), time_embedding)
+    torch.testing.assert_close(mixed.tokens, backbone(streams, time_embedding).tokens[:, order], atol=1e-5, rtol=1e-5)
 
 
-def test_news_passes_one_link_a_block():
+def test_information_passes_one_link_per_block():
     chain = torch.eye(4, dtype=torch.bool) | torch.eye(4, dtype=torch.bool).roll(1, 1)
     chain[3, 0] = False
     backbone = build(TransformerSpec(width=16, heads=2, depth=2), {})
-    streams, level = inputs(backbone, tokens=4)
+    streams, time_embedding = inputs(backbone, tokens=4)
     other = streams.tokens.clone()
     other[:, 3] += 1
     before, after = (
-        backbone(Streams({}, tokens, links=chain | chain.T), level).tokens for tokens in (streams.tokens, other)
+        backbone(Streams({}, tokens, links=chain | chain.T), time_embedding).tokens
+        for tokens in (streams.tokens, other)
     )
-    assert torch.equal(before[:, 0], after[:, 0]), "three links away, by two blocks"
+    assert torch.equal(before[:, 0], after[:, 0]), "three links away, with two blocks"
     assert not torch.equal(before[:, 1], after[:, 1])

@@ -1,4 +1,4 @@
-"""Codes of images: their shapes and scale, what is trusted of a part, and weights that come from a file."""
+"""Codecs of images: shapes and scale, partial encoding, and weights from a file."""
 
 import pickle
 
@@ -35,7 +35,7 @@ def fitted(request):
     return codec, values
 
 
-def test_a_latent_cell_spans_the_downsampling(fitted):
+def test_latent_shape_is_the_image_shape_over_downsampling(fitted):
     codec, values = fitted
     assert codec.code_shape == (3, *(size // 4 for size in values.shape[2:]))
     encoded = codec.encode(values)
@@ -45,7 +45,7 @@ def test_a_latent_cell_spans_the_downsampling(fitted):
 
 
 def test_codes_have_mean_0_and_variance_1_in_every_channel(fitted):
-    """Over the whole training set, with the codec's own uncertainty counted."""
+    """Over the whole training set, including the posterior variance."""
     codec, values = fitted
     encoded = codec.encode(values)
     axes = (0, *range(2, encoded.mean.ndim))
@@ -54,7 +54,7 @@ def test_codes_have_mean_0_and_variance_1_in_every_channel(fitted):
     torch.testing.assert_close(variance, torch.ones(3), atol=1e-4, rtol=0)
 
 
-def test_the_autoencoder_sees_the_image_less_the_training_mean(fitted):
+def test_the_training_mean_is_subtracted(fitted):
     codec, values = fitted
     torch.testing.assert_close(codec.mean_image, values.mean(0))
     spread = (values - values.mean(0)).square().mean().sqrt()
@@ -62,7 +62,7 @@ def test_the_autoencoder_sees_the_image_less_the_training_mean(fitted):
 
 
 def test_losses_are_means(fitted):
-    """So that they keep their strength when the image or the latent grid changes size."""
+    """Hence their relative weights do not depend on the size of the image or latent grid."""
     codec, values = fitted
     terms = codec.losses(values[:2], rng=Rng.for_rows(2, "losses"))
     assert set(terms) == {"l1", "kl"}
@@ -72,7 +72,7 @@ def test_losses_are_means(fitted):
     torch.testing.assert_close(terms["kl"], TINY.kl_weight * kl)
 
 
-def test_the_squared_error_may_be_chosen():
+def test_the_squared_error_is_an_option():
     values = images((2, 8, 8))
     codec = KLVAESpec(**TINY.model_dump(exclude={"error"}), error="squared").build((2, 8, 8))
     codec.prepare(batches(values))
@@ -85,37 +85,37 @@ def test_the_squared_error_may_be_chosen():
     assert codec.decode(codec.encode(values).mean).shape == values.shape
 
 
-def test_only_cells_well_inside_the_known_part_are_trusted(fitted):
+def test_only_cells_away_from_unknown_voxels_are_reliable(fitted):
     codec, values = fitted
     known = torch.ones_like(values, dtype=torch.bool)
-    known[:, :, -1] = False  # one plane of voxels at the far end of the first axis
-    encoded, trusted = codec.encode_partial(values, known)
+    known[:, :, -1] = False  # the last plane of voxels of the first axis
+    encoded, reliable = codec.encode_partial(values, known)
     cells = codec.code_shape[1]
-    # The last row of cells holds unknown voxels, and the one before touches it.
+    # The last row of cells contains unknown voxels, and the one before is adjacent to it.
     expected = torch.arange(cells) < cells - 2
-    along = trusted[0, 0].reshape(cells, -1)
+    along = reliable[0, 0].reshape(cells, -1)
     assert torch.equal(along, expected[:, None].expand_as(along))
-    assert trusted.shape == (len(values), 1, *codec.code_shape[1:])
+    assert reliable.shape == (len(values), 1, *codec.code_shape[1:])
     assert torch.isfinite(encoded.mean).all()
 
 
 @pytest.mark.parametrize("hidden", [float("nan"), 1e30])
-def test_what_is_hidden_has_no_influence(fitted, hidden):
+def test_unknown_voxels_have_no_influence(fitted, hidden):
     codec, values = fitted
     known = torch.zeros_like(values, dtype=torch.bool)
     known[:, :, : values.shape[2] // 2] = True
-    whole, trusted = codec.encode_partial(values, known)
-    holed, same = codec.encode_partial(torch.where(known, values, hidden), known)
-    assert torch.equal(whole.mean, holed.mean) and torch.equal(trusted, same)
+    expected, reliable = codec.encode_partial(values, known)
+    filled, same = codec.encode_partial(torch.where(known, values, hidden), known)
+    assert torch.equal(expected.mean, filled.mean) and torch.equal(reliable, same)
 
 
-def test_everything_known_is_everything_trusted(fitted):
+def test_complete_data_are_reliable_everywhere(fitted):
     codec, values = fitted
-    encoded, trusted = codec.encode_partial(values, torch.ones_like(values, dtype=torch.bool))
-    assert trusted.all() and torch.equal(encoded.mean, codec.encode(values).mean)
+    encoded, reliable = codec.encode_partial(values, torch.ones_like(values, dtype=torch.bool))
+    assert reliable.all() and torch.equal(encoded.mean, codec.encode(values).mean)
 
 
-def test_weights_come_from_a_file(fitted, tmp_path):
+def test_weights_are_loaded_from_a_file(fitted, tmp_path):
     codec, values = fitted
     file = tmp_path / "codec.safetensors"
     save_file({name: tensor.contiguous() for name, tensor in codec.state_dict().items()}, file)
@@ -125,7 +125,7 @@ def test_weights_come_from_a_file(fitted, tmp_path):
 
 
 class Trap:
-    """Unpickling it makes a file."""
+    """Object whose unpickling creates a file."""
 
     def __init__(self, path):
         self.path = path
@@ -134,7 +134,7 @@ class Trap:
         return open, (self.path, "w")
 
 
-def test_a_pickle_is_no_weights(tmp_path):
+def test_pickles_are_rejected_as_weights(tmp_path):
     file, sprung = tmp_path / "codec.safetensors", tmp_path / "sprung"
     file.write_bytes(pickle.dumps(Trap(str(sprung))))
     with pytest.raises(RunError, match="do not fit this schema's codec"):
@@ -145,7 +145,7 @@ def test_a_pickle_is_no_weights(tmp_path):
     assert not sprung.exists()
 
 
-def test_weights_that_are_not_there_or_do_not_fit(fitted, tmp_path):
+def test_missing_or_incompatible_weights_are_errors(fitted, tmp_path):
     codec, values = fitted
     with pytest.raises(RunError, match=r"no file .*none\.safetensors"):
         TINY.model_copy(update={"weights": tmp_path / "none.safetensors"}).build(tuple(values.shape[1:]))
@@ -166,7 +166,7 @@ def test_levels_and_their_default_widths():
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 4), (2, 3, 4, 5)])
-def test_identity_is_standardised_and_comes_back(shape):
+def test_identity_is_standardised_and_invertible(shape):
     values = 100 + 30 * images(shape)
     codec = IdentitySpec().build(shape)
     codec.fit(batches(values))
@@ -177,15 +177,15 @@ def test_identity_is_standardised_and_comes_back(shape):
     torch.testing.assert_close(codec.decode(codes), values)
 
 
-def test_identity_trusts_a_cell_whose_channels_are_all_known():
+def test_identity_cells_are_reliable_if_all_channels_are_known():
     values = images((2, 3, 4))
     codec = IdentitySpec().build((2, 3, 4))
     codec.fit(batches(values))
     known = torch.ones_like(values, dtype=torch.bool)
     known[:, 0, 0] = False
     known[:, :, 1] = False
-    encoded, trusted = codec.encode_partial(torch.where(known, values, float("nan")), known)
-    assert trusted.shape == (len(values), 1, 3, 4)
-    assert torch.equal(trusted[0, 0].all(1), torch.tensor([False, False, True]))
+    encoded, reliable = codec.encode_partial(torch.where(known, values, float("nan")), known)
+    assert reliable.shape == (len(values), 1, 3, 4)
+    assert torch.equal(reliable[0, 0].all(1), torch.tensor([False, False, True]))
     assert torch.equal(encoded.mean[:, :, 2], codec.encode(values).mean[:, :, 2])
     assert torch.isfinite(encoded.mean).all()

@@ -1,4 +1,4 @@
-"""Normal quantiles of ranks: codes against SciPy's ranks, shared values, ends, limits and errors."""
+"""Rank-based inverse normal transform: agreement with SciPy, ties, extrapolation, bounds and errors."""
 
 import math
 
@@ -44,17 +44,17 @@ def test_codes_are_normal_quantiles_of_mid_ranks(values):
     np.testing.assert_allclose(encode(fitted(values), values), expected, atol=1e-6)
 
 
-def test_between_support_points_values_and_codes_are_linear_in_each_other():
+def test_map_is_linear_between_support_points():
     codec = fitted(SKEWED)
     known = np.sort(SKEWED)
     codes = norm.ppf((np.arange(101) + 0.5) / 101)
     between = known[:-1] + 0.3 * np.diff(known)
     np.testing.assert_allclose(encode(codec, between), np.interp(between, known, codes), atol=1e-6)
-    asked = np.linspace(codes[0], codes[-1], 777)
-    np.testing.assert_allclose(decode(codec, asked), np.interp(asked, codes, known), rtol=1e-5)
+    queries = np.linspace(codes[0], codes[-1], 777)
+    np.testing.assert_allclose(decode(codec, queries), np.interp(queries, codes, known), rtol=1e-5)
 
 
-def test_beyond_the_extreme_values_the_map_goes_on_with_the_slope_of_the_outer_quantiles():
+def test_extrapolation_has_the_slope_of_the_outer_quantiles():
     values = np.arange(10.0, 110.0) ** 2
     codes = norm.ppf((np.arange(100) + 0.5) / 100)
     codec = fitted(values)
@@ -67,18 +67,18 @@ def test_beyond_the_extreme_values_the_map_goes_on_with_the_slope_of_the_outer_q
     np.testing.assert_allclose(decode(codec, [codes[-1] + 2]), values[-1] + 2 * slope, rtol=1e-5)
 
 
-def test_zeros_are_drawn_as_often_as_the_rows_have_them_and_nothing_lies_below():
-    codec, share = fitted(ZEROS), (ZEROS == 0).mean()
+def test_zeros_keep_their_frequency_and_are_the_minimum():
+    codec, frequency = fitted(ZEROS), (ZEROS == 0).mean()
     drawn = decode(codec, draws())
-    assert abs((drawn == 0).mean() - share) < 1e-3 and drawn.min() == 0
-    edge = norm.ppf(share)
+    assert abs((drawn == 0).mean() - frequency) < 1e-3 and drawn.min() == 0
+    edge = norm.ppf(frequency)
     assert decode(codec, [-40.0, -1.0, edge - 1e-6]).tolist() == [0, 0, 0]
-    assert encode(codec, [0.0]) == pytest.approx(norm.ppf(share / 2), abs=1e-6)
+    assert encode(codec, [0.0]) == pytest.approx(norm.ppf(frequency / 2), abs=1e-6)
     low, high = codec.code_interval(torch.zeros(1, dtype=torch.float64))
     assert float(low) == -math.inf and float(high) == pytest.approx(edge, abs=1e-6)
 
 
-def test_whole_numbers_stay_whole_and_as_frequent():
+def test_integers_stay_integers_with_their_frequencies():
     drawn = decode(fitted(COUNTS), draws())
     values, counts = np.unique(COUNTS, return_counts=True)
     for value, count in zip(values[counts > 1], counts[counts > 1], strict=True):
@@ -88,14 +88,14 @@ def test_whole_numbers_stay_whole_and_as_frequent():
 
 
 @given(st.lists(st.integers(-5, 5) | st.floats(-1e3, 1e3), min_size=1, max_size=60))
-def test_the_map_rises_and_gives_training_values_back(values):
+def test_map_is_monotone_and_recovers_training_values(values):
     codec = fitted(values)
     codes = encode(codec, np.sort(values))
     assert np.isfinite(codes).all() and (np.diff(codes) >= 0).all()
     assert np.abs(decode(codec, codes) - np.sort(values)).max() <= codec.tolerance
     unique, counts = np.unique(np.asarray(values, float), return_counts=True)
-    shared = unique[counts > 1]
-    assert decode(codec, encode(codec, shared)).tolist() == shared.tolist()
+    tied = unique[counts > 1]
+    assert decode(codec, encode(codec, tied)).tolist() == tied.tolist()
     grid = np.sort(np.concatenate([unique, unique + 1e-3, (unique[1:] + unique[:-1]) / 2, [-2e3, 2e3]]))
     assert (np.diff(encode(codec, grid)) >= 0).all()
     drawn = decode(codec, np.linspace(-7, 7, 501))
@@ -103,7 +103,7 @@ def test_the_map_rises_and_gives_training_values_back(values):
 
 
 @given(st.lists(st.integers(0, 9), min_size=2, max_size=60))
-def test_the_codes_of_a_value_decode_to_it(values):
+def test_codes_in_the_interval_of_a_value_decode_to_it(values):
     codec = fitted(values)
     unique, counts = np.unique(np.asarray(values, float), return_counts=True)
     low, high = (edge[:, 0].double().clamp(-9, 9).numpy() for edge in codec.code_interval(torch.from_numpy(unique)))
@@ -115,7 +115,7 @@ def test_the_codes_of_a_value_decode_to_it(values):
             assert start == end
 
 
-def test_values_between_shared_ones_have_codes_between_and_decode_to_one_of_them():
+def test_values_between_ties_are_encoded_between_and_decode_to_a_tie():
     codec = fitted([0.0] * 6 + [10.0] * 4)
     codes = encode(codec, [0.0, 1.0, 5.0, 9.0, 10.0])
     expected = norm.ppf(0.3) + np.array([0, 0.1, 0.5, 0.9, 1]) * (norm.ppf(0.8) - norm.ppf(0.3))
@@ -124,19 +124,19 @@ def test_values_between_shared_ones_have_codes_between_and_decode_to_one_of_them
 
 
 @pytest.mark.parametrize("count", [1, 2, 40])
-def test_a_constant_is_all_that_is_drawn(count):
+def test_a_constant_is_always_decoded(count):
     codec = fitted([7.0] * count)
     assert encode(codec, [6.0, 7.0, 8.0]).tolist() == [-1, 0, 1]
     assert decode(codec, [-5.0, 0.0, 5.0]).tolist() == [7, 7, 7]
 
 
-def test_two_rows_are_a_line():
+def test_two_rows_define_a_linear_map():
     codec, z = fitted([1.0, 3.0]), norm.ppf(0.75)
     np.testing.assert_allclose(encode(codec, [-1.0, 1.0, 2.0, 3.0, 5.0]), [-3 * z, -z, 0, z, 3 * z], atol=1e-6)
     np.testing.assert_allclose(decode(codec, [-3 * z, 0, 3 * z]), [-1, 2, 5], atol=1e-5)
 
 
-def test_many_distinct_values_need_no_more_points_and_common_ones_are_kept():
+def test_support_points_are_limited_and_include_common_values():
     rng = np.random.default_rng(4)
     values = np.where(rng.random(20_000) < 0.05, 12.5, rng.lognormal(2, 0.7, 20_000))
     codec = fitted(values)
@@ -149,28 +149,28 @@ def test_many_distinct_values_need_no_more_points_and_common_ones_are_kept():
     assert np.abs(decode(codec, codes) - values).max() <= codec.tolerance
 
 
-def test_numbers_finer_than_single_precision_stay_apart():
+def test_numbers_finer_than_single_precision_are_distinguished():
     seconds = 1_700_000_000 + np.random.default_rng(5).permutation(60).astype(float)
     codec = fitted(seconds)
     np.testing.assert_allclose(decode(codec, encode(codec, seconds)), seconds, atol=1e-3, rtol=0)
 
 
-def test_decoding_never_leaves_the_limits():
+def test_decoded_values_lie_within_limits():
     codec = fitted(SKEWED, limits=(0.0, 60.0))
     drawn = decode(codec, np.linspace(-30, 30, 99))
     assert drawn.min() == 0 and drawn.max() == 60
     assert QuantileSpec(limits=(3.0, 3.0)).problems() and not QuantileSpec(limits=(None, 3.0)).problems()
 
 
-def test_all_codes_of_a_shared_limit_lie_within():
-    """A ceiling of 30 that rows reach: no draw of 30 is outside ``valid: [0, 30]``."""
+def test_all_codes_of_a_tied_bound_lie_within():
+    """A ceiling of 30 attained by training rows: no draw of 30 is outside ``valid: [0, 30]``."""
     scores = np.minimum(np.random.default_rng(6).normal(28, 3, 200).round(), 30.0)
     codec = fitted(scores, limits=(0.0, 30.0))
     assert codes_between(codec, (0.0, 30.0), torch.device("cpu")) == (-math.inf, math.inf)
     assert set(decode(codec, draws())) <= set(scores)
 
 
-def test_a_limit_between_shared_values_is_the_code_between_theirs():
+def test_a_bound_between_ties_is_the_code_between_theirs():
     codec = fitted([0.0] * 5 + [6.0] * 5 + [8.0] * 5)
     low, high = codes_between(codec, (0.0, 7.0), torch.device("cpu"))
     assert low == -math.inf and high == pytest.approx(norm.ppf(2 / 3), abs=1e-6)
@@ -179,14 +179,14 @@ def test_a_limit_between_shared_values_is_the_code_between_theirs():
     assert high == math.inf and decode(codec, [low - 1e-6, low]).tolist() == [6, 8]
 
 
-def test_slopes_are_densities_and_shared_values_have_none():
+def test_slopes_are_densities_and_zero_at_ties():
     codec = fitted([0.0] * 4 + [1.0, 2.0, 4.0, 7.0] + [9.0] * 2 + [11.0] * 2)
     slopes = codec.code_slopes(torch.tensor([0.0, 3.0, 5.0, 9.0, 10.0], dtype=torch.float64)).numpy()
     z = norm.ppf((np.array([6, 7, 8]) - 0.5) / 12)
     np.testing.assert_allclose(slopes, [0, (z[1] - z[0]) / 2, (z[2] - z[1]) / 3, 0, 0], atol=1e-6)
 
 
-def test_an_error_in_code_units_is_the_spread_of_the_codes_it_reaches():
+def test_code_sd_is_the_standard_deviation_of_perturbed_codes():
     values = draws(200) * 3 + 50
     assert float(fitted(values).code_sd(torch.tensor([50.0]).double(), 1.5)) == pytest.approx(0.5, rel=0.02)
     codec = fitted(ZEROS)
@@ -196,7 +196,7 @@ def test_an_error_in_code_units_is_the_spread_of_the_codes_it_reaches():
     assert float(codec.code_sd(torch.tensor([0.0]).double(), 1e-9)) == pytest.approx(0, abs=1)
 
 
-def test_what_was_fitted_is_in_the_state():
+def test_fitted_values_are_in_the_state_dict():
     codec, other = fitted(ZEROS), QuantileSpec().build(())
     other.load_state_dict(codec.state_dict())
     assert np.array_equal(encode(other, ZEROS), encode(codec, ZEROS))

@@ -1,4 +1,4 @@
-"""Codes of numbers and labels. What every codec owes is checked with ``metavoxel.testing``; here is what each adds."""
+"""Codecs of numbers and labels, beyond the conformance checks of ``metavoxel.testing``."""
 
 import math
 
@@ -30,7 +30,7 @@ def test_standard_codes_have_mean_0_and_sd_1_on_the_training_rows(transform):
 
 
 @pytest.mark.parametrize("transform", [None, "log"])
-def test_a_range_becomes_minus_1_to_1(transform):
+def test_a_range_is_scaled_to_minus_1_to_1(transform):
     codec = fitted(LinearSpec(scale="range", range=(3, 40), transform=transform), AGES)
     middle = math.sqrt(3 * 40) if transform else 21.5
     codes = codec.encode(torch.tensor([3.0, middle, 40.0])).mean[:, 0]
@@ -38,27 +38,27 @@ def test_a_range_becomes_minus_1_to_1(transform):
 
 
 @given(st.floats(1e-3, 1e6), st.floats(0.01, 5), st.sampled_from([None, "log"]))
-def test_numbers_come_back(center, spread, transform):
+def test_numbers_are_recovered(center, spread, transform):
     values = center * torch.exp(spread * torch.linspace(-1, 1, 9))
     codec = fitted(LinearSpec(transform=transform), values)
     back = codec.decode(codec.encode(values).mean)
-    # A code has seven digits, so a number is told to that share of the spread, under a logarithm to that share of itself.
+    # A float32 code limits the precision: relative to the sd, or under a logarithm relative to the number.
     allowed = 1e-5 * (values * (1 + spread) if transform else values.std() + values)
     assert ((back - values).abs() <= allowed).all()
 
 
-def test_one_value_alone_has_a_code():
+def test_a_constant_has_a_code():
     codec = fitted(LinearSpec(), torch.full((4,), 7.0))
     assert codec.encode(torch.tensor([7.0, 8.0])).mean.tolist() == [[0.0], [1.0]]
 
 
-def test_what_was_fitted_is_in_the_state():
+def test_fitted_values_are_in_the_state_dict():
     codec, other = fitted(LinearSpec(transform="log"), AGES), LinearSpec(transform="log").build(())
     other.load_state_dict(codec.state_dict())
     assert torch.equal(other.encode(AGES).mean, codec.encode(AGES).mean)
 
 
-def test_labels_are_corners_and_come_back():
+def test_labels_are_one_hot_and_recovered():
     codec = OneHotSpec(categories=4).build(())
     labels = torch.tensor([2, 0, 3, 1])
     codes = codec.encode(labels).mean
@@ -68,14 +68,14 @@ def test_labels_are_corners_and_come_back():
 
 
 @pytest.mark.parametrize("codec", [fitted(LinearSpec(), AGES), OneHotSpec(categories=40).build(())])
-def test_a_scalar_is_known_whole_or_not(codec):
+def test_a_scalar_is_known_or_unknown(codec):
     values = torch.arange(3) if codec.support == "one_hot" else AGES[:3]
-    encoded, trusted = codec.encode_partial(values, torch.tensor([True, False, True]))
-    assert trusted.tolist() == [[True], [False], [True]]
+    encoded, reliable = codec.encode_partial(values, torch.tensor([True, False, True]))
+    assert reliable.tolist() == [[True], [False], [True]]
     assert torch.equal(encoded.mean, codec.encode(values).mean)
 
 
-def test_a_draw_has_the_stated_mean_and_sd_and_belongs_to_its_row():
+def test_draws_have_the_stated_mean_and_sd_and_depend_on_the_row():
     rows = 40_000
     encoded = Encoded(torch.full((rows, 2), 3.0), torch.tensor([[0.0, 0.5]]).expand(rows, 2))
     draw = encoded.draw(Rng.for_rows(rows, "draw"))

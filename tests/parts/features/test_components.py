@@ -26,7 +26,7 @@ def fitted():
 def posterior(components, x, log_snr):
     """Scores expected of x alone."""
     scales = torch.sigmoid(log_snr).sqrt(), torch.sigmoid(-log_snr).sqrt()
-    said = components.measure(x, scales)
+    said = components.likelihood(x, scales)
     return torch.linalg.solve(said.precision + torch.eye(said.precision.shape[-1]), said.weighted)
 
 
@@ -72,7 +72,7 @@ def test_pure_noise_says_nothing(fitted):
     components, codes = fitted
     scores = posterior(components, normal(ROWS, *SHAPE), torch.full((ROWS, 1, 1, 1), -torch.inf).double())
     assert torch.equal(scores, torch.zeros(ROWS, 6))
-    torch.testing.assert_close(components.explained(scores), codes.mean(0).expand(ROWS, *SHAPE), rtol=0, atol=1e-5)
+    torch.testing.assert_close(components.reconstruct(scores), codes.mean(0).expand(ROWS, *SHAPE), rtol=0, atol=1e-5)
 
 
 def test_variances_are_those_of_codes_not_seen():
@@ -95,6 +95,6 @@ def test_fewer_rows_than_components(rows):
     components = Components(8, SHAPE)
     components.fit([normal(rows, *SHAPE)])
     scores = posterior(components, normal(ROWS, *SHAPE), torch.zeros(ROWS, 1, 1, 1).double())
-    assert torch.isfinite(scores).all() and torch.isfinite(components.explained(scores)).all()
+    assert torch.isfinite(scores).all() and torch.isfinite(components.reconstruct(scores)).all()
     assert int(components.loadings.any(1).sum()) <= rows - 1
     assert torch.isfinite(components.scores(normal(ROWS, *SHAPE))).all()

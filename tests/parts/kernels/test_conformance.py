@@ -1,4 +1,4 @@
-"""The built-in kernels pass the suite that plugins are held to."""
+"""Built-in kernels pass the conformance suite of plugins."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def test_exact_kernels(check):
 
 @pytest.mark.slow
 @parametrize_checks(check for kernel in OTHERS for check in kernel_checks(kernel))
-def test_their_other_settings(check):
+def test_other_settings(check):
     check.run()
 
 
@@ -41,7 +41,7 @@ def test_published_reverse_step(check):
 
 @parametrize_checks(
     (check for check in kernel_checks(GaussianKernel(prediction="epsilon")) if check.name == "check_problems_none"),
-    expected_failures={"check_problems_none": "nothing can be recovered from epsilon where no signal is left"},
+    expected_failures={"check_problems_none": "the data cannot be recovered from epsilon at zero signal"},
 )
 def test_epsilon_without_signal(check):
     check.run()

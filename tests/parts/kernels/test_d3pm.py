@@ -16,7 +16,7 @@ STEPS = 12
 
 
 def step_matrices(schedule, categories):
-    """Q_1, ..., Q_STEPS in float64: keep the category with probability r, else draw any of them."""
+    """Q_1, ..., Q_STEPS in float64: keep the category with probability r, else draw uniformly."""
     alpha_bar = schedule.log_alpha_bar(torch.arange(STEPS + 1, dtype=torch.float64) / STEPS).exp().numpy()
     ratios = alpha_bar[1:] / alpha_bar[:-1]
     return [r * np.eye(categories) + (1 - r) / categories for r in ratios]
@@ -49,32 +49,32 @@ def test_reverse_is_bayes_over_products_of_steps(schedule, reverse, categories):
     kernel = UniformD3PMKernel(schedule=schedule, reverse=reverse)
     matrices = step_matrices(schedule, categories)
     xt = torch.eye(categories, dtype=torch.float64)
-    belief = torch.softmax(2 * Rng.for_rows(categories, "belief").normal((categories, categories)).double(), 1)
-    beliefs = belief.numpy()
+    x0_hat = torch.softmax(2 * Rng.for_rows(categories, "belief").normal((categories, categories)).double(), 1)
+    posterior = x0_hat.numpy()
     for t, s in ((12, 11), (12, 0), (12, 4), (7, 6), (7, 2), (1, 0)):
         to_s, to_t = product(matrices[:s], categories), product(matrices[:t], categories)
         between = product(matrices[s:t], categories)
-        result = kernel.transition(belief, xt, times(t, categories), times(s, categories), eta=1.0).mean.numpy()
+        result = kernel.transition(x0_hat, xt, times(t, categories), times(s, categories), eta=1.0).mean.numpy()
         if reverse == "mixture":
-            # q(x_s = j | x_t = i, x_0 = k), normalised for every k, under the belief that x_0 = k
+            # q(x_s = j | x_t = i, x_0 = k), normalised for every k and weighted by p(x_0 = k)
             each = between.T[:, None, :] * to_s[None] / to_t.T[:, :, None]
-            expected = np.einsum("ik,ikj->ij", beliefs, each)
+            expected = np.einsum("ik,ikj->ij", posterior, each)
         else:
-            expected = between.T * (beliefs @ to_s)
-            expected = beliefs if s == 0 else expected / expected.sum(1, keepdims=True)
+            expected = between.T * (posterior @ to_s)
+            expected = posterior if s == 0 else expected / expected.sum(1, keepdims=True)
         np.testing.assert_allclose(result, expected, atol=1e-10, err_msg=f"step from {t} to {s}")
         np.testing.assert_allclose(result.sum(1), 1, atol=1e-12, err_msg=f"step from {t} to {s}")
 
 
 @pytest.mark.parametrize("steps", [10, 50])
 def test_the_published_formula_is_biased_towards_uniform(steps):
-    share = float(one_hot_marginal(UniformD3PMKernel(reverse="printed"), (0.9, 0.1), steps=steps)[0])
-    assert 0.72 < share < 0.80
+    frequency = float(one_hot_marginal(UniformD3PMKernel(reverse="printed"), (0.9, 0.1), steps=steps)[0])
+    assert 0.72 < frequency < 0.80
     exact = float(one_hot_marginal(UniformD3PMKernel(), (0.9, 0.1), steps=steps)[0])
     assert exact == pytest.approx(0.9, abs=5 * math.sqrt(0.09 / 20_000))
 
 
-def test_many_categories_are_sampled_with_their_own_probabilities():
+def test_many_categories_are_sampled_with_their_probabilities():
     weights = torch.softmax(torch.linspace(0, 4, 20), 0)
     sampled = one_hot_marginal(UniformD3PMKernel(), weights.tolist(), steps=5)
     assert float((sampled - weights).abs().sum() / 2) < 0.02
@@ -82,7 +82,7 @@ def test_many_categories_are_sampled_with_their_own_probabilities():
 
 @settings(max_examples=100)
 @given(data=st.data())
-def test_a_step_in_single_precision_is_that_in_double(data):
+def test_steps_in_single_and_double_precision_agree(data):
     x0 = data.draw(one_hot_codes())
     t, s = data.draw(time_pairs_for(x0))
     kernel = UniformD3PMKernel(
@@ -92,9 +92,9 @@ def test_a_step_in_single_precision_is_that_in_double(data):
     xt = kernel.noise(x0, t, rng=Rng.for_rows(len(x0), "noise")).state
     sharpness = data.draw(st.sampled_from((0.0, 1.0, 20.0)))
     logits = Rng.for_rows(len(x0), "logits").normal(tuple(x0.shape), dtype=torch.float64)
-    belief = torch.softmax(sharpness * logits, 1)
-    double = kernel.transition(belief, xt.double(), t, s, eta=1.0)
-    single = kernel.transition(belief.float(), xt, t, s, eta=1.0)
+    x0_hat = torch.softmax(sharpness * logits, 1)
+    double = kernel.transition(x0_hat, xt.double(), t, s, eta=1.0)
+    single = kernel.transition(x0_hat.float(), xt, t, s, eta=1.0)
     torch.testing.assert_close(single.mean.double(), double.mean, rtol=0, atol=2e-5)
     torch.testing.assert_close(single.mean.sum(1), torch.ones_like(single.mean.sum(1)), rtol=0, atol=1e-5)
     drawn = single.sample(Rng.for_rows(len(x0), "step"))
@@ -117,15 +117,15 @@ def test_loss_is_finite_and_states_are_one_hot(data):
 
 @pytest.mark.parametrize("categories", [2, 5, 50])
 @pytest.mark.parametrize("alpha_bar", [1e-2, 1e-5, 1e-8])
-def test_hardly_any_signal_is_still_signal(categories, alpha_bar):
-    """Single precision near the prior: what is left of the data decides the step to t = 0 as the belief says."""
+def test_low_signal_is_not_rounded_to_zero(categories, alpha_bar):
+    """Single precision near the prior: x0_hat determines the step to t = 0."""
     kernel = UniformD3PMKernel()
     log_snr = torch.full((categories,), math.log(alpha_bar / (1 - alpha_bar)))
     t = kernel.time_of(log_snr)
     xt = torch.eye(categories)
-    belief = torch.softmax(Rng.for_rows(categories, "belief").normal((categories, categories)), 1)
-    step = kernel.transition(belief, xt, t, torch.zeros_like(t), eta=1.0)
-    torch.testing.assert_close(step.mean, belief, rtol=0, atol=1e-6)
+    x0_hat = torch.softmax(Rng.for_rows(categories, "belief").normal((categories, categories)), 1)
+    step = kernel.transition(x0_hat, xt, t, torch.zeros_like(t), eta=1.0)
+    torch.testing.assert_close(step.mean, x0_hat, rtol=0, atol=1e-6)
     likelihood = state_likelihood(kernel, torch.eye(categories), float(t[0]))
     kept = (likelihood.diagonal() - 1 / categories) / (1 - 1 / categories)
     torch.testing.assert_close(kept, torch.full_like(kept, alpha_bar), rtol=1e-4, atol=1e-15)
@@ -144,7 +144,7 @@ def test_one_row_of_two_categories():
 
 @given(st.data())
 def test_the_likelihood_of_a_state_is_that_of_its_forward_process(data):
-    """log q(x_t | x_0 = k), against the product of steps, up to a number that all classes have in common."""
+    """log q(x_t | x_0 = k) agrees with the product of steps, up to a constant."""
     categories, step = data.draw(st.integers(2, 6)), data.draw(st.integers(1, STEPS))
     kernel = UniformD3PMKernel()
     state = torch.eye(categories)[data.draw(st.integers(0, categories - 1))][None]

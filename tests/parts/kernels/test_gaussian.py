@@ -34,15 +34,15 @@ def test_noise_loss_and_denoise_agree(kernel, data):
     assert state.isfinite().all() and target.isfinite().all()
     signal = torch.sigmoid(kernel.log_snr(t)).sqrt().reshape(*t.shape, *[1] * (x0.ndim - t.ndim))
     error = (kernel.denoise(target, state, t) - x0).abs() * signal
-    wanted = signal > 0
-    assert (torch.where(wanted, error, 0) <= 2e-6 * (1 + x0.abs())).all()
+    defined = signal > 0
+    assert (torch.where(defined, error, 0) <= 2e-6 * (1 + x0.abs())).all()
     data_time = (t == 0).reshape(signal.shape)
     assert torch.equal(torch.where(data_time, state, 0), torch.where(data_time, x0, 0))
 
 
 @settings(max_examples=100)
 @given(data=st.data())
-def test_a_step_in_single_precision_is_that_in_double(data):
+def test_steps_in_single_and_double_precision_agree(data):
     x0 = data.draw(real_codes())
     t, s = data.draw(time_pairs_for(x0))
     eta = data.draw(st.sampled_from((0.0, 0.3, 1.0)))
@@ -58,8 +58,8 @@ def test_a_step_in_single_precision_is_that_in_double(data):
 
 
 @pytest.mark.parametrize("log_signal", [-8.0, -16.0])
-def test_an_ancestral_step_forgets_where_hardly_any_signal_is_left(log_signal):
-    """In single precision, sqrt(1 - alpha_bar) is 1 at both times; the step must not take that for no step."""
+def test_ancestral_steps_at_low_signal_are_uncorrelated(log_signal):
+    """In single precision sqrt(1 - alpha_bar) is 1 at both times, which must not be treated as t = s."""
     kernel, rows = GaussianKernel(), 20_000
     s = kernel.time_of(torch.full((rows,), log_signal * math.log(10)))
     t = torch.ones(rows, dtype=torch.float64)
@@ -74,8 +74,8 @@ def test_an_ancestral_step_forgets_where_hardly_any_signal_is_left(log_signal):
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
 @pytest.mark.parametrize("schedule", [LinearSchedule(), ScaledLinearSchedule()], ids=lambda schedule: schedule.type)
-def test_steps_are_those_of_diffusers(prediction, eta, spacing, schedule):
-    """At t = k / 1000, with any model: here the answer for standard normal data, and something that bends it."""
+def test_steps_agree_with_diffusers(prediction, eta, spacing, schedule):
+    """At t = k / 1000, for any model: here the exact prediction for standard normal data plus a non-linear term."""
     kernel = GaussianKernel(prediction=prediction, schedule=schedule)
     reference = DDIMScheduler(
         num_train_timesteps=1000,
@@ -96,21 +96,23 @@ def test_steps_are_those_of_diffusers(prediction, eta, spacing, schedule):
         t, s = (torch.full((4,), max(index + 1, 0) / 1000, dtype=torch.float64) for index in (step, after))
         rng = Rng.for_rows(4, "step", step)
         noise = Rng(rng.keys).normal((4, 6), dtype=torch.float64)
-        pull = (1 - reference.alphas_cumprod[step]).sqrt() if prediction == "epsilon" else 0.0
-        answers = [pull * state + 0.3 * torch.tanh(state @ mixing + step / 1000) for state in (theirs, ours)]
-        theirs = reference.step(answers[0], step, theirs, eta=eta, variance_noise=noise if eta else None).prev_sample
-        ours = kernel.transition(kernel.denoise(answers[1], ours, t), ours, t, s, eta=eta).sample(rng)
+        exact = (1 - reference.alphas_cumprod[step]).sqrt() if prediction == "epsilon" else 0.0
+        predictions = [exact * state + 0.3 * torch.tanh(state @ mixing + step / 1000) for state in (theirs, ours)]
+        theirs = reference.step(
+            predictions[0], step, theirs, eta=eta, variance_noise=noise if eta else None
+        ).prev_sample
+        ours = kernel.transition(kernel.denoise(predictions[1], ours, t), ours, t, s, eta=eta).sample(rng)
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
 
-def test_v_at_the_end_is_the_negative_data():
-    """So that one evaluation at t = 1 reads out the posterior mean."""
+def test_v_at_t_1_is_the_negative_data():
+    """Hence one evaluation at t = 1 predicts the posterior mean."""
     x0 = Rng.for_rows(3, "data").normal((3, 2))
     target = GaussianKernel().noise(x0, torch.ones(3, dtype=torch.float64), rng=Rng.for_rows(3, "noise")).target
     torch.testing.assert_close(target, -x0)
 
 
-def test_a_row_draws_the_same_after_a_step_without_noise_in_other_company():
+def test_draws_after_a_deterministic_step_are_independent_of_the_batch():
     kernel, x = GaussianKernel(), torch.ones(2, 1)
     t, s = torch.tensor([0.5, 0.5], dtype=torch.float64), torch.tensor([0.0, 0.2], dtype=torch.float64)
     together, alone = Rng.of([1, 2]), Rng.of([1])
@@ -119,7 +121,7 @@ def test_a_row_draws_the_same_after_a_step_without_noise_in_other_company():
     assert torch.equal(together.normal((2, 1))[:1], alone.normal((1, 1)))
 
 
-def test_density_is_that_of_a_normal():
+def test_density_is_gaussian():
     kernel = GaussianKernel()
     t, s = torch.tensor([0.8, 0.5], dtype=torch.float64), torch.tensor([0.3, 0.5], dtype=torch.float64)
     x0, xt = torch.zeros(2, 3, dtype=torch.float64), torch.ones(2, 3, dtype=torch.float64)
@@ -133,6 +135,6 @@ def test_density_is_that_of_a_normal():
     assert step.log_prob(x0)[1] == -math.inf
 
 
-def test_only_a_prediction_of_the_noise_cannot_be_read_out():
+def test_all_predictions_but_epsilon_determine_the_mean():
     for kernel in KERNELS:
         assert kernel.predicts_mean == (kernel.prediction != "epsilon")

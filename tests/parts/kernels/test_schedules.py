@@ -20,12 +20,12 @@ def alpha_bar(schedule, t):
     return schedule.log_alpha_bar(torch.as_tensor(t, dtype=torch.float64)).exp().numpy()
 
 
-def test_linear_is_the_usual_table():
+def test_linear_is_the_discrete_schedule():
     table = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
     np.testing.assert_allclose(alpha_bar(LinearSchedule(), STEPS / 1000), table, rtol=1e-6)
 
 
-def test_scaled_linear_is_the_usual_table():
+def test_scaled_linear_is_the_discrete_schedule():
     table = np.cumprod(1 - np.linspace(0.0015**0.5, 0.0195**0.5, 1000) ** 2)
     np.testing.assert_allclose(alpha_bar(ScaledLinearSchedule(), STEPS / 1000), table, rtol=1e-6)
 
@@ -40,17 +40,17 @@ def test_cosine_is_the_published_formula(power):
 @pytest.mark.parametrize(
     ("schedule", "name"), [(LinearSchedule(), "linear"), (ScaledLinearSchedule(), "scaled_linear")]
 )
-def test_tables_of_other_libraries(schedule, name):
-    ends = {"beta_start": schedule.beta_start, "beta_end": schedule.beta_end}
+def test_schedules_agree_with_other_libraries(schedule, name):
+    betas = {"beta_start": schedule.beta_start, "beta_end": schedule.beta_end}
     ours = alpha_bar(schedule, STEPS / 1000)
-    diffusers = DDIMScheduler(num_train_timesteps=1000, beta_schedule=name, **ends).alphas_cumprod
-    monai = MonaiDDIMScheduler(num_train_timesteps=1000, schedule=f"{name}_beta", **ends).alphas_cumprod
+    diffusers = DDIMScheduler(num_train_timesteps=1000, beta_schedule=name, **betas).alphas_cumprod
+    monai = MonaiDDIMScheduler(num_train_timesteps=1000, schedule=f"{name}_beta", **betas).alphas_cumprod
     np.testing.assert_allclose(ours, diffusers.numpy(), atol=1e-6)
     np.testing.assert_allclose(ours, monai.numpy(), atol=1e-6)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
-def test_it_starts_at_data_and_falls(schedule):
+def test_alpha_bar_starts_at_1_and_decreases(schedule):
     log = schedule.log_alpha_bar(torch.linspace(0, 1, 2001, dtype=torch.float64))
     assert log.dtype == torch.float64
     assert log[0] == 0
@@ -59,7 +59,7 @@ def test_it_starts_at_data_and_falls(schedule):
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
-def test_it_keeps_its_digits_at_both_ends(schedule):
+def test_alpha_bar_is_precise_near_both_bounds(schedule):
     near_data = -schedule.log_alpha_bar(torch.tensor([1e-8, 2e-8], dtype=torch.float64))
     assert float(near_data[1] / near_data[0]) == pytest.approx(2, rel=1e-4)
     near_prior = schedule.log_alpha_bar(torch.tensor([1 - 1e-8], dtype=torch.float64))
@@ -75,17 +75,17 @@ def test_time_of_inverts_log_snr(schedule, t):
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
-def test_time_of_takes_any_value(schedule):
+def test_time_of_accepts_any_value(schedule):
     kernel = GaussianKernel(schedule=schedule)
     times = kernel.time_of(torch.tensor([-math.inf, math.inf, -1000.0, 1000.0]))
     assert times.dtype == torch.float64
-    assert times[:2].tolist() == [1, 0], "the ends are exact"
+    assert times[:2].tolist() == [1, 0], "the bounds are exact"
     assert times[2:].tolist() == pytest.approx([1, 0], abs=1e-9)
     one_and_many = kernel.time_of(torch.tensor(0.5)), kernel.time_of(torch.full((2, 1, 3), 0.5))
     assert one_and_many[0].shape == () and torch.equal(one_and_many[0].expand(2, 1, 3), one_and_many[1])
 
 
-def test_schedules_are_told_apart_by_type():
+def test_schedules_are_discriminated_by_type():
     read = TypeAdapter(Schedule).validate_python({"type": "linear", "steps": 50})
     assert read == LinearSchedule(steps=50)
     with pytest.raises(ValidationError):

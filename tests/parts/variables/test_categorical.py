@@ -1,4 +1,4 @@
-"""Cells, codes and labels: which is which, where texts meet."""
+"""Cells, codes and labels, and the precedence of identical texts."""
 
 import pytest
 from hypothesis import given
@@ -15,7 +15,7 @@ def label(spec, cell, parse="parse"):
 
 
 @pytest.mark.parametrize("codes", [{"1": 2, "0": 1}, {"0": 1, "1": 2}])
-def test_a_cell_is_a_code_before_it_is_a_label(codes):
+def test_codes_take_precedence_over_labels_in_cells(codes):
     spec = CategoricalSpec(categories=codes)
     for cell, expected in (("1", "0"), ("2", "1"), ("0", "0"), ("1.0", "0"), ("2.0", "1")):
         assert label(spec, cell) == expected
@@ -25,7 +25,7 @@ def test_a_cell_is_a_code_before_it_is_a_label(codes):
     assert warning.startswith("label '1' is also the code of label '0'")
 
 
-def test_labels_that_are_exchanged():
+def test_labels_that_are_each_other_s_codes():
     spec = CategoricalSpec(categories={"A": "B", "B": "A"})
     assert [label(spec, cell) for cell in "AB"] == ["B", "A"]
     assert [label(spec, cell, "parse_given") for cell in "AB"] == ["A", "B"]
@@ -45,11 +45,11 @@ def test_labels_that_are_exchanged():
         (["0.5", "1.5"], ".5"),
     ],
 )
-def test_codes_are_texts(labels, cell):
+def test_codes_are_compared_as_texts(labels, cell):
     assert label(CategoricalSpec(categories=labels), cell).startswith("unknown category")
 
 
-def test_versions_stand_side_by_side():
+def test_version_numbers_are_distinguished():
     spec = CategoricalSpec(categories=["3.1", "3.10", "10"])
     assert [label(spec, cell) for cell in ("3.1", "3.10", "10", "10.0")] == ["3.1", "3.10", "10", "10"]
     with pytest.raises(ValidationError, match="two labels have the code 1"):
@@ -57,7 +57,7 @@ def test_versions_stand_side_by_side():
 
 
 @given(st.integers(-(10**20), 10**20), st.integers(0, 3))
-def test_whole_codes_match_as_pandas_writes_them(code, zeros):
+def test_integer_codes_match_with_zero_decimals(code, zeros):
     spec = CategoricalSpec(categories={"this": code, "next": code + 1})
     assert label(spec, f"{code}." + "0" * zeros) == "this"
     assert label(spec, str(code + 1)) == "next"

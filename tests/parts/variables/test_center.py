@@ -1,4 +1,4 @@
-"""What stands for several draws: arithmetic, unless a variable type has a say."""
+"""Point estimates from draws: arithmetic by default, overridden by variable types."""
 
 import math
 
@@ -36,8 +36,8 @@ def test_arithmetic_by_default(values, median):
     assert PLAIN.differences(draws, torch.tensor(1.0).double()).tolist() == [value - 1 for value in values]
 
 
-def test_a_type_may_know_better():
-    """Between 23 and 1 o'clock lies midnight, and they are an hour from it."""
+def test_center_and_differences_are_overridden():
+    """The mean of 23 and 1 o'clock is midnight, at a distance of one hour."""
     codec = LinearSpec(scale="range", range=(0, 24)).build(())
     draws = [codec.encode(torch.tensor([hour])).mean for hour in (23.0, 1.0)]
     (plain,) = draw_cells("bedtime", PLAIN, codec, draws)
@@ -48,13 +48,13 @@ def test_a_type_may_know_better():
 
 
 class Graded(CategoricalSpec):
-    """Labels of which the middle one stands for probabilities."""
+    """Labels whose predicted class is always the middle one."""
 
     def likeliest(self, scores):
         return torch.full((len(scores),), 1)
 
 
-def test_a_type_says_which_class_stands_for_probabilities():
+def test_the_predicted_class_is_overridden():
     codec = OneHotSpec(categories=3).build(())
     chances = torch.tensor([[0.5, 0.2, 0.3]])
     for spec, label in ((CategoricalSpec(categories=["a", "b", "c"]), "a"), (Graded(categories=["a", "b", "c"]), "b")):
@@ -63,7 +63,7 @@ def test_a_type_says_which_class_stands_for_probabilities():
 
 
 class Pair(ContinuousSpec):
-    """Two numbers, a column each."""
+    """Two numbers, with one column each."""
 
     @property
     def data_shape(self):
@@ -81,13 +81,13 @@ def test_a_type_may_have_several_columns():
 
 
 class Limited(ContinuousSpec):
-    """Numbers that are shown as words below a limit."""
+    """Numbers formatted as text below a detection limit."""
 
     def format(self, value):
         return "<5" if value < 5 else float(value)
 
 
-def test_a_spread_is_a_number_however_values_are_shown():
+def test_standard_deviations_are_numbers_for_any_format():
     codec = LinearSpec(scale="range", range=(0, 1)).build(())
     draws = [codec.encode(torch.tensor([value])).mean for value in (3.0, 4.0)]
     (cells,) = draw_cells("crp", Limited(), codec, draws)

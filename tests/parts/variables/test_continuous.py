@@ -1,4 +1,4 @@
-"""Cells of numbers: how exactly they are held, and what is said of cells that are none."""
+"""Cells of numbers: precision, and error messages for other cells."""
 
 import math
 
@@ -13,7 +13,7 @@ from metavoxel.parts.variables.continuous import ContinuousSpec
 
 
 @pytest.mark.parametrize(
-    ("cell", "reading"),
+    ("cell", "advice"),
     [
         ("0,5", "write decimal points"),
         ("89+", "metavoxel-count"),
@@ -25,20 +25,20 @@ from metavoxel.parts.variables.continuous import ContinuousSpec
         ("12 months", "one unit"),
     ],
 )
-def test_cells_that_hold_a_number_and_more(cell, reading):
+def test_cells_with_more_than_a_number_have_advice(cell, advice):
     with pytest.raises(ValueError) as caught:
         ContinuousSpec().parse(cell)
-    assert str(caught.value).startswith(f"{cell!r} is not a number") and reading in str(caught.value)
+    assert str(caught.value).startswith(f"{cell!r} is not a number") and advice in str(caught.value)
 
 
 @pytest.mark.parametrize("cell", ["abc", "3;5", "1.2.3", "--", "a+"])
-def test_cells_without_a_reading(cell):
+def test_other_cells_have_no_advice(cell):
     with pytest.raises(ValueError) as caught:
         ContinuousSpec().parse(cell)
     assert str(caught.value) == f"{cell!r} is not a number"
 
 
-def test_seconds_of_unix_time_stay_apart():
+def test_seconds_of_unix_time_are_distinguished():
     values = torch.stack([ContinuousSpec().parse(str(1_700_000_000 + second)) for second in range(60)])
     codec = LinearSpec().build(())
     codec.fit(lambda: [values])
@@ -51,11 +51,11 @@ def test_seconds_of_unix_time_stay_apart():
 
 
 @given(st.integers(-(10**15) + 1, 10**15 - 1))
-def test_whole_numbers_are_shown_whole(number):
+def test_integers_are_formatted_exactly(number):
     value = ContinuousSpec().parse(str(number))
     assert ContinuousSpec().format(value) == number
 
 
 @pytest.mark.parametrize("cell", ["1e39", "-1e39", "inf", "nan"])
-def test_what_no_network_can_take_is_blank(cell):
+def test_numbers_beyond_single_precision_are_missing(cell):
     assert isinstance(ContinuousSpec().parse(cell), Missing)

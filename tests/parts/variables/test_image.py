@@ -28,7 +28,7 @@ def _picture(path, shape=(6, 9)):
     return str(path)
 
 
-def _mend(spec):
+def _round_trip(spec):
     return ImageSpec.model_validate(spec.model_dump(mode="json"))
 
 
@@ -52,13 +52,13 @@ def test_parts_suit_an_image():
         ({"intensities": (0, float("inf"))}, "intensities must rise"),
         ({"intensities": (0, 1), "percentiles": (1, 99)}, "percentiles and intensities"),
         ({"nan": float("inf")}, "finite number or 'minimum'"),
-        ({"template": "mni.nii.gz", "place": "box"}, "takes no notice"),
+        ({"template": "mni.nii.gz", "place": "box"}, "ignores"),
         ({"shape": (4,)}, "2 or 3 axes"),
         ({"affine": [[1, 0], [0, 1]]}, "4 rows of 4"),
         ({"spcaing": 1}, "spcaing"),
     ],
 )
-def test_settings_that_contradict_are_refused(settings, reason):
+def test_contradictory_settings_are_rejected(settings, reason):
     with pytest.raises(ValidationError, match=reason):
         ImageSpec(**settings)
 
@@ -92,19 +92,19 @@ def test_files_are_located_by_pattern_or_column(tmp_path):
         ImageSpec(path="{nothing}.nii").locate("T1w", row, tmp_path)
 
 
-def test_the_shape_is_unknown_before_the_cohort_is():
+def test_the_shape_is_unknown_before_resolve():
     with pytest.raises(ValueError, match="not known before"):
         _ = ImageSpec().data_shape
 
 
-def test_resolving_finds_shape_affine_and_extension(tmp_path):
+def test_resolve_determines_shape_affine_and_extension(tmp_path):
     cells = [_volume(tmp_path / "a.nii.gz"), _volume(tmp_path / "b.nii.gz", (12, 9, 11))]
     spec = ImageSpec(spacing=2.0).resolve(cells, multiple=4)
     assert spec.shape == (12, 12, 12)
     assert spec.data_shape == (1, 12, 12, 12)
     assert spec.extension == ".nii.gz"
     np.testing.assert_allclose(np.array(spec.affine)[:3, 3], [-8, -9 - 2, -10])
-    assert _mend(spec) == spec
+    assert _round_trip(spec) == spec
 
 
 def test_a_resolved_spec_keeps_its_shape_for_new_boxes(tmp_path):
@@ -127,7 +127,7 @@ def test_without_spacing_new_boxes_must_have_the_old_spacing(tmp_path):
         spec.parse(_volume(tmp_path / "b.nii.gz", step=1.0))
 
 
-def test_boxes_that_do_not_fit_together_are_all_named(tmp_path):
+def test_all_inconsistent_boxes_are_listed(tmp_path):
     good = [_volume(tmp_path / f"{index}.nii.gz") for index in range(3)]
     other = _volume(tmp_path / "other.nii.gz", (9, 10, 12))
     finer = _volume(tmp_path / "finer.nii.gz", step=1.0)
@@ -149,12 +149,12 @@ def test_boxes_that_do_not_fit_together_are_all_named(tmp_path):
     assert {problem.where for problem in caught.value.problems} == {flat, str(broken), str(tmp_path / "gone.nii")}
 
 
-def test_no_image_at_all_is_an_error():
+def test_no_image_is_an_error():
     with pytest.raises(CohortError, match="no row has an image"):
         ImageSpec().resolve([], multiple=8)
 
 
-def test_parsing_scales_and_pads(tmp_path):
+def test_parse_scales_and_pads(tmp_path):
     cell = _volume(tmp_path / "a.nii.gz")
     spec = ImageSpec(percentiles=(5, 95)).resolve([cell], multiple=8)
     value, inside = spec.parse(cell), spec.inside(cell)
@@ -170,7 +170,7 @@ def test_parsing_scales_and_pads(tmp_path):
     np.testing.assert_allclose(value[inside].numpy(), expected, atol=1e-6)
 
 
-def test_the_grid_of_a_file_tells_where_parsed_voxels_lie(tmp_path):
+def test_the_grid_of_a_file_has_the_world_coordinates_of_parsed_voxels(tmp_path):
     near, far = _volume(tmp_path / "a.nii.gz"), _volume(tmp_path / "b.nii.gz", origin=(30, 40, 50))
     spec = ImageSpec(spacing=4.0, place="box").resolve([near, far], multiple=4)
     grid = spec.grid(far)
@@ -180,7 +180,7 @@ def test_the_grid_of_a_file_tells_where_parsed_voxels_lie(tmp_path):
     np.testing.assert_allclose(centre, [30 + 8, 40 + 9, 50 + 10], atol=1e-5)
 
 
-def test_a_nearly_constant_image_is_named(tmp_path):
+def test_a_nearly_constant_image_is_an_error(tmp_path):
     data = np.zeros((10, 10, 10), np.float32)
     data[0, 0, 0] = 1
     nibabel.save(nibabel.Nifti1Image(data, np.eye(4)), tmp_path / "a.nii")
@@ -205,9 +205,9 @@ def test_a_mask_lies_on_the_grid_of_its_image(tmp_path):
 
 
 @pytest.mark.parametrize("like", [True, False])
-def test_what_is_written_lies_where_the_image_did(tmp_path, like):
+def test_files_written_have_the_affine_of_the_image(tmp_path, like):
     first, cell = _volume(tmp_path / "a.nii.gz"), _volume(tmp_path / "b.nii.gz", origin=(30, 40, 50))
-    spec = _mend(ImageSpec(place="box").resolve([first, cell], multiple=8))
+    spec = _round_trip(ImageSpec(place="box").resolve([first, cell], multiple=8))
     value = spec.parse(cell)
     cells = spec.write("T1w", value, folder=tmp_path / "out", stem="draw-1", like=cell if like else None)
     assert cells == {"T1w": "draw-1_T1w.nii.gz"}
@@ -216,7 +216,7 @@ def test_what_is_written_lies_where_the_image_did(tmp_path, like):
     np.testing.assert_allclose(written.grid.affine, spec.grid(cell if like else first).affine)
 
 
-def test_pictures_come_out_as_pictures(tmp_path):
+def test_pngs_are_written_as_pngs(tmp_path):
     cell = _picture(tmp_path / "a.png")
     spec = ImageSpec().resolve([cell], multiple=4)
     assert spec.data_shape == (1, 12, 8)
@@ -226,7 +226,7 @@ def test_pictures_come_out_as_pictures(tmp_path):
         np.testing.assert_allclose(read_image(tmp_path / "s_slice.png").data / 255, value[0].numpy(), atol=0.002)
 
 
-def test_flat_nifti_comes_out_as_nifti(tmp_path):
+def test_2d_nifti_is_written_as_nifti(tmp_path):
     cell = _volume(tmp_path / "a.nii.gz", (8, 12, 1))
     spec = ImageSpec().resolve([cell], multiple=4)
     assert spec.data_shape == (1, 8, 12)
@@ -234,32 +234,32 @@ def test_flat_nifti_comes_out_as_nifti(tmp_path):
     np.testing.assert_allclose(read_image(tmp_path / "s_T1w.nii.gz").grid.affine, read_image(cell).grid.affine)
 
 
-def test_an_image_in_words():
+def test_format_describes_the_shape():
     assert ImageSpec().format(torch.zeros(1, 4, 5, 6)) == "image of 4x5x6 voxels"
 
 
-def test_images_of_one_stream_move_alike():
-    """Two pictures by as much; a picture and a volume are mirrored together."""
+def test_images_of_one_stream_have_the_same_augmentation():
+    """Two 2-D images are shifted equally; a 2-D and a 3-D image are mirrored together."""
     ramps = {axes: torch.arange(8.0).reshape(8, *[1] * (axes - 1)).expand(*[8] * axes) / 8 for axes in (2, 3)}
     spec, rng = ImageSpec(flip=True, shifts=2, jitter=0), Rng.for_rows(40, "alike")
-    varied = {axes: spec.augment(ramp.expand(40, 1, *ramp.shape), rng[:]) for axes, ramp in ramps.items()}
+    augmented = {axes: spec.augment(ramp.expand(40, 1, *ramp.shape), rng[:]) for axes, ramp in ramps.items()}
     again = spec.augment(1 - ramps[2].expand(40, 1, 8, 8), rng[:])
-    torch.testing.assert_close(again, 1 - varied[2])
-    torch.testing.assert_close(varied[2][:, 0, :, 0], varied[3][:, 0, :, 0, 0])
-    rises = varied[2][:, 0, :, 0].diff(dim=1).median(1).values > 0
+    torch.testing.assert_close(again, 1 - augmented[2])
+    torch.testing.assert_close(augmented[2][:, 0, :, 0], augmented[3][:, 0, :, 0, 0])
+    rises = augmented[2][:, 0, :, 0].diff(dim=1).median(1).values > 0
     assert 5 < int(rises.sum()) < 35, "some are mirrored and some are not"
 
 
-def test_a_window_keeps_levels_and_comes_back_in_the_files_unit(tmp_path):
-    """Cerebral blood flow that falls with age: by percentiles all maps are one image."""
+def test_intensities_keep_quantitative_values_and_unit(tmp_path):
+    """Cerebral blood flow maps that differ by a factor: scaling by percentiles makes them equal."""
     base = nibabel.load(_volume(tmp_path / "base.nii.gz", (8, 8, 8)))
     cells = []
     for flow in (80, 50, 25):
         cells.append(str(tmp_path / f"{flow}.nii.gz"))
         nibabel.save(nibabel.Nifti1Image((base.get_fdata() * flow / 40).astype(np.float32), base.affine), cells[-1])
-    erased = ImageSpec().resolve(cells, multiple=4)
-    assert (erased.parse(cells[0]) - erased.parse(cells[2])).abs().max() < 1e-5
-    spec = _mend(ImageSpec(intensities=(0, 250)).resolve(cells, multiple=4))
+    by_percentiles = ImageSpec().resolve(cells, multiple=4)
+    assert (by_percentiles.parse(cells[0]) - by_percentiles.parse(cells[2])).abs().max() < 1e-5
+    spec = _round_trip(ImageSpec(intensities=(0, 250)).resolve(cells, multiple=4))
     levels = [float(spec.parse(cell).mean()) for cell in cells]
     want = [float(nibabel.load(cell).get_fdata().mean()) / 250 for cell in cells]
     np.testing.assert_allclose(levels, want, rtol=1e-5)
@@ -287,7 +287,7 @@ def test_margins_have_the_intensity_of_the_background(tmp_path, background):
         torch.testing.assert_close(spec.parse(cells[0]), spec.parse(cells[1]))
 
 
-def test_files_that_are_optional_may_be_missing(tmp_path):
+def test_optional_files_may_be_missing(tmp_path):
     _volume(tmp_path / "a.nii.gz")
     (tmp_path / "unfetched.nii.gz").symlink_to(".git/annex/objects/x.nii.gz")
     spec = ImageSpec(path="{id}.nii.gz", optional=True)
@@ -297,8 +297,8 @@ def test_files_that_are_optional_may_be_missing(tmp_path):
     assert ImageSpec(path="{id}.nii.gz").locate("T1w", {"id": "b"}, tmp_path) != ""
 
 
-def test_a_spacing_wider_than_the_images_is_refused_as_such(tmp_path):
-    """As who writes micrometres of files whose headers are in micrometres, which are read in mm."""
+def test_a_spacing_wider_than_the_images_is_an_error(tmp_path):
+    """For example a spacing in micrometres, as in the headers; grids are in mm."""
     cells = [str(tmp_path / name) for name in ("a.nii.gz", "b.nii.gz")]
     for cell in cells:
         image = nibabel.Nifti1Image(
@@ -317,9 +317,9 @@ def test_a_spacing_wider_than_the_images_is_refused_as_such(tmp_path):
     assert ImageSpec(spacing=0.4).resolve(cells, multiple=4).shape == (8, 8, 8)
 
 
-def test_an_empty_mask_is_a_value_where_intensities_have_a_unit(tmp_path):
+def test_an_empty_mask_is_valid_with_intensities(tmp_path):
     empty = str(tmp_path / "empty.nii.gz")
     nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4), np.float32), np.eye(4)), empty)
-    with pytest.raises(ValueError, match=r"every voxel is 0; if that is a value.* set 'intensities: \[low, high\]'"):
+    with pytest.raises(ValueError, match=r"every voxel is 0; if that is valid.* set 'intensities: \[low, high\]'"):
         ImageSpec().resolve([empty], multiple=1).parse(empty)
     assert (ImageSpec(intensities=(0, 1)).resolve([empty], multiple=1).parse(empty) == 0).all()

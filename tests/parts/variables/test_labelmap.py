@@ -1,4 +1,4 @@
-"""Label maps, with values worked out by nibabel, numpy and scipy alone."""
+"""Label maps, verified with nibabel, numpy and scipy."""
 
 import nibabel
 import numpy as np
@@ -39,7 +39,7 @@ def _shells(shape=(16, 16, 16)):
     return (3 - np.clip(radius // 3, 0, 3)).astype(np.uint8)
 
 
-def _mend(spec):
+def _round_trip(spec):
     return LabelMapSpec.model_validate(spec.model_dump(mode="json"))
 
 
@@ -65,15 +65,15 @@ def test_parts_suit_a_latent_grid():
         ({"labels": "lesion"}, "must differ"),
         ({"labels": LESION, "intensities": (0, 1)}, "intensities"),
         ({"labels": LESION, "path": "{a}.nii", "column": "a"}, "path and column"),
-        ({"labels": LESION, "template": "mni.nii.gz", "place": "box"}, "takes no notice"),
+        ({"labels": LESION, "template": "mni.nii.gz", "place": "box"}, "ignores"),
     ],
 )
-def test_wrong_settings_are_refused(settings, reason):
+def test_invalid_settings_are_rejected(settings, reason):
     with pytest.raises(ValidationError, match=reason):
         LabelMapSpec(**settings)
 
 
-def test_a_list_of_labels_counts_from_0():
+def test_a_list_of_labels_is_numbered_from_0():
     assert LabelMapSpec(labels=["out", "in", 3]).labels == {"out": 0, "in": 1, "3": 2}
 
 
@@ -88,7 +88,7 @@ def test_two_labels_have_one_channel_and_more_have_one_each(tmp_path):
     assert np.array_equal(lesion.parse(mask).numpy()[0], data == 3)
 
 
-def test_the_order_of_labels_is_the_schema_s_and_numbers_may_be_any(tmp_path):
+def test_labels_keep_their_order_for_any_numbers(tmp_path):
     data = np.array([40, -2, 1000], np.int16)[np.random.default_rng(0).integers(0, 3, (8, 8, 8))]
     cell = _save(tmp_path / "a.nii", data)
     spec = LabelMapSpec(labels={"x": 40, "y": 1000, "z": -2}).resolve([cell], multiple=4)
@@ -100,7 +100,7 @@ def test_the_order_of_labels_is_the_schema_s_and_numbers_may_be_any(tmp_path):
     }
 
 
-def test_numbers_that_a_scaling_factor_rounded_are_the_labels(tmp_path):
+def test_numbers_rounded_by_a_scaling_factor_are_labels(tmp_path):
     image = nibabel.Nifti1Image(_shells().astype(np.float32) * np.float32(1.00001), _affine())
     cell = str(tmp_path / "a.nii.gz")
     nibabel.save(image, cell)
@@ -120,7 +120,7 @@ def test_unknown_values_are_listed_with_their_counts(tmp_path):
     assert cell in str(caught.value) and "background (0), lesion (1)" in str(caught.value)
 
 
-def test_a_map_of_probabilities_is_refused_with_few_of_its_values(tmp_path):
+def test_a_map_of_probabilities_is_rejected_with_few_of_its_values(tmp_path):
     cell = _save(tmp_path / "a.nii.gz", np.random.default_rng(0).uniform(0.1, 0.9, (8, 8, 8)).astype(np.float32))
     spec = LabelMapSpec(labels=LESION).resolve([cell], multiple=4)
     with pytest.raises(ValueError, match="512 of 512 voxels .* and 504 more values.*type: image") as caught:
@@ -129,7 +129,7 @@ def test_a_map_of_probabilities_is_refused_with_few_of_its_values(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 8), (8, 8)])
-def test_an_empty_mask_is_a_value(tmp_path, shape):
+def test_an_empty_mask_is_valid(tmp_path, shape):
     cell = _save(tmp_path / "a.nii.gz", np.zeros(shape + (1,) * (3 - len(shape)), np.uint8))
     spec = LabelMapSpec(labels=LESION).resolve([cell], multiple=4)
     value = spec.parse(cell)
@@ -137,7 +137,7 @@ def test_an_empty_mask_is_a_value(tmp_path, shape):
     assert spec.counts(value) == {"background": np.prod(shape), "lesion": 0}
 
 
-def test_what_a_file_does_not_cover_is_background(tmp_path):
+def test_voxels_outside_the_field_of_view_are_background(tmp_path):
     near = _save(tmp_path / "near.nii", np.full((6, 6, 6), 1, np.uint8), _affine(origin=(0, 0, 0)))
     far = _save(tmp_path / "far.nii", np.full((6, 6, 6), 2, np.uint8), _affine(origin=(4, 0, 0)))
     spec = LabelMapSpec(labels={"outside": 5, "one": 1, "two": 2}).resolve([near, far], multiple=1)
@@ -147,8 +147,8 @@ def test_what_a_file_does_not_cover_is_background(tmp_path):
     assert (second[2:] == 2).all() and (second[:2] == 0).all()
 
 
-def test_half_the_resolution_takes_the_label_of_the_largest_share(tmp_path):
-    """Cubes that fill whole new voxels stay themselves; the shares of others are of a filter computed here."""
+def test_downsampling_takes_the_label_of_the_largest_fraction(tmp_path):
+    """Cubes that fill whole new voxels are preserved."""
     data = np.zeros((16, 16, 16), np.uint8)
     data[4:12, 4:12, 4:12] = 1
     data[6:10, 6:10, 6:10] = 2
@@ -167,7 +167,7 @@ def _keys(x):
 
 
 def _halved(indicator):
-    """Shares on a grid of twice the spacing: Keys' kernel stretched to it, each end continued."""
+    """Fractions on a grid of twice the spacing: Keys' kernel stretched by two, edge values repeated."""
     weights = np.zeros((8, 16))
     for new in range(8):
         for old in range(-4, 20):
@@ -176,20 +176,20 @@ def _halved(indicator):
     return np.clip(np.einsum("ai,bj,ck,ijk->abc", weights, weights, weights, indicator.astype(float)), 0, 1)
 
 
-def test_shares_are_those_of_the_low_pass_filter(tmp_path):
+def test_fractions_are_those_of_the_low_pass_filter(tmp_path):
     data = np.random.default_rng(0).integers(0, 3, (16, 16, 16)).astype(np.uint8)
     cell = _save(tmp_path / "a.nii.gz", data)
     spec = LabelMapSpec(labels=["a", "b", "c"], spacing=4.0).resolve([cell], multiple=4)
-    shares = np.stack([_halved(data == label) for label in range(3)])
-    ranked = np.sort(shares, 0)
+    fractions = np.stack([_halved(data == label) for label in range(3)])
+    ranked = np.sort(fractions, 0)
     clear = ranked[-1] - ranked[-2] > 1e-4
     assert clear.mean() > 0.99
-    assert np.array_equal(spec.indices(spec.parse(cell)).numpy()[clear], shares.argmax(0)[clear])
+    assert np.array_equal(spec.indices(spec.parse(cell)).numpy()[clear], fractions.argmax(0)[clear])
 
 
 @pytest.mark.parametrize("place", ["world", "box"])
 @pytest.mark.parametrize("voxel", [(5, 5, 5), (4, 9, 12), (0, 15, 7)])
-def test_a_lesion_of_one_voxel_is_kept_as_one_voxel_where_it_lies(tmp_path, voxel, place):
+def test_a_lesion_of_one_voxel_is_kept_at_its_position(tmp_path, voxel, place):
     data = np.zeros((16, 16, 16), np.uint8)
     data[voxel] = 1
     cell = _save(tmp_path / "a.nii.gz", data)
@@ -197,7 +197,7 @@ def test_a_lesion_of_one_voxel_is_kept_as_one_voxel_where_it_lies(tmp_path, voxe
     assert spec.parse(cell)[0].nonzero().tolist() == [[index // 4 for index in voxel]]
 
 
-def test_labels_that_would_be_lost_do_not_take_each_other_s_only_voxel(tmp_path):
+def test_vanishing_labels_do_not_replace_each_other_s_only_voxel(tmp_path):
     data = np.zeros((16, 16, 16), np.uint8)
     data[5, 5, 5], data[5, 5, 6], data[6, 5, 5] = 1, 2, 3
     cell = _save(tmp_path / "a.nii.gz", data)
@@ -215,11 +215,11 @@ def test_a_lesion_beyond_the_template_is_not_kept(tmp_path):
     assert spec.data_shape == (1, 4, 4, 4) and not spec.parse(cell).any()
 
 
-def test_turned_axes_keep_labels_at_their_place_in_mm(tmp_path):
+def test_oblique_axes_keep_the_world_coordinates_of_labels(tmp_path):
     data = _shells()
-    turn = np.deg2rad(20)
+    angle = np.deg2rad(20)
     affine = np.eye(4)
-    affine[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    affine[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     affine[:3, :3] *= 2.0
     affine[:3, 3] = -affine[:3, :3] @ [7.5, 7.5, 7.5]
     cell = _save(tmp_path / "a.nii.gz", data, affine)
@@ -252,9 +252,9 @@ def test_the_centre_of_draws_is_their_majority():
     spec = LabelMapSpec(labels=["a", "b", "c"])
     votes = torch.tensor([[0, 0, 1], [1, 0, 2], [1, 2, 2]])  # draws of three voxels
     draws = torch.stack([spec.indicators(vote) for vote in votes]) * 0.7 + 0.1
-    shares = spec.center(draws, "mean")
-    assert torch.allclose(shares, torch.tensor([[1, 2, 0], [2, 0, 1], [0, 1, 2]]).double() / 3)
-    assert spec.indices(shares).tolist() == [1, 0, 2]
+    fractions = spec.center(draws, "mean")
+    assert torch.allclose(fractions, torch.tensor([[1, 2, 0], [2, 0, 1], [0, 1, 2]]).double() / 3)
+    assert spec.indices(fractions).tolist() == [1, 0, 2]
     pair = LabelMapSpec(labels=LESION)
     assert pair.indices(pair.center(torch.tensor([[[0.9, 0.6]], [[0.8, 0.4]], [[0.1, 0.0]]]), "median")).tolist() == [
         1,
@@ -262,23 +262,23 @@ def test_the_centre_of_draws_is_their_majority():
     ]
 
 
-def test_varied_maps_move_as_images_do_and_stay_maps():
+def test_augmented_maps_move_like_images_and_remain_indicators():
     labels = torch.from_numpy(np.random.default_rng(0).integers(0, 3, (30, 6, 5, 4)))
     spec, rng = LabelMapSpec(labels=["a", "b", "c"], flip=True, shifts=2), Rng.for_rows(30, "alike")
-    moved = spec.augment(torch.stack([spec.indicators(one) for one in labels]), rng[:])
+    augmented = spec.augment(torch.stack([spec.indicators(one) for one in labels]), rng[:])
     image = ImageSpec(flip=True, shifts=2, jitter=0).augment(labels[:, None] / 2, rng[:])
-    assert torch.equal(moved.argmax(1)[:, None] / 2, image)
-    assert not torch.equal(moved.argmax(1), labels)
-    assert torch.equal(moved.sum(1), torch.ones(30, 6, 5, 4))
+    assert torch.equal(augmented.argmax(1)[:, None] / 2, image)
+    assert not torch.equal(augmented.argmax(1), labels)
+    assert torch.equal(augmented.sum(1), torch.ones(30, 6, 5, 4))
 
 
-def test_what_lies_elsewhere_is_refused_by_its_label(tmp_path):
+def test_labels_outside_the_grid_are_rejected(tmp_path):
     data = np.zeros((16, 16, 16), np.uint8)
     data[:2, :8, :8] = 1
     cell = _save(tmp_path / "a.nii.gz", data)
     near = _save(tmp_path / "b.nii.gz", np.zeros((12, 16, 16), np.uint8), _affine(origin=(0, -9, -10)))
     spec = LabelMapSpec(labels=LESION).resolve([near], multiple=4)
-    with pytest.raises(ValueError, match="100% of what it shows lies outside the model's grid"):
+    with pytest.raises(ValueError, match="100% of its contents lies outside the model's grid"):
         spec.parse(cell)
     with pytest.raises(CohortError, match="set 'spacing'"):
         LabelMapSpec(labels=LESION).resolve([cell, _save(tmp_path / "c.nii.gz", data, _affine(1.0))], multiple=4)
@@ -288,15 +288,15 @@ def test_what_lies_elsewhere_is_refused_by_its_label(tmp_path):
 @given(
     data=arrays.arrays(np.uint8, (7, 6, 5), elements=st.integers(0, 3)), spacing=st.sampled_from([None, 1.0, 3.0, 5.0])
 )
-def test_no_label_appears_from_nowhere_or_is_lost(tmp_path_factory, data, spacing):
-    """Whatever the grid: as many labels as there are voxels for, all of them the file's, or background around it."""
+def test_labels_are_neither_added_nor_lost(tmp_path_factory, data, spacing):
+    """On any grid, all labels of the file are present, and no others except the background."""
     cell = _save(tmp_path_factory.mktemp("maps") / "a.nii", data)
     spec = LabelMapSpec(labels=TISSUE, spacing=spacing).resolve([cell], multiple=1)
     value = spec.parse(cell)
     assert torch.equal(value.sum(0), torch.ones(value.shape[1:]))
-    there = {label for label, count in spec.counts(value).items() if count}
+    present = {label for label, count in spec.counts(value).items() if count}
     own = {label for label, number in TISSUE.items() if (data == number).any()}
-    assert own - {"outside"} <= there <= own | {"outside"}
+    assert own - {"outside"} <= present <= own | {"outside"}
     if spacing is None:
         assert np.array_equal(spec.indices(value).numpy(), data)
         assert spec.grid(cell).agrees(Grid(data.shape, _affine()))

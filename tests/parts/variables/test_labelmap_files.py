@@ -1,4 +1,4 @@
-"""Files that label maps are written to, read back by nibabel and Pillow."""
+"""Files of label maps, verified with nibabel and Pillow."""
 
 import nibabel
 import numpy as np
@@ -27,7 +27,7 @@ def _shells(shape=(16, 16, 16)):
     return (3 - np.clip(radius // 3, 0, 3)).astype(np.uint8)
 
 
-def _mend(spec):
+def _round_trip(spec):
     return LabelMapSpec.model_validate(spec.model_dump(mode="json"))
 
 
@@ -40,12 +40,12 @@ def _mend(spec):
         ({"a": 0, "b": 10**6}, np.int32),
     ],
 )
-def test_files_written_hold_the_labels_numbers_and_read_back(tmp_path, labels, kind):
+def test_files_written_contain_the_labels_numbers_and_round_trip(tmp_path, labels, kind):
     number = np.array(list(labels.values()))
     data = number[np.random.default_rng(0).integers(0, 2, (8, 12, 4))].astype(kind)
     affine = np.array([[0, -2.0, 0, 3], [2.0, 0, 0, -4], [0, 0, 3.0, 1], [0, 0, 0, 1]])
     cell = _save(tmp_path / "a.nii.gz", data, affine)
-    spec = _mend(LabelMapSpec(labels=labels).resolve([cell], multiple=4))
+    spec = _round_trip(LabelMapSpec(labels=labels).resolve([cell], multiple=4))
     value = spec.parse(cell)
     name = spec.write("mask", value, folder=tmp_path / "out", stem="s")["mask"]
     written = nibabel.load(tmp_path / "out" / name)
@@ -57,7 +57,7 @@ def test_files_written_hold_the_labels_numbers_and_read_back(tmp_path, labels, k
     assert torch.equal(spec.parse(str(tmp_path / "out" / name)), value)
 
 
-def test_files_written_from_soft_values_hold_known_labels_alone(tmp_path):
+def test_files_written_from_soft_values_contain_only_known_labels(tmp_path):
     cell = _save(tmp_path / "a.nii.gz", _shells())
     spec = LabelMapSpec(labels={"outside": 10, "fluid": 20, "grey": 30}, shape=(8, 8, 8), affine=_affine().tolist())
     soft = torch.from_numpy(np.random.default_rng(0).normal(size=(3, 8, 8, 8)).astype(np.float32))
@@ -72,7 +72,7 @@ def test_files_written_from_soft_values_hold_known_labels_alone(tmp_path):
     assert np.allclose(nibabel.load(file).affine, _affine(origin=(1, 2, 3)))
 
 
-def test_pictures_hold_labels_as_greys(tmp_path):
+def test_pngs_contain_labels_as_grey_levels(tmp_path):
     greys = np.where(np.random.default_rng(0).uniform(size=(8, 12)) < 0.3, 255, 0).astype(np.uint8)
     cell = str(tmp_path / "a.png")
     PIL.Image.fromarray(greys).save(cell)

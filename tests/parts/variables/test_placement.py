@@ -1,4 +1,4 @@
-"""Images by their places in mm: what lies at one place lies at one voxel."""
+"""Placement of images by world coordinates in mm."""
 
 import nibabel
 import numpy as np
@@ -21,7 +21,7 @@ def _head(path, affine, shape=(32, 32, 32), seed=0):
 
 
 def _spot(spec, value):
-    """Where the brightest spot lies, in mm."""
+    """World coordinates of the brightest spot, in mm."""
     data = value[0].numpy()
     bright = np.argwhere(data > 0.75 * data.max())
     weights = data[tuple(bright.T)] - 0.75 * data.max()
@@ -39,8 +39,8 @@ def _box(step, origin, degrees=0.0):
 
 
 @pytest.mark.parametrize("spacing", [None, 3.0])
-def test_what_lies_at_one_place_in_mm_lies_at_one_voxel(tmp_path, spacing):
-    """Boxes of two templates, a field of view that starts higher, a slab, an oblique acquisition, a mirrored file."""
+def test_equal_world_coordinates_have_equal_voxels(tmp_path, spacing):
+    """Two fields of view, a superior offset, a slab, an oblique acquisition and a mirrored file."""
     straight = _box(4.0, (-62, -62, -62))
     mirrored = np.diag([-1.0, 1, 1, 1]) @ _box(4.0, (-62, -62, -62))
     cells = [
@@ -75,14 +75,14 @@ def test_files_on_one_grid_are_not_interpolated(tmp_path):
         np.testing.assert_allclose(spec.parse(cell)[0], want, atol=1e-6)
 
 
-def test_images_that_one_grid_would_hardly_show_are_refused(tmp_path):
+def test_images_largely_outside_the_grid_are_rejected(tmp_path):
     near = _head(tmp_path / "a.nii.gz", _box(4.0, (-62, -62, -62)))
     spec = ImageSpec().resolve([near], multiple=4)
     half = _head(tmp_path / "half.nii.gz", _box(4.0, (-62, -62, -62)))
     image = nibabel.load(half)
     image.affine[2, 3] += 60
     nibabel.save(nibabel.Nifti1Image(image.get_fdata(), image.affine), half)
-    with pytest.raises(ValueError, match=r"half\.nii\.gz: \d+% of what it shows lies outside the model's grid"):
+    with pytest.raises(ValueError, match=r"half\.nii\.gz: \d+% of its contents lies outside the model's grid"):
         spec.parse(half)
     away = _head(tmp_path / "away.nii.gz", _box(4.0, (438, 438, -62)))
     with pytest.raises(CohortError, match=r"centres are 707 mm apart"):
@@ -93,7 +93,7 @@ def test_images_that_one_grid_would_hardly_show_are_refused(tmp_path):
     assert boxes.shape == (32, 32, 32)
 
 
-def test_a_template_cuts_what_it_does_not_show(tmp_path):
+def test_a_template_crops_images(tmp_path):
     cells = [_head(tmp_path / f"{seed}.nii.gz", _box(4.0, (-62, -62, -62)), seed=seed) for seed in range(2)]
     _head(tmp_path / "template.nii.gz", _box(3.0, (-3, -9, -6)), (12, 12, 12))
     spec = ImageSpec.model_validate(

@@ -1,4 +1,4 @@
-"""The laws at any pair of times, one a row or one a cell, where the conformance suite tries few."""
+"""Distribution checks of kernels at arbitrary pairs of times, per row or per cell."""
 
 import pytest
 from hypothesis import given, settings
@@ -11,8 +11,8 @@ from metavoxel.testing import kernel_distributions
 from metavoxel.testing.kernels import assert_rows_independent
 from metavoxel.testing.strategies import code_shapes, one_hot_codes, real_codes, time_pairs_for, times_for
 
-# At most 20 thousand means are compared: chance alone takes one of them so far once in 25 thousand sets of examples, and
-# other examples are drawn only when hypothesis or a test changes.
+# At most 20 thousand means are compared, so one exceeds the limit by chance in one of 25 thousand sets of examples.
+# Examples only change with hypothesis or the tests.
 Z_LIMIT = 6.0
 
 SCHEDULES = st.sampled_from((CosineSchedule(), CosineSchedule(power=1), LinearSchedule(), ScaledLinearSchedule()))
@@ -24,7 +24,7 @@ D3PM = st.builds(UniformD3PMKernel, schedule=SCHEDULES, reverse=st.sampled_from(
 
 
 def single_rows(channels):
-    """Shapes of one row, of which every law makes thousands, with no grid or a short one."""
+    """Draw shapes of one row, which every check repeats thousands of times, with an empty or small grid."""
     grids = st.sampled_from(((), (2,), (1, 2)))
     return st.tuples(channels, grids).map(lambda parts: (1, parts[0], *parts[1]))
 
@@ -36,35 +36,35 @@ supports = pytest.mark.parametrize("kernels_and_codes", [real, one_hot], ids=["r
 
 @supports
 @pytest.mark.parametrize(
-    "law",
+    "check",
     [
         kernel_distributions.check_semigroup,
-        kernel_distributions.check_transition_law,
-        kernel_distributions.check_ancestral_law,
+        kernel_distributions.check_transition_marginal,
+        kernel_distributions.check_ancestral_joint,
     ],
 )
 @settings(max_examples=25)
 @given(data=st.data())
-def test_laws_of_two_times(law, kernels_and_codes, data):
+def test_distributions_at_two_times(check, kernels_and_codes, data):
     kernel, code = data.draw(kernels_and_codes)
-    law(kernel, [code], steps=[data.draw(time_pairs_for(code))], z_limit=Z_LIMIT)
+    check(kernel, [code], steps=[data.draw(time_pairs_for(code))], z_limit=Z_LIMIT)
 
 
 @supports
 @settings(max_examples=25)
 @given(data=st.data())
-def test_the_end_is_the_prior(kernels_and_codes, data):
+def test_state_at_t_1_has_the_prior_distribution(kernels_and_codes, data):
     kernel, code = data.draw(kernels_and_codes)
     kernel_distributions.check_prior_at_end(kernel, [code], z_limit=Z_LIMIT)
 
 
 @supports
-@pytest.mark.parametrize("law", [kernel_distributions.check_identity_at_data, kernel_distributions.check_no_step])
+@pytest.mark.parametrize("check", [kernel_distributions.check_identity_at_data, kernel_distributions.check_no_step])
 @settings(max_examples=25)
 @given(data=st.data())
-def test_laws_to_the_last_bit(law, kernels_and_codes, data):
+def test_identities_are_bitwise(check, kernels_and_codes, data):
     kernel, code = data.draw(kernels_and_codes)
-    law(kernel, [code], times=[data.draw(times_for(code))])
+    check(kernel, [code], times=[data.draw(times_for(code))])
 
 
 several_real = st.tuples(GAUSSIAN | EPSILON, real_codes())
@@ -74,6 +74,6 @@ several_one_hot = st.tuples(D3PM, one_hot_codes(code_shapes(channels=st.sampled_
 @pytest.mark.parametrize("kernels_and_codes", [several_real, several_one_hot], ids=["real", "one_hot"])
 @settings(max_examples=25)
 @given(data=st.data())
-def test_rows_of_any_times_are_the_same_rows_alone(kernels_and_codes, data):
+def test_rows_are_independent_at_any_times(kernels_and_codes, data):
     kernel, code = data.draw(kernels_and_codes)
     assert_rows_independent(kernel, code, *data.draw(time_pairs_for(code)))

@@ -1,0 +1,224 @@
+"""The Gaussian baseline of all variables: what predictions are before any training, in closed form.
+
+For each row, with the features f of all variables and the Gaussian likelihoods of their noisy codes,
+
+    expected = E[f | all noisy codes]    (:mod:`metavoxel.network.baseline.mixture`).                            (1)
+
+Each variable turns its expected features into outputs in the place of the network's. An image has a residual too: with
+its reconstruction from the expected features, the posterior mean of a Gaussian random field is added
+(:mod:`metavoxel.network.residual_field`).
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from metavoxel.network.baseline.feature_bank import FeatureBank
+from metavoxel.network.baseline.gaussian import FOLDS, MOST_ROWS
+from metavoxel.network.baseline.mixture import MixtureBaseline
+from metavoxel.network.residual_field import Noisy, ResidualField
+from metavoxel.parts.adapters.base import port_name
+from metavoxel.parts.features.base import AbstractFeatures
+from metavoxel.parts.kernels.base import AbstractKernel, along
+from metavoxel.typing import AnyCode, AnyMask, AnyTime
+
+_RESERVED = frozenset(dir(nn.ModuleDict()))
+
+
+def module_name(variable: str) -> str:
+    """Under which name a variable's module is kept: its own, unless ``ModuleDict`` has an attribute of that name."""
+    return f"{variable}-" if variable in _RESERVED else variable
+
+
+def linked(factors: Sequence[Collection[str]], sizes: Mapping[str, int]) -> Bool[Tensor, "n n"] | None:
+    """Pairs of entries, ``sizes`` of each variable, whose variables share a factor or are the same."""
+    if not factors:
+        return None
+    owners = [name for name, size in sizes.items() for _ in range(size)]
+    shared = {(one, other) for factor in factors for one in factor for other in factor}
+    pairs = [one == other or (one, other) in shared for one in owners for other in owners]
+    return torch.tensor(pairs, dtype=torch.bool).reshape(len(owners), len(owners))
+
+
+class BaselineOutputs(NamedTuple):
+    """Outputs of the baseline, by variable.
+
+    Attributes:
+        expected: posterior mean of its features, eq. (1); of no feature where it has none.
+        outputs: in the place of the network's; None where there are none.
+    """
+
+    expected: dict[str, Float[Tensor, "b _"]]
+    outputs: dict[str, Tensor | None]
+
+
+class Baseline(nn.Module):
+    """Features of all variables, their joint distribution, and residual fields. Final.
+
+    Args:
+        features: by variable; None of those that have none.
+        kernels: by variable.
+        code_shapes: by variable.
+        kinds: by variable; those of one kind differ by buffers alone.
+        factors: groups of variables that depend on each other directly, where known.
+        mixed: whether there may be several Gaussians.
+    """
+
+    def __init__(
+        self,
+        features: Mapping[str, AbstractFeatures | None],
+        kernels: Mapping[str, AbstractKernel],
+        code_shapes: Mapping[str, tuple[int, ...]],
+        kinds: Mapping[str, str],
+        *,
+        factors: Sequence[Collection[str]],
+        mixed: bool,
+    ) -> None:
+        super().__init__()
+        self._kernels, self._code_shapes = dict(kernels), dict(code_shapes)
+        self.features = nn.ModuleDict({module_name(name): one for name, one in features.items() if one is not None})
+        self._bank = FeatureBank(features, kinds)
+        sizes = {name: 0 if one is None else one.size for name, one in features.items()}
+        classes = {name: len(points) for name, points in self._class_points().items()}
+        self.joint = MixtureBaseline(sizes, classes, linked(factors, sizes), mixed=mixed)
+        self.fields = nn.ModuleDict()
+        self._in_field: dict[str, list[str]] = {}
+        ports = {name: port_name(shape) for name, shape in code_shapes.items()}
+        for port in dict.fromkeys(ports.values()):
+            names = [name for name, own in ports.items() if own == port and port is not None and self._has_field(name)]
+            if names:
+                assert port is not None
+                self._in_field[port] = names
+                grid = tuple(code_shapes[names[0]][1:])
+                self.fields[port] = ResidualField([code_shapes[name][0] for name in names], grid)
+
+    def features_of(self, name: str) -> AbstractFeatures | None:
+        """The features of one variable in the Gaussian baseline, if it has any."""
+        if module_name(name) not in self.features:
+            return None
+        features = self.features[module_name(name)]
+        assert isinstance(features, AbstractFeatures)
+        return features
+
+    def _class_points(self) -> dict[str, Float[Tensor, "c k"]]:
+        """Features of each class, of the variables that have classes."""
+        present = {name: one for name in self._kernels if (one := self.features_of(name)) is not None}
+        return {name: points for name, one in present.items() if (points := one.points()) is not None}
+
+    def _has_field(self, name: str) -> bool:
+        features = self.features_of(name)
+        return features is not None and features.reconstruct(torch.zeros(1, features.size)) is not None
+
+    def _reconstructed(self, name: str, features: Float[Tensor, "b k"]) -> AnyCode:
+        """The code that features of an image make."""
+        present = self.features_of(name)
+        code = None if present is None else present.reconstruct(features)
+        assert code is not None
+        return code
+
+    def fit(
+        self,
+        codes: Mapping[str, AnyCode],
+        present: Mapping[str, Bool[Tensor, "n"]],
+        subjects: Int64[Tensor, "n"] | None = None,
+        uncertainty: Mapping[str, Float[Tensor, "_"]] | None = None,
+    ) -> None:
+        """Fit all that has a closed form to the training rows: features, Gaussian baseline, residual fields.
+
+        Args:
+            codes: of every variable.
+            present: rows that have it.
+            subjects: number of each row's subject, from 0; by default every row is of another.
+            uncertainty: by image, each channel's variance of its codec's posterior; by default none.
+        """
+        rows = len(next(iter(present.values())))
+        fold = (torch.arange(rows) if subjects is None else subjects) % FOLDS
+        folds = range(FOLDS) if rows <= MOST_ROWS else ()  # more rows shrink nothing, and need no validation
+        unseen, residuals = [], []
+        for k in folds:
+            unseen.append(self._fit_features(codes, present, fold, left_out=k))
+            residuals.append(self._residuals(codes, unseen[-1], present, fold == k))
+        features = self._fit_features(codes, present, fold)
+        if not folds:
+            residuals = [self._residuals(codes, features, present, fold == k) for k in range(FOLDS)]
+        self.joint.fit(features, present, unseen, fold, points=self._class_points())
+        for port, names in self._in_field.items():
+            certain = {name: torch.zeros(self._code_shapes[name][0]) for name in names}
+            variances = {**certain, **(uncertainty or {})}
+            self._field(port).fit(
+                (([part[name] for name in names], [here[name] for name in names]) for part, here in residuals),
+                torch.cat([variances[name] for name in names]),
+            )
+
+    def _residuals(
+        self,
+        codes: Mapping[str, AnyCode],
+        features: Mapping[str, Tensor],
+        present: Mapping[str, Bool[Tensor, "n"]],
+        rows: Bool[Tensor, "n"],
+    ) -> tuple[dict[str, AnyCode], dict[str, Bool[Tensor, "_"]]]:
+        """These rows' codes less their reconstructions from features, and which rows have them."""
+        names = [name for port in self._in_field.values() for name in port]
+        found = {name: codes[name][rows] - self._reconstructed(name, features[name][rows]) for name in names}
+        return found, {name: present[name][rows] for name in found}
+
+    def _fit_features(
+        self,
+        codes: Mapping[str, AnyCode],
+        present: Mapping[str, Bool[Tensor, "n"]],
+        fold: Int64[Tensor, "n"],
+        left_out: int | None = None,
+    ) -> dict[str, Tensor]:
+        """Features of all rows, fitted to those in all folds but one."""
+        found = {}
+        for name in self._kernels:
+            code, features = codes[name], self.features_of(name)
+            if features is None:
+                found[name] = code.new_zeros(len(code), 0)
+                continue
+            batches = [code[present[name] & (fold == k)] for k in range(FOLDS) if k != left_out]
+            features.fit(lambda batches=batches: batches)  # type: ignore[misc]
+            found[name] = features.features_of(code)
+        return found
+
+    def forward(
+        self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], observed: Mapping[str, AnyMask]
+    ) -> BaselineOutputs:
+        """Expected features of every variable given all states, and the outputs that they make.
+
+        Args:
+            states: noisy code of each variable.
+            times: of its rows or cells.
+            observed: cells given clean.
+        """
+        expected = self.joint(self._bank.likelihoods(states, times, observed))
+        outputs = self._bank.baselines(states, times, expected)
+        return BaselineOutputs(expected, {**outputs, **self._with_residuals(states, times, expected)})
+
+    def _field(self, port: str) -> ResidualField:
+        field = self.fields[port]
+        assert isinstance(field, ResidualField)
+        return field
+
+    def _with_residuals(
+        self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], expected: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Outputs of images: reconstructions from expected features, and the expected residual field."""
+        found: dict[str, Tensor] = {}
+        for port, names in self._in_field.items():
+            images = [
+                Noisy(
+                    states[name],
+                    self._reconstructed(name, expected[name]),
+                    *self._kernels[name].scales(along(times[name], states[name])),
+                )
+                for name in names
+            ]
+            for name, estimate in zip(names, self._field(port)(images), strict=True):
+                outputs = self._kernels[name].to_prediction(estimate.x0_hat, estimate.noise_hat, times[name])
+                assert outputs is not None
+                found[name] = outputs
+        return found

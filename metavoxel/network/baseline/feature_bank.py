@@ -1,0 +1,73 @@
+"""The features of all variables, those of one kind computed as one."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from metavoxel.network.stacking import Stack, alike, each, row_times
+from metavoxel.parts.features.base import AbstractFeatures, GaussianLikelihood
+from metavoxel.typing import AnyCode, AnyMask, AnyTime, Code, Mask, Time
+
+
+class FeatureBank:
+    """The features of all variables. Final.
+
+    Args:
+        features: by variable; None of those that have none.
+        kinds: by variable; features of one kind differ by buffers alone.
+    """
+
+    def __init__(self, features: Mapping[str, AbstractFeatures | None], kinds: Mapping[str, str]) -> None:
+        self._features = dict(features)
+        stackable = {name: one for name, one in features.items() if one is not None and one.stackable}
+        self.stacks = [(names, FeatureStack(same)) for names, same in alike(stackable, kinds)]
+
+    def likelihoods(
+        self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], observed: Mapping[str, AnyMask]
+    ) -> dict[str, GaussianLikelihood]:
+        """Likelihood of every variable's features given its noisy code; of no feature where it has none."""
+
+        def of_one(name: str) -> GaussianLikelihood:
+            features, x = self._features[name], states[name]
+            if features is None:
+                return GaussianLikelihood(x.new_zeros(len(x), 0, 0), x.new_zeros(len(x), 0))
+            return features.likelihood(x, times[name], observed[name])
+
+        stacked = [(names, stack.likelihood) for names, stack in self.stacks]
+        return each(list(states), of_one, stacked, states, times, observed)
+
+    def baselines(
+        self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], expected: Mapping[str, Tensor]
+    ) -> dict[str, Tensor | None]:
+        """The baseline's outputs of every variable without a residual field, from the expected features."""
+
+        def of_one(name: str) -> Tensor | None:
+            features = self._features[name]
+            return None if features is None else features.baseline(states[name], times[name], expected[name])
+
+        stacked = [(names, stack.baseline) for names, stack in self.stacks]
+        return each(list(states), of_one, stacked, states, times, expected)
+
+
+class FeatureStack:
+    """Features that are alike but for their buffers. Final. Each method takes and gives a list, an entry for each."""
+
+    def __init__(self, features: Sequence[AbstractFeatures]) -> None:
+        self._stack = Stack(features)
+        self._none: list[Tensor | None] = [None for _ in features]
+
+    def likelihood(self, x: Sequence[Code], time: Sequence[Time], observed: Sequence[Mask]) -> list[GaussianLikelihood]:
+        """Likelihoods of the features given noisy codes."""
+        found = self._stack(lambda one, *inputs: tuple(one.likelihood(*inputs)), x, row_times(time), observed)
+        return [GaussianLikelihood(*parts) for parts in zip(*found, strict=True)]
+
+    def baseline(self, x: Sequence[Code], time: Sequence[Time], expected: Sequence[Tensor]) -> list[Tensor | None]:
+        """The baseline's outputs from expected features."""
+
+        def output(one: AbstractFeatures, *inputs: Any) -> tuple[Tensor, ...]:
+            found = one.baseline(*inputs)
+            return () if found is None else (found,)
+
+        found = self._stack(output, x, row_times(time), expected)
+        return list(found[0]) if found else self._none
