@@ -31,7 +31,7 @@ from benchmarks.table_run import TableRun, trained
 from benchmarks.tables import figure, markdown, publish
 from metavoxel.rng import Rng
 from metavoxel.runs.run import RunFolder
-from metavoxel.sampling.ask import Sampling
+from metavoxel.sampling.settings import Sampling
 
 TRAINING_ROWS, VALIDATION_ROWS = 300_000, 4_000
 SETTINGS = {

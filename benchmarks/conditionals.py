@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks.table_run import Rows, TableRun
 from metavoxel.evaluation.metrics.two_sample import c2st
 from metavoxel.rng import Rng
-from metavoxel.sampling.ask import Sampling
+from metavoxel.sampling.settings import Sampling
 from metavoxel.testing.oracle import MixtureOracle
 
 ORACLE = MixtureOracle.default()

@@ -22,7 +22,7 @@ from benchmarks.table_run import TableRun, trained
 from benchmarks.tables import figure, markdown, publish
 from metavoxel.evaluation.metrics.two_sample import c2st
 from metavoxel.rng import Rng
-from metavoxel.sampling.ask import Sampling
+from metavoxel.sampling.settings import Sampling
 
 NAMES = ("age", "lesions", "crp")
 LIMIT = 0.5

@@ -21,7 +21,7 @@ from benchmarks.analytic import model
 from benchmarks.conditionals import ORACLE, fresh, mean_of, part, read_out, squared_error
 from benchmarks.table_run import TableRun
 from benchmarks.tables import figure, markdown, publish
-from metavoxel.sampling.ask import Sampling
+from metavoxel.sampling.settings import Sampling
 
 EVALUATIONS = (1, 2, 4, 10, 20, 50, 200)
 """Of a draw, all passes and particles counted; the last for what has several alone."""

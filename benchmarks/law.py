@@ -17,8 +17,9 @@ from sklearn.linear_model import RidgeCV
 
 import metavoxel as mv
 from metavoxel.learning.latent_cache import bank
-from metavoxel.sampling.ask import posterior_means, row_streams
 from metavoxel.sampling.evidence import Evidence
+from metavoxel.sampling.posterior_mean import posterior_mean
+from metavoxel.sampling.sample import row_streams
 
 FOLDS = 5
 
@@ -55,7 +56,7 @@ def errors(model: mv.Model, codes: dict[str, torch.Tensor], target: str) -> dict
             if name != target
         }
         rng = row_streams(0, [f"row {row}" for row in asked.nonzero()[:, 0].tolist()], 0)
-        said = posterior_means(model.joint, given, rng, evaluations=1)[target][:, 0].double().numpy()
+        said = posterior_mean(model.joint, given, rng, evaluations=1)[target][:, 0].double().numpy()
         truth, known = (codes[target][rows, 0].double().numpy() for rows in (asked, seen))
         ridge = RidgeCV(np.logspace(0, 5, 16)).fit(inputs[seen.numpy()], known).predict(inputs[asked.numpy()])
         for name, answer in zip(found, (said, ridge), strict=True):

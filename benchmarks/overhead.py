@@ -23,7 +23,8 @@ from metavoxel.learning.objective import Corrupted, corrupt, loss_sums, ratio
 from metavoxel.learning.time_sampling import evidence_times
 from metavoxel.parts.backbones.unet import UNetSpec
 from metavoxel.rng import Rng
-from metavoxel.sampling.ask import Sampling, row_streams, sample_codes
+from metavoxel.sampling.sample import row_streams, sample_codes
+from metavoxel.sampling.settings import Sampling
 
 STEPS = 10
 

@@ -28,7 +28,7 @@ from benchmarks.tables import figure, markdown, publish
 from metavoxel.evaluation.metrics.two_sample import c2st
 from metavoxel.rng import stream_key
 from metavoxel.runs.run import RunFolder
-from metavoxel.sampling.ask import Sampling
+from metavoxel.sampling.settings import Sampling
 
 TASKS: Mapping[str, AbstractTask] = {
     task.name: task for task in (TwoMoons(), GaussianLinear(), GaussianMixture(), SLCP(), Tree(), HMM())

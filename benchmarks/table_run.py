@@ -13,8 +13,10 @@ from torch import Tensor
 import metavoxel as mv
 from metavoxel.cli.train import show
 from metavoxel.runs.run import RunFolder
-from metavoxel.sampling.ask import Sampling, posterior_means, row_streams, sample_codes
 from metavoxel.sampling.evidence import Evidence
+from metavoxel.sampling.posterior_mean import posterior_mean
+from metavoxel.sampling.sample import row_streams, sample_codes
+from metavoxel.sampling.settings import Sampling
 
 Rows = Mapping[str, Shaped[Tensor, "_"]]
 """Values of each variable, one a row: numbers, and categories as indices."""
@@ -48,7 +50,7 @@ class TableRun:
         ``rows`` says how many, where nothing is given.
         """
         rows = len(next(iter(given.values()))) if rows is None else rows
-        means = posterior_means(self.model.joint, self.codes(given), streams(seed, rows), evaluations=evaluations)
+        means = posterior_mean(self.model.joint, self.codes(given), streams(seed, rows), evaluations=evaluations)
         return {
             name: mean if self.is_category(name) else self.model.codecs[name].decode(mean).double()
             for name, mean in means.items()
@@ -64,7 +66,7 @@ class TableRun:
             streams(seed, rows),
             sampling,
             marginal=marginal,
-            limits=self.model.limits,
+            bounds=self.model.bounds,
         )
         return {
             name: code.argmax(1) if self.is_category(name) else self.model.codecs[name].decode(code).double()

@@ -1,20 +1,20 @@
-"""Errors of the user's making: each says where, what, what exists and how to fix it, all at once."""
+"""Errors in user input, reported together: each gives its location, cause, valid alternatives and remedy."""
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
 
-_LONGEST = 2000
-_SHOWN_END = 400
-"""Characters of a problem that are shown, and how many of them from its end, where the advice is."""
+_MAX_LENGTH = 2000
+_TAIL_LENGTH = 400
+"""Maximum length of a problem's text, and characters kept from its end, where the remedy is."""
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong.
+    """One problem in user input.
 
     ``where`` locates it (``variables.age.range``, ``participants.tsv row 12 (sub-03), column Age``);
-    ``what`` says what is wrong, what exists and how to mend it. As text, the middle of a problem that quotes
-    something very long is left out.
+    ``what`` gives the cause, the valid alternatives and the remedy. As text, the middle of a very long problem is
+    omitted.
     """
 
     where: str
@@ -22,15 +22,15 @@ class Problem(NamedTuple):
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
-        if len(text) <= _LONGEST:
+        if len(text) <= _MAX_LENGTH:
             return text
-        return f"{text[: _LONGEST - _SHOWN_END]} ... {text[-_SHOWN_END:]}"
+        return f"{text[: _MAX_LENGTH - _TAIL_LENGTH]} ... {text[-_TAIL_LENGTH:]}"
 
 
 class MetavoxelError(Exception):
-    """Something that the user can put right. The command line prints it without a traceback and exits with 2.
+    """Base of errors that the user can correct. The command line prints it without a traceback and exits with 2.
 
-    Abstract by convention: raise one of the subclasses, which say which part of the work refused.
+    Abstract by convention: raise a subclass, which identifies the stage that failed.
     """
 
     def __init__(self, problems: str | Problem | Iterable[Problem]) -> None:
@@ -43,15 +43,15 @@ class MetavoxelError(Exception):
 
 
 class SchemaError(MetavoxelError):
-    """A schema that cannot be read, or whose parts do not fit together."""
+    """A schema that cannot be read, or whose parts are incompatible."""
 
 
 class CohortError(MetavoxelError):
-    """A table, a folder or an image that the schema's rules refuse."""
+    """A table, folder or image that violates the rules of the schema."""
 
 
 class EvidenceError(MetavoxelError):
-    """A question that the model cannot be asked."""
+    """A query that the model cannot answer."""
 
 
 class RunError(MetavoxelError):
@@ -59,22 +59,22 @@ class RunError(MetavoxelError):
 
 
 class PluginError(MetavoxelError):
-    """A plugin that cannot be loaded, or that breaks its contract."""
+    """A plugin that cannot be loaded, or that violates its contract."""
 
 
 class NumericalError(MetavoxelError):
-    """A computation that left the finite numbers."""
+    """A computation with a non-finite result."""
 
 
 class CohortWarning(UserWarning):
-    """Columns of a cohort that are doubtful, and cells of a table that are taken as missing."""
+    """Suspicious columns of a cohort, or table cells treated as missing."""
 
 
 class LimitWarning(UserWarning):
-    """Draws that lie on a limit because none within it was found."""
+    """Draws clipped to a bound because rejection sampling accepted none within it."""
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """`` Did you mean 'weight'?``, or nothing when no known word is near."""
-    near = get_close_matches(word, known, n=1, cutoff=0.6)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    """Suggest the closest known word, as `` Did you mean 'weight'?``; empty if none is close."""
+    matches = get_close_matches(word, known, n=1, cutoff=0.6)
+    return f" Did you mean {matches[0]!r}?" if matches else ""

@@ -1,9 +1,9 @@
-"""Randomness that belongs to a row, not to a batch.
+"""Counter-based random numbers, with one stream per row.
 
 Every draw is a hash of (stream key of the row, index of the draw), as in counter-based generators (Salmon et al. 2011,
 "Parallel random numbers: as easy as 1, 2, 3"), with SplitMix64's finaliser (Steele et al. 2014) as the hash. A row's
-numbers therefore depend on its key alone: never on the batch's size, its order, or what else was drawn for others; and
-nothing needs saving to resume, for a key is made again from (seed, step, row).
+numbers depend on its key alone, independent of batch size, row order and the other rows. Resuming needs no saved
+state: keys are recomputed from (seed, step, row).
 """
 
 import hashlib
@@ -20,7 +20,7 @@ _MULTIPLY_2 = -7723592293110705685  # 0x94D049BB133111EB
 
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:
-    """Logical shift: torch shifts signed integers arithmetically."""
+    """Shift logically, since torch shifts signed integers arithmetically."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
@@ -31,15 +31,15 @@ def _mix(x: Tensor) -> Tensor:
 
 
 def stream_key(*parts: str | int) -> int:
-    """A 64-bit key of a tuple of words and numbers, the same on every machine and in every process."""
+    """Hash strings and integers to a 64-bit key, identical on every machine and in every process."""
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
 
 
 class Rng:
-    """Independent streams of random numbers, one a row. Final.
+    """Independent streams of random numbers, one per row. Final.
 
-    Successive draws of one ``Rng`` differ, as a generator's do; two of the same keys draw the same.
+    Successive draws of one ``Rng`` differ; two instances with the same keys draw the same numbers.
     """
 
     def __init__(self, keys: Int64[Tensor, "b"]) -> None:
@@ -48,32 +48,32 @@ class Rng:
 
     @classmethod
     def of(cls, keys: Iterable[int]) -> "Rng":
-        """Streams for these keys (see :func:`stream_key`)."""
+        """Create streams with these keys (see :func:`stream_key`)."""
         return cls(torch.tensor(list(keys), dtype=torch.int64))
 
     @classmethod
     def for_rows(cls, rows: int, *parts: str | int) -> "Rng":
-        """Streams for ``rows`` rows that have no keys of their own, under a name made of ``parts``."""
+        """Create streams for ``rows`` rows without keys of their own, derived from ``parts`` and the row number."""
         return cls(_mix(torch.arange(rows) * _GOLDEN + stream_key(*parts)))
 
     def fork(self, *parts: str | int) -> "Rng":
-        """Streams of the same rows for another purpose, independent of these."""
+        """Derive independent streams of the same rows for another purpose."""
         return Rng(_mix(self.keys ^ stream_key(*parts)))
 
     def forks(self, names: Sequence[str]) -> "Rng":
-        """The streams that ``fork`` gives of each name: row by row, and within a row in the order of the names."""
-        words = torch.tensor([stream_key(name) for name in names], dtype=torch.int64)
-        return Rng(_mix(self.keys[:, None] ^ words).flatten())
+        """Fork once per name, with streams ordered by row and then by name."""
+        name_keys = torch.tensor([stream_key(name) for name in names], dtype=torch.int64)
+        return Rng(_mix(self.keys[:, None] ^ name_keys).flatten())
 
     def __getitem__(self, rows: Tensor | slice) -> "Rng":
-        """The streams of some rows, starting anew."""
+        """Select the streams of some rows, with the draw index reset."""
         return Rng(self.keys[rows])
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def skip(self) -> None:
-        """Count one draw as made, without its cost."""
+        """Advance the draw index without computing a draw."""
         self._draws += 1
 
     def _bits(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
@@ -88,7 +88,7 @@ class Rng:
     def uniform(
         self, shape: tuple[int, ...], *, like: Tensor | None = None, dtype: torch.dtype = torch.float32
     ) -> Float[Tensor, "b *s"]:
-        """Numbers in the open interval (0, 1), on the device of ``like``; never 0 or 1, so that logarithms are safe."""
+        """Draw from the open interval (0, 1), so that logarithms are finite, on the device of ``like``."""
         device = torch.device("cpu") if like is None else like.device
         bits = _shift_right(self._bits(tuple(shape), device), 41 if dtype == torch.float32 else 12)
         scale = 2.0**-23 if dtype == torch.float32 else 2.0**-52
@@ -97,9 +97,9 @@ class Rng:
     def normal(
         self, shape: tuple[int, ...], *, like: Tensor | None = None, dtype: torch.dtype = torch.float32
     ) -> Float[Tensor, "b *s"]:
-        """Standard normal numbers, by the inverse distribution function."""
+        """Draw from the standard normal distribution, by its inverse distribution function."""
         return torch.special.ndtri(self.uniform(shape, like=like, dtype=torch.float64)).to(dtype)
 
     def gumbel(self, shape: tuple[int, ...], *, like: Tensor | None = None) -> Float[Tensor, "b *s"]:
-        """Standard Gumbel numbers: the largest of (logits + these) is a draw of the category."""
+        """Draw from the standard Gumbel distribution: the argmax of logits + draws is a sample of the category."""
         return -torch.log(-torch.log(self.uniform(shape, like=like)))

@@ -1,4 +1,4 @@
-"""Shapes that cross a seam: ``b`` batch, ``c`` code channels, ``*s`` code grid (empty for scalars)."""
+"""Tensor types of shared interfaces: ``b`` batch, ``c`` code channels, ``*s`` code grid (empty for scalars)."""
 
 from typing import TypeAlias
 
@@ -6,19 +6,19 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 Code: TypeAlias = Float[Tensor, "b c *s"]
-"""A variable in its model's space; a category is one-hot on dimension 1."""
+"""A variable in code space; a category is one-hot along dimension 1."""
 
 Time: TypeAlias = Float[Tensor, "b"] | Float[Tensor, "b 1 *s"]
-"""0 is data and 1 is the prior; one time a row, or one for every cell of the code grid."""
+"""Diffusion time, 0 at the data and 1 at the prior: one per row, or one per cell of the code grid."""
 
 Mask: TypeAlias = Bool[Tensor, "b 1 *s"]
-"""One truth value for every cell of the code grid."""
+"""One boolean per cell of the code grid."""
 
 AnyCode: TypeAlias = Float[Tensor, "_ _ ..."]
-"""A code among those of several variables, whose shapes differ: names would tie one's axes to the other's."""
+"""The code of one of several variables; axes are unnamed because named ones would have to agree between variables."""
 
 AnyTime: TypeAlias = Float[Tensor, "_ ..."]
-"""A time among those of several variables."""
+"""The time of one of several variables."""
 
 AnyMask: TypeAlias = Bool[Tensor, "_ 1 ..."]
-"""A mask among those of several variables."""
+"""The mask of one of several variables."""

@@ -1,4 +1,4 @@
-"""Cohorts and runs that comparison methods are tried on: a law that is known, seen in pictures or in a table."""
+"""Cohorts of known distribution, as pictures or as a table, for tests of comparison methods."""
 
 import numpy as np
 import PIL.Image
@@ -32,7 +32,7 @@ NUMBERS = {
 
 
 def write_pictures(folder, rows=48):
-    """Pictures with a bright bar, as high as its subject is old; on the left for F, on the right for M."""
+    """Write pictures with a bright bar, whose height is the age; it is on the left for F, on the right for M."""
     draw = np.random.default_rng(0)
     (folder / "pictures").mkdir(parents=True)
     lines = ["participant_id,picture,age,sex"]
@@ -48,7 +48,7 @@ def write_pictures(folder, rows=48):
 
 
 def write_numbers(folder, rows=600):
-    """``second`` is ``first`` and a standard normal error; the odds of ``label`` b are exp(2 first)."""
+    """Write a table: ``second`` is ``first`` plus a standard normal error; the odds of ``label`` b are exp(2 first)."""
     draw = np.random.default_rng(0)
     first = draw.normal(0, 2, rows)
     second = first + draw.normal(0, 1, rows)
@@ -59,7 +59,7 @@ def write_numbers(folder, rows=600):
 
 
 def compared(run, methods, targets=None, settings=QUICK):
-    """Work through all jobs; the records."""
+    """Run all jobs and return the records."""
     steps = compare(run, methods, targets, settings)
     while True:
         try:

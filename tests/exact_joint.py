@@ -1,4 +1,4 @@
-"""Models that know the truth: an oracle's exact denoiser in the place of a trained network."""
+"""Models with the exact denoiser of an oracle in place of a trained network."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from metavoxel.testing import MixtureOracle
 
 
 class ExactJoint(JointModel):
-    """What a network trained for ever on the oracle's joint would be. Counts the rows it was asked for."""
+    """Joint model with the exact denoiser of an oracle, which counts the rows that it denoises."""
 
     def __init__(self, oracle: MixtureOracle) -> None:
         nn.Module.__init__(self)
@@ -34,7 +34,7 @@ class ExactJoint(JointModel):
 
 
 def exact_model(oracle: MixtureOracle, folder: Path, **scalars: dict) -> Model:
-    """A model whose codes are the values themselves; ``scalars`` are settings of variables that are to be otherwise."""
+    """Build a model whose codes are the values themselves; ``scalars`` replaces the settings of some variables."""
     plain = {"type": "continuous", "codec": {"type": "linear", "scale": "range", "range": [-1, 1]}}
     variables = {name: scalars.get(name, plain) for name in oracle.scalars}
     for name, classes in oracle.categories.items():
@@ -50,7 +50,7 @@ def exact_model(oracle: MixtureOracle, folder: Path, **scalars: dict) -> Model:
 
 
 def agreeing_pair(chance: float = 0.9) -> MixtureOracle:
-    """Two binaries that agree with some chance, each even by itself, and a scalar that goes with them."""
+    """Build an oracle of two fair binary variables that agree with some probability, and a dependent scalar."""
     certain = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     first, second = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1])
     return MixtureOracle(

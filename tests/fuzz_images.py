@@ -1,4 +1,4 @@
-"""Damage image files at random, and see that they are refused or read right."""
+"""Fuzzing of image files: damaged files are refused or read correctly."""
 
 import gzip
 from io import BytesIO
@@ -12,11 +12,11 @@ from metavoxel.images.files import read_grid, read_image
 
 NAMES = ("a.nii", "a.nii.gz", "a.png", "a.mgz", "a.mgh")
 _CHECKED = ("a.nii.gz", "a.png", "a.mgz")
-"""Files whose checksums see any damage to voxels."""
+"""Files with checksums, which detect any damage to voxels."""
 
 
-def sound_file(name: str) -> bytes:
-    """The bytes of a small image file of this name."""
+def valid_file(name: str) -> bytes:
+    """Return the bytes of a small image file of this name."""
     rng = np.random.default_rng(0)
     volume = rng.integers(0, 1000, (9, 8, 7)).astype(np.int16)
     if name.endswith(".png"):
@@ -29,33 +29,33 @@ def sound_file(name: str) -> bytes:
 
 
 def damaged(content: bytes, rng: np.random.Generator) -> bytes:
-    """The bytes with a few changed, most often one; or cut; or with something after them."""
+    """Change one or a few bytes, truncate them, or append others."""
     raw = bytearray(content)
-    way = rng.integers(10)
-    if way == 0:
+    mode = rng.integers(10)
+    if mode == 0:
         return bytes(raw[: rng.integers(len(raw))])
-    if way == 1:
+    if mode == 1:
         return bytes(raw) + rng.bytes(int(rng.integers(1, 2000)))
-    # Headers are short, so half of the changes go there.
-    end = min(len(raw), 400) if way < 6 else len(raw)
-    for at in rng.integers(0, end, 1 if way < 8 else 4):
-        raw[at] = rng.integers(256) if way % 2 else raw[at] ^ (1 << rng.integers(8))
+    # Headers are short, so half of the changes are placed there.
+    end = min(len(raw), 400) if mode < 6 else len(raw)
+    for at in rng.integers(0, end, 1 if mode < 8 else 4):
+        raw[at] = rng.integers(256) if mode % 2 else raw[at] ^ (1 << rng.integers(8))
     return bytes(raw)
 
 
 def fuzz(folder: Path, name: str, count: int, seed: int = 0) -> int:
-    """Read ``count`` damaged files; how many were refused.
+    """Read ``count`` damaged files, and return the number of refused ones.
 
     Raises:
-        AssertionError: another exception than ValueError, a file with checksums read wrong, or voxels of a file without
-            them that are not those that are stored.
+        AssertionError: an exception other than ValueError, wrong data of a file with checksums, or voxels of other
+            files that differ from the stored ones.
     """
     rng = np.random.default_rng([seed, *name.encode()])
-    sound, path, refused = sound_file(name), folder / name, 0
-    path.write_bytes(sound)
+    valid, path, refused = valid_file(name), folder / name, 0
+    path.write_bytes(valid)
     truth = read_image(path)
     for number in range(count):
-        content = damaged(sound, rng)
+        content = damaged(valid, rng)
         path.write_bytes(content)
         where = f"{name}, file {number} of seed {seed}"
         _attempt(read_grid, path, where)
@@ -65,7 +65,7 @@ def fuzz(folder: Path, name: str, count: int, seed: int = 0) -> int:
         elif name in _CHECKED:
             np.testing.assert_array_equal(result.data, truth.data, err_msg=where)
             np.testing.assert_array_equal(result.grid.affine, truth.grid.affine, err_msg=where)
-        elif content[:352] == sound[:352]:
+        elif content[:352] == valid[:352]:
             start, kind = (352, "<i2") if name == "a.nii" else (284, ">i2")
             stored = np.frombuffer(content, kind, 9 * 8 * 7, start).reshape(9, 8, 7, order="F")
             np.testing.assert_array_equal(result.data, stored, err_msg=where)

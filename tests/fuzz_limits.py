@@ -1,4 +1,4 @@
-"""What holds of every input, however damaged: it is read or refused in sentences, soon, and in little memory."""
+"""Requirements on damaged inputs: they are read or refused with a message, within limits of time and memory."""
 
 import resource
 import signal
@@ -10,25 +10,25 @@ from typing import NamedTuple, TypeVar
 from metavoxel.errors import MetavoxelError
 
 SECONDS = 2
-"""For one input."""
+"""Time limit of one input."""
 
-MOST_GROWTH = 500 << 20
-"""Bytes that a run may add to the peak of the process."""
+MAX_GROWTH = 500 << 20
+"""Maximum increase of the peak memory of the process during a run, in bytes."""
 
-MOST_CHARACTERS = 2500
-"""Of a problem as it is shown."""
+MAX_CHARACTERS = 2500
+"""Maximum length of a problem in characters."""
 
 Value = TypeVar("Value")
 
 
 class Counts(NamedTuple):
-    """Of a run: how many inputs there were, and how many of them were refused."""
+    """Numbers of inputs and of refused inputs in a run."""
 
     inputs: int = 0
     refused: int = 0
 
     def with_one(self, value: object) -> "Counts":
-        """One input more, refused where there is no value."""
+        """Add one input, refused if the value is None."""
         return Counts(self.inputs + 1, self.refused + (value is None))
 
     def __str__(self) -> str:
@@ -36,12 +36,12 @@ class Counts(NamedTuple):
 
 
 class TooSlowError(BaseException):
-    """An input took longer than the limit. No Exception, so that nothing that is tested takes it for one of its own."""
+    """Time limit exceeded. Not an Exception, so that tested code does not catch it."""
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TooSlowError in what takes longer; on the main thread alone, for others get no signals."""
+    """Raise TooSlowError after a time limit; in the main thread only, which receives the signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -59,8 +59,8 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 @contextmanager
-def memory_limit(growth: int = MOST_GROWTH) -> Iterator[None]:
-    """Fail if the peak of the process grows by more than this many bytes."""
+def memory_limit(growth: int = MAX_GROWTH) -> Iterator[None]:
+    """Fail if the peak memory of the process grows by more than this many bytes."""
     before = _peak()
     yield
     assert _peak() - before < growth, f"{(_peak() - before) >> 20} MiB more memory"
@@ -71,10 +71,10 @@ def _peak() -> int:
 
 
 def attempt(read: Callable[[], Value], where: str, seconds: float = SECONDS) -> Value | None:
-    """What is read; None where it is refused.
+    """Return the value read, or None if the input is refused.
 
     Raises:
-        AssertionError: another exception than MetavoxelError, a problem without text, or more time than the limit.
+        AssertionError: an exception other than MetavoxelError, a problem without text, or an exceeded time limit.
     """
     try:
         with time_limit(seconds):
@@ -83,7 +83,7 @@ def attempt(read: Callable[[], Value], where: str, seconds: float = SECONDS) -> 
         assert error.problems and all(problem.what.strip() for problem in error.problems), f"{where}: {error!r}"
         assert "Type-check" not in str(error), f"{where}: {error}"
         longest = max(len(str(problem)) for problem in error.problems)
-        assert longest < MOST_CHARACTERS, f"{where}: a problem of {longest} characters"
+        assert longest < MAX_CHARACTERS, f"{where}: a problem of {longest} characters"
         return None
     except (Exception, TooSlowError) as error:
         raise AssertionError(f"{where}: {type(error).__name__}: {error}") from error

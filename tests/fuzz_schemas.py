@@ -1,4 +1,4 @@
-"""Damage the text of schemas at random, and see that they are refused or read."""
+"""Fuzzing of schemas: damaged text is refused or read."""
 
 import re
 from pathlib import Path
@@ -91,7 +91,7 @@ _WORD = re.compile(r"[A-Za-z_]+")
 
 
 def damaged_schema(rng: np.random.Generator) -> bytes:
-    """The bytes of a small schema with one to three things wrong or odd, most often one."""
+    """Return the bytes of a small schema with one to three random defects, usually one."""
     text = one_of(_SCHEMAS, rng)
     for _ in range(int(one_of((1, 1, 1, 2, 3), rng))):
         text = _damaged(text, rng)
@@ -128,7 +128,7 @@ def _damaged(text: str, rng: np.random.Generator) -> str:
 
 
 def _replaced(text: str, pattern: re.Pattern[str], new: str, rng: np.random.Generator) -> str:
-    """One match of a pattern replaced."""
+    """Replace one match of a pattern."""
     found = list(pattern.finditer(text))
     if not found:
         return text
@@ -137,17 +137,17 @@ def _replaced(text: str, pattern: re.Pattern[str], new: str, rng: np.random.Gene
 
 
 def _aliases(rng: np.random.Generator) -> str:
-    """A list in which each item repeats the one before it several times over."""
+    """Build a YAML list in which each item repeats the previous one several times, by aliases."""
     width, depth = int(rng.integers(1, 6)), int(rng.integers(1, 6))
-    items = ["&a0 x", *(f"&a{level} [{', '.join([f'*a{level - 1}'] * width)}]" for level in range(1, depth))]
+    items = ["&a0 x", *(f"&a{index} [{', '.join([f'*a{index - 1}'] * width)}]" for index in range(1, depth))]
     return f"[{', '.join(items)}]"
 
 
 def fuzz_schemas(folder: Path, count: int, seed: int = 0) -> Counts:
-    """Read this many damaged schemas.
+    """Read ``count`` damaged schemas.
 
     Raises:
-        AssertionError: see :func:`fuzz_limits.attempt`; or a schema that is not read again as it was written.
+        AssertionError: see :func:`fuzz_limits.attempt`; or a schema that differs after writing and reading.
     """
     rng = np.random.default_rng(seed)
     registry = load_registry()
@@ -159,6 +159,6 @@ def fuzz_schemas(folder: Path, count: int, seed: int = 0) -> Counts:
         counts = counts.with_one(schema)
         if schema is not None:
             path.write_text(schema.to_yaml(folder), encoding="utf-8")
-            again = attempt(lambda: load_schema(path, registry), f"{where}, as it is written")
+            again = attempt(lambda: load_schema(path, registry), f"{where}, after writing")
             assert again is not None and again.specs == schema.specs and again.training == schema.training, where
     return counts

@@ -1,4 +1,4 @@
-"""Damage tables at random, and see that they are refused or read."""
+"""Fuzzing of tables: damaged tables are refused or read."""
 
 from pathlib import Path
 
@@ -30,14 +30,14 @@ _MISSING = ["", "n/a", -999, "NaN"]
 
 
 def damaged_table(delimiter: str, rng: np.random.Generator) -> bytes:
-    """The bytes of a small table with one to three things wrong or odd."""
+    """Return the bytes of a small table with random defects."""
     header, rows = list(_HEADER), [list(row) for row in _ROWS]
     if rng.integers(2):
         _damage_cells(header, rows, rng)
     if rng.integers(8) == 0:
         delimiter = one_of((",", "\t", ";", "|", " ", ":", ", ", "\0"), rng)
-    ends = one_of(("\n", "\n", "\n", "\r\n", "\r", "\n\n", "\r\r\n", "\x85"), rng)
-    text = ends.join(delimiter.join(row) for row in [header, *rows]) + one_of((ends, ""), rng)
+    newline = one_of(("\n", "\n", "\n", "\r\n", "\r", "\n\n", "\r\r\n", "\x85"), rng)
+    text = newline.join(delimiter.join(row) for row in [header, *rows]) + one_of((newline, ""), rng)
     if rng.integers(10) == 0:
         text = one_of(("sep=;\n", f"sep={delimiter}\n", "# a comment\n", "\n\n", '"sep=\t"\n', "sep=\n"), rng) + text
     for _ in range(int(rng.integers(3))):
@@ -72,7 +72,7 @@ def _damage_cells(header: list[str], rows: list[list[str]], rng: np.random.Gener
 
 
 def fuzz_tables(folder: Path, name: str, count: int, seed: int = 0) -> Counts:
-    """Read this many damaged tables of this name, each with a list of missing codes that may be odd too.
+    """Read ``count`` damaged tables of this name, some with random missing codes.
 
     Raises:
         AssertionError: see :func:`fuzz_limits.attempt`; or a value that is not finite.

@@ -1,4 +1,4 @@
-"""The documentation keeps its promises, and the checker that says so can tell when it does not."""
+"""Soundness of the documentation, and tests of its checker."""
 
 import importlib.util
 import subprocess
@@ -42,11 +42,11 @@ def test_documentation_is_sound():
     ids=lambda path: path.relative_to(ROOT).as_posix(),
 )
 def test_marked_blocks_run(path, tmp_path, monkeypatch):
-    """Blocks of one document share their names, as a reader who types them in order would."""
+    """Blocks of one document share a namespace, as if typed in order."""
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "__main__"}
     for block in _tested(path):
-        # Leading newlines make a traceback point at the document's own line.
+        # Leading newlines align the line numbers of tracebacks with the document.
         exec(compile("\n" * (block.line - 1) + block.code, str(path), "exec"), names)
 
 
@@ -55,7 +55,7 @@ def _problems(root: Path, text: str) -> list[str]:
     return [f"{problem.line}: {problem.what}" for problem in check_docs.problems(root)]
 
 
-def test_finds_links_that_lead_nowhere(tmp_path):
+def test_finds_broken_links(tmp_path):
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "schema.md").write_text("# The `schema`\n\n## Two words\n\n## Two words\n", encoding="utf-8")
     assert _problems(
@@ -85,7 +85,7 @@ def test_finds_python_that_does_not_compile(tmp_path):
     assert found[1].startswith("5: python block: ")
 
 
-def test_takes_a_mark_for_the_next_block_alone(tmp_path):
+def test_a_mark_applies_to_the_next_block_only(tmp_path):
     path = tmp_path / "README.md"
     path.write_text("<!-- test -->\n\n```python\na = 1\n```\n```python\nb = 2\n```\n", encoding="utf-8")
     assert [block.code for block in _tested(path)] == ["a = 1\n"]

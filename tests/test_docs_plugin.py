@@ -1,4 +1,4 @@
-"""The plugin of docs/writing-a-plugin.md: its text is what is installed; it trains, answers, and is missed when absent."""
+"""The plugin of docs/writing-a-plugin.md: it equals the document, trains, predicts, and is required to load its runs."""
 
 import ast
 import importlib.util
@@ -46,27 +46,27 @@ def plugin():
         ("Announce it", "toml", "pyproject.toml"),
     ],
 )
-def test_the_document_shows_what_is_installed(title, language, file):
+def test_the_document_equals_the_plugin(title, language, file):
     assert "\n\n\n".join(blocks(title, language)) + "\n" == (PLUGIN / file).read_text(encoding="utf-8")
 
 
-def test_it_is_at_most_sixty_lines_of_code():
+def test_it_has_at_most_sixty_lines_of_code():
     source = MODULE.read_text(encoding="utf-8")
     nodes = [
         node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
     ]
-    words = {
+    docstrings = {
         line
         for node in nodes
         if ast.get_docstring(node) is not None
         for line in range(node.body[0].lineno, node.body[0].end_lineno + 1)
     }
-    code = [line for number, line in enumerate(source.splitlines(), 1) if line.strip() and number not in words]
+    code = [line for number, line in enumerate(source.splitlines(), 1) if line.strip() and number not in docstrings]
     assert len(code) <= 60
 
 
-def test_it_trains_predicts_and_is_missed(plugin, tmp_path):
-    """Two groups whose hours lie around midnight and around seven; the first one's plain mean would be noon."""
+def test_it_trains_predicts_and_is_required_to_load(plugin, tmp_path):
+    """Hours of two groups are around midnight and around seven; the arithmetic mean of the first would be noon."""
     registry = load_registry(plugins=[plugin], entry_points=False)
     rng = Rng.for_rows(300, "hours")
     owl = rng.uniform((300,)) < 0.5
@@ -92,12 +92,12 @@ def test_it_trains_predicts_and_is_missed(plugin, tmp_path):
     for _ in training(parse_schema(raw, folder=tmp_path, registry=registry), run, registry=registry):
         pass
     model = load(run, registry=registry)
-    asked = frame.drop(columns="bedtime").head(20)
+    rows = frame.drop(columns="bedtime").head(20)
     expected = [0.0 if owl else 7.0 for owl in owl[:20].tolist()]
     for settings in ({}, {"draws": 20, "steps": 8}):
-        said = model.predict(asked, "bedtime", **settings)
-        for answer, hour in zip(said["bedtime"], expected, strict=True):
-            assert math.cos((answer - hour) * math.tau / 24) > math.cos(1.5 * math.tau / 24), (answer, hour)
+        predicted = model.predict(rows, "bedtime", **settings)["bedtime"]
+        for found, hour in zip(predicted, expected, strict=True):
+            assert math.cos((found - hour) * math.tau / 24) > math.cos(1.5 * math.tau / 24), (found, hour)
     drawn = model.sample(5, given={"chronotype": "owl"}, steps=4)["bedtime"]
     assert bool(((drawn >= 0) & (drawn <= 24)).all())
     with pytest.raises(RunError, match="needs the plugin metavoxel_circular 0, which is not installed"):

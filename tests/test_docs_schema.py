@@ -1,4 +1,4 @@
-"""The schema reference has every section and every built-in type, with the settings as they are."""
+"""The schema reference documents every section and every built-in type with its current settings."""
 
 import importlib
 import importlib.util
@@ -33,7 +33,7 @@ def test_every_type_has_a_table(tool):
     assert sorted(written) == sorted(tool.tables())
 
 
-def test_a_change_would_be_found(tool):
+def test_outdated_tables_are_updated(tool):
     text = "before\n<!-- settings: diffusion -->\n| something old |\n<!-- end -->\nafter\n"
     current = tool.updated(text)
     assert current != text
@@ -42,7 +42,7 @@ def test_a_change_would_be_found(tool):
 
 
 def test_every_setting_is_described(tool):
-    """A default, a kind of value and a meaning: nothing in the tables is empty."""
+    """Every row of a table has a name, type, default and description."""
     for name, table in tool.tables().items():
         for row in table.splitlines()[2:]:
             cells = [cell.strip() for cell in row.strip("|").split(" | ")]
@@ -50,8 +50,8 @@ def test_every_setting_is_described(tool):
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*/*.yaml")), ids=lambda path: path.name)
-def test_examples_are_schemas(path, monkeypatch):
-    """With the plugin that one of them asks for."""
+def test_examples_are_valid_schemas(path, monkeypatch):
+    """The plugin that one of them uses is registered."""
     monkeypatch.syspath_prepend(str(ROOT / "plugins" / "metavoxel-ordinal"))
     plugin = importlib.import_module("metavoxel_ordinal")
     assert load_schema(path, load_registry([plugin], entry_points=False)).variables

@@ -1,4 +1,4 @@
-"""Data frames in, data frames out: read as files are, and fit to be computed with."""
+"""Data frames as inputs and outputs of a model."""
 
 import math
 
@@ -22,18 +22,18 @@ def model(tmp_path_factory):
     return mv.train(mv.load_schema(write_schema(folder, TABLE, training={"steps": 2})), folder / "run")
 
 
-def test_cells_are_stripped_as_those_of_files_are(model):
+def test_cells_are_stripped_as_in_files(model):
     padded = FRAME.assign(Sex=[" 1", "2 ", "\t1"])
     pandas.testing.assert_frame_equal(model.predict(padded, "age", ["sex"]), model.predict(FRAME, "age", ["sex"]))
 
 
-def test_answers_merge_with_the_frame_that_was_asked_about(model):
+def test_results_merge_with_the_input_frame(model):
     for found in (model.predict(FRAME, "score", "sex"), model.log_likelihood(FRAME, "age", "sex")):
         assert list(found["participant_id"]) == [3, 1, 2]
         assert len(FRAME.merge(found, on="participant_id")) == 3
 
 
-def test_a_name_may_come_alone(model):
+def test_a_single_name_may_be_a_string(model):
     pandas.testing.assert_frame_equal(model.predict(FRAME, ["age"], ["sex"]), model.predict(FRAME, "age", "sex"))
     assert list(model.log_likelihood(FRAME, "age")) == ["participant_id", "logp[age]"]
 
@@ -45,9 +45,9 @@ def test_empty_cells_are_nan(model):
     assert spread.dtype == float and spread.isna().all()
 
 
-@pytest.mark.parametrize("asked", [{}, {"draws": 2, "steps": 1}])
-def test_no_rows_have_the_columns_of_some(model, asked):
-    some, none = (model.predict(frame, ["age", "sex"], "score", **asked) for frame in (_scored(3), _scored(0)))
+@pytest.mark.parametrize("settings", [{}, {"draws": 2, "steps": 1}])
+def test_results_without_rows_have_all_columns(model, settings):
+    some, none = (model.predict(frame, ["age", "sex"], "score", **settings) for frame in (_scored(3), _scored(0)))
     assert len(none) == 0 and list(none) == list(some)
 
 
@@ -55,12 +55,12 @@ def _scored(rows):
     return FRAME.assign(score=[1.0, 2.0, 3.0]).head(rows)
 
 
-def test_a_point_is_mean_or_median(model):
+def test_point_must_be_mean_or_median(model):
     with pytest.raises(EvidenceError, match=r"point: 'avg' is not one of mean, median"):
         model.predict(FRAME, "age", "sex", draws=2, steps=1, point="avg")
 
 
-def test_numbers_that_no_network_can_take_are_located(model):
+def test_out_of_range_numbers_are_located(model):
     frame = FRAME.assign(score=[50.0, -3.4e38, 1e30])
     with pytest.raises(EvidenceError) as caught:
         model.predict(frame, "age", "score")
@@ -80,7 +80,7 @@ def test_masks_may_be_arrays(model):
         model.sample(1, {"age": torch.tensor(30.0)}, {"age": np.ones((2, 3))})
 
 
-def test_columns_are_held_to_what_those_of_files_are(model):
+def test_columns_are_validated_as_in_files(model):
     twice = pandas.concat([FRAME, FRAME[["Sex"]]], axis=1)
     with pytest.raises(CohortError, match=r"table: 2 columns are named 'Sex'; names must differ"):
         model.predict(twice, "age", "sex")
@@ -88,8 +88,8 @@ def test_columns_are_held_to_what_those_of_files_are(model):
         model.predict(FRAME.assign(extra=1).rename(columns={"extra": np.nan}), "age", "sex")
 
 
-def test_rows_come_in_many_shapes(model, tmp_path):
-    """A path, dictionaries and a Series are read as the data frame of the same cells is."""
+def test_rows_may_have_several_formats(model, tmp_path):
+    """Paths, dictionaries and Series give the same results as the data frame of the same cells."""
     FRAME.to_csv(tmp_path / "rows.csv", index=False)
     expected = model.predict(FRAME, "age", "sex")
     for path in (tmp_path / "rows.csv", str(tmp_path / "rows.csv")):
@@ -110,47 +110,47 @@ def test_rows_come_in_many_shapes(model, tmp_path):
     "rows",
     [None, 3, {}, [], [1, 2], {"Sex": ["1", "2"], "participant_id": "a"}, {"Sex": [1], "x": [1, 2]}, np.zeros((2, 2))],
 )
-def test_what_is_no_table_is_refused_in_a_sentence(model, rows):
+def test_other_objects_are_refused_with_a_message(model, rows):
     with pytest.raises(EvidenceError, match=r"table: must be a pandas\.DataFrame, the path of a table"):
         as_table(rows, model.schema)
 
 
 @pytest.mark.parametrize("cell", [None, math.nan, pandas.NA, pandas.NaT, "", "n/a"])
-def test_no_value_is_no_evidence(model, cell):
-    asked = pandas.DataFrame({"participant_id": ["a"], "score": pandas.Series([cell], dtype=object)})
+def test_empty_values_are_missing(model, cell):
+    rows = pandas.DataFrame({"participant_id": ["a"], "score": pandas.Series([cell], dtype=object)})
     empty = pandas.DataFrame({"participant_id": ["a"], "score": [""]})
-    assert model.predict(asked, "age", "score")["age"][0] == model.predict(empty, "age", "score")["age"][0]
+    assert model.predict(rows, "age", "score")["age"][0] == model.predict(empty, "age", "score")["age"][0]
 
 
-def test_a_missing_number_is_missing_however_pandas_holds_it(tmp_path):
+def test_missing_codes_are_recognised_in_every_dtype(tmp_path):
     write_table(tmp_path)
     schema = write_schema(tmp_path, TABLE, training={"steps": 2}, cohort={"missing": [-999, "n/a"]})
     model = mv.train(mv.load_schema(schema), tmp_path / "run")
-    asked = pandas.DataFrame({"participant_id": ["a"], "score": [-999]})
+    rows = pandas.DataFrame({"participant_id": ["a"], "score": [-999]})
     found = [
-        model.predict(asked.astype({"score": dtype}), "age", "score")["age"][0]
+        model.predict(rows.astype({"score": dtype}), "age", "score")["age"][0]
         for dtype in (int, float, str, "Int64", "Float64", object)
     ]
-    unknown = model.predict(asked.assign(score=""), "age", "score")["age"][0]
-    assert found == [unknown] * 6
+    missing = model.predict(rows.assign(score=""), "age", "score")["age"][0]
+    assert found == [missing] * 6
     for cell in (-999, -999.0, "-999.00"):
         with pytest.raises(EvidenceError, match=r"given score=-999\S*: is a code for 'missing' by cohort.missing"):
             model.sample(1, {"score": cell}, steps=1)
 
 
-def test_a_bad_cell_alone_or_in_company(model):
-    """Taken as missing, and told, whatever the other rows are."""
+def test_invalid_cells_are_missing_in_every_batch(model):
+    """They are treated as missing, with a warning, independent of the other rows."""
     frame = FRAME.assign(Sex=["X", "1", "2"])
     with pytest.warns(CohortWarning, match=r"sex: 1 taken as missing \(unknown category .*\): X"):
-        company = model.predict(frame, "age", "sex")
+        batch = model.predict(frame, "age", "sex")
     with pytest.warns(CohortWarning, match=r"sex: 1 taken as missing"):
         alone = model.predict(frame.head(1), "age", "sex")
-    assert alone["age"][0] == company["age"][0]
+    assert alone["age"][0] == batch["age"][0]
     with pytest.warns(CohortWarning, match=r"sex: 1 taken as missing"):
         model.log_likelihood(FRAME.assign(Sex=["X", "1", "2"], score=50.0).head(1), "score", "sex")
 
 
-def test_draws_of_a_row_do_not_follow_an_unrelated_column(model):
+def test_draws_do_not_depend_on_unrelated_columns(model):
     frame = pandas.DataFrame({"participant_id": ["p", "p"], "Sex": ["1", "1"], "note": ["a", "b"]})
     first, second = (
         model.predict(one, "age", "sex", draws=2, steps=2) for one in (frame, frame.assign(note=["c", "d"]))

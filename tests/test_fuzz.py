@@ -1,4 +1,4 @@
-"""Damaged headers, tables and schemas: each is read or refused in sentences, soon, and in little memory."""
+"""Damaged headers, tables and schemas are read or refused with a message, within limits of time and memory."""
 
 import fuzz_images
 import pytest
@@ -37,7 +37,7 @@ def test_ten_thousand_damaged_inputs(tmp_path):
     assert headers.inputs + sum(counts.inputs for counts in tables) + schemas.inputs == 10_000
 
 
-def test_what_an_attempt_holds_against_an_input():
+def test_attempt_fails_on_unexpected_errors():
     def refuse(*problems):
         raise SchemaError(problems)
 

@@ -10,12 +10,12 @@ Z = 5.0
 
 
 def z_of_mean(x, mean, variance):
-    """Standard errors by which the mean over all of x is off."""
+    """z-score of the mean over all of x."""
     return float((x.double().mean() - mean) / math.sqrt(variance / x.numel()))
 
 
 def correlation_z(a, b):
-    """Standard errors by which the correlation of two samples is off 0."""
+    """z-score of the correlation of two samples, for independence."""
     a, b = (((x.double() - x.double().mean()) / x.double().std()).flatten() for x in (a, b))
     return float((a * b).mean() * math.sqrt(a.numel()))
 
@@ -34,7 +34,7 @@ def test_uniform_is_uniform(dtype):
     assert abs(chi_squared - 99) < Z * math.sqrt(2 * 99)
 
 
-def test_low_bits_are_uniform_too():
+def test_low_bits_are_uniform():
     x = Rng.for_rows(ROWS, "bits").uniform((ROWS, DRAWS), dtype=torch.float64)
     fine = (x * 2**30) % 1
     assert abs(z_of_mean(fine, 0.5, 1 / 12)) < Z
@@ -50,7 +50,7 @@ def test_normal_is_normal():
     assert float(x.abs().max()) > 4
 
 
-def test_largest_of_logits_and_gumbel_is_a_category():
+def test_gumbel_max_samples_the_category():
     weights = torch.tensor([0.9, 0.09, 0.01])
     drawn = (weights.log() + Rng.for_rows(100_000, "gumbel").gumbel((100_000, 3))).argmax(1)
     for category, weight in enumerate(weights.tolist()):
@@ -105,7 +105,7 @@ def test_a_row_draws_the_same_in_any_batch_and_any_order():
     assert torch.equal(Rng.for_rows(100, "batch").normal((100, 3, 2))[:6], together)
 
 
-def test_more_numbers_begin_with_the_same():
+def test_longer_draws_start_with_the_same_numbers():
     short = Rng.for_rows(3, "length").uniform((3, 4))
     assert torch.equal(Rng.for_rows(3, "length").uniform((3, 10))[:, :4], short)
 
@@ -116,14 +116,14 @@ def test_a_fork_does_not_depend_on_what_was_drawn():
     assert torch.equal(before.fork("x").normal((3, 5)), after.fork("x").normal((3, 5)))
 
 
-def test_forks_of_several_names_are_those_of_each():
+def test_forks_equal_single_forks():
     parent, names = Rng.for_rows(3, "several"), ["age", "sex"]
     together = parent.forks(names).uniform((6, 2)).reshape(3, 2, 2)
     for place, name in enumerate(names):
         assert torch.equal(together[:, place], parent.fork(name).uniform((3, 2)))
 
 
-def test_a_skipped_draw_counts():
+def test_a_skipped_draw_advances_the_stream():
     drawn, skipped = Rng.for_rows(3, "skip"), Rng.for_rows(3, "skip")
     drawn.normal((3, 5))
     skipped.skip()
@@ -135,14 +135,14 @@ def test_precision_changes_digits_not_draws():
     assert torch.equal(single, double.float())
 
 
-def test_numbers_are_the_same_in_every_process_and_on_every_machine():
+def test_numbers_are_reproducible_across_processes_and_machines():
     key = stream_key("train", 3, "sub-01")
     assert key == -4171781582601133772
     drawn = Rng.of([key]).normal((1, 3), dtype=torch.float64)[0].tolist()
     assert drawn == pytest.approx([1.26337167397, 0.422610780789, 1.55440283612], rel=1e-10)
 
 
-def test_keys_tell_parts_apart():
+def test_keys_of_different_parts_differ():
     keys = [stream_key(*parts) for parts in (("a", 1), ("a", "1"), ("a1",), (1, "a"), ("a", 1, ""), ())]
     assert len(set(keys)) == len(keys)
     assert all(-(2**63) <= key < 2**63 for key in keys)

@@ -1,4 +1,4 @@
-"""Cohorts of a few rows, and schemas that train on them in a second."""
+"""Small cohorts, and schemas that train on them in a second."""
 
 import random
 from copy import deepcopy
@@ -35,7 +35,7 @@ IMAGES = {
     "backbone": UNET,
     "training": {"steps": 4, "batch_size": 4, "validate_every": 2},
 }
-"""Pictures and volumes, a VAE and none."""
+"""Pictures without and volumes with a VAE."""
 _CONTRAST = {"type": "image", "codec": "identity", "flip": True, "adapter": {"type": "grid_summary", "components": 4}}
 CONTRASTS = {
     "cohort": {"table": "people.csv"},
@@ -47,7 +47,7 @@ CONTRASTS = {
 
 
 def write_table(folder: Path, rows: int = 40, *, missing: bool = True) -> Path:
-    """``people.csv``: ages (every seventh missing), codes of sex, and a score that goes with age."""
+    """Write ``people.csv``: ages (every seventh missing), codes of sex, and a score correlated with age."""
     draw = random.Random(0)
     lines = ["participant_id,Age,Sex,score"]
     for row in range(rows):
@@ -61,7 +61,7 @@ def write_table(folder: Path, rows: int = 40, *, missing: bool = True) -> Path:
 
 
 def write_images(folder: Path, rows: int = 16) -> Path:
-    """``people.csv`` with a PNG picture of 14 x 10 pixels and, but for some, a NIfTI volume of 9 x 8 x 7 voxels."""
+    """Write ``people.csv`` with PNG pictures of 14 x 10 pixels and, for most rows, NIfTI volumes of 9 x 8 x 7 voxels."""
     draw = np.random.default_rng(0)
     (folder / "scans").mkdir(parents=True)
     lines = ["participant_id,picture,volume,age,sex"]
@@ -78,7 +78,7 @@ def write_images(folder: Path, rows: int = 16) -> Path:
 
 
 def write_contrasts(folder: Path, rows: int = 24) -> Path:
-    """``people.csv`` with PNG slices of 12 x 8 pixels: T1w, and for every other row FLAIR, its negative."""
+    """Write ``people.csv`` with PNG slices of 12 x 8 pixels: T1w, and for every other row FLAIR, its negative."""
     draw = np.random.default_rng(0)
     (folder / "slices").mkdir(parents=True)
     shapes = draw.normal(0, 1, (2, 8, 12))
@@ -95,7 +95,7 @@ def write_contrasts(folder: Path, rows: int = 24) -> Path:
 
 
 def write_schema(folder: Path, raw: dict, name: str = "schema.yaml", **sections: dict) -> Path:
-    """The schema with some settings of its sections changed."""
+    """Write the schema with some settings of its sections replaced."""
     raw = deepcopy(raw)
     for section, settings in sections.items():
         raw[section] = {**raw.get(section, {}), **settings}

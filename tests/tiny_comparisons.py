@@ -1,10 +1,10 @@
-"""What a comparison of methods leaves in a run."""
+"""Artificial results of a comparison method."""
 
 import json
 
 
 def write_comparison(run, method, predictions, **record):
-    """What a comparison leaves: a record, and a table for each target."""
+    """Write the record of a method and a table of predictions for each target."""
     folder = run / "comparisons" / method
     folder.mkdir(parents=True)
     targets = {target: ["score"] for target in predictions}

@@ -1,4 +1,4 @@
-"""Whole runs for tests, and what is looked at in them."""
+"""Training runs for tests, and comparisons of their weights."""
 
 import os
 import sys
@@ -14,13 +14,13 @@ from metavoxel.schema import load_schema
 
 
 def train(schema, output, **options):
-    """Every event of a training in single precision on the processor."""
+    """Train in single precision on the CPU, and return all events."""
     options = {"precision": "32-true", "accelerator": "cpu", **options}
     return list(training(load_schema(schema), output, **options))
 
 
 def leave(schema, output, stage, done=1):
-    """A training as ``train`` does it, stopped when a stage has come so far."""
+    """Train as ``train`` does, and stop when a stage has reached ``done``."""
     unfinished = training(load_schema(schema), output, precision="32-true", accelerator="cpu")
     next(event for event in unfinished if event.stage == stage and event.done == done)
     unfinished.close()
@@ -39,7 +39,7 @@ def assert_same_weights(first, second):
 
 
 def command(folder):
-    """The command line as a file: processes of a training are started from the file that started the first."""
+    """Write the command line as a script, from which worker processes can be started."""
     script = folder / "command.py"
     script.write_text("from metavoxel.cli import main\n\nif __name__ == '__main__':\n    main()\n")
     root = str(Path(metavoxel.__file__).parents[1])

@@ -1,4 +1,4 @@
-"""``metavoxel sample`` and ``metavoxel predict``: asking a trained model."""
+"""``metavoxel sample`` and ``metavoxel predict``: draw from a trained model, and predict with it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -42,14 +42,14 @@ from metavoxel.runs.run import RunFolder
 
 def sample(
     run: RunArgument,
-    n: Annotated[int, typer.Option("-n", min=1, help="How many draws.")] = 8,
+    n: Annotated[int, typer.Option("-n", min=1, help="Number of draws.")] = 8,
     given: Annotated[
         list[str], typer.Option(help="NAME=VALUE of a known variable: age=30, age=30±2, sex=F, T1w=scan.nii.gz.")
     ] = [],  # noqa: B006
     mask: Annotated[
-        list[str], typer.Option(help="NAME=FILE: 1 where a given image is known, 0 where to fill in.")
+        list[str], typer.Option(help="NAME=FILE: 1 where a given image is known, 0 where to inpaint.")
     ] = [],  # noqa: B006
-    output: Annotated[Path | None, typer.Option(help="Folder of its own; by default RUN/samples.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Dedicated folder; by default RUN/samples.")] = None,
     seed: Seed = 0,
     steps: Steps = None,
     solver: Solver = None,
@@ -62,7 +62,7 @@ def sample(
     guidance: Guidance = None,
     device: Device = "auto",
 ) -> None:
-    """Draw subjects from p(all variables | what is given): samples.tsv, and a file for every image."""
+    """Draw subjects from p(all variables | given values); write samples.tsv, and a file for every image."""
     model = load_on(run, device)
     known = pairs("--given", given)
     settings = chosen(
@@ -91,22 +91,26 @@ def predict(
     given: Annotated[
         str | None, typer.Option(help="Variables to predict from, separated by commas; by default all others.")
     ] = None,
-    draws: Annotated[int, typer.Option(min=0, help="0: posterior mean; more: joint draws, with their spread.")] = 0,
+    draws: Annotated[
+        int, typer.Option(min=0, help="0: posterior mean; 1 or more: joint draws, with their spread.")
+    ] = 0,
     order: Annotated[
-        str | None, typer.Option(help="Targets in the order of their draws (the schema's), or 'together'.")
+        str | None, typer.Option(help="Order in which targets are drawn (the schema's), or 'together'.")
     ] = None,
-    prior: Annotated[list[str], typer.Option(help="Base rates where the rows come from: sex=F:0.5,M:0.5.")] = [],  # noqa: B006
+    prior: Annotated[list[str], typer.Option(help="Base rates in the population of the rows: sex=F:0.5,M:0.5.")] = [],  # noqa: B006
     log_likelihood: Annotated[
-        bool, typer.Option("--log-likelihood", help="Instead: log p of each value given the others of its row.")
+        bool, typer.Option("--log-likelihood", help="Compute instead log p of each value given the others of its row.")
     ] = False,
     evaluations: Annotated[
         int | None, typer.Option(min=1, help="Network evaluations of a posterior mean (4) or a log-likelihood (32).")
     ] = None,
-    point: Annotated[str | None, typer.Option(help="mean or median of a number's draws.")] = None,
-    vote: Annotated[bool, typer.Option("--vote", help="Labels by majority of the draws, as in the paper.")] = False,
-    write_draws: Annotated[Path | None, typer.Option(help="Table for the draws themselves, one a row.")] = None,
-    check: Annotated[bool, typer.Option(help="Warn of evidence that is unlike the training rows.")] = True,
-    part: Annotated[str | None, typer.Option(help="Of the run's own cohort, only train, validation or test.")] = None,
+    point: Annotated[str | None, typer.Option(help="Point estimate of numbers from draws: mean or median.")] = None,
+    vote: Annotated[
+        bool, typer.Option("--vote", help="Labels by majority vote of the draws, as in the paper.")
+    ] = False,
+    write_draws: Annotated[Path | None, typer.Option(help="Table of the individual draws, one per row.")] = None,
+    check: Annotated[bool, typer.Option(help="Warn of evidence that is unusual given the training rows.")] = True,
+    part: Annotated[str | None, typer.Option(help="Part of the run's own cohort: train, validation or test.")] = None,
     output: Annotated[Path, typer.Option(help="Table to write.")] = Path("predictions.tsv"),
     seed: Seed = 0,
     steps: Steps = None,
@@ -120,7 +124,7 @@ def predict(
     guidance: Guidance = None,
     device: Device = "auto",
 ) -> None:
-    """Predict variables of every row of a table from the others: one row each, in order."""
+    """Predict variables of every row of a table from the others; write one row each, in order."""
     model = load_on(run, device)
     settings = chosen(
         steps=steps, solver=solver, eta=eta, grid=grid, conditioning=conditioning, resamplings=resamplings, jump=jump,
@@ -129,21 +133,21 @@ def predict(
     summary = {**chosen(point=point), "vote": vote or None}
     drawing = {**settings, **summary, "write-draws": write_draws}
     claim_files({"--output": output, "--write-draws": write_draws}, read=table)
-    asked, conditions = names(target) or [], names(given)
+    targets, conditions = names(target) or [], names(given)
     if log_likelihood:
-        _refuse_beside_likelihood({**drawing, "draws": draws or None, "order": order, "prior": prior or None})
-        every = asked + conditions if asked and conditions is not None else None
-        rows = _rows(model, RunFolder(run), table, part, every)
-        frame = model.log_likelihood(rows, asked or None, conditions, evaluations=evaluations, seed=seed)
+        _refuse_sampling_options({**drawing, "draws": draws or None, "order": order, "prior": prior or None})
+        needed = targets + conditions if targets and conditions is not None else None
+        rows = _rows(model, RunFolder(run), table, part, needed)
+        frame = model.log_likelihood(rows, targets or None, conditions, evaluations=evaluations, seed=seed)
         frame.to_csv(output, sep="\t", index=False)
         typer.echo(f"{len(frame)} rows: {output}")
         return
     refuse_without_draws(draws, drawing)
-    others = [name for name in model.names if name not in asked]
+    others = [name for name in model.names if name not in targets]
     rows = _rows(model, RunFolder(run), table, part, others if conditions is None else conditions)
-    images = _image_folder(model, asked, output, rows)
+    images = _image_folder(model, targets, output, rows)
     answer = model.answer(
-        rows, asked, conditions,
+        rows, targets, conditions,
         draws=draws, order=names(order), prior=base_rates(prior, model.labels), evaluations=evaluations, seed=seed,
         **settings,
     )  # fmt: skip
@@ -153,33 +157,35 @@ def predict(
     frame.to_csv(output, sep="\t", index=False)
     if write_draws is not None:
         answer.long_table().to_csv(write_draws, sep="\t", index=False)
-    told = f" ({answer.question.told})" if answer.question.told else ""
-    typer.echo(f"{len(frame)} rows: {output}{told}")
+    note = f" ({answer.question.told})" if answer.question.told else ""
+    typer.echo(f"{len(frame)} rows: {output}{note}")
     for line in notices(model, rows, answer.question.given, seed=seed) if check else ():
         typer.echo(line, err=True)
 
 
-def _refuse_beside_likelihood(settings: dict[str, object]) -> None:
-    """Refuse options that say how to predict, where nothing is predicted.
+def _refuse_sampling_options(settings: dict[str, object]) -> None:
+    """Refuse options of prediction under ``--log-likelihood``.
 
     Raises:
-        EvidenceError: there are such options.
+        EvidenceError: such options are given.
     """
-    beside = [f"--{name}" for name, value in settings.items() if value is not None]
-    if beside:
-        what = "judges values that are there and predicts none: leave out"
-        raise EvidenceError(Problem("--log-likelihood", f"{what} {', '.join(beside)}"))
+    options = [f"--{name}" for name, value in settings.items() if value is not None]
+    if options:
+        what = "scores observed values and predicts none: leave out"
+        raise EvidenceError(Problem("--log-likelihood", f"{what} {', '.join(options)}"))
 
 
 def _image_folder(model: Model, targets: list[str], output: Path, rows: Table) -> Path | None:
-    """The folder beside the table for predicted images, if any are asked for."""
+    """Claim the folder beside the table for predicted images, if any image is a target."""
     specs = model.schema.specs
     if not any(name in specs and specs[name].spatial for name in targets):
         return None
     folder = output.parent / f"{output.stem}_images"
-    there = {name: spec for name, spec in specs.items() if spec.spatial and spec.needs(name) <= set(rows.frame.columns)}
+    present = {
+        name: spec for name, spec in specs.items() if spec.spatial and spec.needs(name) <= set(rows.frame.columns)
+    }
     cells = [{str(column): cell for column, cell in row.items()} for row in rows.frame.to_dict("records")]
-    files = [spec.locate(name, row, rows.folder) for name, spec in there.items() for row in cells]
+    files = [spec.locate(name, row, rows.folder) for name, spec in present.items() for row in cells]
     claim_own_folder(folder, ROW_IMAGES, read=[file for file in files if file])
     return folder
 
@@ -205,7 +211,7 @@ def _masks(model: Model, texts: dict[str, str], given: dict[str, str]) -> dict[s
 
 
 def _check_alignment(spec: AbstractSpatialSpec, mask: str, image: str) -> None:
-    """Refuse a mask that would mark other voxels than the user sees marked: affines decide, unless boxes do."""
+    """Refuse a mask that does not lie on the voxels of its image, unless affines place both."""
     if spec.place == "world":
         return
     same_place = np.allclose(spec.grid(mask).affine, spec.grid(image).affine, atol=0.05)
@@ -217,9 +223,9 @@ def _check_alignment(spec: AbstractSpatialSpec, mask: str, image: str) -> None:
 
 
 def _rows(model: Model, folder: RunFolder, path: Path | None, part: str | None, variables: list[str] | None) -> Table:
-    """The table that is asked about; of a BIDS folder with files of these variables alone, or of all."""
+    """Read the table to predict; of a BIDS folder only files of these variables, or of all if None."""
     if part is not None:
         if path is not None:
-            raise EvidenceError(Problem("--part", "is of the run's own cohort: leave the table out"))
+            raise EvidenceError(Problem("--part", "selects rows of the run's own cohort: leave the table out"))
         return part_table(model, folder, part)
     return read_source(model, path, variables) if path is not None else own_table(model)

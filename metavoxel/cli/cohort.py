@@ -1,4 +1,4 @@
-"""``metavoxel validate`` and ``schema``: looking before training."""
+"""``metavoxel validate`` and ``metavoxel schema``: checks before training."""
 
 import json
 from pathlib import Path
@@ -30,5 +30,5 @@ def validate(schema: Annotated[Path, typer.Argument(help="The schema's YAML file
 
 
 def schema() -> None:
-    """Print the JSON Schema of the installed types, for editors that complete schema.yaml."""
+    """Print the JSON Schema of the installed types, for completion of schema.yaml in editors."""
     typer.echo(json.dumps(json_schema(load_registry()), indent=2))

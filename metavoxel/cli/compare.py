@@ -20,23 +20,21 @@ from metavoxel.runs.progress import Progress
 def compare(
     run: RunArgument,
     methods: Annotated[
-        str | None, typer.Option(help=f"Of {', '.join(METHODS)}, separated by commas; by default all that suit.")
+        str | None, typer.Option(help=f"Any of {', '.join(METHODS)}, separated by commas; by default all applicable.")
     ] = None,
     targets: Annotated[
         str | None, typer.Option(help="Variables to predict, separated by commas; by default every number and label.")
     ] = None,
     size: Annotated[
         str | None,
-        typer.Option(help=f"Of the networks: {', '.join(get_args(Size))}; by the cohort's size if left out."),
+        typer.Option(help=f"Size of the networks: {', '.join(get_args(Size))}; by default from the cohort's size."),
     ] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Optimiser steps of a network (60 walks over the rows).")
-    ] = None,
-    samples: Annotated[int, typer.Option(min=0, help="Subjects that ldm and continuous_sex draw.")] = 100,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps of a network (60 epochs).")] = None,
+    samples: Annotated[int, typer.Option(min=0, help="Number of subjects drawn by ldm and continuous_sex.")] = 100,
     accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, 32-true, bf16-mixed, 16-mixed.")] = "auto",
 ) -> None:
-    """Train other methods on a run's cohort and split, and write what they say of its test subjects."""
+    """Train other methods on a run's cohort and split, and write their predictions for its test subjects."""
     if size is not None and size not in get_args(Size):
         raise EvidenceError(Problem("--size", f"{size!r} is not one of {', '.join(get_args(Size))}"))
     settings = ComparisonSettings(size, steps, samples, accelerator, precision)  # type: ignore[arg-type]
@@ -52,6 +50,6 @@ def compare(
         failures = "; ".join(f"{job}: {message}" for job, message in record.failures.items())
         table.add_row(name, ", ".join(record.targets), failures)
     console.print(table)
-    console.print(f"Answers about the test subjects: {Path(run) / FOLDER}", markup=False)
+    console.print(f"Predictions for the test subjects: {Path(run) / FOLDER}", markup=False)
     if any(record.failures for record in records.values()):
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""``metavoxel demo``: from nothing to a trained model and its answers, on brains whose truth is known."""
+"""``metavoxel demo``: train a model on a phantom cohort, and compare its predictions with the ground truth."""
 
 from pathlib import Path
 from typing import Annotated
@@ -42,12 +42,12 @@ def demo(
     output: Annotated[Path, typer.Option(help="Folder for the cohort, the run and the pictures.")] = Path("runs/demo"),
     subjects: Annotated[int, typer.Option(min=40, help="Phantom subjects.")] = 480,
 ) -> None:
-    """Write a phantom cohort, train on it, and show what the model says against the known truth."""
+    """Write a phantom cohort, train on it, and compare predictions with the ground truth."""
     console = Console()
     settings = PhantomSettings(subjects=subjects, spacing=5.0)
     run = output / "run"
     claim_folder(output)
-    if not RunFolder(run).record.exists():  # a run that is to go on must find the files that it began with
+    if not RunFolder(run).record.exists():  # a resumed run needs the files it started with
         console.print(f"Writing {subjects} phantom brains to {output / 'cohort'}")
         for _ in write_phantom(output / "cohort", settings):
             pass
@@ -64,7 +64,7 @@ def demo(
     console.print(_table(predicted, known, truth, training_ages))
     draw_sheet(_rows(model, rows, predicted, known), output / "contact_sheet.png")
     console.print(f"Pictures: {output / 'contact_sheet.png'}   Predictions: {output / 'predictions.tsv'}")
-    console.print(f"Ask it yourself: metavoxel sample {run} -n 4 --given age=80 --given sex=F", soft_wrap=True)
+    console.print(f"Draw samples: metavoxel sample {run} -n 4 --given age=80 --given sex=F", soft_wrap=True)
 
 
 def _training_ages(truth: Truth, run: RunFolder) -> np.ndarray:
@@ -74,7 +74,7 @@ def _training_ages(truth: Truth, run: RunFolder) -> np.ndarray:
 
 
 def _table(predicted: pandas.DataFrame, known: pandas.DataFrame, truth: Truth, training_ages: np.ndarray) -> Table:
-    """Held-out errors beside the least that the generating factors allow, and beside knowing nothing."""
+    """Table of held-out errors, Bayes errors given the generating factors, and errors of a constant prediction."""
     age, male = known["age"].to_numpy(float), known["sex"].to_numpy() == "M"
     errors = {
         "metavoxel, from the image": np.abs(predicted["age"].to_numpy(float) - age),
@@ -95,7 +95,9 @@ def _table(predicted: pandas.DataFrame, known: pandas.DataFrame, truth: Truth, t
         "exact, expected over the population", f"{truth.bounds.age_mae:.2f}", f"{truth.bounds.sex_accuracy:.2f}"
     )
     ratio = errors["metavoxel, from the image"].mean() / truth.bounds.age_mae
-    table.caption = f"Age error is {ratio:.2f} times the least that is possible; brackets are bootstrap 95 % intervals."
+    table.caption = (
+        f"Age error is {ratio:.2f} times the Bayes error given the factors; brackets are bootstrap 95 % intervals."
+    )
     return table
 
 
@@ -105,14 +107,14 @@ def _rows(model: Model, rows: object, predicted: pandas.DataFrame, known: pandas
     images = [cohort.columns["T1w"].read([row])[0] for row in shown]
     codec = model.codecs["T1w"]
     captions = [
-        f"{known['age'][row]:.0f} {known['sex'][row]} (said {predicted['age'][row]:.0f} {predicted['sex'][row]})"
+        f"{known['age'][row]:.0f} {known['sex'][row]} (pred. {predicted['age'][row]:.0f} {predicted['sex'][row]})"
         for row in shown
     ]
     with torch.inference_mode():
         rebuilt = [codec.decode(codec.encode(image[None]).mean)[0] for image in images]
     half = torch.zeros_like(images[0], dtype=torch.bool)
     half[:, : half.shape[1] // 2] = True
-    filled = [
+    inpainted = [
         model.sample(1, {"T1w": image}, {"T1w": half}, seed=row)["T1w"][0]
         for row, image in zip(shown, images, strict=True)
     ]
@@ -124,10 +126,10 @@ def _rows(model: Model, rows: object, predicted: pandas.DataFrame, known: pandas
     ages = np.linspace(25, 85, SHOWN).round()
     sweep = [Picture(model.sample(1, {"age": age, "sex": "F"}, seed=1)["T1w"][0], f"given {age:.0f} F") for age in ages]
     return [
-        Row("held out:\ntrue (said)", [Picture(image, text) for image, text in zip(images, captions, strict=True)]),
+        Row("held out:\ntrue (pred.)", [Picture(image, text) for image, text in zip(images, captions, strict=True)]),
         Row("reconstructed", [Picture(image, "") for image in rebuilt]),
         Row("half given", [Picture(torch.where(half, image, 0.0), "") for image in images]),
-        Row("filled in", [Picture(image, "") for image in filled]),
+        Row("inpainted", [Picture(image, "") for image in inpainted]),
         Row("sampled:\nage, sex", samples),
-        Row("one noise,\nage given", sweep),
+        Row("same noise,\nage given", sweep),
     ]

@@ -28,26 +28,28 @@ def evaluate(
         typer.Option(help="Variable of Table 2, from every subset of the others; by default the first number."),
     ] = None,
     draws: Annotated[
-        int | None, typer.Option(min=1, help="Draws behind intervals and spreads (20; the paper's mode: 3).")
+        int | None, typer.Option(min=1, help="Draws for intervals and spreads (20; the paper's mode: 3).")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Network evaluations of a draw.")] = 50,
-    sample_steps: Annotated[int, typer.Option(min=1, help="Network evaluations of a generated scan.")] = 50,
-    samples: Annotated[int, typer.Option(min=0, help="Generated scans for image quality; 0 leaves it out.")] = 100,
+    steps: Annotated[int, typer.Option(min=1, help="Network evaluations per draw.")] = 50,
+    sample_steps: Annotated[int, typer.Option(min=1, help="Network evaluations per generated scan.")] = 50,
+    samples: Annotated[int, typer.Option(min=0, help="Generated scans for image quality; 0 omits it.")] = 100,
     features: Annotated[
         str | None,
         typer.Option(
-            help="Features of FID: scattering, radimagenet (fetched by torch.hub before), or a weights file; by "
-            "default scattering, where there are scans enough."
+            help="Features of FID: scattering, radimagenet (previously fetched by torch.hub), or a weights file; by "
+            "default scattering, if there are enough scans."
         ),
     ] = None,
     rows: Annotated[
         int,
-        typer.Option(
-            min=0, help="Generated rows of numbers and labels, at most as many as test rows; 0 leaves them out."
-        ),
+        typer.Option(min=0, help="Generated rows of numbers and labels, at most as many as test rows; 0 omits them."),
     ] = 1000,
-    copies: Annotated[bool, typer.Option(help="Compare generated scans and rows with the training subjects'.")] = True,
-    by: Annotated[str | None, typer.Option(help="Further columns of the table to break errors down by.")] = None,
+    copies: Annotated[
+        bool, typer.Option(help="Check generated scans and rows for copies of training subjects.")
+    ] = True,
+    by: Annotated[
+        str | None, typer.Option(help="Further columns of the table by which errors are broken down.")
+    ] = None,
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
@@ -63,10 +65,10 @@ def evaluate(
     claim_folder(folder)
     results: list[Results] = []
 
-    def kept() -> Generator[Progress, None, None]:
+    def work() -> Generator[Progress, None, None]:
         results.append((yield from evaluating(model, RunFolder(run), folder, settings, network)))
 
-    show(kept())
+    show(work())
     for note in results[0].notes:
         typer.echo(note, err=True)
     typer.echo(f"{len(results[0].held_out)} test rows: {folder / REPORT}")

@@ -1,4 +1,4 @@
-"""Entry point: commands, and how errors reach the user."""
+"""Entry point: commands and error reporting."""
 
 import functools
 import os
@@ -15,15 +15,15 @@ from metavoxel.errors import CohortWarning, LimitWarning, MetavoxelError
 
 app = typer.Typer(
     name="metavoxel",
-    help="Joint diffusion over images and clinical metadata: one model, every question.",
+    help="Joint diffusion over images and clinical metadata: one model for every conditional distribution.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
 
 
-def _told(command: Callable[..., None]) -> Callable[..., None]:
-    """The command, with what stops it told in words: a user's mistake exits with 2, an interrupt with 130."""
+def _reporting(command: Callable[..., None]) -> Callable[..., None]:
+    """Wrap a command to print errors as messages: a user error exits with 2, an interrupt with 130."""
 
     @functools.wraps(command)
     def run(*args: object, **options: object) -> None:
@@ -31,11 +31,11 @@ def _told(command: Callable[..., None]) -> Callable[..., None]:
         debug = "METAVOXEL_DEBUG" in os.environ
         try:
             with warnings.catch_warnings():
-                warnings.showwarning = functools.partial(_show, console, warnings.showwarning)
+                warnings.showwarning = functools.partial(_show_warning, console, warnings.showwarning)
                 command(*args, **options)
         except KeyboardInterrupt:
             console.print(
-                "Stopped. What was finished is kept; 'metavoxel train ... --resume' continues a training, and "
+                "Stopped. Finished work is kept; 'metavoxel train ... --resume' continues a training, and "
                 "'metavoxel evaluate' an evaluation."
             )
             raise typer.Exit(130) from None
@@ -57,7 +57,7 @@ def _told(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _show(
+def _show_warning(
     console: Console,
     usual: Callable[..., None],
     message: Warning | str,
@@ -65,7 +65,7 @@ def _show(
     *where: object,
     **more: object,
 ) -> None:
-    """Our own warnings as sentences; others as Python shows them."""
+    """Print warnings of metavoxel as plain messages, others in Python's format."""
     if issubclass(category, CohortWarning | LimitWarning):
         console.print(str(message), markup=False)
     else:
@@ -88,12 +88,12 @@ COMMANDS: Mapping[str, Callable[..., None]] = MappingProxyType(
     }
 )
 for _name, _command in COMMANDS.items():
-    app.command(_name)(_told(_command))
+    app.command(_name)(_reporting(_command))
 
 
 @app.callback()
 def options(
-    debug: bool = typer.Option(False, "--debug", help="Show a traceback for errors of the user's making too."),
+    debug: bool = typer.Option(False, "--debug", help="Show a traceback also for user errors."),
 ) -> None:
     """Options of every command."""
     if debug:
@@ -101,7 +101,7 @@ def options(
 
 
 def main() -> None:
-    """Run a command. A user's mistake prints its problems and exits with 2; an interrupt exits with 130."""
+    """Run a command. A user error prints its problems and exits with 2; an interrupt exits with 130."""
     signal.signal(signal.SIGTERM, _interrupt)
     app(prog_name="metavoxel")
 

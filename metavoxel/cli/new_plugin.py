@@ -1,4 +1,4 @@
-"""``metavoxel new-plugin``: a folder that installs, passes its tests and is listed as it stands."""
+"""``metavoxel new-plugin``: write a plugin that installs and passes its tests without changes."""
 
 import re
 from pathlib import Path
@@ -21,42 +21,42 @@ USAGE = MappingProxyType(
         "backbone": "backbone: {type: $type, width: 64}",
     }
 )
-"""Kinds of plugins that there are templates for, and how a schema names each."""
+"""Kinds of plugins with a template, and how a schema uses each."""
 
 
 def new_plugin(
     name: Annotated[str, typer.Argument(help="Name of the type, in lower case: blood-count.")],
-    kind: Annotated[str, typer.Option(help=f"What it is: {', '.join(USAGE)}.")] = "variable",
-    output: Annotated[Path | None, typer.Option(help="Folder to make; by default metavoxel-NAME.")] = None,
+    kind: Annotated[str, typer.Option(help=f"Kind of plugin: {', '.join(USAGE)}.")] = "variable",
+    output: Annotated[Path | None, typer.Option(help="Folder to create; by default metavoxel-NAME.")] = None,
 ) -> None:
-    """Write a plugin to begin with: pyproject.toml, module, tests, README."""
+    """Write a plugin template: pyproject.toml, module, tests, README."""
     folder = output or Path(f"metavoxel-{name}")
     problems = list(_problems(name, kind, folder))
     if problems:
         raise PluginError(problems)
     type_name = name.replace("-", "_")
-    words = {
+    fields = {
         "distribution": f"metavoxel-{name}",
         "module": f"metavoxel_{type_name}",
         "type": type_name,
         "kind": {"variable": "variable type"}.get(kind, kind),
         "name": "".join(word.capitalize() for word in name.split("-")),
     }
-    words["usage"] = Template(USAGE[kind]).substitute(words)
+    fields["usage"] = Template(USAGE[kind]).substitute(fields)
     files = {
         "pyproject.toml": "pyproject.toml",
         "README.md": "README.md",
-        f"{words['module']}.py": f"{kind}.py",
-        f"tests/test_{words['module']}.py": "test.py",
+        f"{fields['module']}.py": f"{kind}.py",
+        f"tests/test_{fields['module']}.py": "test.py",
     }
     for file, source in files.items():
         path = folder / file
         path.parent.mkdir(parents=True, exist_ok=True)
         text = (TEMPLATE / f"{source}.txt").read_text(encoding="utf-8")
-        path.write_text(Template(text).substitute(words), encoding="utf-8")
+        path.write_text(Template(text).substitute(fields), encoding="utf-8")
     Console().print(
         f"Wrote {folder}. Next: pip install -e '{folder}[testing]' && pytest {folder} && "
-        f"metavoxel plugins --check {words['distribution']}",
+        f"metavoxel plugins --check {fields['distribution']}",
         soft_wrap=True,
         markup=False,
         highlight=False,
@@ -72,5 +72,5 @@ def _problems(name: str, kind: str, folder: Path) -> list[Problem]:
     elif name.replace("-", "_") in load_registry().names(f"{kind}s"):
         problems.append(Problem("NAME", f"a {kind} {name.replace('-', '_')!r} is installed; choose another name"))
     if folder.exists():
-        problems.append(Problem(str(folder), "is there already; choose another --output"))
+        problems.append(Problem(str(folder), "exists already; choose another --output"))
     return problems

@@ -1,4 +1,4 @@
-"""What a user should know about the evidence in a table before believing what was made of it."""
+"""Warnings about unusual evidence in a table."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -11,7 +11,7 @@ _WORST = 3
 
 
 def notices(model: Model, table: Table, given: Collection[str], *, seed: int) -> Iterator[str]:
-    """Sentences about values unlike the training rows'."""
+    """Yield a warning about given values that are unusual given the training rows."""
     names = [name for name, spec in model.schema.specs.items() if name in given and not spec.spatial]
     cohort = model.read(table, names)
     found = model.unusual(table, names, seed=seed)
@@ -25,6 +25,6 @@ def notices(model: Model, table: Table, given: Collection[str], *, seed: int) ->
     yield (
         f"Unlike the training rows: {len(found)} of {values} given values "
         f"({', '.join(f'{name} {count}' for name, count in counts.most_common())}), each less likely than 1 in "
-        f"{1 / UNUSUAL:.0f} given the rest of its row ({UNUSUAL * values:.2g} would be so by chance). Worst: {worst}. "
-        "What is said of such rows is extrapolation"
+        f"{1 / UNUSUAL:.0f} given the rest of its row ({UNUSUAL * values:.2g} expected by chance). Worst: {worst}. "
+        "Predictions for such rows are extrapolations"
     )

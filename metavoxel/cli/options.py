@@ -1,4 +1,4 @@
-"""Options that commands share, and what they mean."""
+"""Options shared by commands, and their parsing."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,34 +14,37 @@ from metavoxel.inference.model import Model
 from metavoxel.parts.variables.base import Point
 from metavoxel.parts.variables.text import composed
 from metavoxel.runs.run import load
-from metavoxel.sampling.ask import ConditioningName, SolverName
+from metavoxel.sampling.settings import ConditioningName, SolverName
 from metavoxel.sampling.times import GridName
 
 CHOICES = {"solver": SolverName, "grid": GridName, "conditioning": ConditioningName, "point": Point}
 
 RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
-Seed = Annotated[int, typer.Option(help="Seed; the same seed gives the same answers.")]
-Steps = Annotated[int | None, typer.Option(min=1, help="Network evaluations a draw (50).")]
+Seed = Annotated[int, typer.Option(help="Random seed; the same seed gives the same results.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Network evaluations per draw (50).")]
 Solver = Annotated[str | None, typer.Option(help=f"{' or '.join(get_args(SolverName))}.")]
-Eta = Annotated[float | None, typer.Option(min=0, max=1, help="Noise of the steps: 0 none, 1 all (smc needs 1).")]
-Grid = Annotated[str | None, typer.Option(help=f"Times that are walked: {' or '.join(get_args(GridName))}.")]
+Eta = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Noise of the reverse steps: 0 none (deterministic), 1 full (smc needs 1)."),
+]
+Grid = Annotated[str | None, typer.Option(help=f"Time discretisation: {' or '.join(get_args(GridName))}.")]
 Conditioning = Annotated[
-    str | None, typer.Option(help=f"How evidence is held: {', '.join(get_args(ConditioningName))}.")
+    str | None, typer.Option(help=f"Conditioning method: {', '.join(get_args(ConditioningName))}.")
 ]
-Resamplings = Annotated[int | None, typer.Option(min=1, help="Walks over each stretch of --conditioning repaint (10).")]
-Jump = Annotated[int | None, typer.Option(min=1, help="Steps of a stretch of --conditioning repaint (1).")]
-Particles = Annotated[int | None, typer.Option(help="Walks for each draw of --conditioning smc (64).")]
-Guidance = Annotated[
-    float | None, typer.Option(help="Exaggerate what the evidence says, at the price of calibration; 0 is off.")
+Resamplings = Annotated[
+    int | None, typer.Option(min=1, help="Passes over each segment under --conditioning repaint (10).")
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto is cuda where there is one.")]
+Jump = Annotated[int | None, typer.Option(min=1, help="Steps per segment under --conditioning repaint (1).")]
+Particles = Annotated[int | None, typer.Option(help="Particles per draw under --conditioning smc (64).")]
+Guidance = Annotated[float | None, typer.Option(help="Guidance weight (0 = off; above 0 is no longer calibrated).")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto is cuda if available.")]
 
 
 def chosen(**settings: Any) -> dict[str, Any]:
-    """Settings of sampling as they were given.
+    """Check the given sampling settings.
 
     Raises:
-        EvidenceError: one that is not there, as the command line calls it.
+        EvidenceError: a choice that does not exist, named by its option.
     """
     problems = [
         Problem(f"--{name}", f"{settings[name]!r} is not one of {', '.join(get_args(names))}")
@@ -54,15 +57,15 @@ def chosen(**settings: Any) -> dict[str, Any]:
 
 
 def names(text: str | None) -> list[str] | None:
-    """Words between commas; None where the option was left out."""
+    """Split names at commas; None if the option was omitted."""
     return None if text is None else [composed(name.strip()) for name in text.split(",") if name.strip()]
 
 
 def pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
-    """NAME=VALUE of each text.
+    """Parse NAME=VALUE of each text.
 
     Raises:
-        EvidenceError: a text without a sign, a name that comes twice.
+        EvidenceError: a text without an equals sign, or a repeated name.
     """
     parts = [text.partition("=") for text in texts]
     problems = [
@@ -80,12 +83,12 @@ def pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
 def base_rates(
     texts: Sequence[str], labels: Mapping[str, Sequence[str]] = MappingProxyType({})
 ) -> dict[str, dict[str, float]]:
-    """``sex=F:0.5,M:0.5`` of each text, or ``sex={"F": 0.5, "M": 0.5}``: probabilities by category and label.
+    """Parse ``sex=F:0.5,M:0.5`` or ``sex={"F": 0.5, "M": 0.5}`` to probabilities by category and label.
 
-    Labels may have commas and colons in them, above all where ``labels`` names those of the category.
+    Labels may contain commas and colons, in any position if ``labels`` lists those of the category.
 
     Raises:
-        EvidenceError: what is not a number for a label, all at once.
+        EvidenceError: all parts that are not a label with a number.
     """
     found, problems = {}, []
     for name, text in pairs("--prior", texts).items():
@@ -110,7 +113,7 @@ def base_rates(
 
 
 def _quoted(text: str) -> list[str]:
-    """``LABEL:PROBABILITY`` of each entry of a JSON object; nothing of other text."""
+    """Convert a JSON object to ``LABEL:PROBABILITY`` parts; an empty list for other text."""
     try:
         rates = json.loads(text, object_pairs_hook=list)
     except ValueError:
@@ -120,30 +123,30 @@ def _quoted(text: str) -> list[str]:
 
 
 def _parts(text: str, labels: Sequence[str]) -> list[str]:
-    """The text cut at commas, but for those inside of a label: one that is known, or has no colon after what is cut."""
+    """Split at commas, except inside a label: a known label, or a part without a colon."""
     parts: list[str] = []
-    begun = ""
+    current = ""
     for piece in text.split(","):
-        begun = f"{begun},{piece}" if begun else piece
-        start = composed(begun.strip())
+        current = f"{current},{piece}" if current else piece
+        start = composed(current.strip())
         longer = any(known.startswith(f"{start},") for known in labels)
         if not longer and (labels or ":" in start):
-            parts.append(begun)
-            begun = ""
-    return [*parts, begun] if begun else parts
+            parts.append(current)
+            current = ""
+    return [*parts, current] if current else parts
 
 
 def load_on(run: Path, device: str) -> Model:
-    """The model of a run folder, on a device by its name.
+    """Load the model of a run folder onto a device.
 
     Raises:
-        RunError: not a finished run, or a device that is not there.
+        RunError: not a finished run, or an unavailable device.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.zeros(1, device=torch.device(device), dtype=torch.float64)
     except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
-        what = f"not a device of this machine ({str(error).splitlines()[0]}); auto finds one"
+        what = f"not a device of this machine ({str(error).splitlines()[0]}); use auto"
         raise RunError(Problem(f"--device {device}", what)) from None
     return load(run, device=device)

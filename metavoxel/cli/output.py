@@ -1,4 +1,4 @@
-"""Where commands write: folders that are theirs, and what an earlier run of the same command left in them."""
+"""Check output files and folders of commands, and remove the output of an earlier run."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,17 +7,17 @@ from pathlib import Path
 from metavoxel.errors import RunError
 
 SAMPLES = re.compile(r"samples\.tsv|sample-\d{3,}_.+")
-"""What ``metavoxel sample`` writes."""
+"""Files written by ``metavoxel sample``."""
 
 ROW_IMAGES = re.compile(r"row-\d{4,}_.+")
-"""Images that ``metavoxel predict`` writes."""
+"""Images written by ``metavoxel predict``."""
 
 
 def claim_folder(folder: Path) -> None:
-    """Make it, before anything is computed for it.
+    """Create a folder before anything is computed for it.
 
     Raises:
-        RunError: it cannot be made.
+        RunError: it cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -26,12 +26,12 @@ def claim_folder(folder: Path) -> None:
 
 
 def claim_files(files: Mapping[str, Path | None], *, read: Path | None) -> None:
-    """Make the folders of files that options name, and make sure that each is a new file or one to be replaced.
+    """Create the folders of output files, and check that each file is new or may be replaced.
 
     Raises:
-        RunError: a folder, the table that is read, or a file that two options name.
+        RunError: an output is a folder, the input table, or the file of another option.
     """
-    claimed: dict[Path, str] = {} if read is None else {read.resolve(): "the table that is read"}
+    claimed: dict[Path, str] = {} if read is None else {read.resolve(): "the input table"}
     for option, file in files.items():
         if file is None:
             continue
@@ -43,15 +43,15 @@ def claim_files(files: Mapping[str, Path | None], *, read: Path | None) -> None:
 
 
 def claim_own_folder(folder: Path, own: re.Pattern[str], *, read: Sequence[str | Path] = ()) -> None:
-    """Make a folder, or make sure that it holds nothing but what the same command left there and does not read now.
+    """Create a folder, or check that it holds only earlier output of the same command, none of it an input.
 
     Raises:
-        RunError: it cannot be made, or holds something else, which might be the user's, or what is to be read.
+        RunError: it cannot be created, or holds an input or other files, which may be the user's.
     """
     claim_folder(folder)
     inside = [str(file) for file in read if Path(file).resolve().parent == folder.resolve()]
     if inside:
-        raise RunError(f"{inside[0]}: is in the folder that is written anew, {folder}; choose another --output")
+        raise RunError(f"{inside[0]}: is an input in the folder to be overwritten, {folder}; choose another --output")
     others = sorted(path.name for path in folder.iterdir() if not (path.is_file() and own.fullmatch(path.name)))
     if others:
         shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
@@ -59,7 +59,7 @@ def claim_own_folder(folder: Path, own: re.Pattern[str], *, read: Sequence[str |
 
 
 def clear_own_folder(folder: Path, own: re.Pattern[str]) -> None:
-    """Remove what an earlier run left, so that nothing in the folder is older than its table."""
+    """Remove the output of an earlier run, so that no file in the folder is older than its table."""
     for path in folder.iterdir():
         if path.is_file() and own.fullmatch(path.name):
             path.unlink()

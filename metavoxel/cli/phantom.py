@@ -1,4 +1,4 @@
-"""``metavoxel phantom``: a cohort of brains whose truth is known, a schema for it, and the least errors possible."""
+"""``metavoxel phantom``: write a phantom cohort and a schema for it, and print the Bayes errors."""
 
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -27,31 +27,39 @@ _OPTIONS: Mapping[str, str] = MappingProxyType(
         "missing.columns": "--missing-columns",
     }
 )
-"""Options by the setting that they make."""
+"""Options by setting."""
 
 
 def phantom(
-    output: Annotated[Path, typer.Option(help="BIDS folder: new, empty, or phantoms of the same settings.")],
-    subjects: Annotated[int, typer.Option(help="How many; a larger cohort begins with the smaller.")] = 200,
-    spacing: Annotated[float, typer.Option(help="Size of the cubic voxels, mm.")] = 4.0,
+    output: Annotated[Path, typer.Option(help="BIDS folder: new, empty, or with phantoms of the same settings.")],
+    subjects: Annotated[int, typer.Option(help="Number of subjects; a larger cohort starts with the smaller.")] = 200,
+    spacing: Annotated[float, typer.Option(help="Size of the cubic voxels in mm.")] = 4.0,
     noise: Annotated[float, typer.Option(help="Sd of the noise, as a share of white matter's intensity.")] = 0.03,
     disease: Annotated[
-        bool, typer.Option("--disease", help="A diagnosis, likelier with age: atrophy of both medial temporal lobes.")
+        bool,
+        typer.Option(
+            "--disease", help="Add a diagnosis, more probable with age: atrophy of both medial temporal lobes."
+        ),
     ] = False,
-    second_contrast: Annotated[bool, typer.Option("--second-contrast", help="A T2w-like image of each brain.")] = False,
-    site: Annotated[bool, typer.Option("--site", help="Two scanners; B has flatter contrast and more noise.")] = False,
+    second_contrast: Annotated[
+        bool, typer.Option("--second-contrast", help="Add a T2w-like image of each brain.")
+    ] = False,
+    site: Annotated[
+        bool, typer.Option("--site", help="Add two scanner sites; B has flatter contrast and more noise.")
+    ] = False,
     missing: Annotated[
-        str | None, typer.Option(help="Missing cells: mcar (any alike) or mar_by_age (the old lack more).")
+        str | None, typer.Option(help="Missingness mechanism: mcar or mar_by_age (probability rises with age).")
     ] = None,
-    missing_share: Annotated[
-        float | None, typer.Option(help="Mean share of each column that is missing (0.1).")
-    ] = None,
+    missing_share: Annotated[float | None, typer.Option(help="Mean share of missing cells per column (0.1).")] = None,
     missing_columns: Annotated[
-        str | None, typer.Option(help="In which: age, sex, diagnosis, site, T1w, T2w, between commas (sex,T1w).")
+        str | None,
+        typer.Option(
+            help="Columns with missing cells (sex,T1w), separated by commas: age, sex, diagnosis, site, T1w, T2w."
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
 ) -> None:
-    """Write phantom brains of known joint distribution as a BIDS folder, with a schema to train on."""
+    """Write phantom brains with a known joint distribution as a BIDS folder, with a schema to train on."""
     settings = _settings(
         subjects=subjects, spacing=spacing, noise=noise, disease=disease, second_contrast=second_contrast, site=site,
         seed=seed, missing=_missing(missing, missing_share, names(missing_columns)),
@@ -59,7 +67,7 @@ def phantom(
     claim_folder(output)
     show(_written(output, settings))
     schema = output / "schema.yaml"
-    if not schema.exists():  # one that is there may be the user's
+    if not schema.exists():  # an existing one may be the user's
         schema.write_text(_schema(settings), encoding="utf-8")
     console = Console(soft_wrap=True)
     console.print(_table(read_truth(output).bounds))
@@ -70,7 +78,7 @@ def _missing(rule: str | None, share: float | None, columns: list[str] | None) -
     chosen: dict[str, object] = {"fraction": share, "columns": columns}
     chosen = {name: value for name, value in chosen.items() if value is not None}
     if rule is None and chosen:
-        raise CohortError(Problem("--missing", "say by which rule cells are missing: mcar or mar_by_age"))
+        raise CohortError(Problem("--missing", "choose the rule by which cells are missing: mcar or mar_by_age"))
     return None if rule is None else {"rule": rule, **chosen}
 
 
@@ -94,7 +102,7 @@ def _written(output: Path, settings: PhantomSettings) -> Generator[Progress, Non
 
 
 def _schema(settings: PhantomSettings) -> str:
-    """A schema of all variables of the cohort, to lie in its folder."""
+    """Schema of all variables of the cohort, for its folder."""
     variables: dict[str, dict[str, object]] = {
         contrast: {"type": "image", "entities": {"suffix": contrast}, "spacing": settings.spacing}
         for contrast in settings.contrasts
@@ -105,22 +113,22 @@ def _schema(settings: PhantomSettings) -> str:
         variables["diagnosis"] = {"type": "categorical", "categories": list(DIAGNOSES)}
     if settings.site:
         variables["site"] = {"type": "categorical", "categories": ["A", "B"]}
-    kept_alike = ["sex", "diagnosis"] if settings.disease else ["sex"]
-    split = {"train": 0.7, "validation": 0.1, "test": 0.2, "seed": 0, "stratify": kept_alike}
+    stratify = ["sex", "diagnosis"] if settings.disease else ["sex"]
+    split = {"train": 0.7, "validation": 0.1, "test": 0.2, "seed": 0, "stratify": stratify}
     return yaml.safe_dump({"cohort": {"bids": ".", "split": split}, "variables": variables}, sort_keys=False)
 
 
 def _table(bounds: Bounds) -> Table:
-    """The least errors that are possible, in the population."""
+    """Table of the Bayes errors in the population."""
     table = Table("", "from the factors", "from the factors and the others", box=None)
-    table.title = "Least errors possible, in the population: an image shows no more than the factors that made it"
+    table.title = "Bayes errors in the population given the factors: bounds for any prediction from the images"
     rows = {
         "age: mean absolute error (years)": (bounds.age_mae, bounds.age_mae_given_others),
         "sex: accuracy": (bounds.sex_accuracy, bounds.sex_accuracy_given_others),
         "diagnosis: accuracy": (bounds.diagnosis_accuracy, bounds.diagnosis_accuracy_given_others),
         "diagnosis: AUC": (bounds.diagnosis_auc, bounds.diagnosis_auc_given_others),
     }
-    for name, (blind, given) in rows.items():
-        if blind is not None and given is not None:
-            table.add_row(name, f"{blind:.3f}", f"{given:.3f}")
+    for name, (from_factors, from_all) in rows.items():
+        if from_factors is not None and from_all is not None:
+            table.add_row(name, f"{from_factors:.3f}", f"{from_all:.3f}")
     return table

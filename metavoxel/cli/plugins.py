@@ -1,4 +1,4 @@
-"""``metavoxel plugins``: what is installed, and whether it keeps the contracts."""
+"""``metavoxel plugins``: list installed types, and run the conformance suite of a plugin."""
 
 from collections import Counter
 from typing import Annotated
@@ -16,7 +16,7 @@ def plugins(
         str | None, typer.Option(metavar="NAME", help="Run the conformance suite on this plugin; exit 1 if it fails.")
     ] = None,
 ) -> None:
-    """List the installed types, and which distribution and version gives each; or check one plugin's."""
+    """List the installed types with their distribution and version; or check those of one plugin."""
     registry = load_registry()
     if check is not None:
         _check(registry, check)
@@ -32,7 +32,7 @@ def plugins(
 
 
 def _check(registry: Registry, distribution: str) -> None:
-    """A line for each subject, one for each failure with what is wrong, and a last one with the sums."""
+    """Print a line for each type, one for each failed check with its message, and the totals."""
     console = Console(highlight=False, soft_wrap=True)
     results = run_checks(installed_checks(registry, distribution))
     failed = [result for result in results if not result.ok]

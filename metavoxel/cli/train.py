@@ -1,4 +1,4 @@
-"""``metavoxel train``."""
+"""``metavoxel train``: fit a model to a schema's cohort."""
 
 from collections.abc import Generator
 from contextlib import closing
@@ -25,7 +25,7 @@ def train(
     devices: Annotated[int, typer.Option(min=1, help="Processes or GPUs.")] = 1,
     precision: Annotated[
         str,
-        typer.Option(help="auto, 32-true, bf16-mixed, 16-mixed: auto is bf16 for images where the hardware has it."),
+        typer.Option(help="auto, 32-true, bf16-mixed, 16-mixed: auto is bf16 for images if the hardware supports it."),
     ] = "auto",
     accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
 ) -> None:
@@ -44,14 +44,14 @@ def train(
     Console().print(
         f"Trained: {folder} (best step {record['best_step']:.0f}; held-out denoising loss at most "
         f"{record['best_score']:.3f} of that of a prediction of zero). "
-        f"Ask it: metavoxel predict {folder} TABLE --target VARIABLE",
+        f"Predict: metavoxel predict {folder} TABLE --target VARIABLE",
         soft_wrap=True,
         markup=False,
     )
 
 
 def show(progress: Generator[Progress, None, object]) -> None:
-    """A bar for each stage, with its losses and the time left."""
+    """Show a progress bar for each stage, with its losses and remaining time."""
     console = Console(stderr=True)
     bars = Bars(
         TextColumn("{task.description}"),
@@ -63,7 +63,7 @@ def show(progress: Generator[Progress, None, object]) -> None:
         console=console,
         refresh_per_second=2,
     )
-    with bars, closing(progress):  # closing it is what saves a training that is stopped while a line is printed
+    with bars, closing(progress):  # closing saves a training that is interrupted while printing
         tasks: dict[str, object] = {}
         for event in progress:
             if event.stage not in tasks:

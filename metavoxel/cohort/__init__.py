@@ -1,1 +1,1 @@
-"""Cohorts: tables and BIDS folders, their split into parts, and the values of their variables. No model code."""
+"""Cohorts: reading tables and BIDS folders, splitting subjects, parsing variables. No model code."""

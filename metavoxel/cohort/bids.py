@@ -1,4 +1,4 @@
-"""BIDS folders as tables: one row for every subject, or for every session of one."""
+"""Read a BIDS folder as a table with one row per subject, or per session."""
 
 import os
 from collections.abc import Collection, Iterable, Mapping
@@ -23,22 +23,22 @@ _PARTICIPANTS = "participants.tsv"
 def read_bids(
     folder: Path, variables: Mapping[str, AbstractVariableSpec], *, participants: Path | None = None
 ) -> Table:
-    """The subjects of a BIDS folder with the cells of its tables, and the files of its image variables.
+    """Read a BIDS folder as a table: the cells of its TSV files, and the paths of its image variables.
 
-    Columns are those of ``participants.tsv``, of the subjects' ``sessions.tsv`` and of their ``scans.tsv``, of which a
-    later one's cells come first, and one for each image variable that has neither ``path`` nor ``column``: its file,
-    chosen by entities. Subjects without a file are kept, with an empty cell. Identifiers in tables are joined with
-    those of folders, zeros and case aside where that is unambiguous; the table's ``notices`` say so.
+    Columns come from ``participants.tsv``, the subjects' ``sessions.tsv`` and their ``scans.tsv``; cells of a later one
+    take precedence. Each image variable with neither ``path`` nor ``column`` adds a column with its file, selected by
+    entities. Subjects without a file are kept, with an empty cell. Table identifiers are matched to folder names,
+    ignoring leading zeros and case where that is unambiguous; ``notices`` lists such matches.
 
     Args:
         folder: a raw dataset, or a derivative.
         variables: settings by name.
-        participants: the table of the subjects, instead of the folder's ``participants.tsv``; a folder inside
-            ``derivatives`` without one has its dataset's.
+        participants: table of the subjects, instead of the folder's ``participants.tsv``; a folder inside
+            ``derivatives`` without one uses that of its dataset.
 
     Raises:
         CohortError: no such folder, unknown entities, no file or several for one visit, content that is not fetched,
-            a broken table, unclear identifiers, or a table of other subjects than those with images.
+            a malformed table, ambiguous identifiers, or no subject with both a table row and an image.
     """
     chosen = {
         name: spec.entities
@@ -53,14 +53,14 @@ def read_bids(
         participants = folder / _PARTICIPANTS
         if raw is not None and not os.path.lexists(participants) and os.path.lexists(raw / _PARTICIPANTS):
             participants = raw / _PARTICIPANTS
-            notices.append(Problem(str(folder), f"has no {_PARTICIPANTS}; read that of its dataset, {participants}"))
+            notices.append(Problem(str(folder), f"has no {_PARTICIPANTS}; using that of its dataset, {participants}"))
         elif not os.path.lexists(participants):
             participants = None
     try:
         records = read_records(participants, [folder, *([raw] if raw is not None else [])], images.sessions)
     except CohortError as error:
         raise CohortError([*problems, *error.problems]) from error
-    problems += _named_alike(chosen, records)
+    problems += _name_clashes(chosen, records)
     if problems:
         raise CohortError(problems)
     visits = _visits(images.paths, records)
@@ -78,12 +78,12 @@ def read_bids(
     for visit in visits:
         own = {SUBJECT: visit.subject} | ({SESSION: visit.session} if with_sessions else {})
         paths = images.paths.get(visit, {})
-        cells, unclear = _scan_cells(
+        cells, conflicts = _scan_cells(
             visit,
             [records.scans[path] for path in paths.values() if path in records.scans] or scans.get(visit, []),
             needed,
         )
-        problems += unclear
+        problems += conflicts
         row = own | records.subjects.get(visit.subject, {})
         for upper in (records.visits.get(visit, {}), cells):
             row |= {column: text for column, text in upper.items() if text not in UNKNOWN or column not in row}
@@ -97,14 +97,14 @@ def read_bids(
 
 def _without_suffix(name: str) -> Problem:
     what = (
-        "a label map has no usual suffix, and T1w would be the scan: name it, such as {suffix: mask, label: lesion}, "
-        "{suffix: dseg}, or with 'derivative' the folder of derivatives that they are in"
+        "a label map has no default suffix (T1w would select the scan): set one, such as {suffix: mask, label: lesion} "
+        "or {suffix: dseg}, and 'derivative' if the files are in a folder of derivatives"
     )
     return Problem(f"variables.{name}.entities", what)
 
 
 def _visits(images: Iterable[Visit], records: Records) -> list[Visit]:
-    """Those with images or a row by session, and subjects that participants.tsv alone knows."""
+    """Collect visits with an image or a session row, and subjects found in participants.tsv only."""
     visits = {*images, *records.visits}
     visits |= {Visit(subject, "") for subject in set(records.subjects) - {visit.subject for visit in visits}}
     return sorted(visits)
@@ -116,13 +116,13 @@ def _place(visit: Visit, records: Records, folder: Path) -> str:
     return f"{place} {visit.session}".rstrip()
 
 
-def _named_alike(chosen: Collection[str], records: Records) -> list[Problem]:
+def _name_clashes(chosen: Collection[str], records: Records) -> list[Problem]:
     return [
         Problem(place, f"column {name!r} has the name of an image variable; set its 'column' or 'path'")
         for name in chosen
         for place, rows in (
             (_PARTICIPANTS, records.subjects.values()),
-            ("tables by session", records.visits.values()),
+            ("session tables", records.visits.values()),
             ("scans.tsv", records.scans.values()),
         )
         if any(name in row for row in rows)
@@ -130,14 +130,14 @@ def _named_alike(chosen: Collection[str], records: Records) -> list[Problem]:
 
 
 def _unmatched_subjects(name: str, records: Records, images: Images) -> list[Problem]:
-    """A notice where subjects of the table have no image or the reverse; an error where none has both."""
+    """Report subjects of the table without an image, and the reverse; raise if no subject has both."""
     listed = {*records.subjects, *(visit.subject for visit in records.visits)}
     imaged = {visit.subject for visit in images.paths}
     if listed and imaged and not listed & imaged:
         what = f"no subject of this table has an image: the table has {some(listed)} ({len(listed)} subjects), images "
-        what += f"are of {some(imaged)} ({len(imaged)} subjects). Name them as the folders are named"
+        what += f"are of {some(imaged)} ({len(imaged)} subjects). Identifiers must match the folder names"
         raise CohortError(Problem(name, what))
-    return _one_sided(
+    return _unmatched_notice(
         name,
         (listed - imaged, len(listed), "subjects of the table have no image"),
         (imaged - listed, len(imaged), "subjects with images are not in the table"),
@@ -145,24 +145,24 @@ def _unmatched_subjects(name: str, records: Records, images: Images) -> list[Pro
 
 
 def _unmatched_sessions(folder: Path, records: Records, images: Images) -> list[Problem]:
-    """The same of visits, where tables have rows by session; subjects without any are not counted twice."""
+    """Same for visits, where tables have one row per session; compares only subjects with both rows and images."""
     subjects = {visit.subject for visit in records.visits} & {visit.subject for visit in images.paths}
     listed = {visit for visit in records.visits if visit.subject in subjects}
     imaged = {visit for visit in images.paths if visit.subject in subjects}
     if listed and imaged and not listed & imaged:
-        what = f"no row of the tables by session has an image: the tables have {some(map(str, listed))}, images are of "
+        what = f"no row of the session tables has an image: the tables have {some(map(str, listed))}, images are of "
         raise CohortError(
-            Problem(str(folder), what + f"{some(map(str, imaged))}. Name sessions as the folders are named")
+            Problem(str(folder), what + f"{some(map(str, imaged))}. Session labels must match the folder names")
         )
-    return _one_sided(
+    return _unmatched_notice(
         str(folder),
         ({*map(str, listed - imaged)}, len(listed), "sessions of the tables have no image"),
-        ({*map(str, imaged - listed)}, len(imaged), "sessions with images have no row in the tables by session"),
+        ({*map(str, imaged - listed)}, len(imaged), "sessions with images have no row in the session tables"),
     )
 
 
-def _one_sided(where: str, *sides: tuple[set[str], int, str]) -> list[Problem]:
-    """A notice of names that one side alone has: these, of how many, and what that means."""
+def _unmatched_notice(where: str, *sides: tuple[set[str], int, str]) -> list[Problem]:
+    """Format one notice of the names found on one side only, with counts and examples."""
     without = [f"{len(names)} of {total} {what}: {some(names)}" for names, total, what in sides if names]
     return [Problem(where, "; ".join(without) + ". Their rows have missing cells")] if without else []
 
@@ -177,7 +177,7 @@ def _by_visit(scans: Mapping[str, Row]) -> dict[Visit, list[Row]]:
 
 
 def _scan_cells(visit: Visit, rows: Iterable[Row], needed: Collection[str]) -> tuple[Row, list[Problem]]:
-    """One cell a column from the rows of a visit's files; where they differ, none, and a problem if it is needed."""
+    """Merge the rows of a visit's files; differing cells of a column become empty, and are reported if needed."""
     cells: dict[str, list[str]] = {}
     for row in rows:
         for column, text in row.items():
@@ -187,7 +187,7 @@ def _scan_cells(visit: Visit, rows: Iterable[Row], needed: Collection[str]) -> t
     problems = [
         Problem(
             f"scans.tsv of {visit}, column {column}",
-            f"its files have different cells ({some(texts)}), and a row has one; write it to sessions.tsv",
+            f"its files have different cells ({some(texts)}), but a row holds one; move the column to sessions.tsv",
         )
         for column, texts in cells.items()
         if len(texts) > 1 and column in needed

@@ -1,4 +1,4 @@
-"""Where a BIDS dataset keeps its images: the subjects' folders of its root, less what is set aside."""
+"""Index the images of a BIDS dataset: those in the subject folders at its root, except ignored ones."""
 
 import json
 import os
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-# .bidsignore has the syntax of .gitignore (BIDS specification, "Validation"), whose rules on slashes, ** and ! are
-# many; pathspec is the library that black and DVC read them with.
+# .bidsignore has the syntax of .gitignore (BIDS specification, "Validation"); pathspec implements its many rules on
+# slashes, ** and !, and is also used by black and DVC.
 from pathspec import GitIgnoreSpec
 
 from metavoxel.cohort.entities import BidsFile, parse_name
@@ -24,13 +24,13 @@ _EXTENSIONS = tuple(sorted((*NIFTI, *PICTURES), key=len, reverse=True))
 @final
 @dataclass(frozen=True)
 class Dataset:
-    """The images of one BIDS folder, raw or derivative, and its subjects' and sessions' folders.
+    """Images, subject folders and session folders of one BIDS folder, raw or derivative.
 
     Attributes:
-        folder: its root.
-        files: images with a BIDS name in ``sub-*/[ses-*/][datatype/]``, by path.
+        folder: the root.
+        files: images with a BIDS name in ``sub-*/[ses-*/][datatype/]``, sorted by path.
         sessions: ``ses-*`` folders of each ``sub-*`` folder.
-        notices: images there whose names are left out.
+        notices: images left out because of their names.
     """
 
     folder: Path
@@ -40,20 +40,20 @@ class Dataset:
 
 
 def index_dataset(folder: Path) -> Dataset:
-    """Find the images of a BIDS folder by its folders and names, without reading any.
+    """Find the images of a BIDS folder from folder and file names, without opening any image.
 
-    The subjects' folders at its root alone hold its data: ``sourcedata``, ``derivatives``, ``code`` and datasets within
-    it do not. Names that begin with a dot (of git, or ``._`` of macOS) and what ``.bidsignore`` lists are left out.
+    Only the subject folders at its root are searched, not ``sourcedata``, ``derivatives``, ``code`` or nested datasets.
+    Names that start with a dot (git, or ``._`` of macOS) and entries of ``.bidsignore`` are skipped.
 
     Raises:
-        CohortError: no such folder, or one or a ``.bidsignore`` that cannot be read.
+        CohortError: no such folder, or an unreadable folder or ``.bidsignore``.
     """
     if not folder.is_dir():
         raise CohortError(Problem(str(folder), "no such folder" if not folder.exists() else "a file, not a folder"))
     try:
         return _indexed(folder, _ignored(folder))
     except OSError as error:
-        raise CohortError(Problem(str(folder), f"cannot be looked through: {error}")) from error
+        raise CohortError(Problem(str(folder), f"cannot be searched: {error}")) from error
 
 
 def _indexed(folder: Path, ignored: GitIgnoreSpec) -> Dataset:
@@ -79,10 +79,10 @@ def _indexed(folder: Path, ignored: GitIgnoreSpec) -> Dataset:
                     continue
                 files.append(BidsFile(path, entities | {"extension": extension, "datatype": datatype}))
     notices = [
-        Problem(str(folder), f"{len(paths)} of the images are left out, as {why}: {some(paths)}")
+        Problem(str(folder), f"{len(paths)} images are left out because {why}: {some(paths)}")
         for paths, why in (
-            (misnamed, "their names are not of BIDS (sub-LABEL_..._SUFFIX)"),
-            (misplaced, "their names have another subject or session than their folders"),
+            (misnamed, "they have no BIDS name (sub-LABEL_..._SUFFIX)"),
+            (misplaced, "their names and folders differ in subject or session"),
         )
         if paths
     ]
@@ -90,20 +90,20 @@ def _indexed(folder: Path, ignored: GitIgnoreSpec) -> Dataset:
 
 
 def derivative_names(folder: Path) -> list[str]:
-    """Folders of a dataset's ``derivatives``."""
+    """List the folders in a dataset's ``derivatives``."""
     root = folder / DERIVATIVES
     return sorted(entry.name for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
 
 
 def raw_dataset(folder: Path) -> Path | None:
-    """The dataset that a folder inside ``derivatives`` belongs to; None for any other folder."""
+    """Return the dataset of a folder inside ``derivatives``; None for any other folder."""
     parents = folder.absolute().parents
     return next((parent.parent for parent in parents if parent.name == DERIVATIVES), None)
 
 
 def _ignored(folder: Path) -> GitIgnoreSpec:
     path = folder / ".bidsignore"
-    # In a derivative it lists what the validator of raw data does not know, such as fMRIPrep's *_boldref.nii.gz.
+    # Not applied to a derivative, where it lists files unknown to the raw-data validator (fMRIPrep's *_boldref.nii.gz).
     if not os.path.lexists(path) or _is_derivative(folder):
         return GitIgnoreSpec.from_lines([])
     if absent := absence(path):
@@ -125,14 +125,14 @@ def _is_derivative(folder: Path) -> bool:
 
 
 def _folders(root: Path, parent: str, prefix: str, ignored: GitIgnoreSpec) -> list[str]:
-    """Names of folders below ``parent`` with a prefix, links to folders too, that are not ignored."""
+    """List folders below ``parent`` with a prefix, including links to folders, that are not ignored."""
     with os.scandir(root / parent) as entries:
         names = sorted(entry.name for entry in entries if entry.name.startswith(prefix) and entry.is_dir())
     return [name for name in names if not ignored.match_file(f"{parent}{name}/")]
 
 
 def _images(root: Path, parent: str) -> Iterator[tuple[str, str]]:
-    """(path, datatype) of images in a subject's or session's folder and in its datatypes' folders."""
+    """Yield (path, datatype) of the images in a subject or session folder and its datatype folders."""
     with os.scandir(root / parent) as entries:
         found = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith("."))
     for name, is_folder in found:

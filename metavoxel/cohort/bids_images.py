@@ -1,4 +1,4 @@
-"""The file of each image variable at each visit, among those of a BIDS folder."""
+"""Select the file of each image variable at each visit of a BIDS folder."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -16,13 +16,13 @@ from metavoxel.images.fetched import absences
 @final
 @dataclass(frozen=True)
 class Images:
-    """What was chosen.
+    """Selected files.
 
     Attributes:
         paths: for each visit, the files by variable, relative to the BIDS folder.
-        sessions: sessions of each subject that has a folder in any dataset that was looked through.
-        problems: what is wrong with the choice or the files.
-        notices: what is left out.
+        sessions: sessions of each subject with a folder in any of the searched datasets.
+        problems: errors in the selection or the files.
+        notices: files left out.
     """
 
     paths: dict[Visit, dict[str, str]] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class Images:
 
 
 def choose_images(folder: Path, entities: Mapping[str, Mapping[str, str | None]]) -> Images:
-    """Choose, for each variable with its entities, one file of every visit; visits without one are left out.
+    """Select one file per visit by the entities of each variable; visits without a file are left out.
 
     Raises:
         CohortError: no such folder.
@@ -47,7 +47,7 @@ def choose_images(folder: Path, entities: Mapping[str, Mapping[str, str | None]]
                 datasets[derivative] = index_dataset(folder / DERIVATIVES / derivative)
         elif derivative:
             what = f"{folder} has no {DERIVATIVES}/{derivative}.{did_you_mean(derivative, names)}"
-            what += f" There: {', '.join(names) or 'none'}"
+            what += f" Available: {', '.join(names) or 'none'}"
             images.problems.append(Problem(f"variables.{name}.entities.{DERIVATIVE}", what))
     for dataset in datasets.values():
         images.notices.extend(dataset.notices)
@@ -56,7 +56,7 @@ def choose_images(folder: Path, entities: Mapping[str, Mapping[str, str | None]]
         derivative = wanted.get(DERIVATIVE) or ""
         if derivative in datasets:
             prefix = f"{DERIVATIVES}/{derivative}/" if derivative else ""
-            _choose(images, folder, prefix, datasets[derivative], name, wanted)
+            _select(images, folder, prefix, datasets[derivative], name, wanted)
     return images
 
 
@@ -74,12 +74,12 @@ def _visit(file: BidsFile) -> Visit:
     return Visit(f"sub-{file.entities['sub']}", f"ses-{session}" if session else "")
 
 
-def _choose(
+def _select(
     images: Images, folder: Path, prefix: str, dataset: Dataset, name: str, entities: Mapping[str, str | None]
 ) -> None:
     where = f"variables.{name}.entities"
-    seen = {key for file in dataset.files for key in file.entities}
-    selection, problems = select(entities, seen, where)
+    known = {key for file in dataset.files for key in file.entities}
+    selection, problems = select(entities, known, where)
     if problems:
         images.problems.extend(problems)
         return
@@ -93,9 +93,9 @@ def _choose(
         what = absent(selection, dataset.files)
         names = [] if prefix else derivative_names(folder)
         if names:
-            what += f". For those of {DERIVATIVES} add '{DERIVATIVE}: {names[0]}' (there: {', '.join(names)})"
+            what += f". For images in {DERIVATIVES} add '{DERIVATIVE}: {names[0]}' (available: {', '.join(names)})"
         images.problems.append(Problem(f"{dataset.folder}, variable {name}", what))
-    images.problems.extend(_several(dataset.folder, name, selection, of_visits))
+    images.problems.extend(_ambiguous_visits(dataset.folder, name, selection, of_visits))
     paths = [dataset.folder / files[0].path for files in of_visits.values()]
     if unread := absences(paths, "images"):
         images.problems.append(Problem(f"{dataset.folder}, variable {name}", unread))
@@ -103,8 +103,10 @@ def _choose(
         images.paths.setdefault(visit, {})[name] = prefix + files[0].path
 
 
-def _several(folder: Path, name: str, selection: Selection, of_visits: Mapping[Visit, list[BidsFile]]) -> list[Problem]:
-    """Visits with several files: one problem for those whose files differ in the same way."""
+def _ambiguous_visits(
+    folder: Path, name: str, selection: Selection, of_visits: Mapping[Visit, list[BidsFile]]
+) -> list[Problem]:
+    """Report visits with several files: one problem per set of entities in which the files differ."""
     alike: dict[str, list[Visit]] = defaultdict(list)
     for visit, files in of_visits.items():
         if len(files) > 1:
@@ -113,8 +115,8 @@ def _several(folder: Path, name: str, selection: Selection, of_visits: Mapping[V
     for how, visits in alike.items():
         files = of_visits[visits[0]]
         what = f"{len(files)} images with {selection}: {', '.join(file.path for file in files)}"
-        what += f"; add entities that tell them apart: {how}"
+        what += f"; add entities that distinguish them: {how}"
         if len(visits) > 1:
-            what += f". {len(visits) - 1} more visits are alike, such as {visits[1]}"
+            what += f". {len(visits) - 1} more visits have the same conflict, such as {visits[1]}"
         problems.append(Problem(f"{folder} {visits[0]}, variable {name}", what))
     return problems

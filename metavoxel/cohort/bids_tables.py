@@ -1,4 +1,4 @@
-"""The tables of a BIDS dataset: participants.tsv, and the subjects' sessions.tsv and scans.tsv."""
+"""Read the tables of a BIDS dataset: participants.tsv, and the subjects' sessions.tsv and scans.tsv."""
 
 import os
 from collections import Counter, defaultdict
@@ -23,11 +23,11 @@ class Records:
     """Rows of a dataset's tables.
 
     Attributes:
-        subjects: rows that hold for all visits of a subject.
+        subjects: rows that apply to all visits of a subject.
         visits: rows of one visit.
         scans: rows of one file, by its path in the dataset.
-        places: where the row of participants.tsv is, by visit; without a session, by subject.
-        notices: identifiers that were joined although they differ.
+        places: location of each row, for messages, by visit; without a session, by subject.
+        notices: identifiers that were matched although they differ.
     """
 
     subjects: dict[str, Row]
@@ -38,7 +38,7 @@ class Records:
 
 
 class _Line(NamedTuple):
-    """A row with its subject and its session as written."""
+    """A row with its subject, its session as written, and its location."""
 
     subject: str
     session: str
@@ -47,15 +47,15 @@ class _Line(NamedTuple):
 
 
 def read_records(participants: Path | None, roots: Sequence[Path], sessions: Mapping[str, Collection[str]]) -> Records:
-    """Read a dataset's tables, and join their identifiers with those of its folders.
+    """Read a dataset's tables, and match their identifiers to those of its folders.
 
     Args:
-        participants: a table with a row a subject, or a row a session (column ``session_id``); None for no such table.
-        roots: folders whose ``sub-*`` folders may hold ``sessions.tsv`` and ``scans.tsv``, the first before the others.
-        sessions: sessions of each subject that has a folder.
+        participants: table with one row per subject, or per session (column ``session_id``); None if there is none.
+        roots: folders whose ``sub-*`` folders may hold ``sessions.tsv`` and ``scans.tsv``; earlier take precedence.
+        sessions: sessions of each subject with a folder.
 
     Raises:
-        CohortError: tables that are broken or not fetched, subjects or sessions named twice or unclearly.
+        CohortError: tables that are malformed or not fetched, duplicate or ambiguous subjects or sessions.
     """
     records = Records({}, {}, {}, {}, [])
     lines = [] if participants is None else _participants(participants, sessions, records)
@@ -87,16 +87,16 @@ def read_records(participants: Path | None, roots: Sequence[Path], sessions: Map
     for path in by_scan:
         _add_scans(records, path, next(root for root in roots if path.is_relative_to(root)))
     if joined:
-        what = f"{len(joined)} are written otherwise than their folders, and were joined (zeros and case aside): "
+        what = f"{len(joined)} differ from their folder names, and were matched ignoring zeros and case: "
         records.notices.append(Problem("sessions in tables", what + some(joined)))
     return records
 
 
 def _present(paths: Iterable[Path], noun: str) -> list[Path]:
-    there = [path for path in paths if os.path.lexists(path)]
-    if unread := absences(there, noun):
+    existing = [path for path in paths if os.path.lexists(path)]
+    if unread := absences(existing, noun):
         raise CohortError(Problem("", unread))
-    return there
+    return existing
 
 
 def _rows(path: Path, column: str) -> tuple[list[Row], list[str]]:
@@ -115,14 +115,12 @@ def _participants(path: Path, sessions: Mapping[str, Collection[str]], records: 
         Problem(place, f"column {SUBJECT} is empty")
         for row, place in zip(rows, places, strict=True)
         if not row[SUBJECT]
-    ] + _unclear(matching, path.name)
+    ] + _ambiguous(matching, path.name)
     if problems:
         raise CohortError(problems)
     if matching.joined:
-        what = (
-            f"{len(matching.joined)} of {len(matching.found)} subjects are written otherwise than their folders, and "
-        )
-        what += f"were joined (zeros and case aside): {_pairs(matching)}"
+        what = f"{len(matching.joined)} of {len(matching.found)} subjects differ from their folder names, and "
+        what += f"were matched ignoring zeros and case: {_pairs(matching)}"
         records.notices.append(Problem(path.name, what))
     return [
         _Line(matching.found[row[SUBJECT]], row.get(SESSION, ""), row, place)
@@ -138,9 +136,9 @@ def _session_lines(path: Path) -> list[_Line]:
 def _add_visits(
     records: Records, lines: Sequence[_Line], sessions: Mapping[str, Collection[str]], name: str
 ) -> list[str]:
-    """Add rows by visit; the only row of a subject whose images have no session is the subject's.
+    """Add rows by visit; the only row of a subject whose images have no session applies to the subject.
 
-    Returns the sessions that were joined although they are written otherwise.
+    Returns the sessions that were matched although they are spelled differently.
     """
     counts = Counter(line.subject for line in lines)
     written: dict[str, list[str]] = defaultdict(list)
@@ -153,7 +151,7 @@ def _add_visits(
         subject: match_identifiers("ses-", labels, sessions.get(subject, ())) for subject, labels in written.items()
     }
     for subject, matching in matchings.items():
-        problems += _unclear(matching, f"{name} ({subject})")
+        problems += _ambiguous(matching, f"{name} ({subject})")
         joined += [f"{subject} {label} as {found}" for label, found in matching.joined.items()]
     for line in lines:
         alone = counts[line.subject] == 1 and line.subject in sessions and not sessions[line.subject]
@@ -166,9 +164,9 @@ def _add_visits(
             continue
         places[visit] = f"{line.place} ({visit.subject})"
         if session:
-            records.visits[visit] = _overlaid(records.visits.get(visit, {}), line.row)
+            records.visits[visit] = _merged(records.visits.get(visit, {}), line.row)
         else:
-            records.subjects[visit.subject] = _overlaid(records.subjects.get(visit.subject, {}), line.row)
+            records.subjects[visit.subject] = _merged(records.subjects.get(visit.subject, {}), line.row)
     if problems:
         raise CohortError(problems)
     for visit, place in places.items():
@@ -176,8 +174,8 @@ def _add_visits(
     return joined
 
 
-def _overlaid(row: Row, upper: Row) -> Row:
-    """``row`` with the cells of ``upper`` that hold something, or that only it has."""
+def _merged(row: Row, upper: Row) -> Row:
+    """Override cells of ``row`` by those of ``upper``; missing cells of ``upper`` only fill absent columns."""
     return row | {column: text for column, text in upper.items() if text not in UNKNOWN or column not in row}
 
 
@@ -187,13 +185,13 @@ def _add_scans(records: Records, path: Path, root: Path) -> None:
     for row in rows:
         file = f"{parent}/{row[FILENAME].removeprefix('./')}"
         cells = {column: text for column, text in row.items() if column != FILENAME}
-        records.scans[file] = _overlaid(records.scans.get(file, {}), cells)
+        records.scans[file] = _merged(records.scans.get(file, {}), cells)
 
 
-def _unclear(matching: Matching, where: str) -> list[Problem]:
+def _ambiguous(matching: Matching, where: str) -> list[Problem]:
     return [
-        Problem(where, f"{label!r} may be {' or '.join(candidates)}; write it as its folder is named")
-        for label, candidates in matching.unclear.items()
+        Problem(where, f"{label!r} matches {' and '.join(candidates)}; use the name of its folder")
+        for label, candidates in matching.ambiguous.items()
     ]
 
 

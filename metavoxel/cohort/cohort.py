@@ -1,4 +1,4 @@
-"""A cohort: rows, their subjects, their values, and the parts they are divided into."""
+"""Cohort: rows with their subjects, values and split."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ from metavoxel.parts.variables.base import AbstractVariableSpec
 @final
 @dataclass(frozen=True, eq=False)
 class Cohort:
-    """All rows of a table or BIDS folder, in its order.
+    """All rows of a table or BIDS folder, in order.
 
     Attributes:
         frame: the table's cells, as text.
         subjects: subject of each row.
-        row_keys: a name for each row, unique: the subject, and where one has several rows, its session and the order
-            of appearance among rows that have both in common.
-        places: where each row is, for messages.
-        variables: the settings, with all that the cohort tells filled in.
-        columns: the values of each variable.
-        parts: rows of 'train', 'validation' and 'test'; rows without any value are in none. Empty where no split was
-            asked for.
-        blanked: for each variable and rule of it, the cells that the rule made missing.
-        fingerprint: changes when values, settings that shape them, image files or parts do.
-        notices: what the table's reader noticed: identifiers that were joined, subjects without images, files left out.
+        row_keys: unique key of each row: the subject and, where a subject has several rows, the session and the order
+            of appearance among rows that share both.
+        places: location of each row, for messages.
+        variables: resolved settings, with everything inferred from the cohort filled in.
+        columns: values of each variable.
+        parts: rows of 'train', 'validation' and 'test'; rows without any value are in none. Empty if no split was
+            requested.
+        blanked: for each variable and rule, the cells that the rule set to missing.
+        fingerprint: digest of the values, the settings that shape them, the image files and the parts.
+        notices: warnings of the table's reader: identifiers that were matched, subjects without images, files left out.
     """
 
     frame: pandas.DataFrame

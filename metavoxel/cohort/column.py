@@ -1,4 +1,4 @@
-"""The values of one variable in a cohort."""
+"""Values of one variable in a cohort."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from torch import Tensor
 @final
 @dataclass(frozen=True, eq=False)
 class Column:
-    """Values of the rows that have one.
+    """Values of one variable, stored for the rows that have one.
 
     Attributes:
         present: which rows of the cohort have a value.
-        cells: the text (for an image, the path) that each value came from; None where there is none.
-        values: those of the present rows alone, in order; an array on disk for a lazy variable.
+        cells: source text of each value (for an image, the path); None where missing.
+        values: values of the present rows only, in order; an array on disk for a lazy variable.
     """
 
     present: Bool[Tensor, "n"]
@@ -26,10 +26,10 @@ class Column:
     values: Shaped[Tensor, "m *d"] | Float32[np.ndarray, "m *d"]
 
     def read(self, rows: Sequence[int] | Int64[Tensor, "b"]) -> Shaped[Tensor, "b *d"]:
-        """Values of these rows of the cohort, in their order.
+        """Return the values of these rows of the cohort, in the given order.
 
         Raises:
-            IndexError: a row that has no value.
+            IndexError: a row has no value.
         """
         wanted = torch.as_tensor(rows, dtype=torch.int64)
         absent = wanted[~self.present[wanted]]

@@ -1,4 +1,4 @@
-"""One grid for image variables of one space, so that what lies at one place in mm lies at one voxel of each."""
+"""Share one grid among image variables of one space, so that a position in mm is the same voxel of each."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +12,7 @@ from metavoxel.parts.variables.base import AbstractVariableSpec
 from metavoxel.parts.variables.spatial import AbstractSpatialSpec
 
 _OVERLAP = 0.5
-"""Share of the smaller of two fields of view that must lie in the other for them to be of one space."""
+"""Minimum share of the smaller of two fields of view inside the other for both to be of one space."""
 
 
 def with_common_grids(
@@ -20,11 +20,11 @@ def with_common_grids(
     cells: Mapping[str, Sequence[str]],
     multiples: Mapping[str, int],
 ) -> dict[str, AbstractVariableSpec]:
-    """Settings in which images of one space share their grid: the union of theirs, in mm.
+    """Return settings in which images of one space share the union of their grids, in mm.
 
-    Two variables are of one space if both are placed by their affines, at one spacing, and most of the smaller field
-    of view lies in the larger. Variables whose grid the schema gives, or whose files do not fit together (which reading
-    them reports), are left alone.
+    Two variables are of one space if both are placed by their affines, have equal spacing, and at least half of the
+    smaller field of view lies in the larger. Variables with a grid in the schema, or with incompatible files (reported
+    when they are read), are unchanged.
     """
     given = {name: [cell for cell in cells.get(name, ()) if cell] for name in variables}
     free = {name: spec for name, spec in variables.items() if given[name] and _is_free(spec)}
@@ -35,22 +35,22 @@ def with_common_grids(
     for group in _groups(grids):
         multiple = int(np.lcm.reduce([multiples.get(name, 1) for name in group]))
         union = common_grid([grids[name] for name in group])
-        whole = union.padded([-(-size // multiple) * multiple for size in union.shape])
+        padded = union.padded([-(-size // multiple) * multiple for size in union.shape])
         for name in group:
-            known = {"shape": whole.shape, "affine": whole.affine.tolist()}
+            known = {"shape": padded.shape, "affine": padded.affine.tolist()}
             shared[name] = variables[name].model_copy(update=known)
     return shared
 
 
 def _is_free(spec: AbstractVariableSpec) -> bool:
-    """Whether the cohort decides where the images of a variable lie, by their affines."""
+    """Whether the grid of a variable is inferred from the affines of the cohort's images."""
     if not isinstance(spec, AbstractSpatialSpec):
         return False
     return spec.place != "box" and not (spec.shape or spec.affine or spec.template)
 
 
 def _own_grid(spec: AbstractVariableSpec, cells: Sequence[str]) -> Grid | None:
-    """The grid in mm that a variable would have by itself; None where it has none, or its files do not fit together."""
+    """Grid in mm of a variable by itself; None if it has none, or its files are incompatible."""
     try:
         resolved = spec.resolve(cells, multiple=1)
     except CohortError:
@@ -61,7 +61,7 @@ def _own_grid(spec: AbstractVariableSpec, cells: Sequence[str]) -> Grid | None:
 
 
 def _groups(grids: Mapping[str, Grid]) -> list[list[str]]:
-    """Names of two and more variables of one space, each in one group."""
+    """Group the names of variables of one space; each group has at least two."""
     groups: list[list[str]] = []
     for name, grid in grids.items():
         of_one_space = (group for group in groups if _of_one_space(grids[group[0]], grid))

@@ -1,4 +1,4 @@
-"""Entities of BIDS file names, and which files a variable chooses by them."""
+"""Parse entities of BIDS file names, and select files by them."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,10 +11,10 @@ from metavoxel.cohort.identifiers import some
 from metavoxel.errors import Problem, did_you_mean
 
 PROPERTIES = ("suffix", "extension", "datatype")
-"""What a name and its folder state beside the entities."""
+"""Properties of a file name and its folder that are not entities."""
 
 DERIVATIVE = "derivative"
-"""The key of ``entities`` that names a folder of ``derivatives`` instead of the raw data."""
+"""Key of ``entities`` that selects a folder of ``derivatives`` instead of the raw data."""
 
 _NAME = re.compile(r"(?P<entities>(?:[a-zA-Z]+-[^-_/]+_)+)(?P<suffix>[a-zA-Z0-9]+)")
 _RUNS = {"first": min, "last": max}
@@ -32,7 +32,7 @@ class BidsFile(NamedTuple):
 
 @cache
 def _definitions() -> tuple[dict[str, str], frozenset[str]]:
-    """Short names by long ones, and the short names of indices, in the newest specification that ancpbids knows."""
+    """Map long to short names, and list the short names of indices, by the newest specification in ancpbids."""
     newest = max(available_versions(), key=lambda version: [int(part) for part in re.findall(r"\d+", version)])
     entities = [(entity.name, entity.value["name"], entity.value.get("format")) for entity in load(newest).EntityEnum]
     return {long: short for long, short, _ in entities}, frozenset(
@@ -41,7 +41,7 @@ def _definitions() -> tuple[dict[str, str], frozenset[str]]:
 
 
 def parse_name(stem: str) -> dict[str, str] | None:
-    """Entities and suffix of a file name without its extension; None when it is not a BIDS name."""
+    """Parse entities and suffix of a file name without extension; None if it is not a BIDS name."""
     match = _NAME.fullmatch(stem)
     if match is None:
         return None
@@ -51,20 +51,20 @@ def parse_name(stem: str) -> dict[str, str] | None:
 
 
 class Selection(NamedTuple):
-    """What one variable asks of its file: ``wanted`` by short names, None for entities that the name must not have."""
+    """Criteria for the file of one variable: labels by short names, None for entities that must be absent."""
 
     wanted: dict[str, str | None]
     run: str | None
 
     def __str__(self) -> str:
-        asked = [f"{key}: {'null' if text is None else text}" for key, text in self.wanted.items()]
-        return "{" + ", ".join(asked + ([f"run: {self.run}"] if self.run else [])) + "}"
+        criteria = [f"{key}: {'null' if text is None else text}" for key, text in self.wanted.items()]
+        return "{" + ", ".join(criteria + ([f"run: {self.run}"] if self.run else [])) + "}"
 
     def among(self, files: Sequence[BidsFile], where: str) -> tuple[list[BidsFile], list[Problem]]:
-        """Files that have what is wanted, of every run.
+        """Select the matching files, of all runs.
 
-        Indices agree as numbers (run 1 is run-01). Labels agree as text; digits that are no label of these files are
-        the one label that is the same number, and a problem where that is not one.
+        Indices match as numbers (run 1 is run-01), labels as text. Digits that are not a label of these files match the
+        only label with the same number; several such labels are a problem.
         """
         problems = []
         exact: dict[str, str | None] = {}
@@ -74,16 +74,16 @@ class Selection(NamedTuple):
             if text is not None and text.isdecimal() and text not in labels and key not in _definitions()[1]:
                 same = [label for label in labels if label.isdecimal() and int(label) == int(text)]
                 if len(same) > 1:
-                    problems.append(Problem(where, f"{key} {text!r} may be {' or '.join(sorted(same))}; write one"))
+                    problems.append(Problem(where, f"{key} {text!r} matches {' and '.join(sorted(same))}; use one"))
                 elif same:
                     exact[key] = same[0]
         chosen = [
-            file for file in files if all(_agree(key, file.entities.get(key), text) for key, text in exact.items())
+            file for file in files if all(_matches(key, file.entities.get(key), text) for key, text in exact.items())
         ]
         return chosen, problems
 
     def of_visit(self, files: Sequence[BidsFile]) -> list[BidsFile]:
-        """Of one visit's files, those of the first or last run where that is asked; without a run is before run 1."""
+        """Keep the files of the first or last run if requested; a file without a run precedes run 1."""
         if self.run is None or not files:
             return list(files)
         runs = [_run(file) for file in files]
@@ -91,17 +91,17 @@ class Selection(NamedTuple):
         return [file for file, run in zip(files, runs, strict=True) if run == best]
 
 
-def select(entities: Mapping[str, str | None], seen: Iterable[str], where: str) -> tuple[Selection, list[Problem]]:
-    """What ``entities`` ask for, by short names; suffix T1w unless given. ``seen`` are entities that files have.
+def select(entities: Mapping[str, str | None], known: Iterable[str], where: str) -> tuple[Selection, list[Problem]]:
+    """Build a selection from ``entities``; the suffix defaults to T1w. ``known`` are the entities of the files.
 
-    Returns also a problem for each name that is neither in the BIDS specification nor in the folder.
+    Also returns a problem for each name that is neither in the BIDS specification nor in ``known``.
     """
     short, _ = _definitions()
-    known = [*PROPERTIES, *short, *short.values(), *seen]
+    valid = [*PROPERTIES, *short, *short.values(), *known]
     problems = [
-        Problem(where, f"{name!r} is not a BIDS entity.{did_you_mean(name, known)}")
+        Problem(where, f"{name!r} is not a BIDS entity.{did_you_mean(name, valid)}")
         for name in entities
-        if name not in known and name != DERIVATIVE
+        if name not in valid and name != DERIVATIVE
     ]
     wanted: dict[str, str | None] = {"suffix": "T1w"}
     for name, text in entities.items():
@@ -118,32 +118,33 @@ def select(entities: Mapping[str, str | None], seen: Iterable[str], where: str) 
 
 
 def differences(files: Sequence[BidsFile]) -> str:
-    """What tells files of one visit apart, as entities to write: ``space: null or space: MNI152; acq: hi or ...``."""
+    """List the entities that distinguish files of one visit: ``space: null or space: MNI152; acq: hi or ...``."""
     keys = list(dict.fromkeys(key for file in files for key in file.entities))
-    told = []
+    choices = []
     for key in keys:
         labels = [file.entities.get(key) for file in files]
         if len(set(labels)) > 1:
             ordered = [*([None] if None in labels else []), *sorted({label for label in labels if label is not None})]
             options = [f"{key}: {'null' if label is None else label}" for label in ordered]
-            told.append(" or ".join(options + ([f"{key}: first", f"{key}: last"] if key == "run" else [])))
-    return "; ".join(told)
+            choices.append(" or ".join(options + ([f"{key}: first", f"{key}: last"] if key == "run" else [])))
+    return "; ".join(choices)
 
 
 def absent(selection: Selection, files: Sequence[BidsFile]) -> str:
-    """Why no file was found, as what the files have instead."""
-    suffixes = ", ".join(sorted({file.entities["suffix"] for file in files})) or "of no kind"
-    what = f"no image with {selection}; the folder has images with suffix {suffixes}"
+    """Explain why no file was found, by what the files have instead."""
+    suffixes = ", ".join(sorted({file.entities["suffix"] for file in files}))
+    what = f"no image with {selection}; the folder has "
+    what += f"images with suffix {suffixes}" if suffixes else "no images"
     suffix = selection.wanted["suffix"]
     alike = [file for file in files if file.entities["suffix"] == suffix]
     for key, text in selection.wanted.items():
-        if alike and key != "suffix" and not any(_agree(key, file.entities.get(key), text) for file in alike):
+        if alike and key != "suffix" and not any(_matches(key, file.entities.get(key), text) for file in alike):
             labels = some(file.entities.get(key, "null") for file in alike)
             what += f"; those with suffix {suffix} have {key} {labels}"
     return what
 
 
-def _agree(key: str, found: str | None, wanted: str | None) -> bool:
+def _matches(key: str, found: str | None, wanted: str | None) -> bool:
     if found is None or wanted is None:
         return found is wanted
     indices = key in _definitions()[1] and found.isdecimal() and wanted.isdecimal()

@@ -1,4 +1,4 @@
-"""What is doubtful about images that can be read: places that differ, headers without orientation, levels erased."""
+"""Warnings about readable images: differing positions, missing orientation, levels removed by scaling."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -16,13 +16,13 @@ from metavoxel.parts.variables.image import ImageSpec
 from metavoxel.parts.variables.labelmap import LabelMapSpec
 from metavoxel.parts.variables.spatial import AbstractSpatialSpec
 
-_APART = Spread(centres=5.0, angle=2.0)
-"""Millimetres and degrees up to which images of one space lie apart by how they were cropped."""
-_LOOKED_AT = 32
-"""Images whose intensities are read again."""
-_FEWEST = 8
-_CHANCE = 1e-3
-"""Probability of a warning about levels where there is nothing to warn of."""
+_MAX_SPREAD = Spread(centres=5.0, angle=2.0)
+"""Offsets in mm and rotations in degrees that cropping explains among images of one space."""
+_MAX_IMAGES = 32
+"""Number of images whose intensities are read."""
+_MIN_IMAGES = 8
+_ALPHA = 1e-3
+"""Family-wise error rate of the tests for removed levels (Bonferroni)."""
 
 
 def image_warnings(
@@ -30,7 +30,7 @@ def image_warnings(
     variables: Mapping[str, AbstractVariableSpec],
     columns: Mapping[str, Column],
 ) -> Iterator[str]:
-    """What is doubtful about the images of one variable. Reads headers, and the voxels of a few of its files."""
+    """Yield warnings about the images of one variable. Reads headers, and the voxels of a few files."""
     spec, column = variables[name], columns[name]
     if not isinstance(spec, AbstractSpatialSpec) or not column.present.any():
         return
@@ -40,24 +40,24 @@ def image_warnings(
     unknown = [cell for cell, header in headers.items() if not header.oriented and not is_picture(cell)]
     if unknown:
         yield (
-            f"{len(unknown)} of {len(headers)} files have no orientation (sform and qform codes 0), {unknown[0]} among "
-            "them: left and right are as their makers stored them. Images are stacked by the centres of their boxes"
+            f"{len(unknown)} of {len(headers)} files have no orientation (sform and qform codes 0), such as "
+            f"{unknown[0]}: left and right are taken as stored. Images are stacked by the centres of their boxes"
         )
     apart = spread(grids)
-    if spec.place == "world" and (apart.centres > _APART.centres or apart.angle > _APART.angle):
+    if spec.place == "world" and (apart.centres > _MAX_SPREAD.centres or apart.angle > _MAX_SPREAD.angle):
         yield (
             f"by their headers, centres lie up to {apart.centres:.0f} mm from their mean and axes are turned by up to "
-            f"{apart.angle:.0f} degrees. That is right where heads are aligned in mm, and boxes cropped; heads in "
-            "scanner coordinates should be registered first, or stacked by their boxes' centres (place: box)"
+            f"{apart.angle:.0f} degrees. This is correct for heads that are registered in mm and cropped; heads in "
+            "scanner coordinates should be registered first, or stacked by the centres of their boxes (place: box)"
         )
     if isinstance(spec, LabelMapSpec):
         yield from _uninformative_labels(spec, column)
     elif isinstance(spec, ImageSpec) and spec.intensities is None:
-        yield from _erased_levels(spec, column, variables, columns)
+        yield from _removed_levels(spec, column, variables, columns)
 
 
 def _uninformative_labels(spec: LabelMapSpec, column: Column) -> Iterator[str]:
-    """Label maps that are all the same, and labels that no map has on the model's grid."""
+    """Warn of identical label maps, and of labels absent from every map on the model's grid."""
     rows = column.present.nonzero()[:, 0].tolist()
     first, alike, absent = column.read(rows[:1]), True, dict.fromkeys(spec.labels)
     for row in rows:
@@ -69,47 +69,47 @@ def _uninformative_labels(spec: LabelMapSpec, column: Column) -> Iterator[str]:
         if not absent and not alike:
             return
     if alike and len(rows) > 1:
-        yield f"all {len(rows)} label maps are the same: nothing can be learnt from or about a constant; leave it out"
+        yield f"all {len(rows)} label maps are the same: a constant carries no information; leave it out"
     if absent:
         yield (
-            f"none of {len(rows)} label maps has {', '.join(map(repr, absent))}: the model learns that there is none. "
-            "Check the numbers of 'labels', or leave the label out"
+            f"none of {len(rows)} label maps has {', '.join(map(repr, absent))}: the model learns that it never "
+            "occurs. Check the values of 'labels', or leave the label out"
         )
 
 
-def _erased_levels(
+def _removed_levels(
     spec: ImageSpec, column: Column, variables: Mapping[str, AbstractVariableSpec], columns: Mapping[str, Column]
 ) -> Iterator[str]:
-    """Levels that differ with another variable, or alone tell images apart; scaling by percentiles removes them."""
+    """Warn if percentile scaling removes intensity levels that depend on a variable, or alone distinguish images."""
     present = column.present.nonzero()[:, 0].tolist()
-    rows = present[:: max(1, -(-len(present) // _LOOKED_AT))]
-    cure = "if intensities have a unit (CT, CBF, SUV, FA, T1 maps), set 'intensities: [low, high]' in it"
+    rows = present[:: max(1, -(-len(present) // _MAX_IMAGES))]
+    remedy = "if intensities have a unit (CT, CBF, SUV, FA, T1 maps), set 'intensities: [low, high]' in it"
     levels = np.array([_level(spec, str(column.cells[row])) for row in rows])
     scaled = [column.read([row]).numpy().round(4).tobytes() for row in rows]
     same = len(scaled) - len(set(scaled))
     if same and len(set(levels.tolist())) > len(set(scaled)):
-        yield f"of {len(rows)} images looked at, {same} are equal to another once scaled by 'percentiles'; {cure}"
+        yield f"of {len(rows)} sampled images, {same} equal another after scaling by 'percentiles'; {remedy}"
     tests = [name for name, other in variables.items() if not other.lazy and not other.data_shape]
     for name in tests:
         both = [place for place, row in enumerate(rows) if columns[name].present[row]]
-        if len(both) < _FEWEST:
+        if len(both) < _MIN_IMAGES:
             continue
         values = columns[name].read([rows[place] for place in both]).double().numpy()
-        chance = _chance(levels[both], values, labels=bool(variables[name].known_labels()))
-        if chance * len(tests) < _CHANCE:
+        p = _p_value(levels[both], values, labels=bool(variables[name].known_labels()))
+        if p * len(tests) < _ALPHA:
             yield (
-                f"the level of the images goes with {name} ({len(both)} images looked at, p = {chance:.1g}), and "
-                f"scaling by 'percentiles' removes it; {cure}"
+                f"the intensity level depends on {name} ({len(both)} sampled images, p = {p:.1g}), and "
+                f"scaling by 'percentiles' removes it; {remedy}"
             )
 
 
 def _level(spec: ImageSpec, cell: str) -> float:
-    """The upper percentile of a file's intensities."""
+    """Upper percentile of a file's intensities."""
     return float(np.percentile(read_image(cell, constant=True, nan=spec.nan).data, spec.percentiles[1]))
 
 
-def _chance(levels: Float64[np.ndarray, "n"], values: Float64[np.ndarray, "n"], *, labels: bool) -> float:
-    """p-value of no dependence: Spearman's rank correlation, or of labels Kruskal and Wallis's test."""
+def _p_value(levels: Float64[np.ndarray, "n"], values: Float64[np.ndarray, "n"], *, labels: bool) -> float:
+    """p-value of independence: Spearman's rank correlation, or the Kruskal-Wallis test for labels."""
     if len(set(levels.tolist())) < 2 or len(set(values.tolist())) < 2:
         return 1.0
     if not labels:

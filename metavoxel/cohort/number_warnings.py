@@ -1,4 +1,4 @@
-"""Continuous variables whose distribution is far from normal, each with the setting or type that suits it."""
+"""Warn of continuous variables whose distribution is far from normal, and suggest a setting or type."""
 
 import math
 from collections.abc import Iterator
@@ -8,48 +8,48 @@ from jaxtyping import Float64
 
 from metavoxel.parts.variables.continuous import ContinuousSpec
 
-_FEWEST_ROWS = 20
-"""Rows from which the shape of a distribution is looked at; with fewer, chance has most shapes."""
-_FEW_VALUES = 10
-"""Distinct values up to which a number may be a label, if there are ``_ROWS_A_VALUE`` times as many rows."""
-_ROWS_A_VALUE = 4
-_FEWEST_SHARED, _SHARED, _ABOVE_NEXT = 5, 0.1, 3
-"""A value stands out that so many rows and such a share of them have, so many times as many as have the next."""
+_MIN_ROWS = 20
+"""Minimum number of rows to judge the shape of a distribution."""
+_MAX_LABELS = 10
+"""Maximum number of distinct values of a likely label, with at least ``_ROWS_PER_LABEL`` times as many rows."""
+_ROWS_PER_LABEL = 4
+_MIN_TIES, _MIN_TIE_SHARE, _TIE_RATIO = 5, 0.1, 3
+"""Minimum rows, share of rows, and multiple of the rows of the next value for a value to be over-represented."""
 _COARSE_SD = 5.0
-"""Standard deviation of whole numbers below which it matters that draws lie between them."""
+"""Standard deviation of whole numbers below which draws between them matter."""
 _SKEWED, _HEAVY = 1.0, 3.0
-"""Skewness and excess kurtosis from which a column is named."""
+"""Skewness and excess kurtosis above which a column is reported."""
 _SKEWED_ERRORS, _HEAVY_ERRORS = 5.0, 8.0
-"""Standard errors that these have to be above 0 where rows are few; of a kurtosis more, for its errors are skewed."""
-_ALONE = 2.0
-"""Times as far from the median as the next value: one that lies so is asked about."""
+"""Minimum of the two in standard errors; higher for the kurtosis, whose sampling distribution is skewed."""
+_OUTLIER_RATIO = 2.0
+"""Minimum ratio of the largest to the second largest distance from the median for an outlier."""
 _LOG_RATIO = 4.0
-"""Log-likelihood (nats) by which a log-normal distribution has to suit better than a normal one."""
+"""Minimum log-likelihood ratio (nats) of a log-normal to a normal distribution."""
 
 _COUNT = "'type: count' (plugin metavoxel-count)"
 _QUANTILE = "'transform: quantile'"
 
 
 def number_warnings(spec: ContinuousSpec, values: Float64[np.ndarray, "n"]) -> Iterator[str]:
-    """At most one line: what the distribution of these values is, and the setting that suits it.
+    """Yield at most one warning: the shape of the distribution, and the setting that suits it.
 
-    Nothing under 'transform: quantile', which suits any; nothing of constants and of few rows. Of normal numbers about
-    one column in a thousand is named by chance.
+    No warning under 'transform: quantile', which suits any distribution, nor for constants or few rows. The false
+    positive rate for normal numbers is about one column in a thousand.
     """
     if spec.transform == "quantile" or len(values) < 2 or values.min() == values.max():
         return
     unique, counts = np.unique(values, return_counts=True)
-    if len(unique) <= _FEW_VALUES and len(values) >= _ROWS_A_VALUE * len(unique):
-        yield _of_few_values(unique, len(values))
-    elif len(values) >= _FEWEST_ROWS:
-        found = _of_one_value(unique, counts) or _of_whole_numbers(unique, values) or _of_shape(spec, values)
+    if len(unique) <= _MAX_LABELS and len(values) >= _ROWS_PER_LABEL * len(unique):
+        yield _label_warning(unique, len(values))
+    elif len(values) >= _MIN_ROWS:
+        found = _tie_warning(unique, counts) or _whole_number_warning(unique, values) or _shape_warning(spec, values)
         if found:
             yield found
 
 
-def _of_few_values(unique: Float64[np.ndarray, "k"], rows: int) -> str:
+def _label_warning(unique: Float64[np.ndarray, "k"], rows: int) -> str:
     shown = ", ".join(f"{value:g}" for value in unique)
-    what = f"{rows} rows have {len(unique)} distinct values alone ({shown}), and draws would lie between them"
+    what = f"{rows} rows have only {len(unique)} distinct values ({shown}), and draws would lie between them"
     if len(unique) == 2:
         return f"{what}: make it 'type: categorical'"
     counts = f", {_COUNT} for counts" if unique[0] >= 0 and (unique == np.round(unique)).all() else ""
@@ -59,39 +59,39 @@ def _of_few_values(unique: Float64[np.ndarray, "k"], rows: int) -> str:
     )
 
 
-def _of_one_value(unique: Float64[np.ndarray, "k"], counts: np.ndarray) -> str | None:
-    """Of many rows with one and the same value: zeros, a floor, a ceiling."""
+def _tie_warning(unique: Float64[np.ndarray, "k"], counts: np.ndarray) -> str | None:
+    """Warn of one over-represented value: zeros, a floor, a ceiling."""
     most = int(counts.argmax())
     value, count, rows = float(unique[most]), int(counts[most]), int(counts.sum())
-    if count < max(_FEWEST_SHARED, _SHARED * rows) or count < _ABOVE_NEXT * np.delete(counts, most).max():
+    if count < max(_MIN_TIES, _MIN_TIE_SHARE * rows) or count < _TIE_RATIO * np.delete(counts, most).max():
         return None
     what = f"{count} of {rows} values ({count / rows:.0%}) are {value:g}"
     if most == 0:
-        what += ", and none is lower: draws would lie beside it and below"
+        what += ", the minimum: draws would miss it and fall below"
     elif most == len(unique) - 1:
-        what += ", and none is higher: draws would lie beside it and above"
+        what += ", the maximum: draws would miss it and exceed it"
     else:
-        what += ": draws would lie beside it"
-    cure = f"set {_QUANTILE}, which draws it as often as the rows have it"
+        what += ": draws would miss it"
+    remedy = f"set {_QUANTILE}, which reproduces its frequency"
     if value == 0 and most == 0:
-        cure += f", or for counts make it {_COUNT}"
+        remedy += f", or for counts make it {_COUNT}"
     elif value != 0:
-        cure += "; if it stands for 'missing', name it in cohort.missing"
-    return f"{what}; {cure}"
+        remedy += "; if it stands for 'missing', add it to cohort.missing"
+    return f"{what}; {remedy}"
 
 
-def _of_whole_numbers(unique: Float64[np.ndarray, "k"], values: Float64[np.ndarray, "n"]) -> str | None:
+def _whole_number_warning(unique: Float64[np.ndarray, "k"], values: Float64[np.ndarray, "n"]) -> str | None:
     sd = float(values.std(ddof=1))
     if sd >= _COARSE_SD or (unique != np.round(unique)).any():
         return None
-    cure = f"set {_QUANTILE}, which draws whole numbers alone"
+    remedy = f"set {_QUANTILE}, which draws whole numbers only"
     if unique[0] >= 0:
-        cure += f", or for counts make it {_COUNT}"
-    return f"whole numbers with an sd of {sd:.2g}, and draws would lie between them: {cure}"
+        remedy += f", or for counts make it {_COUNT}"
+    return f"whole numbers with an sd of {sd:.2g}, and draws would lie between them: {remedy}"
 
 
-def _of_shape(spec: ContinuousSpec, values: Float64[np.ndarray, "n"]) -> str | None:
-    """Of skewed numbers and heavy tails, in the logarithm where that is the code."""
+def _shape_warning(spec: ContinuousSpec, values: Float64[np.ndarray, "n"]) -> str | None:
+    """Warn of skewness or heavy tails, of the logarithm under 'transform: log'."""
     rows = len(values)
     x = np.log(values) if spec.transform == "log" else values
     skewness, kurtosis = _moments(x)
@@ -100,26 +100,26 @@ def _of_shape(spec: ContinuousSpec, values: Float64[np.ndarray, "n"]) -> str | N
     of_logs = " of the logarithm" if spec.transform == "log" else ""
     sign = "never negative and " if values.min() >= 0 and spec.transform is None else ""
     side = f"{sign}skewed to the {'right' if skewness > 0 else 'left'} (skewness{of_logs} {skewness:.1f})"
-    alone = _far_from_the_rest(values, x)
+    outlier = _outlier(values, x)
     if spec.transform is None and values.min() > 0 and skewness > _SKEWED and _log_ratio(values) > _LOG_RATIO:
-        return f"{side}: {alone}set 'transform: log'"
+        return f"{side}: {outlier}set 'transform: log'"
     if skewed:
-        return f"{side}: {alone}set {_QUANTILE}"
+        return f"{side}: {outlier}set {_QUANTILE}"
     if heavy:
-        return f"heavy tails (excess kurtosis{of_logs} {kurtosis:.1f}): {alone}set {_QUANTILE}"
+        return f"heavy tails (excess kurtosis{of_logs} {kurtosis:.1f}): {outlier}set {_QUANTILE}"
     return None
 
 
-def _far_from_the_rest(values: Float64[np.ndarray, "n"], x: Float64[np.ndarray, "n"]) -> str:
-    """A question about the one value that makes a distribution what it is, if one lies alone."""
+def _outlier(values: Float64[np.ndarray, "n"], x: Float64[np.ndarray, "n"]) -> str:
+    """Describe a single outlier that determines the shape of the distribution, if there is one."""
     distances = np.abs(x - np.median(x))
     order = distances.argsort()
-    if distances[order[-1]] < _ALONE * distances[order[-2]]:
+    if distances[order[-1]] < _OUTLIER_RATIO * distances[order[-2]]:
         return ""
     rest = values[order[:-1]]
     return (
-        f"{values[order[-1]]:g} lies far from the rest ({rest.min():g} to {rest.max():g}). A mistake, or a code for "
-        "'missing'? Then correct it, or name it in cohort.missing; else "
+        f"{values[order[-1]]:g} is an outlier (the others: {rest.min():g} to {rest.max():g}). If it is an error, "
+        "correct it; if it stands for 'missing', add it to cohort.missing; otherwise "
     )
 
 
@@ -130,6 +130,6 @@ def _moments(x: Float64[np.ndarray, "n"]) -> tuple[float, float]:
 
 
 def _log_ratio(values: Float64[np.ndarray, "n"]) -> float:
-    """Log-likelihood of the likeliest log-normal distribution less that of the likeliest normal one."""
+    """Maximum log-likelihood of a log-normal distribution minus that of a normal one."""
     logs = np.log(values)
     return float(len(values) * (math.log(values.std()) - math.log(logs.std()) - logs.mean()))

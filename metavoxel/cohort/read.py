@@ -1,4 +1,4 @@
-"""Reading a cohort: from a table or BIDS folder to values, with every problem at once."""
+"""Read a cohort from a table or BIDS folder, and report all problems together."""
 
 import hashlib
 import json
@@ -34,26 +34,26 @@ def read_cohort(
     split: bool = True,
     parts: Mapping[str, Sequence[str]] | None = None,
 ) -> Cohort:
-    """Read every value of a cohort, images included, and divide its subjects.
+    """Read all values of a cohort, images included, and split its subjects.
 
     Args:
         variables: settings by name; values already resolved (an image's shape) are kept.
-        settings: where the table or folder is, and what counts as missing.
-        folder: where relative paths in ``settings`` start: the schema's folder.
-        multiples: for each variable, what data axes must be multiples of; 1 by default.
-        cache: folder that keeps preprocessed images between runs; without it they go to a temporary file.
-        split: whether to divide the subjects; not for a table that a model is only asked about. Without it, rows and
-            variables may also be empty, and a rule may blank most cells of a column: what becomes of a cell must not
-            depend on the other rows that are asked about.
-        parts: keys of the rows of each part, as another run recorded them, instead of a division by ``settings``.
+        settings: location of the table or folder, missing codes and split.
+        folder: base of relative paths in ``settings``: the schema's folder.
+        multiples: for each variable, the divisor of its data axes; 1 by default.
+        cache: folder that keeps preprocessed images between runs; a temporary file by default.
+        split: whether to split the subjects; False for a table to predict from. Rows and variables may then be empty,
+            and a rule may set most cells of a column to missing, because the result for a cell must not depend on the
+            other rows.
+        parts: keys of the rows of each part, as recorded by another run, instead of a split by ``settings``.
 
     Raises:
-        CohortError: all that is wrong with the table, its cells, its images and its split.
+        CohortError: all problems of the table, its cells, its images and its split.
     """
     if settings.table is not None:
         table = read_table(folder / settings.table)
     else:
-        assert settings.bids is not None, "the settings have exactly one of the two"
+        assert settings.bids is not None, "settings have exactly one of table and bids"
         participants = None if settings.participants is None else folder / settings.participants
         table = read_bids(folder / settings.bids, variables, participants=participants)
     return build_cohort(table, variables, settings, multiples=multiples, cache=cache, split=split, parts=parts)
@@ -69,10 +69,10 @@ def build_cohort(
     split: bool = True,
     parts: Mapping[str, Sequence[str]] | None = None,
 ) -> Cohort:
-    """The cohort of a table that has been read; see :func:`read_cohort`.
+    """Build the cohort of a table that has been read; see :func:`read_cohort`.
 
     Raises:
-        CohortError: all that is wrong with the table's cells, its images and its split.
+        CohortError: all problems of the table's cells, its images and its split.
     """
     subjects = _subjects(table, settings)
     missing = MissingCodes(settings.missing)
@@ -110,7 +110,7 @@ def build_cohort(
             for name, found in values.items()
             if not found.column.present.any()
         ]
-    divided: dict[str, Tensor] = {}
+    assigned: dict[str, Tensor] = {}
     keys: list[str] = []
     if len(values) == len(variables):
         keys = row_keys(table, subjects)
@@ -120,10 +120,10 @@ def build_cohort(
     elif split and len(values) == len(variables):
         try:
             if parts is None:
-                divided = _parts(table, subjects, usable, values, settings)
+                assigned = _parts(table, subjects, usable, values, settings)
             else:
-                divided = _recorded_parts(table, keys, usable, parts)
-            problems += _empty_in_training(values, divided)
+                assigned = _recorded_parts(table, keys, usable, parts)
+            problems += _empty_in_training(values, assigned)
         except CohortError as error:
             problems += error.problems
     if problems:
@@ -135,9 +135,9 @@ def build_cohort(
         places=places,
         variables={name: found.spec for name, found in values.items()},
         columns={name: found.column for name, found in values.items()},
-        parts=divided,
+        parts=assigned,
         blanked={name: found.blanked for name, found in values.items()},
-        fingerprint=_fingerprint(subjects, values, divided),
+        fingerprint=_fingerprint(subjects, values, assigned),
         notices=table.notices,
     )
 
@@ -163,13 +163,13 @@ def _subjects(table: Table, settings: CohortSettings) -> list[str]:
 
 
 def _repeated(name: str, cells: Sequence[str], subjects: Sequence[str], places: Sequence[str]) -> list[Problem]:
-    """Rows of the same subject with the same file."""
+    """Report rows of the same subject with the same file."""
     first: dict[tuple[str, str], str] = {}
     problems = []
     for subject, cell, place in zip(subjects, cells, places, strict=True):
         if cell and first.setdefault((subject, cell), place) != place:
             earlier = first[subject, cell]
-            problems.append(Problem(f"{place}, variable {name}", f"{cell!r} is also that of {earlier}; remove one"))
+            problems.append(Problem(f"{place}, variable {name}", f"{cell!r} is also the file of {earlier}; remove one"))
     return problems
 
 
@@ -177,7 +177,7 @@ def _parts(
     table: Table, subjects: Sequence[str], usable: Tensor, values: Mapping[str, Values], settings: CohortSettings
 ) -> dict[str, Tensor]:
     index = usable.nonzero()[:, 0]
-    who = [subjects[row] for row in index.tolist()]
+    usable_subjects = [subjects[row] for row in index.tolist()]
     if settings.split.column is not None:
         if settings.split.column not in table.frame:
             known = [str(column) for column in table.frame.columns]
@@ -186,10 +186,11 @@ def _parts(
             )
             raise CohortError(Problem("cohort.split.column", f"{what} Columns: {', '.join(known)}"))
         cells = [str(cell) for cell in table.frame[settings.split.column].iloc[index.tolist()]]
-        parts = read_split(who, cells, [table.places[row] for row in index.tolist()], settings.split)
+        places = [table.places[row] for row in index.tolist()]
+        parts = read_split(usable_subjects, cells, places, settings.split)
     else:
         strata = {name: _stratum(name, values, index) for name in settings.split.stratify}
-        parts = draw_split(who, strata, settings.split)
+        parts = draw_split(usable_subjects, strata, settings.split)
     return {part: index[torch.tensor([found == part for found in parts])] for part in PARTS}
 
 
@@ -197,9 +198,9 @@ def _recorded_parts(
     table: Table, keys: Sequence[str], usable: Tensor, parts: Mapping[str, Sequence[str]]
 ) -> dict[str, Tensor]:
     place = {key: row for row, key in enumerate(keys)}
-    gone = sorted(key for part in PARTS for key in parts.get(part, ()) if key not in place)
-    if gone:
-        what = f"has no row {gone[0]!r}, which the run's split names ({len(gone)} such rows); it has changed"
+    absent = sorted(key for part in PARTS for key in parts.get(part, ()) if key not in place)
+    if absent:
+        what = f"has no row {absent[0]!r}, which the run's split names ({len(absent)} such rows); it has changed"
         raise CohortError(Problem(table.source, what))
     rows = {part: sorted(place[key] for key in parts.get(part, ())) for part in PARTS}
     return {
@@ -208,7 +209,7 @@ def _recorded_parts(
 
 
 def _stratum(name: str, values: Mapping[str, Values], index: Tensor) -> list[str | float | None]:
-    """What a table would show of a variable in these rows."""
+    """Values of a variable in these rows as formatted for a table; None where missing."""
     if name not in values or values[name].spec.lazy:
         known = [other for other, found in values.items() if not found.spec.lazy]
         what = f"{name!r} is not a variable with labels or numbers; those are {', '.join(known)}."
@@ -230,10 +231,10 @@ def _empty_in_training(values: Mapping[str, Values], parts: Mapping[str, Tensor]
 
 
 def row_keys(table: Table, subjects: Sequence[str]) -> list[str]:
-    """Names of the rows: the subject; where one has several rows, also its session, if the table has such a column.
+    """Unique keys of the rows: the subject and, where it has several rows, its session if the table has that column.
 
-    Further rows of the same subject (and session) are numbered in the order in which they appear: ``p1``, ``p1#2``.
-    No other cell matters, so that the draws of a row stay as they are when a column is added or a value corrected.
+    Further rows of the same subject (and session) are numbered in order of appearance: ``p1``, ``p1#2``. Keys depend on
+    no other cell, so that the draws of a row do not change when a column is added or a value corrected.
     """
     several = {subject for subject, count in Counter(subjects).items() if count > 1}
     sessions = [str(session) for session in table.frame[SESSION]] if SESSION in table.frame else [""] * len(subjects)

@@ -1,4 +1,4 @@
-"""Lines of a CSV or TSV file to rows of cells: which sign separates them, and where quotation marks go wrong."""
+"""Parse CSV and TSV files: detect the delimiter, and locate unbalanced quotation marks."""
 
 import csv
 import io
@@ -11,35 +11,35 @@ from typing import NamedTuple
 from metavoxel.errors import CohortError, Problem
 
 SUFFIXES = MappingProxyType({".csv": ",", ".tsv": "\t", ".tab": "\t"})
-"""Extensions of tables, and what usually separates their cells."""
+"""Extensions of tables, and their usual delimiters."""
 
 _DELIMITERS = (",", "\t", ";", "|")
 _NAMED = re.compile(r'"?sep=(.)"?\s*')
-"""The first line by which spreadsheets are told the separator."""
+"""First line that declares the delimiter to spreadsheets."""
 
-_TRIED = 200
-"""Rows by which separators are compared."""
+_COMPARED_ROWS = 200
+"""Number of rows by which delimiters are compared."""
 
 
 class Record(NamedTuple):
-    """One row's stripped cells, and its number: rows are counted as a spreadsheet does, the empty ones too."""
+    """Stripped cells of one row, and its number as in a spreadsheet: empty rows count."""
 
     number: int
     cells: list[str]
 
 
 class _Layout(NamedTuple):
-    """What separates cells, and the lines of comment before the header."""
+    """Delimiter, and number of comment lines before the header."""
 
     delimiter: str
     skipped: int
 
 
 def read_records(path: Path) -> list[Record]:
-    """All rows of a file in UTF-8 that hold any text, the header first.
+    """Read all non-empty rows of a file in UTF-8, the header first.
 
     Raises:
-        CohortError: not text, or quotation marks that do not match.
+        CohortError: not text, or unbalanced quotation marks.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -53,14 +53,14 @@ def read_records(path: Path) -> list[Record]:
     lines = lines[layout.skipped :]
     reader = csv.reader(lines, delimiter=layout.delimiter, strict=True)
     records: list[Record] = []
-    number, begun = layout.skipped, 0
+    number, position = layout.skipped, 0
     try:
         for number, cells in enumerate(reader, start=1 + layout.skipped):
-            raw, begun = lines[begun : reader.line_num], reader.line_num
-            if len(raw) > 1 and _swallows(raw, layout.delimiter, len(cells)):
+            raw, position = lines[position : reader.line_num], reader.line_num
+            if len(raw) > 1 and _joins_rows(raw, layout.delimiter, len(cells)):
                 what = (
-                    f"a quotation mark in it makes one row of {len(raw)} lines, each of which looks like a row. "
-                    "Remove it, or write it twice in a quoted cell"
+                    f"a quotation mark joins {len(raw)} lines into one row, each of which looks like a row. Remove it, "
+                    "or write it twice in a quoted cell"
                 )
                 raise CohortError(Problem(f"{path} row {number}", what))
             stripped = [cell.strip() for cell in cells]
@@ -68,27 +68,27 @@ def read_records(path: Path) -> list[Record]:
                 records.append(Record(number, stripped))
     except csv.Error as error:
         what = f"not a CSV or TSV file: {error}"
-        if any('"' in line for line in lines[begun : begun + 1]):
+        if any('"' in line for line in lines[position : position + 1]):
             what += ". Its quotation marks do not match: remove the stray one, or write it twice in a quoted cell"
         raise CohortError(Problem(f"{path} row {number + 1}", what)) from error
     return records
 
 
-def _swallows(raw: Sequence[str], delimiter: str, length: int) -> bool:
-    """Whether every line of one quoted row has as many cells as a row of the table, which text hardly has by chance."""
-    # A sign before a blank is part of a sentence.
+def _joins_rows(raw: Sequence[str], delimiter: str, length: int) -> bool:
+    """Whether every line of a quoted row has as many cells as a table row, which is improbable for text."""
+    # A delimiter before a space is punctuation.
     counts = {line.count(delimiter) - line.count(f"{delimiter} ") for line in raw}
     return length > 2 and counts == {length - 1}
 
 
 def _layout(lines: Sequence[str], usual: str, named: str | None) -> _Layout:
-    """The separator under which all rows are as long as the header, of several that with most columns.
+    """Choose the delimiter under which all rows are as long as the header; of several, that with most columns.
 
-    Comments are skipped where that makes rows agree, for a header may begin with a # too. Where nothing agrees, the
-    usual separator of such files if the header has it, else the commonest in it.
+    Comments are skipped where that makes the rows agree, since a header may also start with #. If no delimiter fits,
+    use the usual one of such files if the header has it, else the most frequent in the header.
     """
     comments = next((index for index, line in enumerate(lines) if not line.startswith("#")), len(lines))
-    delimiters = [named] if named else [usual, *(sign for sign in _DELIMITERS if sign != usual)]
+    delimiters = [named] if named else [usual, *(other for other in _DELIMITERS if other != usual)]
     for skipped in dict.fromkeys((0, comments)):
         found = [(_columns(lines[skipped:], delimiter), delimiter) for delimiter in delimiters]
         most, best = max(found, key=lambda one: one[0])
@@ -102,13 +102,13 @@ def _layout(lines: Sequence[str], usual: str, named: str | None) -> _Layout:
 
 
 def _columns(lines: Sequence[str], delimiter: str) -> int:
-    """Columns of the header where the rows below have as many cells; 0 where they have not."""
+    """Number of columns of the header if all rows have as many cells, else 0."""
     rows = []
     try:
         for cells in csv.reader(lines, delimiter=delimiter, strict=True):
             if any(map(str.strip, cells)):
                 rows.append(len(cells))
-            if len(rows) > _TRIED:
+            if len(rows) > _COMPARED_ROWS:
                 break
     except csv.Error:
         return 0

@@ -1,4 +1,4 @@
-"""Division of subjects into train, validation and test."""
+"""Split subjects into train, validation and test."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -10,21 +10,21 @@ from metavoxel.schema.settings import SplitSettings
 
 PARTS = ("train", "validation", "test")
 _BINS = 4
-"""Quantile bins of a number that is stratified by."""
+"""Number of quantile bins of a continuous stratification variable."""
 
 
 def draw_split(
     subjects: Sequence[str], strata: Mapping[str, Sequence[str | float | None]], settings: SplitSettings
 ) -> list[str]:
-    """The part of every row, drawn by subject; the same whatever the order of the rows.
+    """Draw the part of every row by subject, independent of row order.
 
-    Part sizes are the shares of the subjects, rounded. Subjects are lined up by stratum, and in an order that the seed
-    shuffles within each; walking the line, the next subject goes to the part that is furthest behind its share, so
-    every stratum is shared out evenly.
+    Part sizes are the rounded shares of the subjects. Subjects are sorted by stratum and shuffled by the seed within
+    each. In that order, each subject is assigned to the part furthest below its share, so that every stratum is divided
+    evenly.
 
     Args:
         subjects: subject of each row.
-        strata: for each variable to stratify by, a label, a number or None for each row; a subject with several rows
+        strata: for each stratification variable, a label, a number or None for each row; a subject with several rows
             counts with its smallest value.
         settings: shares and seed.
 
@@ -42,12 +42,12 @@ def draw_split(
     for values in strata.values():
         for subject, stratum in _strata_of(subjects, values).items():
             keys[subject].append(stratum)
-    line = sorted(names, key=lambda subject: (keys[subject], _shuffle_key(settings.seed, subject)))
+    ordered = sorted(names, key=lambda subject: (keys[subject], _shuffle_key(settings.seed, subject)))
     part_of: dict[str, str] = {}
     counts = dict.fromkeys(PARTS, 0)
-    for place, subject in enumerate(line, start=1):
+    for rank, subject in enumerate(ordered, start=1):
         open_parts = [part for part in PARTS if counts[part] < targets[part]]
-        part = max(open_parts, key=lambda part: targets[part] / len(names) * place - counts[part])
+        part = max(open_parts, key=lambda part: targets[part] / len(names) * rank - counts[part])
         part_of[subject] = part
         counts[part] += 1
     return [part_of[subject] for subject in subjects]
@@ -56,10 +56,10 @@ def draw_split(
 def read_split(
     subjects: Sequence[str], cells: Sequence[str], places: Sequence[str], settings: SplitSettings
 ) -> list[str]:
-    """The part of every row as a column of the table says it.
+    """Read the part of every row from a column of the table.
 
     Raises:
-        CohortError: other words than train, validation and test, a subject in two parts, or an empty part.
+        CohortError: cells other than train, validation and test, a subject in two parts, or an empty part.
     """
     problems = []
     part_of: dict[str, str] = {}
@@ -86,7 +86,7 @@ def read_split(
 
 
 def _round_shares(total: int, shares: Mapping[str, float]) -> dict[str, int]:
-    """Whole numbers with the sum ``total``, by largest remainder."""
+    """Round the shares of ``total`` to integers by the largest-remainder method."""
     targets = {part: int(total * share + 1e-9) for part, share in shares.items()}
     by_remainder = sorted(shares, key=lambda part: targets[part] - total * shares[part])
     for part in by_remainder[: total - sum(targets.values())]:
@@ -95,7 +95,7 @@ def _round_shares(total: int, shares: Mapping[str, float]) -> dict[str, int]:
 
 
 def _strata_of(subjects: Sequence[str], values: Sequence[str | float | None]) -> dict[str, str]:
-    """The stratum of every subject: a label, the quantile bin of a number, or that of the missing."""
+    """Stratum of every subject: its label, the quantile bin of its number, or 'missing'."""
     of_subject: dict[str, list[str | float]] = {subject: [] for subject in subjects}
     for subject, value in zip(subjects, values, strict=True):
         if value is not None:

@@ -1,4 +1,4 @@
-"""What is in a cohort, for a reader: counts, ranges, categories, missing cells by rule, image grids."""
+"""Summarise a cohort: counts, ranges, categories, cells set to missing by rules, image grids."""
 
 import math
 import statistics
@@ -25,7 +25,7 @@ _EXAMPLES = 5
 @final
 @dataclass(frozen=True)
 class Blanked:
-    """Cells that a rule made missing."""
+    """Cells that a rule set to missing."""
 
     rule: str
     count: int
@@ -35,7 +35,7 @@ class Blanked:
 @final
 @dataclass(frozen=True)
 class Numbers:
-    """Distribution of a number, in the column's unit; the standard deviation is that of the sample (n - 1)."""
+    """Range, mean and sample standard deviation (n - 1) of a number, in the column's unit."""
 
     low: float
     high: float
@@ -46,7 +46,7 @@ class Numbers:
 @final
 @dataclass(frozen=True)
 class Labels:
-    """Rows of each label, the commonest first."""
+    """Number of rows of each label, most frequent first."""
 
     counts: dict[str, int]
 
@@ -54,7 +54,7 @@ class Labels:
 @final
 @dataclass(frozen=True)
 class Grids:
-    """Files of each original grid (shape and spacing, in words), and the shape they are all brought to.
+    """Number of files of each original grid (shape and spacing, as text), and the shape of the model's grid.
 
     ``spacing`` is that of the model's grid in mm; ``padding`` counts the voxels added along each axis to the smallest
     and to the largest image.
@@ -69,7 +69,7 @@ class Grids:
 @final
 @dataclass(frozen=True)
 class LabelCount:
-    """Maps that have a label, and its voxels on the model's grid: the mean over those maps (0 where there is none)."""
+    """Number of maps with a label, and its mean voxel count over those maps on the model's grid (0 if none)."""
 
     maps: int
     voxels: float
@@ -78,9 +78,9 @@ class LabelCount:
 @final
 @dataclass(frozen=True)
 class LabelMaps:
-    """Label maps by their grids and labels; ``empty`` counts those of nothing but background, the first label.
+    """Label maps by grid and label; ``empty`` counts maps of background only, the first label.
 
-    ``voxel_volume`` is that of a voxel of the model's grid in mm³ (of two axes, mm²).
+    ``voxel_volume`` is the size of a voxel of the model's grid in mm³ (of two axes, mm²).
     """
 
     grids: Grids
@@ -92,7 +92,7 @@ class LabelMaps:
 @final
 @dataclass(frozen=True)
 class VariableSummary:
-    """One variable: of all rows, how many have a value, how many have none, and how many a rule blanked."""
+    """Summary of one variable: rows with a value, without one, and set to missing by a rule."""
 
     name: str
     type: str
@@ -106,7 +106,7 @@ class VariableSummary:
 @final
 @dataclass(frozen=True)
 class Summary:
-    """A cohort in figures; ``parts`` has the rows and the subjects of each part."""
+    """Summary of a cohort; ``parts`` has the number of rows and of subjects of each part."""
 
     rows: int
     subjects: int
@@ -115,7 +115,7 @@ class Summary:
 
 
 def describe(cohort: Cohort) -> Summary:
-    """Figures of a cohort. Reads the headers of its images, not their voxels; of label maps the voxels too."""
+    """Summarise a cohort. Reads the headers of its images; of label maps also the voxels."""
     parts = {
         part: (len(rows), len({cohort.subjects[row] for row in rows.tolist()})) for part, rows in cohort.parts.items()
     }
@@ -134,7 +134,7 @@ def describe(cohort: Cohort) -> Summary:
 
 
 def render(summary: Summary) -> Group:
-    """The summary as ``rich`` prints it."""
+    """Format a summary for printing with ``rich``."""
     parts = [f"{part} {subjects} subjects ({rows} rows)" for part, (rows, subjects) in summary.parts.items()]
     head = Text(f"{summary.rows} rows of {summary.subjects} subjects" + (": " if parts else "") + ", ".join(parts))
     table = Table("variable", "type", "present", "missing", "blanked by a rule", "values")
@@ -142,7 +142,7 @@ def render(summary: Summary) -> Group:
         column.justify = "right"
     for variable in summary.variables:
         rules = [f"{rule.count} {rule.rule}: {', '.join(rule.examples)}" for rule in variable.blanked]
-        cells = ["\n".join(rules), _in_words(variable)]
+        cells = ["\n".join(rules), _formatted(variable.values, variable.unit)]
         counts = [str(variable.present), str(variable.missing)]
         table.add_row(escape(variable.name), escape(variable.type), *counts, *map(escape, cells))
     return Group(head, table)
@@ -158,7 +158,7 @@ def _values(spec: AbstractVariableSpec, column: Column) -> Numbers | Labels | Gr
         return None
     shown = [spec.format(value) for value in column.read(column.present.nonzero()[:, 0])]
     numbers = [float(value) for value in shown if isinstance(value, int | float)]
-    if 2 * len(numbers) > len(shown):  # the rest may be known only to lie beyond a limit
+    if 2 * len(numbers) > len(shown):  # the others may be censored
         sd = statistics.stdev(numbers) if len(numbers) > 1 else 0.0
         return Numbers(min(numbers), max(numbers), statistics.fmean(numbers), sd)
     return Labels(dict(Counter(map(str, shown)).most_common()))
@@ -190,16 +190,12 @@ def _label_maps(spec: LabelMapSpec, column: Column, cells: Sequence[str]) -> Lab
     return LabelMaps(grids, labels, empty, math.prod(grids.spacing[: len(grids.shape)]))
 
 
-def _in_words(variable: VariableSummary) -> str:
-    return _worded(variable.values, variable.unit)
-
-
-def _worded(values: Numbers | Labels | Grids | LabelMaps | None, unit: str) -> str:
+def _formatted(values: Numbers | Labels | Grids | LabelMaps | None, unit: str) -> str:
     match values:
         case Numbers(low, high, mean, sd):
-            whole = min(len(f"{max(abs(low), abs(high)):.0f}"), 15)  # of large numbers all digits before the point
-            ends = " to ".join(f"{end:.{max(6, whole)}g}" for end in (low, high))
-            return f"{ends} {unit}".rstrip() + f", mean {mean:.{max(4, whole)}g}, sd {sd:.4g}"
+            digits = min(len(f"{max(abs(low), abs(high)):.0f}"), 15)  # all integer digits of large numbers
+            bounds = " to ".join(f"{bound:.{max(6, digits)}g}" for bound in (low, high))
+            return f"{bounds} {unit}".rstrip() + f", mean {mean:.{max(4, digits)}g}, sd {sd:.4g}"
         case Labels(counts):
             return ", ".join(f"{label} {count}" for label, count in counts.items())
         case Grids(originals, shape, spacing, padding):
@@ -213,5 +209,5 @@ def _worded(values: Numbers | Labels | Grids | LabelMaps | None, unit: str) -> s
                 f"{label} in {one.maps}" + (f" (mean {one.voxels * volume:.4g} mm{power})" if one.maps else "")
                 for label, one in labels.items()
             ]
-            return f"{_worded(grids, unit)}\nmaps: {', '.join(found)}; {empty} of background alone"
+            return f"{_formatted(grids, unit)}\nmaps: {', '.join(found)}; {empty} of background only"
     return ""

@@ -1,4 +1,4 @@
-"""Tables of text: CSV and TSV files."""
+"""Read CSV and TSV files as tables of text."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ _EXAMPLES = 5
 @final
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Cells as stripped text, and where each row came from, for messages.
+    """Cells as stripped text, with the location of each row for messages.
 
-    ``folder`` is where relative paths in the cells start; ``source`` and ``places`` name the file and its rows, counted
-    as a spreadsheet does: the header is row 1. ``notices`` are what a reader of the cohort should know of its making.
+    ``folder`` is the base of relative paths in the cells. ``source`` and ``places`` name the file and its rows,
+    numbered as in a spreadsheet: the header is row 1. ``notices`` are warnings of the reader.
     """
 
     frame: pandas.DataFrame
@@ -33,14 +33,14 @@ class Table:
 
 
 def read_table(path: Path) -> Table:
-    """A CSV or TSV file in UTF-8, with a header; empty rows are skipped, and lines of comment (#) before the header.
+    """Read a CSV or TSV file in UTF-8 with a header; skip empty rows, and comment lines (#) before the header.
 
-    Cells are separated by what makes most rows as long as the header: commas, tabs, semicolons or pipes, or what a
-    first line ``sep=;`` says.
+    The delimiter is the comma, tab, semicolon or pipe under which rows are as long as the header, unless a first line
+    such as ``sep=;`` declares it.
 
     Raises:
         CohortError: no such file, not text, columns without a name or of one name, rows of another length, a quotation
-            mark that swallows rows, no rows.
+            mark that joins rows, no rows.
     """
     if reason := absence(path):
         if not path.is_symlink() and not path.exists():
@@ -62,7 +62,7 @@ def read_table(path: Path) -> Table:
 
 
 def wrong_columns(where: str, header: Sequence[str]) -> list[Problem]:
-    """A problem for each column without a name, and for each name that several columns have."""
+    """Report each column without a name, and each name of several columns."""
     problems = [
         Problem(where, f"column {number} has no name; name it or remove it")
         for number, name in enumerate(header, start=1)
@@ -76,7 +76,7 @@ def wrong_columns(where: str, header: Sequence[str]) -> list[Problem]:
 
 
 def _wrong_lengths(path: Path, header: Sequence[str], rows: Sequence[Record]) -> list[Problem]:
-    """Rows that are not as long as the header: each, or all of one length where these are many."""
+    """Report rows that differ in length from the header: each, or one problem per length if there are many."""
     by_length: dict[int, list[int]] = defaultdict(list)
     comments = []
     for number, cells in rows:
@@ -88,12 +88,12 @@ def _wrong_lengths(path: Path, header: Sequence[str], rows: Sequence[Record]) ->
     for length, numbers in by_length.items():
         what = f"{length} cells where the header has {len(header)} columns"
         if any(number in comments for number in numbers):
-            what += " (lines of comment, #, may stand before the header alone: remove it)"
+            what += " (comment lines, #, are allowed before the header only: remove it)"
         if len(numbers) <= _EXAMPLES:
             problems += [Problem(f"{path} row {number}", what) for number in numbers]
         else:
             shown = ", ".join(map(str, numbers[:_EXAMPLES]))
             more = f"{shown} and {len(numbers) - _EXAMPLES} more"
-            what += ". Separate all rows and the header by the same sign, and put cells that have it in them in quotes"
+            what += ". Use one delimiter in the header and all rows, and put quotes around cells that contain it"
             problems.append(Problem(f"{path} rows {more}", what))
     return problems

@@ -1,4 +1,4 @@
-"""One variable's cells to values: located, resolved, parsed, blanked by its rules."""
+"""Convert the cells of one variable to values: locate, resolve, parse, apply its rules."""
 
 import hashlib
 import json
@@ -21,11 +21,11 @@ from metavoxel.plugins.registry import attribute_errors
 
 _EXAMPLES = 5
 _NOT_IN_VALUES = {"weight", "column", "path", "entities"}
-"""Settings that say where a value is or what it counts for, not what it is."""
+"""Settings that locate or weight a value but do not change it."""
 
 
 class Values(NamedTuple):
-    """A variable of a cohort: its resolved settings, its values, the cells that each rule blanked, and its state."""
+    """Resolved settings and values of one variable, the cells that each rule set to missing, and a fingerprint."""
 
     spec: AbstractVariableSpec
     column: Column
@@ -34,7 +34,7 @@ class Values(NamedTuple):
 
 
 def located_cells(name: str, spec: AbstractVariableSpec, rows: Sequence[Mapping[str, str]], table: Table) -> list[str]:
-    """The cell of every row; empty where it is missing.
+    """Return the cell of every row; empty where it is missing.
 
     Raises:
         CohortError: the table lacks a column.
@@ -45,7 +45,7 @@ def located_cells(name: str, spec: AbstractVariableSpec, rows: Sequence[Mapping[
         column, known = str(error.args[0]), [str(column) for column in table.frame.columns]
         what = f"{table.source} has no column {column!r}.{did_you_mean(column, known)} Columns: {', '.join(known)}"
         if isinstance(spec, AbstractSpatialSpec):
-            what += ". Give it one with the files' paths, or set 'column' or 'path'; 'entities' are for cohort.bids"
+            what += ". Add one with the paths of the files, or set 'column' or 'path'; 'entities' are for cohort.bids"
         raise CohortError(Problem(f"variables.{name}", what)) from error
 
 
@@ -62,14 +62,14 @@ def read_values(
     """Resolve the settings and parse every cell.
 
     Raises:
-        CohortError: cells that do not fit together, that cannot be read, or (``majority``) most of which a rule blanks.
+        CohortError: cells that are incompatible or unreadable, or (``majority``) mostly set to missing by a rule.
     """
     given = [row for row, cell in enumerate(cells) if cell]
     try:
         resolved = spec.resolve([cells[row] for row in given], multiple=multiple)
     except CohortError as error:
-        problems = _located(error.problems, name, spec, cells, table)
-        raise CohortError(problems + _beyond(error, name, spec, cells, table, multiple)) from error
+        problems = _relocated(error.problems, name, spec, cells, table)
+        raise CohortError(problems + _further_problems(error, name, spec, cells, table, multiple)) from error
     state = _state(resolved, [cells[row] for row in given], table.folder)
     fingerprint = f"{state} in rows {given}"
     if spec.lazy:
@@ -106,11 +106,11 @@ def read_values(
 
 
 def _parsed(name: str, spec: AbstractVariableSpec, cell: str) -> Tensor | Missing:
-    """What a cell is read as.
+    """Parse a cell.
 
     Raises:
         ValueError: it cannot be read.
-        PluginError: its type is a plugin's, which fails otherwise, or gives something that is no value.
+        PluginError: its type is a plugin's, which fails otherwise or returns an invalid value.
     """
     refused: ValueError
     with attribute_errors(spec, f"variables.{name}"):
@@ -136,7 +136,7 @@ def _mask(rows: Sequence[int], total: int) -> Tensor:
 def _mostly_blanked(
     name: str, spec: AbstractVariableSpec, blanked: Mapping[str, Sequence[str]], given: int, table: Table
 ) -> list[Problem]:
-    """A rule that most cells break is more likely wrong than they are."""
+    """Report rules that set most cells to missing: the rule is then more probably wrong than the cells."""
     if 2 * sum(map(len, blanked.values())) <= given:
         return []
     problems = []
@@ -151,7 +151,7 @@ def _mostly_blanked(
 def _collected(
     reasons: Mapping[int, str], name: str, spec: AbstractVariableSpec, cells: Sequence[str], table: Table
 ) -> list[Problem]:
-    """A problem for each row, or one for all rows of the same trouble where these are many."""
+    """Report a problem per row, or one for many rows with the same error."""
     kinds: dict[str, list[int]] = defaultdict(list)
     for row, reason in reasons.items():
         kinds[reason.replace(cells[row], "")].append(row)
@@ -175,10 +175,10 @@ def _problem(
     return Problem(f"{table.places[row]}, {source}", what)
 
 
-def _located(
+def _relocated(
     problems: Sequence[Problem], name: str, spec: AbstractVariableSpec, cells: Sequence[str], table: Table
 ) -> list[Problem]:
-    """Problems of cells become problems of the rows that hold them."""
+    """Convert problems of cells to problems of the rows that hold them."""
     located = []
     for problem in problems:
         rows = [row for row, cell in enumerate(cells) if cell and cell == problem.where]
@@ -188,10 +188,10 @@ def _located(
     return located
 
 
-def _beyond(
+def _further_problems(
     error: CohortError, name: str, spec: AbstractVariableSpec, cells: Sequence[str], table: Table, multiple: int
 ) -> list[Problem]:
-    """What else is wrong with the cells that ``resolve`` did not refuse, so that one run tells all."""
+    """Find problems of the cells that ``resolve`` accepted, so that one run reports all."""
     refused = {problem.where for problem in error.problems}
     rest = ["" if cell in refused else cell for cell in cells]
     if rest == list(cells) or not any(rest):
@@ -204,7 +204,7 @@ def _beyond(
 
 
 def _state(spec: AbstractVariableSpec, cells: Sequence[str], folder: Path) -> str:
-    """A digest of all that the values depend on: settings, cells, and size and time of the files that they name."""
+    """Digest of everything the values depend on: settings, cells, and size and time of the files."""
     settings = spec.model_dump(mode="json", exclude=_NOT_IN_VALUES)
     described: list[object] = []
     for cell in cells:

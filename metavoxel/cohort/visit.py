@@ -1,15 +1,15 @@
-"""Who is seen when: the unit that BIDS images and tables are joined by."""
+"""Visit: the unit by which BIDS images and tables are joined."""
 
 from typing import NamedTuple
 
 SUBJECT = "participant_id"
 SESSION = "session_id"
 UNKNOWN = ("", "n/a")
-"""Cells without a value, by the BIDS specification."""
+"""Missing cells, by the BIDS specification."""
 
 
 class Visit(NamedTuple):
-    """A subject's session, both with their prefix; without sessions the second is empty."""
+    """A subject and its session, both with their prefix; without sessions the second is empty."""
 
     subject: str
     session: str

@@ -1,4 +1,4 @@
-"""Preprocessed images of a cohort: read once, in parallel, and kept in a memory-mapped file."""
+"""Preprocess the images of a cohort once, in parallel, into a memory-mapped file."""
 
 import os
 import tempfile
@@ -16,12 +16,12 @@ from torch import Tensor
 from metavoxel.parts.variables.base import Missing
 
 _READERS = 4
-_AHEAD = 16
-"""Images read before the first of them is written: what parsing may hold in memory."""
+_BLOCK = 16
+"""Number of images parsed per block, and held in memory at once."""
 
 
 class UnreadableCells(Exception):
-    """Cells that could not be parsed, by their position, with the reasons. Raised for all of them together."""
+    """Raised once for all cells that could not be parsed, with the reasons by position."""
 
     def __init__(self, reasons: dict[int, str]) -> None:
         self.reasons = reasons
@@ -31,43 +31,43 @@ class UnreadableCells(Exception):
 def load_volumes(
     parse: Callable[[str], Tensor | Missing], cells: Sequence[str], shape: tuple[int, ...], *, path: Path | None
 ) -> Float32[np.ndarray, "n *d"]:
-    """``parse`` of every cell, read-only on disk: at ``path``, or in a nameless temporary file that goes with it.
+    """Parse every cell into a read-only array on disk: at ``path``, or in an unnamed temporary file.
 
-    A file that is at ``path`` already is taken as it is, so its name must say all that its contents depend on. It
-    appears there complete or not at all, whatever interrupts the reading.
+    An existing file at ``path`` is reused, so its name must identify everything that its contents depend on. The file
+    is written atomically: an interrupt leaves no partial file.
 
     Raises:
-        UnreadableCells: ``parse`` raised ValueError for these, or blanked them; all cells are tried.
+        UnreadableCells: ``parse`` raised ValueError for these, or set them to missing; all cells are tried.
     """
-    whole_shape = (len(cells), *shape)
+    full_shape = (len(cells), *shape)
     if not cells:
-        return np.zeros(whole_shape, np.float32)
+        return np.zeros(full_shape, np.float32)
     if path is None:
         with tempfile.TemporaryFile() as file:
-            start = _write(file, _parsed(parse, cells), whole_shape)
-            return np.memmap(file, np.float32, mode="r", offset=start, shape=whole_shape)
-    known = _open(path, whole_shape)
+            start = _write(file, _parsed(parse, cells), full_shape)
+            return np.memmap(file, np.float32, mode="r", offset=start, shape=full_shape)
+    known = _open(path, full_shape)
     if known is not None:
         return known
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".partial")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            _write(file, _parsed(parse, cells), whole_shape)
+            _write(file, _parsed(parse, cells), full_shape)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
     finally:
         with suppress(FileNotFoundError):
             os.unlink(partial)
-    volumes = _open(path, whole_shape)
+    volumes = _open(path, full_shape)
     if volumes is None:
         raise OSError(f"{path} was replaced by something else while it was being written")
     return volumes
 
 
 def _open(path: Path, shape: tuple[int, ...]) -> Float32[np.ndarray, "n *d"] | None:
-    """The array at ``path``; None when there is none, or something else."""
+    """Open the array at ``path``; None if absent, or of another shape or type."""
     try:
         volumes = np.load(path, mmap_mode="r", allow_pickle=False)
     except (FileNotFoundError, ValueError, EOFError):
@@ -76,7 +76,7 @@ def _open(path: Path, shape: tuple[int, ...]) -> Float32[np.ndarray, "n *d"] | N
 
 
 def _write(file: BinaryIO, volumes: Iterator[Tensor], shape: tuple[int, ...]) -> int:
-    """An .npy file, written from front to end; a full disk is then an error, where a memory map would crash."""
+    """Write an .npy file sequentially: a full disk raises an error, whereas a memory map would crash."""
     write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
     start = file.tell()
     for volume in volumes:
@@ -86,7 +86,7 @@ def _write(file: BinaryIO, volumes: Iterator[Tensor], shape: tuple[int, ...]) ->
 
 
 def _parsed(parse: Callable[[str], Tensor | Missing], cells: Sequence[str]) -> Iterator[Tensor]:
-    """Values in order. From the first unreadable cell on, cells are only tried, and the end of them raises."""
+    """Yield values in order. From the first unreadable cell on, only collect errors, and raise them at the end."""
 
     def attempt(cell: str) -> Tensor | str:
         try:
@@ -97,8 +97,8 @@ def _parsed(parse: Callable[[str], Tensor | Missing], cells: Sequence[str]) -> I
 
     reasons = {}
     with ThreadPoolExecutor(_READERS) as pool:
-        for start in range(0, len(cells), _AHEAD):
-            for index, value in enumerate(pool.map(attempt, cells[start : start + _AHEAD]), start):
+        for start in range(0, len(cells), _BLOCK):
+            for index, value in enumerate(pool.map(attempt, cells[start : start + _BLOCK]), start):
                 if isinstance(value, str):
                     reasons[index] = value
                 elif not reasons:

@@ -1,4 +1,4 @@
-"""What is doubtful about a cohort that can be read: columns that carry nothing, texts of two meanings, small parts."""
+"""Warnings about readable cohorts: uninformative columns, ambiguous labels, small parts."""
 
 import math
 from collections import Counter
@@ -18,16 +18,16 @@ from metavoxel.parts.variables.continuous import ContinuousSpec
 from metavoxel.parts.variables.text import difference, lookalikes
 
 ENOUGH_TO_JUDGE = 10
-"""Validation rows of a variable below which their errors are mostly chance."""
+"""Minimum number of validation rows of a variable for reliable errors."""
 
-_NAMED = 5
-"""Variables that one line names."""
+_MAX_LISTED = 5
+"""Maximum number of variables listed in one warning."""
 
 
 def cohort_warnings(cohort: Cohort, *, images: bool = False) -> list[Problem]:
-    """Problems that do not forbid training, located, each with its cure. ``validate`` and ``train`` show them.
+    """Collect problems that do not prevent training, each with location and remedy, for ``validate`` and ``train``.
 
-    With ``images``, headers and some voxels of images are read again to look for doubtful places and levels.
+    With ``images``, image headers and some voxels are read again to check positions and intensity levels.
     """
     problems = [*cohort.notices]
     problems += [
@@ -38,14 +38,14 @@ def cohort_warnings(cohort: Cohort, *, images: bool = False) -> list[Problem]:
         column = cohort.columns[name]
         found = [*spec.warnings(), *(image_warnings(name, cohort.variables, cohort.columns) if images else ())]
         if not spec.lazy and column.present.any():
-            found += _of_values(spec, column)
-            found += _of_training_labels(name, spec, cohort)
+            found += _value_warnings(spec, column)
+            found += _training_label_warnings(name, spec, cohort)
         problems += [Problem(f"variables.{name}", what) for what in found]
-    return problems + _of_validation(cohort)
+    return problems + _validation_warnings(cohort)
 
 
-def _of_validation(cohort: Cohort) -> list[Problem]:
-    """Of a validation part that is too small to judge by."""
+def _validation_warnings(cohort: Cohort) -> list[Problem]:
+    """Warn of a validation part that is too small for reliable errors."""
     rows = cohort.parts.get("validation")
     if rows is None:
         return []
@@ -56,64 +56,67 @@ def _of_validation(cohort: Cohort) -> list[Problem]:
     if len(few) == len(counts) and len({*few.values()}) == 1:
         what = f"the validation part has {max(few.values())} row{'s' * (max(few.values()) != 1)}"
     else:
-        shown = ", ".join(f"{name} ({count})" for name, count in sorted(few.items(), key=lambda one: one[1])[:_NAMED])
-        rest = f" and {len(few) - _NAMED} other variables" if len(few) > _NAMED else ""
+        shown = ", ".join(
+            f"{name} ({count})" for name, count in sorted(few.items(), key=lambda one: one[1])[:_MAX_LISTED]
+        )
+        rest = f" and {len(few) - _MAX_LISTED} other variables" if len(few) > _MAX_LISTED else ""
         what = f"the validation part has few rows with {shown}{rest}"
     return [
         Problem(
             "cohort.split",
-            f"{what}, and {ENOUGH_TO_JUDGE} or more are needed to judge by. The best step, and the weight of what the "
-            "network adds to the Gaussian baseline, are then chosen by what so few rows can show, and answers are "
-            "mostly the baseline's: raise cohort.split.validation",
+            f"{what}, and {ENOUGH_TO_JUDGE} or more are needed for reliable validation errors. With so few rows, the "
+            "choice of the best step and the network weight is unreliable, and predictions are mostly those of the "
+            "Gaussian baseline: raise cohort.split.validation",
         )
     ]
 
 
-def _of_training_labels(name: str, spec: AbstractVariableSpec, cohort: Cohort) -> Iterator[str]:
-    """Of labels that several rows have, and of the training part none or one."""
+def _training_label_warnings(name: str, spec: AbstractVariableSpec, cohort: Cohort) -> Iterator[str]:
+    """Warn of labels with several rows in the cohort, but at most one in the training part."""
     rows, column = cohort.parts.get("train"), cohort.columns[name]
     labels = list(spec.known_labels())
     if rows is None or not labels:
         return
-    every = column.present.nonzero()[:, 0]
-    whole, seen = (
-        Counter(str(spec.format(value)) for value in column.read(some)) for some in (every, rows[column.present[rows]])
+    present = column.present.nonzero()[:, 0]
+    total, training = (
+        Counter(str(spec.format(value)) for value in column.read(of_rows))
+        for of_rows in (present, rows[column.present[rows]])
     )
-    cure = f"divide the rows by cohort.split.stratify: [{name}], merge it with another label, or leave it out"
+    remedy = f"divide the rows by cohort.split.stratify: [{name}], merge it with another label, or leave it out"
     for label in labels:
-        if whole[label] > 1 and seen[label] < 2:
-            found = "no training row has" if not seen[label] else "only one training row has"
-            made = "its probability would be a guess" if not seen[label] else "too few to learn from"
-            yield f"{found} label {label!r} ({whole[label]} rows of the cohort do): {made}; {cure}"
+        if total[label] > 1 and training[label] < 2:
+            found = "no training row has" if not training[label] else "only one training row has"
+            effect = "its probability cannot be estimated" if not training[label] else "too few to learn from"
+            yield f"{found} label {label!r} ({total[label]} rows of the cohort do): {effect}; {remedy}"
 
 
-def _of_values(spec: AbstractVariableSpec, column: Column) -> Iterator[str]:
-    """Of numbers and labels: constants, labels without a row or with one, numbers far from normal."""
+def _value_warnings(spec: AbstractVariableSpec, column: Column) -> Iterator[str]:
+    """Warn of constants, labels with at most one row, and numbers far from normal."""
     values = column.read(column.present.nonzero()[:, 0])
     if len(values) > 1 and not (values != values[0]).any():
         shown = spec.format(values[0]) if not spec.data_shape else "the same"
-        yield f"all {len(values)} values are {shown}: nothing can be learnt from or about a constant; leave it out"
+        yield f"all {len(values)} values are {shown}: a constant carries no information; leave it out"
     elif not spec.data_shape and values.is_floating_point():
-        of_digits = [*_of_digits(spec, column, values)]
-        yield from of_digits
-        if isinstance(spec, ContinuousSpec) and not of_digits:
+        imprecise = [*_precision_warnings(spec, column, values)]
+        yield from imprecise
+        if isinstance(spec, ContinuousSpec) and not imprecise:
             yield from number_warnings(spec, values.double().numpy())
     labels = list(spec.known_labels())
     counts = Counter(str(spec.format(value)) for value in values) if labels else Counter()
     if none := [label for label in labels if not counts[label]]:
-        yield f"no row has {_listed(none)}: its probability would be a guess; take it out of the labels"
+        yield f"no row has {_listed(none)}: its probability cannot be estimated; remove it from the labels"
     if len(counts) > 1 and (one := [label for label in labels if counts[label] == 1]):
         yield f"only one row has {_listed(one)}: too few to learn from; merge it with another label, or leave it out"
 
 
-def _of_digits(spec: AbstractVariableSpec, column: Column, values: Tensor) -> Iterator[str]:
-    """Of numbers that lie closer together than they are held, or shown."""
+def _precision_warnings(spec: AbstractVariableSpec, column: Column, values: Tensor) -> Iterator[str]:
+    """Warn of numbers that differ by less than the precision in which they are stored or written."""
     written = [_number(cell) for cell in column.cells if cell is not None]
     exact = {number for number in written if number is not None}
     held = set(np.array([*exact], np.float32).tolist()) if values.dtype == torch.float32 else exact
-    offset = "subtract an offset from the column (a first day, say)"
+    offset = "subtract an offset from the column (such as the first day)"
     if len(held) < 0.9 * len(exact):
-        yield f"{len(exact)} numbers become {len(held)} in single precision, which type {spec.type!r} holds: {offset}"
+        yield f"{len(exact)} numbers become {len(held)} in single precision, which type {spec.type!r} uses: {offset}"
         return
     spread, largest = float(values.double().std()), values[values.double().abs().argmax()]
     shown = spec.format(largest)

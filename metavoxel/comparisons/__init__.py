@@ -1,4 +1,4 @@
-"""Comparison methods: others' ways to answer a run's questions, trained on its cohort and split."""
+"""Comparison methods: other predictive and generative models, trained on the cohort and split of a run."""
 
 from metavoxel.comparisons.compare import FOLDER, compare
 from metavoxel.comparisons.record import Record

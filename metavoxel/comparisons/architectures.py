@@ -1,6 +1,6 @@
-"""Discriminative networks of images and a few numbers, of MONAI's parts, each in three sizes.
+"""Discriminative networks of images and a few numbers, built from MONAI, each in three sizes.
 
-Every class makes the network of one grid. Small grids leave out what would shrink them to nothing.
+Every class builds the network of one grid. For small grids, downsampling levels are omitted or inputs are padded.
 """
 
 import math
@@ -19,7 +19,7 @@ from metavoxel.comparisons.study import Size
 
 
 class Ports(NamedTuple):
-    """What goes into a network, and what comes out of it."""
+    """Input and output dimensions of a network."""
 
     grid: tuple[int, ...]
     """Voxels along each axis, two or three."""
@@ -29,40 +29,40 @@ class Ports(NamedTuple):
 
 
 class AbstractArchitecture(ABC):
-    """A way to build networks. The modules take images (b, images, *grid) and numbers (b, numbers)."""
+    """Builder of networks, whose modules take images (b, images, *grid) and numbers (b, numbers)."""
 
     title: str
     learning_rate: float
-    """Peak, of AdamW."""
+    """Peak learning rate of AdamW."""
 
     @abstractmethod
     def build(self, ports: Ports, size: Size) -> nn.Module:
-        """A fresh network; outputs are (b, outputs)."""
+        """Build an untrained network with outputs (b, outputs)."""
 
 
 def painted(images: Float[Tensor, "b c *s"], numbers: Float[Tensor, "b f"]) -> Float[Tensor, "b d *s"]:
-    """The images and, as further channels, each number on every voxel."""
+    """Concatenate the images and constant maps of the numbers along channels."""
     maps = numbers.reshape(*numbers.shape, *[1] * (images.ndim - 2)).expand(-1, -1, *images.shape[2:])
     return torch.cat([images, maps], 1)
 
 
 def padded(images: Float[Tensor, "b c *s"], grid: Sequence[int]) -> Float[Tensor, "b c *t"]:
-    """The images with zeros after the end of each axis, on a larger grid."""
-    ends = [size - here for size, here in zip(grid, images.shape[2:], strict=True)]
-    return functional.pad(images, [margin for end in reversed(ends) for margin in (0, end)])
+    """Zero-pad the images at the end of each axis to a larger grid."""
+    margins = [size - here for size, here in zip(grid, images.shape[2:], strict=True)]
+    return functional.pad(images, [width for margin in reversed(margins) for width in (0, margin)])
 
 
 @final
 class _Painted(nn.Module):
-    """A network of channels alone, of this grid: the numbers are painted on some."""
+    """Network of image channels on one grid, some of which are constant maps of the numbers."""
 
     def __init__(self, network: nn.Module, grid: Sequence[int]) -> None:
         super().__init__()
         self.network, self._grid = network, tuple(grid)
 
     def forward(self, images: Float[Tensor, "b c *s"], numbers: Float[Tensor, "b f"]) -> Float[Tensor, "b k"]:
-        found = self.network(padded(painted(images, numbers), self._grid))
-        output: Tensor = found[0] if isinstance(found, tuple) else found  # MONAI's ViT gives its hidden states too
+        result = self.network(padded(painted(images, numbers), self._grid))
+        output: Tensor = result[0] if isinstance(result, tuple) else result  # MONAI's ViT also returns hidden states
         return output
 
 
@@ -76,7 +76,7 @@ class _DenseSize(NamedTuple):
 class DenseNetArchitecture(AbstractArchitecture):
     """DenseNet (Huang et al. 2017, "Densely connected convolutional networks"); 'full' is DenseNet121."""
 
-    title, learning_rate = "DenseNet, the others as input channels", 1e-3
+    title, learning_rate = "DenseNet, other variables as input channels", 1e-3
     _sizes = MappingProxyType(
         {
             "small": _DenseSize(16, 12, (2, 4, 6, 4)),
@@ -87,7 +87,7 @@ class DenseNetArchitecture(AbstractArchitecture):
 
     def build(self, ports: Ports, size: Size) -> nn.Module:
         chosen = self._sizes[size]
-        halvings = int(math.log2(math.ceil(min(ports.grid) / 4)))  # those that the stem leaves room for
+        halvings = int(math.log2(math.ceil(min(ports.grid) / 4)))  # after the stem's downsampling by 4
         network = DenseNet(
             len(ports.grid),
             ports.images + ports.numbers,
@@ -104,14 +104,14 @@ class _ViTSize(NamedTuple):
     layers: int
     heads: int
     tokens: int
-    """Most patches: they are as small as this allows."""
+    """Maximum number of patches; the patch size is the smallest that this allows."""
 
 
 @final
 class ViTArchitecture(AbstractArchitecture):
     """Vision transformer (Dosovitskiy et al. 2020, "An image is worth 16x16 words"); 'full' is ViT-B."""
 
-    title, learning_rate = "ViT, the others as input channels", 3e-4
+    title, learning_rate = "ViT, other variables as input channels", 3e-4
     _sizes = MappingProxyType(
         {"small": _ViTSize(96, 4, 4, 300), "medium": _ViTSize(192, 8, 6, 600), "full": _ViTSize(768, 12, 12, 2000)}
     )
@@ -141,7 +141,7 @@ class ViTArchitecture(AbstractArchitecture):
 
 
 _SMALLEST_RESNET_GRID = 33
-"""Voxels along an axis that leave the deepest level, a thirty-second, more than one."""
+"""Minimum number of voxels along an axis for which the deepest level, downsampled by 32, has more than one."""
 
 
 class _ResNetSize(NamedTuple):
@@ -151,9 +151,9 @@ class _ResNetSize(NamedTuple):
 
 @final
 class BraidArchitecture(AbstractArchitecture):
-    """A ResNet's features beside the numbers, in a head of two layers (BRAID: Gao et al. 2025); 'full' is ResNet18."""
+    """ResNet features and numbers in a two-layer head (BRAID: Gao et al. 2025); 'full' is ResNet18."""
 
-    title, learning_rate = "ResNet, the others beside its features", 1e-3
+    title, learning_rate = "ResNet, other variables concatenated with its features", 1e-3
     _sizes = MappingProxyType(
         {
             "small": _ResNetSize((1, 1, 1, 1), (16, 32, 64, 128)),

@@ -1,4 +1,4 @@
-"""What a comparison method is: jobs that train something, and leave its answers about the test subjects."""
+"""Interface of comparison methods: jobs that train a model and write its predictions for the test subjects."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -12,13 +12,13 @@ from metavoxel.schema import Schema
 
 
 class Done(NamedTuple):
-    """What a job came to.
+    """Result of a job.
 
     Attributes:
-        targets: variables that have a table of predictions now, and what each was predicted from.
-        evaluations: network evaluations a prediction; 0 where there is no network.
-        parameters: numbers that were fitted.
-        seconds_a_row: to predict one row, everything being loaded.
+        targets: target variables with a table of predictions, and the predictors of each.
+        evaluations: network evaluations per prediction; 0 without a network.
+        parameters: number of fitted parameters.
+        seconds_a_row: prediction time per row, excluding loading.
     """
 
     targets: Mapping[str, Sequence[str]]
@@ -28,30 +28,30 @@ class Done(NamedTuple):
 
 
 class Job(NamedTuple):
-    """A part of a method's work that succeeds or fails by itself: often, one target."""
+    """Unit of a method's work that succeeds or fails independently, often one target."""
 
     name: str
     work: Generator[Progress, None, Done]
 
 
 class AbstractComparison(ABC):
-    """A method that a run's answers are compared with. Has settings, and no state."""
+    """Method with which the predictions or samples of a run are compared. Has settings, and no state."""
 
-    heeds: ClassVar[tuple[str, ...]] = ()
-    """Those of :class:`~metavoxel.comparisons.study.ComparisonSettings` that what it trains depends on."""
+    relevant_settings: ClassVar[tuple[str, ...]] = ()
+    """Fields of :class:`~metavoxel.comparisons.study.ComparisonSettings` on which training depends."""
 
     @property
     @abstractmethod
     def summary(self) -> str:
-        """What it is, in a line."""
+        """One-line description of the method."""
 
     @abstractmethod
     def unsuitable(self, schema: Schema) -> str | None:
-        """Why it can do nothing for a schema; None where it can do something."""
+        """Return why the method does not apply to a schema; None if it does."""
 
     @abstractmethod
     def jobs(self, study: Study, folder: Path, watch: Stopwatch) -> Iterator[Job]:
-        """Its work, which leaves tables (and samples) in ``folder``; the time that training takes goes to ``watch``.
+        """Yield the jobs, which write tables and samples to ``folder`` and record their training time in ``watch``.
 
-        A job that was stopped early goes on from there when it is asked for anew.
+        An interrupted job resumes when it is run again.
         """

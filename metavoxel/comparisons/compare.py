@@ -1,4 +1,4 @@
-"""All that ``metavoxel compare`` does but talk: methods checked, then worked through, one job after another."""
+"""Implementation of ``metavoxel compare``: check the methods, then run their jobs in sequence."""
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
@@ -14,7 +14,7 @@ from metavoxel.inference.model import Model
 from metavoxel.runs.progress import Progress
 
 FOLDER = "comparisons"
-"""Of a run: a folder for each method."""
+"""Subfolder of a run that holds one folder per method."""
 
 
 def compare(
@@ -23,70 +23,73 @@ def compare(
     targets: Sequence[str] | None = None,
     settings: ComparisonSettings | None = None,
 ) -> Generator[Progress, None, dict[str, Record]]:
-    """Train methods on a run's cohort and split, and leave their answers in ``run / "comparisons"``.
+    """Train methods on the cohort and split of a run, and write their results to ``run / "comparisons"``.
 
-    A job that fails is recorded, and the others go on. What is done is kept: the same call goes on where it stopped.
+    Failed jobs are recorded, and the remaining jobs run. Completed jobs are kept, so the same call resumes.
 
     Args:
         run: a finished run.
-        methods: names in :data:`METHODS`; by default all that the run's schema suits.
+        methods: names in :data:`METHODS`; by default all that apply to the run's schema.
         targets: variables to predict; by default every number and category.
-        settings: how methods are trained.
+        settings: training settings of the methods.
 
     Returns:
-        Each method's record.
+        The record of each method.
 
     Raises:
-        RunError: not a finished run, one without test subjects, or results of other settings.
-        EvidenceError: methods or targets that are not there or do not suit, all at once.
-        CohortError: the cohort is not what the run was trained on.
+        RunError: the run is not finished or has no test subjects, or results exist with other settings.
+        EvidenceError: unknown or inapplicable methods or targets; lists all problems.
+        CohortError: the cohort differs from that of the run.
     """
     settings = settings or ComparisonSettings()
     model, split = open_run(run)
-    chosen, asked = check(model, methods, targets)
+    chosen, predicted = check(model, methods, targets)
     records = {}
     for name in chosen:
-        heeded = {word: value for word, value in settings._asdict().items() if word in METHODS[name].heeds}
-        records[name] = Record(run / FOLDER / name, name, heeded)
-    study = read_study(run, model, split, asked, settings)
+        relevant = {field: getattr(settings, field) for field in METHODS[name].relevant_settings}
+        records[name] = Record(run / FOLDER / name, name, relevant)
+    study = read_study(run, model, split, predicted, settings)
     for record in records.values():
         record.resume()
     yield Progress("cohort", 1, 1, {part: float(len(rows)) for part, rows in study.cohort.parts.items()})
     for name in chosen:
-        yield from _work(METHODS[name], study, run / FOLDER / name, records[name])
+        yield from _run_jobs(METHODS[name], study, run / FOLDER / name, records[name])
     return records
 
 
 def check(model: Model, methods: Sequence[str] | None, targets: Sequence[str] | None) -> tuple[list[str], list[str]]:
-    """Methods and targets to work through.
+    """Return the methods and targets to run.
 
     Raises:
-        EvidenceError: what is wrong with them, all at once.
+        EvidenceError: unknown or inapplicable methods or targets; lists all problems.
     """
-    suits = {name: method.unsuitable(model.schema) for name, method in METHODS.items()}
-    able = [name for name, reason in suits.items() if reason is None]
+    reasons = {name: method.unsuitable(model.schema) for name, method in METHODS.items()}
+    applicable = [name for name, reason in reasons.items() if reason is None]
     problems = []
     for name in methods or ():
         if name not in METHODS:
             what = f"no method {name!r}.{did_you_mean(name, list(METHODS))} Methods: {', '.join(METHODS)}"
             problems.append(Problem("methods", what))
-        elif suits[name] is not None:
-            what = f"{name!r} {suits[name]}, and this schema has none. Of use here: {', '.join(able) or 'none'}"
+        elif reasons[name] is not None:
+            suitable = ", ".join(applicable) or "none"
+            what = f"{name!r} {reasons[name]}, and this schema has none. Of use here: {suitable}"
             problems.append(Problem("methods", what))
     known = predictable(model)
     for name in targets or ():
         if name not in model.schema.variables:
-            what = f"no variable {name!r}.{did_you_mean(name, known)} Variables that can be: {', '.join(known)}"
+            what = f"no variable {name!r}.{did_you_mean(name, known)} Possible targets: {', '.join(known)}"
             problems.append(Problem("targets", what))
         elif name not in known:
-            what = f"{name!r} is no number or category; variables that can be: {', '.join(known) or 'none'}"
+            what = f"{name!r} is neither a number nor a category. Possible targets: {', '.join(known) or 'none'}"
             problems.append(Problem("targets", what))
     if problems:
         raise EvidenceError(problems)
-    return list(dict.fromkeys(able if methods is None else methods)), list(dict.fromkeys(targets or known))
+    return list(dict.fromkeys(applicable if methods is None else methods)), list(dict.fromkeys(targets or known))
 
 
-def _work(method: AbstractComparison, study: Study, folder: Path, record: Record) -> Generator[Progress, None, None]:
+def _run_jobs(
+    method: AbstractComparison, study: Study, folder: Path, record: Record
+) -> Generator[Progress, None, None]:
     watch = Stopwatch(folder / "seconds.json")
     for job in method.jobs(study, folder, watch):
         if record.is_done(job.name):
@@ -98,7 +101,7 @@ def _work(method: AbstractComparison, study: Study, folder: Path, record: Record
         except MetavoxelError as error:
             record.fail(job.name, "; ".join(map(str, error.problems)))
         except Exception as error:
-            # A method that fails, of whatever, is a row that is missing from a table: the others go on.
+            # Any failure of a method leaves a gap in the results, and the other jobs run.
             record.fail(job.name, f"{type(error).__name__}: {error}")
         else:
             record.add(job.name, done, watch.seconds().get(job.name, 0.0))

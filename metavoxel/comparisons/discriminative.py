@@ -1,4 +1,4 @@
-"""Discriminative networks, a network a target, trained by the loop that joint models are trained by."""
+"""Discriminative networks, one per target, trained by the optimisation loop of joint models."""
 
 import shutil
 import time
@@ -30,12 +30,12 @@ from metavoxel.runs.run import RunFolder
 from metavoxel.schema import Schema
 
 BATCH = 8
-EPOCHS, FEWEST_STEPS, MOST_STEPS = 60, 400, 20_000
-"""How long a network is trained by default: so many walks over the training rows, between these numbers of steps."""
+EPOCHS, MIN_STEPS, MAX_STEPS = 60, 400, 20_000
+"""Default training length of a network: number of epochs, and bounds of the number of steps."""
 VALIDATIONS = 40
-"""How often, at most, a network is validated in its training."""
+"""Maximum number of validations during the training of a network."""
 STATISTICS_ROWS = 64
-"""Training rows that the normalisation statistics of averaged weights are taken from."""
+"""Number of training rows from which batch-normalisation statistics of averaged weights are computed."""
 
 
 @final
@@ -43,11 +43,11 @@ class NetworkComparison(AbstractComparison):
     """Networks of one architecture, one for each target.
 
     Args:
-        architecture: of the networks.
-        categories: whether it also predicts categories.
+        architecture: architecture of the networks.
+        categories: whether categories are also predicted.
     """
 
-    heeds: ClassVar[tuple[str, ...]] = ("size", "steps")
+    relevant_settings: ClassVar[tuple[str, ...]] = ("size", "steps")
 
     def __init__(self, architecture: AbstractArchitecture, *, categories: bool = True) -> None:
         self._architecture, self._categories = architecture, categories
@@ -62,48 +62,49 @@ class NetworkComparison(AbstractComparison):
     def jobs(self, study: Study, folder: Path, watch: Stopwatch) -> Iterator[Job]:
         for target in study.targets:
             if self._categories or study.model.codecs[target].support != "one_hot":
-                yield Job(target, self._work(study, folder, watch, target))
+                yield Job(target, self._predict(study, folder, watch, target))
 
-    def _work(self, study: Study, folder: Path, watch: Stopwatch, target: str) -> Generator[Progress, None, Done]:
-        place = RunFolder(folder / "networks" / target)
+    def _predict(self, study: Study, folder: Path, watch: Stopwatch, target: str) -> Generator[Progress, None, Done]:
+        network_folder = RunFolder(folder / "networks" / target)
         stage = f"{folder.name} {target}"
-        # On processors, bf16 convolutions of odd grids and few channels have gradients that are no numbers (2.13).
+        # On CPUs, bf16 convolutions of odd grids and few channels have NaN gradients (PyTorch 2.13).
         half = torch.cuda.is_available()
         fabric = start_fabric(study.settings.accelerator, 1, study.settings.precision, half=half)
         torch.manual_seed(study.model.schema.training.seed)
         task = Task(study, target)
         network = task.network(self._architecture)
-        if not place.weights.exists():
-            place.path.mkdir(parents=True, exist_ok=True)
-            training = _Training(study, task, network, self._architecture.learning_rate, place, fabric)
+        if not network_folder.weights.exists():
+            network_folder.path.mkdir(parents=True, exist_ok=True)
+            training = _Training(study, task, network, self._architecture.learning_rate, network_folder, fabric)
             with watch.running(target), flushed_denormals():
                 yield from training.run(stage)
-        load_module(network, place.weights)
+        load_module(network, network_folder.weights)
         network.to(fabric.device).eval()
         start = time.perf_counter()
         code = task.expected(_outputs(network, task, study.rows("test"), fabric))
         seconds = (time.perf_counter() - start) / len(code)
         study.write(folder, target, code)
-        shutil.rmtree(place.state.parent, ignore_errors=True)
+        shutil.rmtree(network_folder.state.parent, ignore_errors=True)
         return Done({target: task.given}, 1, parameters(network), seconds)
 
 
 @final
 class _Training:
-    """From a fresh network to weights in ``place``: those of the step with the least error on the validation rows."""
+    """Training of a network, which writes the weights of the least validation loss to ``folder``."""
 
     def __init__(
-        self, study: Study, task: Task, network: Predictor, rate: float, place: RunFolder, fabric: Fabric
+        self, study: Study, task: Task, network: Predictor, rate: float, folder: RunFolder, fabric: Fabric
     ) -> None:
         settings = study.model.schema.training
-        self._task, self._network, self._place, self._fabric, self._seed = task, network, place, fabric, settings.seed
-        self._rows, self._held_out = study.known("train", task.target), study.known("validation", task.target)
+        self._task, self._network, self._fabric, self._seed = task, network, fabric, settings.seed
+        self._folder = folder
+        self._rows, self._validation = study.known("train", task.target), study.known("validation", task.target)
         if len(self._rows) < 2:
-            what = f"{len(self._rows)} training row has a value; a network needs two at least"
+            what = f"a network requires at least two training rows with a value; there are {len(self._rows)}"
             raise NumericalError(Problem(task.target, what))
         self._batch = min(BATCH, len(self._rows))
-        walks = EPOCHS * len(self._rows) // self._batch
-        steps = study.settings.steps or max(FEWEST_STEPS, min(MOST_STEPS, walks))
+        default = max(MIN_STEPS, min(MAX_STEPS, EPOCHS * len(self._rows) // self._batch))
+        steps = study.settings.steps or default
         self._every = max(1, steps // VALIDATIONS)
         plan = Optimisation(
             steps, rate, settings.weight_decay, min(settings.warm_up, steps // 10), settings.clip, settings.ema,
@@ -113,11 +114,11 @@ class _Training:
         self._best = {"best_error": float("inf"), "best_step": 0.0}
 
     def run(self, stage: str) -> Iterator[Progress]:
-        """Take the steps that remain. Stopped early, the next call goes on from there."""
-        optimiser, place, total = self._optimiser, self._place, self._optimiser.settings.steps
-        writer = MetricsWriter(place, self._fabric)
-        if place.state.exists():
-            self._best |= optimiser.load(place.state)
+        """Run the remaining steps; an interrupted training is resumed by the next call."""
+        optimiser, folder, total = self._optimiser, self._folder, self._optimiser.settings.steps
+        writer = MetricsWriter(folder, self._fabric)
+        if folder.state.exists():
+            self._best |= optimiser.load(folder.state)
         try:
             for step in optimiser.run(self._losses):
                 if step.number % self._every == 0 or step.number == total:
@@ -125,9 +126,9 @@ class _Training:
                     writer.write(stage, step.number, {**step.losses, "validation": error})
                 yield Progress(stage, step.number, total, {**step.losses, "best": self._best["best_error"]})
         finally:
-            # Also when the user stops the program: the next run continues here.
-            optimiser.save(place.state, self._best)
-        place.best.replace(place.weights)
+            # Also on interruption: the next call resumes from this state.
+            optimiser.save(folder.state, self._best)
+        folder.best.replace(folder.weights)
 
     def _losses(self, step: int) -> dict[str, Tensor]:
         rng = Rng.for_rows(self._batch, self._seed, self._task.target, step)
@@ -136,31 +137,31 @@ class _Training:
         return {self._task.target: self._task.losses(outputs, rows).mean()}
 
     def _validate(self, step: int) -> float:
-        """Error of the averaged weights, which are kept if it is the least so far."""
+        """Return the validation loss of the averaged weights, and save them if it is the least so far."""
         with self._optimiser.averaged():
-            # Statistics of batch normalisation belong to weights, and averaged weights need their own (Izmailov et al.
-            # 2018, "Averaging weights leads to wider optima and better generalization").
+            # Averaged weights need their own batch-normalisation statistics (Izmailov et al. 2018, "Averaging weights
+            # leads to wider optima and better generalization").
             rows = shuffled(self._rows, 0, min(STATISTICS_ROWS, len(self._rows)), self._seed)
             batches = [part for part in rows.split(self._batch) if len(part) > 1]
             with torch.no_grad():
                 update_bn(
                     ((self._task.inputs(part, self._fabric.device),) for part in batches), self._optimiser.wrapped
                 )
-            if len(self._held_out):
-                outputs = _outputs(self._optimiser.wrapped, self._task, self._held_out, self._fabric)
-                error = float(self._task.losses(outputs, self._held_out).mean())
+            if len(self._validation):
+                outputs = _outputs(self._optimiser.wrapped, self._task, self._validation, self._fabric)
+                error = float(self._task.losses(outputs, self._validation).mean())
             else:
-                error = -float(step)  # without validation rows the last step is the best
+                error = -float(step)  # without validation rows the last step is selected
             with defer_interrupts():
                 if error < self._best["best_error"]:
                     self._best |= {"best_error": error, "best_step": float(step)}
-                    save_weights(self._place.best, self._network.state_dict(), self._best)
+                    save_weights(self._folder.best, self._network.state_dict(), self._best)
         return error
 
 
 @torch.no_grad()
 def _outputs(network: torch.nn.Module, task: Task, rows: Int64[Tensor, "n"], fabric: Fabric) -> Float[Tensor, "n k"]:
-    """Of the network in evaluation, a few rows at a time."""
+    """Compute the outputs of the network in evaluation mode, in batches."""
     network.eval()
     with fabric.autocast():
         parts = [network(task.inputs(part, fabric.device)).float() for part in rows.split(BATCH)]

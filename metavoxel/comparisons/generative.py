@@ -1,7 +1,7 @@
-"""Joint models with something taken away or changed, trained as the run was, with its codecs (MetaVoxel 4.1).
+"""Joint models of modified schemas, trained as the run was and with its codecs (MetaVoxel 4.1).
 
 ``ldm`` is latent diffusion of the images alone (Rombach et al. 2022, "High-resolution image synthesis with latent
-diffusion models"). ``continuous_sex`` has every label of two as a number.
+diffusion models"). ``continuous_sex`` models binary categories as continuous variables.
 """
 
 import shutil
@@ -35,49 +35,49 @@ from metavoxel.schema.schema import Variable
 from metavoxel.schema.settings import TrainingSettings
 
 PAPER_DRAWS, PAPER_STEPS, EVALUATIONS = 3, 50, 4
-"""Draws and steps of an answer from a model with one shared time; evaluations of one that reads out."""
+"""Draws and steps per prediction with one shared time; network evaluations per prediction by posterior means."""
 SAMPLES_SEED = 0
 
 
 class AbstractGenerative(AbstractComparison):
-    """A run of its own in the folder ``run``, made of a changed schema; then samples and answers of it."""
+    """Joint model of a modified schema, trained in the subfolder ``run``, with its samples and predictions."""
 
     @abstractmethod
-    def changed(self, schema: Schema) -> Schema:
-        """The schema to train."""
+    def modified(self, schema: Schema) -> Schema:
+        """Return the schema to train."""
 
     def registry(self) -> Registry:
-        """Types that the changed schema names."""
+        """Return the registry of types that the modified schema names."""
         return load_registry()
 
     def predicted(self, study: Study) -> Sequence[str]:
-        """Targets that it is asked for."""
+        """Return the targets that the method predicts."""
         return ()
 
-    def answer(self, study: Study, folder: Path, model: Model, target: str) -> None:
-        """Write the table of a target to ``folder``."""
-        raise NotImplementedError(f"{type(self).__name__} predicts nothing")
+    def predict(self, study: Study, folder: Path, model: Model, target: str) -> None:
+        """Write the table of predictions of a target to ``folder``."""
+        raise NotImplementedError(f"{type(self).__name__} does not predict")
 
     def jobs(self, study: Study, folder: Path, watch: Stopwatch) -> Iterator[Job]:
         run = RunFolder(folder / "run")
         yield Job("joint", self._fit(study, run, folder.name, watch))
         if not run.weights.exists():
-            return  # it failed, and there is nothing to ask
+            return  # training failed
         if study.images and study.settings.samples:
-            yield Job(f"{study.settings.samples} samples", self._draw(study, run, folder))
+            yield Job(f"{study.settings.samples} samples", self._sample(study, run, folder))
         for target in self.predicted(study):
-            yield Job(target, self._ask(study, run, folder, target))
+            yield Job(target, self._predict(study, run, folder, target))
 
     def _fit(self, study: Study, run: RunFolder, method: str, watch: Stopwatch) -> Generator[Progress, None, Done]:
         if not run.weights.exists():
             with watch.running("joint"):
                 yield from self._train(study, run, method)
-        shutil.rmtree(run.cache, ignore_errors=True)  # the run has the same images already
+        shutil.rmtree(run.cache, ignore_errors=True)  # the same images are cached in the compared run
         shutil.rmtree(run.state.parent, ignore_errors=True)
         model = self._load(study, run)
         return Done({}, 0, parameters(model.joint) + sum(map(parameters, model.codecs.values())), 0.0)
 
-    def _draw(self, study: Study, run: RunFolder, folder: Path) -> Generator[Progress, None, Done]:
+    def _sample(self, study: Study, run: RunFolder, folder: Path) -> Generator[Progress, None, Done]:
         stage, count = f"{folder.name} samples", study.settings.samples
         yield Progress(stage, 0, count, {})
         model = self._load(study, run)
@@ -87,10 +87,10 @@ class AbstractGenerative(AbstractComparison):
         yield Progress(stage, count, count, {})
         return Done({}, 0, 0, 0.0)
 
-    def _ask(self, study: Study, run: RunFolder, folder: Path, target: str) -> Generator[Progress, None, Done]:
+    def _predict(self, study: Study, run: RunFolder, folder: Path, target: str) -> Generator[Progress, None, Done]:
         model = self._load(study, run)
         start = time.perf_counter()
-        self.answer(study, folder, model, target)
+        self.predict(study, folder, model, target)
         seconds = (time.perf_counter() - start) / len(study.rows("test"))
         yield Progress(f"{folder.name} {target}", 1, 1, {})
         shared = model.schema.diffusion.times == "shared"
@@ -100,7 +100,7 @@ class AbstractGenerative(AbstractComparison):
         return load(run.path, registry=self.registry(), device=str(_device(study)))
 
     def _train(self, study: Study, run: RunFolder, method: str) -> Iterator[Progress]:
-        schema = self.changed(study.model.schema)
+        schema = self.modified(study.model.schema)
         for name, variable in schema.variables.items():
             if variable == study.model.schema.variables[name] and not run.codec(name).exists():
                 run.codec(name).parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +120,7 @@ class AbstractGenerative(AbstractComparison):
 
 @final
 class LatentDiffusion(AbstractGenerative):
-    """The images alone: what a table beside them costs, or gives, their quality."""
+    """Latent diffusion of the images alone, which shows the effect of the tabular variables on image quality."""
 
     @property
     def summary(self) -> str:
@@ -129,35 +129,35 @@ class LatentDiffusion(AbstractGenerative):
     def unsuitable(self, schema: Schema) -> str | None:
         return None if any(spec.spatial for spec in schema.specs.values()) else "needs an image"
 
-    def changed(self, schema: Schema) -> Schema:
+    def modified(self, schema: Schema) -> Schema:
         images = {name: variable for name, variable in schema.variables.items() if variable.spec.spatial}
-        return _of_other_variables(schema, images)
+        return _with_variables(schema, images)
 
 
 @final
 class ContinuousLabels(AbstractGenerative):
-    """Every label of two as a number: what discrete diffusion costs, or gives."""
+    """Joint model with binary categories as continuous variables, which shows the effect of discrete diffusion."""
 
     @property
     def summary(self) -> str:
-        return "the joint model with every label of two as a number"
+        return "the joint model with binary categories as continuous variables"
 
     def unsuitable(self, schema: Schema) -> str | None:
-        return None if _binary(schema) else "needs a category of two labels"
+        return None if _binary(schema) else "needs a binary category"
 
     def registry(self) -> Registry:
         return load_registry([ScalarLabelPlugin()])
 
-    def changed(self, schema: Schema) -> Schema:
+    def modified(self, schema: Schema) -> Schema:
         variables = dict(schema.variables)
         for name in _binary(schema):
             variables[name] = _as_number(schema, schema.variables[name])
-        return _of_other_variables(schema, variables)
+        return _with_variables(schema, variables)
 
     def predicted(self, study: Study) -> Sequence[str]:
         return study.targets
 
-    def answer(self, study: Study, folder: Path, model: Model, target: str) -> None:
+    def predict(self, study: Study, folder: Path, model: Model, target: str) -> None:
         draws = PAPER_DRAWS if model.schema.diffusion.times == "shared" else 0
         settings = {"steps": PAPER_STEPS} if draws else {"evaluations": EVALUATIONS}
         answer = model.answer(study.test_table(), target, study.others(target), draws=draws, **settings)  # type: ignore[arg-type]
@@ -176,7 +176,7 @@ def _binary(schema: Schema) -> list[str]:
 
 
 def _as_number(schema: Schema, variable: Variable) -> Variable:
-    """The same labels as a number, diffused as the schema's first number is; its adapter stays."""
+    """Return the variable as a number with the kernel and scale of the schema's first number; its adapter is kept."""
     assert isinstance(variable.spec, CategoricalSpec)
     spec = ScalarLabelSpec(**variable.spec.model_dump(exclude={"type"}))
     codec, kernel, _ = spec.parts()
@@ -187,15 +187,15 @@ def _as_number(schema: Schema, variable: Variable) -> Variable:
     return Variable(spec, variable.parts._replace(codec=codec, kernel=kernel))
 
 
-def _of_other_variables(schema: Schema, variables: Mapping[str, Variable]) -> Schema:
-    """The same settings, without those that could name a variable that is not there or is another now."""
+def _with_variables(schema: Schema, variables: Mapping[str, Variable]) -> Schema:
+    """Replace the variables of a schema, and remove settings that name removed or changed variables."""
     split = schema.cohort.split.model_copy(update={"stratify": []})
-    numbers = [name for name in schema.training.missing_weights if name in variables]
+    predictors = [name for name in schema.training.missing_weights if name in variables]
     questions = [question for question in schema.training.questions if {*question} < {*variables}]
-    training: dict[str, object] = {"missing_weights": numbers, "questions": questions}
+    training: dict[str, object] = {"missing_weights": predictors, "questions": questions}
     if not questions:
         training["question_share"] = TrainingSettings().question_share
-    factors = schema.diffusion.factors if {*variables} == {*schema.variables} else []  # what is left may have others
+    factors = schema.diffusion.factors if {*variables} == {*schema.variables} else []  # factors of a subset may differ
     return replace(
         schema,
         variables=variables,
@@ -206,7 +206,7 @@ def _of_other_variables(schema: Schema, variables: Mapping[str, Variable]) -> Sc
 
 
 def _probabilities(answer: Answer, target: str) -> Float[Tensor, "b 2"]:
-    """Of the labels: those whose mean is the read-out's, or shares of the draws on either side of 0."""
+    """Return label probabilities from the posterior mean, or from the shares of draws on either side of 0."""
     codec = answer.codecs[target]
     with torch.inference_mode():
         if answer.draws:
@@ -218,6 +218,6 @@ def _probabilities(answer: Answer, target: str) -> Float[Tensor, "b 2"]:
 
 
 def _device(study: Study) -> torch.device:
-    """Where samples are drawn and questions answered."""
+    """Return the device for sampling and prediction."""
     cuda = study.settings.accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()
     return torch.device("cuda" if cuda else "cpu")

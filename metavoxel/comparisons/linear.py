@@ -1,8 +1,8 @@
-"""Ridge and logistic regression on principal components: the honest floor on small cohorts.
+"""Ridge and logistic regression on principal components, the linear baseline.
 
-Images are their scores on the leading principal components of the training images; the other scalars are further
-columns. The penalty and the number of components are chosen by cross-validation within the training rows, so that the
-validation rows are not needed. scikit-learn's implementations (Pedregosa et al. 2011).
+Predictors are the scores of images on the leading principal components of the training images, and the other scalars.
+Penalty and number of components are chosen by cross-validation within the training rows; the validation rows are not
+used. The implementations are those of scikit-learn (Pedregosa et al. 2011).
 """
 
 import time
@@ -31,11 +31,11 @@ from metavoxel.runs.progress import Progress
 from metavoxel.schema import Schema
 
 COMPONENTS = (8, 16, 32, 64, 128)
-"""Numbers of components of each image that are tried, as far as half the training rows have so many."""
+"""Candidate numbers of components per image, up to half the number of training rows."""
 _PENALTIES, _INVERSE_PENALTIES = np.logspace(-1, 5, 19), np.logspace(-5, 1, 9)
 _FOLDS = 5
-_NUMBERS_AT_ONCE = 400_000_000
-"""Voxels that the components are found from at once, which bounds memory: a part of the rows has to do beyond."""
+_MAX_VALUES = 400_000_000
+"""Maximum number of voxel values to which a PCA is fitted, to bound memory; larger cohorts are subsampled."""
 _BATCH = 16
 
 
@@ -53,27 +53,27 @@ class LinearComparison(AbstractComparison):
     def jobs(self, study: Study, folder: Path, watch: Stopwatch) -> Iterator[Job]:
         components = _Components(study)
         for target in study.targets:
-            yield Job(target, _work(study, folder, watch, components, target))
+            yield Job(target, _predict(study, folder, watch, components, target))
 
 
 @final
 class _Components:
-    """Scores of every image on its leading components, found when they are first asked for."""
+    """Principal component scores of every image variable, computed on first access."""
 
     def __init__(self, study: Study) -> None:
         self._study = study
 
     @cached_property
     def scores(self) -> dict[str, Float[np.ndarray, "n _"]]:
-        """For each image variable, of all rows of the cohort; 0, the mean image's, where there is none."""
+        """Scores of each image variable for all rows of the cohort; 0, those of the mean image, if missing."""
         return {name: self._of(name) for name in self._study.images}
 
     def _of(self, name: str) -> Float[np.ndarray, "n k"]:
         study = self._study
         rows, voxels = study.known("train", name), int(np.prod(study.cohort.variables[name].data_shape))
-        few = min(len(rows), max(2, _NUMBERS_AT_ONCE // voxels))
-        chosen = rows[torch.arange(few) * len(rows) // few]
-        count = max(1, min(max(COMPONENTS), few // 2, voxels))
+        sampled = min(len(rows), max(2, _MAX_VALUES // voxels))
+        chosen = rows[torch.arange(sampled) * len(rows) // sampled]
+        count = max(1, min(max(COMPONENTS), sampled // 2, voxels))
         fitted = PCA(count, random_state=0).fit(_flat(study, name, chosen))
         scores = np.zeros((len(study.cohort), count))
         present = study.cohort.columns[name].present.nonzero()[:, 0]
@@ -87,28 +87,28 @@ def _flat(study: Study, name: str, rows: Int64[Tensor, "b"]) -> Float32[np.ndarr
     return pictures(study, name, rows).flatten(1).numpy()
 
 
-def _work(
+def _predict(
     study: Study, folder: Path, watch: Stopwatch, components: _Components, target: str
 ) -> Generator[Progress, None, Done]:
     given = study.others(target)
     with watch.running(target):
         images = list(components.scores.values())
-        further = numbers(study, given).double().numpy()
+        scalars = numbers(study, given).double().numpy()
         values, rows = study.values(target), study.known("train", target)
         category = study.model.codecs[target].support == "one_hot"
         truth = values.code[rows].double().numpy()
         best: tuple[float, BaseEstimator, int] | None = None
         counts = _counts(images)
-        for place, count in enumerate(counts):
-            table = np.hstack([*(scores[:, :count] for scores in images), further])[rows.numpy()]
+        for index, count in enumerate(counts, 1):
+            table = np.hstack([*(scores[:, :count] for scores in images), scalars])[rows.numpy()]
             fitted, score = _classify(target, table, truth) if category else _regress(table, truth)
             if best is None or score > best[0]:
                 best = score, fitted, count
-            yield Progress(f"linear {target}", place + 1, len(counts), {})
+            yield Progress(f"linear {target}", index, len(counts), {})
     assert best is not None
     _, fitted, count = best
     start, test = time.perf_counter(), study.rows("test").numpy()
-    table = np.hstack([*(scores[:, :count] for scores in images), further])[test]
+    table = np.hstack([*(scores[:, :count] for scores in images), scalars])[test]
     if category:
         code = np.zeros((len(test), truth.shape[1]))
         code[:, fitted.classes_] = fitted.predict_proba(table)
@@ -124,27 +124,27 @@ def _work(
 
 
 def _counts(images: Sequence[Float[np.ndarray, "n _"]]) -> list[int]:
-    """Numbers of components to try; one where there is no image."""
+    """Return the candidate numbers of components; a single one without images."""
     most = max((scores.shape[1] for scores in images), default=0)
     return [count for count in COMPONENTS if count < most] + [most]
 
 
 def _regress(table: Float[np.ndarray, "m f"], truth: Float[np.ndarray, "m c"]) -> tuple[Any, float]:
-    """Ridge regression with the penalty of the least leave-one-out error, and that error's negative."""
+    """Fit ridge regression with the penalty of least leave-one-out error; return it with the negative error."""
     fitted = make_pipeline(StandardScaler(), RidgeCV(_PENALTIES)).fit(table, truth)
     return fitted, float(fitted[-1].best_score_)
 
 
 def _classify(target: str, table: Float[np.ndarray, "m f"], truth: Float[np.ndarray, "m c"]) -> tuple[Any, float]:
-    """Logistic regression with the penalty of the least cross-validated log loss, and that loss's negative.
+    """Fit logistic regression with the penalty of least cross-validated log loss; return it with the negative loss.
 
-    Labels that a single training row has are left out: they get no probability.
+    Labels of a single training row are excluded and get probability 0.
     """
     labels = truth.argmax(1)
     counts = np.bincount(labels, minlength=truth.shape[1])
     kept = counts[labels] > 1
     if (counts > 1).sum() < 2:
-        what = "fewer than two labels have two training rows or more, so there is nothing to tell apart"
+        what = "classification requires at least two labels with two or more training rows"
         raise NumericalError(Problem(f"linear {target}", what))
     folds = StratifiedKFold(int(min(_FOLDS, counts[counts > 1].min())), shuffle=True, random_state=0)
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))

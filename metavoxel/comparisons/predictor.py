@@ -1,4 +1,4 @@
-"""One network for one target: what goes in, what comes out, and what it is fitted by."""
+"""Network of one target: inputs, loss, and predicted code."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, final
@@ -15,7 +15,7 @@ from metavoxel.rng import Rng
 
 
 class Inputs(NamedTuple):
-    """Of a batch: images by name, and what is known of the scalars."""
+    """Inputs of a batch: images by name, and numeric predictors."""
 
     images: dict[str, Tensor]
     numbers: Float[Tensor, "b f"]
@@ -23,11 +23,11 @@ class Inputs(NamedTuple):
 
 @final
 class Predictor(nn.Module):
-    """A network for each grid of images; their outputs are added.
+    """Sum of networks, one for each grid of images.
 
     Args:
-        groups: names of the images of each grid, which are channels of one network.
-        networks: one for each group.
+        groups: names of the images on each grid, which are channels of one network.
+        networks: network of each group.
     """
 
     def __init__(self, groups: Sequence[Sequence[str]], networks: Sequence[nn.Module]) -> None:
@@ -45,10 +45,10 @@ class Predictor(nn.Module):
 
 @final
 class Task:
-    """A target of a study, for networks: mean squared error of a number's standardised code, cross-entropy of a label.
+    """Prediction task of one target: squared error of a number's standardised code, cross-entropy of a category.
 
     Args:
-        study: the run's.
+        study: data of the run.
         target: variable to predict from all others.
     """
 
@@ -60,7 +60,7 @@ class Task:
         self._standard: Standard = standard(self._code[study.known("train", target)])
 
     def network(self, architecture: AbstractArchitecture) -> Predictor:
-        """A fresh one."""
+        """Build an untrained network."""
         study = self._study
         groups: dict[tuple[int, ...], list[str]] = {}
         for name in study.images:
@@ -75,30 +75,30 @@ class Task:
         ]
         return Predictor(list(groups.values()), networks)
 
-    def inputs(self, rows: Int64[Tensor, "b"], device: torch.device, vary: Rng | None = None) -> Inputs:
-        """What is known of these rows; with ``vary`` their images as varied as the run's own training has them."""
-        images = {name: pictures(self._study, name, rows, vary).to(device) for name in self._study.images}
+    def inputs(self, rows: Int64[Tensor, "b"], device: torch.device, rng: Rng | None = None) -> Inputs:
+        """Return the inputs of these rows; with ``rng``, images are augmented as in the training of the run."""
+        images = {name: pictures(self._study, name, rows, rng).to(device) for name in self._study.images}
         return Inputs(images, self._numbers[rows].to(device))
 
     def losses(self, outputs: Float[Tensor, "b k"], rows: Int64[Tensor, "b"]) -> Float[Tensor, "b"]:
-        """Of each row."""
+        """Return the loss of each row."""
         code, outputs = self._code[rows].to(outputs.device), outputs.float()
         if self.category:
             return functional.cross_entropy(outputs, code, reduction="none")
-        scaled = Standard(*(part.to(outputs.device) for part in self._standard)).forth(code)
-        return (outputs - scaled).square().mean(1)
+        standardised = Standard(*(part.to(outputs.device) for part in self._standard)).apply(code)
+        return (outputs - standardised).square().mean(1)
 
     def expected(self, outputs: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
-        """The code that outputs stand for: probabilities of a category."""
+        """Return the predicted code; for a category, its probabilities."""
         outputs = outputs.float().cpu()
-        return outputs.softmax(1) if self.category else self._standard.back(outputs)
+        return outputs.softmax(1) if self.category else self._standard.invert(outputs)
 
 
 def parameters(module: nn.Module) -> int:
-    """Trained numbers of a module."""
+    """Return the number of parameters of a module."""
     return sum(weight.numel() for weight in module.parameters())
 
 
 def state(module: nn.Module) -> Mapping[str, Tensor]:
-    """Weights and statistics, copied."""
+    """Return a copy of the weights and buffers of a module."""
     return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}

@@ -1,4 +1,4 @@
-"""``record.json``: what a method came to, for whoever reads its tables."""
+"""``record.json``: settings, costs and failures of a comparison method."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,11 +11,11 @@ from metavoxel.errors import Problem, RunError
 
 @final
 class Record:
-    """The record of a method, kept in its folder and brought up to date after each of its jobs.
+    """Record of a method, stored in its folder and updated after each job.
 
-    In the file are ``method``, ``settings``, ``targets`` (what each was predicted from), ``training_seconds`` (all jobs
-    together), ``seconds_a_row`` (to predict one row; of several targets, the mean), ``evaluations`` (of a network, a
-    prediction), ``parameters`` (of all jobs together), ``failed`` (messages, or null), and ``jobs``, the same by job.
+    The file contains ``method``, ``settings``, ``targets`` (with the predictors of each), ``training_seconds`` (sum of
+    all jobs), ``seconds_a_row`` (prediction time per row, mean over targets), ``evaluations`` (of the network per
+    prediction), ``parameters`` (sum of all jobs), ``failed`` (messages, or null), and ``jobs`` (the same by job).
     """
 
     def __init__(self, folder: Path, method: str, settings: Mapping[str, object]) -> None:
@@ -24,10 +24,10 @@ class Record:
         self._failures: dict[str, str] = {}
 
     def resume(self) -> None:
-        """Take over the jobs that the file says are done; the file is there afterwards.
+        """Load the completed jobs from the file, or create it.
 
         Raises:
-            RunError: they were done with other settings, or the file is none of this program's.
+            RunError: the jobs were run with other settings, or the file is not a comparison record.
         """
         if not self._path.exists():
             self._write()
@@ -36,36 +36,36 @@ class Record:
             found = json.loads(self._path.read_text(encoding="utf-8"))
             settings, jobs = dict(found["settings"]), dict(found["jobs"])
         except (ValueError, KeyError, TypeError) as error:
-            what = f"is no record of a comparison ({error!r}); remove its folder to make it anew"
+            what = f"is not a comparison record ({error!r}); remove its folder to run the method again"
             raise RunError(Problem(str(self._path), what)) from None
         changed = [name for name in self._settings if settings.get(name) != self._settings[name]]
         if changed:
-            words = ", ".join(f"{name} {settings.get(name)!r}, not {self._settings[name]!r}" for name in changed)
-            what = f"was made with {words}; ask for the same again, or remove the folder to make it anew"
+            differences = ", ".join(f"{name} {settings.get(name)!r}, not {self._settings[name]!r}" for name in changed)
+            what = f"was run with {differences}; use the same settings, or remove the folder to run the method again"
             raise RunError(Problem(str(self._path.parent), what))
         self._jobs = jobs
 
     def is_done(self, job: str) -> bool:
-        """Whether a job has nothing left to do."""
+        """Return whether a job is completed."""
         return job in self._jobs
 
     @property
     def failures(self) -> dict[str, str]:
-        """Messages by job."""
+        """Error messages by job."""
         return dict(self._failures)
 
     @property
     def targets(self) -> dict[str, Sequence[str]]:
-        """Variables with a table, and what they were predicted from."""
+        """Variables with a table of predictions, and the predictors of each."""
         return {name: given for job in self._jobs.values() for name, given in job["targets"].items()}
 
     def add(self, job: str, done: Done, training_seconds: float) -> None:
-        """A job is done."""
+        """Record a completed job."""
         self._jobs[job] = {"training_seconds": round(training_seconds, 3), **done._asdict()}
         self._write()
 
     def fail(self, job: str, message: str) -> None:
-        """A job failed."""
+        """Record a failed job."""
         self._failures[job] = message
         self._write()
 

@@ -1,7 +1,6 @@
-"""A label of two as one real number, which Gaussian diffusion models: the variable of Continuous-Sex MetaVoxel.
+"""Binary category as one real number with Gaussian diffusion: the variable of Continuous-Sex MetaVoxel.
 
-It is a plugin as a third party would write one, registered for the comparison alone: a category that is diffused as a
-number is a method to compare with, not one to recommend.
+It is an ordinary plugin, registered for this comparison only: diffusing a category as a number is not recommended.
 """
 
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from metavoxel.plugins.hookspecs import API_VERSION, hookimpl
 
 
 class ScalarLabelSpec(AbstractVariableSpec):
-    """One of two labels, as -1 and 1."""
+    """Binary category coded as -1 and 1."""
 
     type: Literal["scalar_label"] = "scalar_label"
     categories: dict[str, str] = Field(description="the two labels, with the table's codes", min_length=2, max_length=2)
@@ -43,12 +42,12 @@ class ScalarLabelSpec(AbstractVariableSpec):
 
 @final
 class ScalarLabelPlugin:
-    """Hooks that give the type. It says of itself that it is metavoxel's."""
+    """Plugin that registers the type under the name of metavoxel, so that it counts as built-in."""
 
     __name__ = "metavoxel"
     metavoxel_api = API_VERSION
 
     @hookimpl
     def metavoxel_variables(self) -> Sequence[type[AbstractVariableSpec]]:
-        """What ``type: scalar_label`` of a variable means."""
+        """Return the variable type ``scalar_label``."""
         return [ScalarLabelSpec]

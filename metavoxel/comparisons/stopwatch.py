@@ -1,4 +1,4 @@
-"""How long the training of each job took, over all the runs of the program that it took."""
+"""Training time of each job, accumulated over interrupted runs."""
 
 import json
 import time
@@ -10,24 +10,24 @@ from typing import final
 
 @final
 class Stopwatch:
-    """Seconds by job, kept in a file."""
+    """Seconds by job, stored in a file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def seconds(self) -> dict[str, float]:
-        """Of every job so far."""
-        found: dict[str, float] = json.loads(self._path.read_text(encoding="utf-8")) if self._path.exists() else {}
-        return found
+        """Return the accumulated seconds of every job."""
+        times: dict[str, float] = json.loads(self._path.read_text(encoding="utf-8")) if self._path.exists() else {}
+        return times
 
     @contextmanager
     def running(self, job: str) -> Iterator[None]:
-        """Count the time within, also where it ends early."""
+        """Time the context, also if it is interrupted."""
         start = time.perf_counter()
         try:
             yield
         finally:
-            found = self.seconds()
-            found[job] = found.get(job, 0.0) + time.perf_counter() - start
+            times = self.seconds()
+            times[job] = times.get(job, 0.0) + time.perf_counter() - start
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.write_text(json.dumps(found) + "\n", encoding="utf-8")
+            self._path.write_text(json.dumps(times) + "\n", encoding="utf-8")

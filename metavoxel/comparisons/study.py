@@ -1,4 +1,4 @@
-"""What all methods are given: the run's cohort, its split, its codecs, and where answers go."""
+"""Data shared by all methods: cohort, split and codecs of the run, and output of predictions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,16 +22,16 @@ from metavoxel.typing import Code
 
 Size = Literal["small", "medium", "full"]
 FULL_SIZE_FROM, MEDIUM_SIZE_FROM = 3000, 300
-"""Training rows from which networks are of that size, where none is asked for."""
+"""Minimum numbers of training rows for which networks have this size by default."""
 
 
 class ComparisonSettings(NamedTuple):
-    """How the methods are trained.
+    """Training settings of the methods.
 
     Attributes:
-        size: of discriminative networks; by default chosen from the number of training rows.
+        size: size of discriminative networks; by default chosen from the number of training rows.
         steps: optimiser steps of discriminative networks; by default chosen from the number of training rows.
-        samples: images that a generative method leaves; 0 for none.
+        samples: number of samples drawn from generative methods.
         accelerator, precision: as for training.
     """
 
@@ -43,7 +43,7 @@ class ComparisonSettings(NamedTuple):
 
 
 class Values(NamedTuple):
-    """Codes of a variable in all rows of the cohort, zeros where there is none."""
+    """Codes of a variable in all rows of the cohort, zeros if missing."""
 
     code: Float[Tensor, "n c"]
     present: Bool[Tensor, "n"]
@@ -52,15 +52,15 @@ class Values(NamedTuple):
 @final
 @dataclass(frozen=True, eq=False)
 class Study:
-    """A run as the methods see it.
+    """Inputs of the methods, taken from a run.
 
     Attributes:
-        run: its folder.
-        model: the trained model, for its schema and its codecs.
-        table: the cohort's.
-        cohort: all values, divided as the run divided them.
-        targets: variables to be predicted.
-        settings: how.
+        run: folder of the run.
+        model: trained model, used for its schema and codecs.
+        table: table of the cohort.
+        cohort: all values, with the split of the run.
+        targets: variables to predict.
+        settings: training settings of the methods.
     """
 
     run: RunFolder
@@ -72,37 +72,37 @@ class Study:
 
     @property
     def images(self) -> list[str]:
-        """Variables with a grid."""
+        """Names of the variables with a grid."""
         return [name for name, spec in self.cohort.variables.items() if spec.spatial]
 
     @property
     def scalars(self) -> list[str]:
-        """Variables with numbers for a code."""
+        """Names of the scalars that can be predicted."""
         return predictable(self.model)
 
     @property
     def size(self) -> Size:
-        """Of discriminative networks."""
+        """Size of discriminative networks."""
         if self.settings.size is not None:
             return self.settings.size
         rows = len(self.rows("train"))
         return "small" if rows < MEDIUM_SIZE_FROM else "medium" if rows < FULL_SIZE_FROM else "full"
 
     def rows(self, part: str) -> Int64[Tensor, "m"]:
-        """Rows of a part of the split."""
+        """Return the rows of a part of the split."""
         return self.cohort.parts[part]
 
     def known(self, part: str, name: str) -> Int64[Tensor, "m"]:
-        """Rows of a part that have a value of a variable."""
+        """Return the rows of a part in which a variable is present."""
         rows = self.rows(part)
         return rows[self.cohort.columns[name].present[rows]]
 
     def others(self, target: str) -> list[str]:
-        """What a target is predicted from."""
+        """Return the predictors of a target: all other variables."""
         return [name for name in [*self.images, *self.scalars] if name != target]
 
     def values(self, name: str) -> Values:
-        """Codes of a scalar, as the run's codec has them."""
+        """Encode a scalar with the codec of the run."""
         column, codec = self.cohort.columns[name], self.model.codecs[name]
         code = torch.zeros(len(self.cohort), *codec.code_shape)
         rows = column.present.nonzero()[:, 0]
@@ -112,25 +112,25 @@ class Study:
         return Values(code, column.present)
 
     def write(self, folder: Path, target: str, code: Code) -> None:
-        """A method's table: one row a test subject, its columns those of ``metavoxel predict``.
+        """Write a method's predictions: one row per test subject, with the columns of ``metavoxel predict``.
 
         Args:
-            folder: the method's.
-            target: variable that was predicted.
-            code: for each test row, what is expected of the run's code of it: for a category, probabilities.
+            folder: folder of the method.
+            target: predicted variable.
+            code: predicted code of each test row, in the run's code space; for a category, probabilities.
         """
         spec, codec = self.cohort.variables[target], self.model.codecs[target]
         subject = self.model.schema.cohort.subject
         with torch.inference_mode():
             cells = mean_cells(target, spec, codec, code)
         rows = [
-            {subject: self.cohort.subjects[row], **more}
-            for row, more in zip(self.rows("test").tolist(), cells, strict=True)
+            {subject: self.cohort.subjects[row], **values}
+            for row, values in zip(self.rows("test").tolist(), cells, strict=True)
         ]
         self.write_table(folder, target, pandas.DataFrame(rows))
 
     def write_table(self, folder: Path, target: str, frame: pandas.DataFrame) -> None:
-        """Write a table of predictions whole or not at all."""
+        """Write a table of predictions atomically."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"predictions-{target}.tsv"
         temporary = path.with_suffix(".partial")
@@ -138,14 +138,14 @@ class Study:
         temporary.replace(path)
 
     def test_table(self) -> Table:
-        """The test rows as text."""
+        """Return the test rows of the table as text."""
         rows = self.rows("test").tolist()
         frame = self.table.frame.iloc[rows].reset_index(drop=True)
         return replace(self.table, frame=frame, places=[self.table.places[row] for row in rows])
 
 
 def predictable(model: Model) -> list[str]:
-    """Scalars whose codes are numbers, or a category's indicators: what can be regressed on and classified."""
+    """Return the scalars whose code is numeric or one-hot, to which regression and classification apply."""
     return [
         name
         for name, codec in model.codecs.items()
@@ -154,14 +154,14 @@ def predictable(model: Model) -> list[str]:
 
 
 def open_run(run: Path) -> tuple[Model, dict[str, list[str]]]:
-    """The model of a run, and the keys of the rows in each part of its split.
+    """Load the model of a run, and the row keys of each part of its split.
 
     Raises:
-        RunError: not a finished run, or one without test subjects.
+        RunError: the run is not finished, or has no test subjects.
     """
     model, split = load(run), RunFolder(run).read_record()["split"]
     if not split.get("test"):
-        what = "has no test subjects to compare on; train it with a share above 0 for cohort.split.test"
+        what = "has no test subjects to compare on; train it with cohort.split.test above 0"
         raise RunError(Problem(str(run), what))
     return model, split
 
@@ -169,10 +169,10 @@ def open_run(run: Path) -> tuple[Model, dict[str, list[str]]]:
 def read_study(
     run: Path, model: Model, split: dict[str, list[str]], targets: Sequence[str], settings: ComparisonSettings
 ) -> Study:
-    """Read the cohort of a run, images included, and divide it as the run did.
+    """Read the cohort of a run, images included, with the split of the run.
 
     Raises:
-        CohortError: it is not what the run was trained on.
+        CohortError: the cohort differs from that of the run.
     """
     folder, schema = RunFolder(run), model.schema
     table = own_table(model)

@@ -1,4 +1,4 @@
-"""The comparison methods by name."""
+"""Comparison methods by name."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

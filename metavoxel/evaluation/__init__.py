@@ -1,1 +1,1 @@
-"""Judging a trained model: errors beside references, and pictures."""
+"""Evaluate a trained model on its test part: errors, calibration, sample quality, and the report."""

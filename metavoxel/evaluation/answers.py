@@ -1,4 +1,4 @@
-"""The joint model's answers about the test part, computed block by block and kept as they come."""
+"""Predictions of the joint model on the test part, computed and stored in blocks of rows."""
 
 import time
 from collections.abc import Generator, Mapping, Sequence
@@ -14,28 +14,28 @@ from metavoxel.evaluation.held_out import HeldOut
 from metavoxel.evaluation.settings import Protocol
 from metavoxel.evaluation.store import Store
 from metavoxel.inference.answer import Answer
-from metavoxel.inference.prediction import draw, read_out
+from metavoxel.inference.prediction import draw, target_means
 from metavoxel.inference.question import ask
 from metavoxel.runs.progress import Progress
 from metavoxel.sampling.evidence import Evidence
 
 BLOCK = 32
-"""Rows that are asked about at once, and lost at most when a run is stopped."""
+"""Rows predicted at once; an interrupted evaluation loses at most one block."""
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What the model says of one target in every test row, given some of the other variables.
+    """Predictions of one target for every test row, given some of the other variables.
 
     Attributes:
-        target: that was asked for.
-        given: what it was predicted from.
-        protocol: how it was asked.
+        target: the predicted variable.
+        given: variables it was predicted from.
+        protocol: how it was predicted.
         table: the columns of ``metavoxel predict``.
-        draws: of a number, one column a draw; none where nothing was drawn, or the target is a label.
-        seconds: of wall time a row for the point prediction.
-        interval_seconds: of wall time a row for the draws beside it.
+        draws: draws of a number, one column each; no columns without draws, or for a label.
+        seconds: wall time per row of the point prediction.
+        interval_seconds: wall time per row of additional draws.
     """
 
     target: str
@@ -49,12 +49,12 @@ class Answers:
 
 @final
 class Respondent:
-    """A model that is asked about the test part. Evidence is encoded once.
+    """Predict variables of the test part with the joint model. Evidence is encoded once.
 
     Args:
         held_out: the test part.
-        store: what was answered before.
-        seed: of the draws.
+        store: intermediate results.
+        seed: seed of the draws.
     """
 
     def __init__(self, held_out: HeldOut, store: Store, seed: int) -> None:
@@ -62,7 +62,7 @@ class Respondent:
         self._evidence = held_out.model.evidence_of(held_out.cohort, held_out.model.names)
 
     def answers(self, target: str, given: tuple[str, ...], protocol: Protocol) -> Generator[Progress, None, Answers]:
-        """Ask, going on where an earlier call was stopped; yields the number of rows that are done."""
+        """Predict the target, resuming from stored blocks; yields the number of finished rows."""
         rows = len(self._held_out)
         settings = {"target": target, "given": given, "seed": self._seed, **asdict(protocol)}
         folder = self._store.path(f"{target}-given-{'+'.join(given) or 'nothing'}"[:120], settings, suffix="")
@@ -102,7 +102,7 @@ class Respondent:
         return {"rows": table, "draws": draws or [[]] * (rows.stop - rows.start), **seconds}
 
     def ask(self, target: str, given: Sequence[str], draws: int, protocol: Protocol, rows: slice) -> Answer:
-        """The model's answer about some of the rows: the read-out without draws, else joint draws."""
+        """Predict some of the rows: posterior means without draws, else joint draws."""
         model, cohort = self._held_out.model, self._held_out.cohort
         shared = model.schema.diffusion.times == "shared"
         sampling = model.default_sampling(steps=protocol.steps)
@@ -111,21 +111,21 @@ class Respondent:
             draws=draws, order=None, prior=None, in_turn=sampling.conditioning == "clean",
         )  # fmt: skip
         keys = cohort.row_keys[rows]
-        parts = (model.joint, question, model.labels, self._of(given, rows), keys)
+        parts = (model.joint, question, model.labels, self._evidence_of(given, rows), keys)
         means, drawn = {}, []
         if draws:
-            drawn = draw(*parts, seed=self._seed, sampling=sampling, shared=shared, limits=model.limits)
+            drawn = draw(*parts, seed=self._seed, sampling=sampling, shared=shared, bounds=model.bounds)
         else:
-            means = read_out(*parts, evaluations=protocol.evaluations, seed=self._seed)
+            means = target_means(*parts, evaluations=protocol.evaluations, seed=self._seed)
         return Answer(question, model.schema, model.codecs, cohort.subjects[rows], keys, means, drawn)
 
-    def _of(self, given: Sequence[str], rows: slice) -> Mapping[str, Evidence]:
+    def _evidence_of(self, given: Sequence[str], rows: slice) -> Mapping[str, Evidence]:
         parts = {name: self._evidence[name] for name in given}
         return {name: entry.of_rows(rows) for name, entry in parts.items()}
 
 
 def _records(table: pandas.DataFrame) -> list[dict[str, Any]]:
-    """Rows as plain numbers and text, which JSON holds."""
+    """Convert rows to numbers and text that JSON can store."""
     with torch.inference_mode():
         return [
             {str(name): cell.item() if isinstance(cell, np.generic) else cell for name, cell in row.items()}

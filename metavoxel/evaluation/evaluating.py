@@ -1,4 +1,4 @@
-"""The evaluation of a run, from its held-out rows to the report."""
+"""Evaluation of a run, from its test rows to the report."""
 
 from collections.abc import Generator, Mapping
 from dataclasses import replace
@@ -39,14 +39,14 @@ REPORT = "report.html"
 def evaluating(
     model: Model, folder: RunFolder, output: Path, settings: Settings, network: AbstractFeatures
 ) -> Generator[Progress, None, Results]:
-    """Evaluate a run on its test part, yielding progress; leaves the report, the tables and the figures in ``output``.
+    """Evaluate a run on its test part, yielding progress; write report, tables and figures to ``output``.
 
-    What has been computed lies in ``output/parts``; stopped, the next call with the same settings goes on there. Both
-    tables are there before image quality begins.
+    Intermediate results are stored in ``output/parts``, from which an interrupted evaluation with the same settings
+    resumes. Tables 1 and 2 are written before image quality is measured.
 
     Raises:
-        RunError: no test part, or a cohort that has changed.
-        EvidenceError: settings that name what is not there, or ask for what so few scans cannot give.
+        RunError: no test part, or the cohort has changed.
+        EvidenceError: unknown variables or columns, or too few scans for the requested FID.
     """
     settings = settings.checked(model.schema)
     test = held_out(model, folder)
@@ -58,17 +58,17 @@ def evaluating(
         "weights": digest(folder.weights),
         "codecs": codecs,
         "rows": test.cohort.fingerprint,
-        "limits": model.limits,
+        "limits": model.bounds,
     }
     store = Store(output / "parts", depends)
     yield Progress("test part", 1, 1, {"rows": len(test)})
     respondent = Respondent(test, store, settings.seed)
-    joint, flexible = yield from _asked(test, respondent, settings)
+    joint, flexible = yield from _predictions(test, respondent, settings)
     wanted = dict.fromkeys([*settings.targets, *([settings.flexible] if settings.flexible else [])])
     methods = [_joint(test, joint), population(test, list(wanted)), *compared(test)]
     notes = [f"{method.name}: {note}" for method in methods for note in method.notes]
     notes += [
-        f"label map {name}: in no table of images, whose measures are of intensities; its overlap is not measured"
+        f"label map {name}: in no table of images, which measure intensities; overlap is not measured"
         for name in test.label_maps
     ]
     results = Results(
@@ -86,7 +86,7 @@ def evaluating(
         judged = yield from judging(test, samples, methods, network, settings, store)
         results = replace(results, samples=samples, judged=judged, notes=[*results.notes, *judged.notes])
         _write_tables(results, output)
-    results = yield from _rows_judged(results, store)
+    results = yield from _with_table_quality(results, store)
     if results.table_quality is not None:
         _write_rows(results.table_quality, output)
     shown: dict[str, list[Pictured]] = {}
@@ -105,10 +105,10 @@ def evaluating(
     return results
 
 
-def _asked(
+def _predictions(
     test: HeldOut, respondent: Respondent, settings: Settings
 ) -> Generator[Progress, None, tuple[dict[str, Answers], list[Answers]]]:
-    """The joint model's answers for both tables; what they have in common is asked once."""
+    """Predictions of the joint model for Tables 1 and 2; common ones are computed once."""
     model = test.model
     joint: dict[str, Answers] = {}
     for target in settings.targets:
@@ -122,8 +122,8 @@ def _asked(
     return joint, flexible
 
 
-def _rows_judged(results: Results, store: Store) -> Generator[Progress, None, Results]:
-    """The results with generated rows of numbers and labels judged, or with a note why they are not."""
+def _with_table_quality(results: Results, store: Store) -> Generator[Progress, None, Results]:
+    """Add the quality of generated rows of numbers and labels to the results, or a note on why it is missing."""
     test, settings = results.held_out, results.settings
     count = rows_wanted(test, settings.rows)
     if not settings.rows or not scalars(test.model):
@@ -131,7 +131,7 @@ def _rows_judged(results: Results, store: Store) -> Generator[Progress, None, Re
     samples = results.samples
     spatial = any(spec.spatial for spec in test.model.schema.specs.values())
     if samples is None and spatial:
-        note = "generated rows: not compared, for without generated scans (--samples) there are none"
+        note = "generated rows: not compared, because no scans were generated (--samples)"
         return replace(results, notes=[*results.notes, note])
     if count and samples is None:
         samples = yield from generate(test.model, store, settings, count, at_once=ROWS_AT_ONCE)
@@ -140,13 +140,13 @@ def _rows_judged(results: Results, store: Store) -> Generator[Progress, None, Re
         found = judge_rows(test, samples.table.head(count), copies=settings.copies, seed=settings.seed)
         yield Progress("generated rows", 1, 1, {})
     if found is None:
-        what = f"generated rows: not compared, for it takes {FEWEST_ROWS} test rows, training rows and draws each"
+        what = f"generated rows: not compared; {FEWEST_ROWS} test rows, training rows and draws each are required"
         return replace(results, notes=[*results.notes, what])
     return replace(results, table_quality=found)
 
 
 def _joint(test: HeldOut, joint: Mapping[str, Answers]) -> Method:
-    """The joint model's row."""
+    """Row of the joint model in Table 1."""
     answers = list(joint.values())
     modules = (test.model.joint, *test.model.codecs.values())
     return Method(
@@ -161,7 +161,7 @@ def _joint(test: HeldOut, joint: Mapping[str, Answers]) -> Method:
 
 
 def _write_judgements(results: Results, output: Path) -> None:
-    """Calibration of every question, by region, and the histograms of ranks."""
+    """Write the calibration of every question, by region, and the rank histograms."""
     if results.judgements:
         summary(results.judgements).write(output / "calibration.csv")
         ranked = rank_table(results.judgements)
@@ -170,7 +170,7 @@ def _write_judgements(results: Results, output: Path) -> None:
 
 
 def _write_rows(found: TableQuality, output: Path) -> None:
-    """Generated rows: the summary, each variable, the most different pairs, and distances to training rows."""
+    """Write the quality of generated rows: summary, variables, most different pairs, distances to training rows."""
     found.figures().write(output / "rows.csv")
     write_frame(found.marginals, output / "rows-variables.csv")
     write_frame(found.pairs.table.head(MOST_PAIRS), output / "rows-pairs.csv")

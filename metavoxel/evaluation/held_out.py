@@ -1,4 +1,4 @@
-"""The held-out test part: its rows, and what is true of them."""
+"""Held-out rows of a run's test part, and their true values."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,10 +28,10 @@ class HeldOut:
     """Rows of the test part.
 
     Attributes:
-        model: that is evaluated.
-        folder: its run.
-        table: the rows as the table has them, with columns that are no variables.
-        cohort: the values of all variables in them.
+        model: the evaluated model.
+        folder: its run folder.
+        table: the rows as read, including columns that are not variables.
+        cohort: values of all variables in these rows.
     """
 
     model: Model
@@ -52,38 +52,37 @@ class HeldOut:
         return self.model.schema.variables[name].spec
 
     def is_label(self, name: str) -> bool:
-        """Whether a variable is one of several labels."""
+        """Whether a variable is categorical."""
         return name in self.model.labels
 
     def present(self, name: str) -> Bool[np.ndarray, "n"]:
-        """Which rows have a true value."""
+        """Mask of the rows with a true value."""
         return self.cohort.columns[name].present.numpy()
 
     def rows(self, name: str) -> list[int]:
-        """Numbers of the rows that have a true value."""
+        """Indices of the rows with a true value."""
         return np.flatnonzero(self.present(name)).tolist()
 
     def scans(self, name: str) -> Iterator[Float[Tensor, "1 *s"]]:
-        """The images there are of a variable, one at a time."""
+        """Images of a variable, one at a time."""
         column = self.cohort.columns[name]
         for row in self.rows(name):
             yield column.read([row])[0]
 
     def numbers(self, name: str) -> Float64[np.ndarray, "n"]:
-        """True values of a number; NaN where there is none."""
+        """True values of a number; NaN where missing."""
         return np.array([np.nan if cell is None else float(str(cell)) for cell in self.truth(name)])
 
     def truth(self, name: str) -> list[object]:
-        """True values as a table shows them; None where there is none."""
+        """True values as formatted in a table; None where missing."""
         return cells(self.cohort, name)
 
     def from_centre(
         self, name: str, truth: Float64[np.ndarray, "n"], draws: Float64[np.ndarray, "n k"]
     ) -> tuple[Float64[np.ndarray, "n"], Float64[np.ndarray, "n k"]]:
-        """True values and draws of a number as differences from the centre of each row's draws.
+        """Differences of true values and draws of a number from the centre of each row's draws.
 
-        Ranks and distances are those of the numbers themselves; of numbers that wrap round, such as angles, they are
-        those about the circle.
+        Ranks and distances are unchanged; for periodic numbers, such as angles, they are those along the circle.
         """
         if not draws.shape[1]:
             return truth, draws
@@ -94,7 +93,7 @@ class HeldOut:
         return apart[0], np.ascontiguousarray(apart[1:].T)
 
     def inside(self, name: str) -> Bool[Tensor, "1 *s"]:
-        """Voxels of an image that are no padding, in the first file of the part."""
+        """Mask of the voxels that are not padding, from the first file of the part."""
         spec, cells = self.spec(name), [cell for cell in self.cohort.columns[name].cells if cell is not None]
         if isinstance(spec, AbstractSpatialSpec) and cells:
             return spec.inside(str(cells[0]))
@@ -102,17 +101,17 @@ class HeldOut:
 
     @cached_property
     def images(self) -> list[str]:
-        """Variables of the schema whose values are intensities on a grid."""
+        """Variables of the schema with intensities on a grid."""
         return [name for name, spec in self.model.schema.specs.items() if spec.spatial and name not in self.label_maps]
 
     @cached_property
     def label_maps(self) -> list[str]:
-        """Variables of the schema whose values are a label at each voxel."""
+        """Variables of the schema with a label at each voxel."""
         return [name for name, spec in self.model.schema.specs.items() if isinstance(spec, LabelMapSpec)]
 
 
 def cells(cohort: Cohort, name: str) -> list[object]:
-    """Values of a variable as a table shows them; None where a row has none."""
+    """Values of a variable as formatted in a table; None where missing."""
     column, spec = cohort.columns[name], cohort.variables[name]
     rows = np.flatnonzero(column.present.numpy())
     found: list[object] = [None] * len(cohort)
@@ -122,25 +121,25 @@ def cells(cohort: Cohort, name: str) -> list[object]:
 
 
 def held_out(model: Model, folder: RunFolder) -> HeldOut:
-    """The test part of a run. Other subjects' values and images are not read.
+    """Read the test part of a run. Values and images of other subjects are not read.
 
     Raises:
         RunError: the run's split has no test part, or the cohort has changed.
-        CohortError: all that is wrong with the rows.
+        CohortError: all problems of the rows.
     """
     split = folder.read_record().get("split", {})
     if not split.get("test"):
         shown = ", ".join(f"{part} {len(rows)}" for part, rows in split.items())
-        what = f"the run has no test part ({shown} rows), so there is nobody to evaluate it on: set cohort.split.test"
+        what = f"the run has no test part ({shown} rows), so no subjects to evaluate it on: set cohort.split.test"
         raise RunError(Problem(str(folder.record), f"{what} (or a 'test' in cohort.split.column), and train again"))
     table = part_table(model, folder, "test")
     return HeldOut(model, folder, table, model.read(table, model.names))
 
 
 def training_values(model: Model, folder: RunFolder, name: str) -> pandas.Series:
-    """Values of a scalar in the training rows, as a table shows them: what the population rows are made of.
+    """Values of a scalar in the training rows, as formatted in a table, for the population baseline.
 
-    Nothing but this one column of the training subjects is read.
+    Only this column of the training subjects is read.
     """
     cohort = model.read(subject_table(model, folder, "train"), [name])
     column, spec = cohort.columns[name], model.schema.variables[name].spec

@@ -1,4 +1,4 @@
-"""Every question that was asked, judged region by region of what was given."""
+"""Calibration of every predicted conditional distribution (question), by region of the given variables."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from scipy import stats
 
 from metavoxel.evaluation.answers import Answers
 from metavoxel.evaluation.held_out import HeldOut
-from metavoxel.evaluation.metrics.conditional import CHANCE, EVERYBODY, FEW, label_regions, number_regions
+from metavoxel.evaluation.metrics.conditional import ALL_ROWS, CHANCE, FEW, label_regions, number_regions
 from metavoxel.evaluation.metrics.ranks import BINS, COMPONENTS, bins_for, histogram, transforms
 from metavoxel.evaluation.metrics.regions import Region, regions_of, thirds
 from metavoxel.evaluation.metrics.scores import column, probabilities, true_labels
@@ -21,7 +21,7 @@ from metavoxel.evaluation.settings import others
 FEWEST_DRAWS = 2
 
 PREDICTED = "prediction"
-"""What the region of a prediction's own value is called."""
+"""Predictor name of regions that are thirds of the point prediction."""
 
 OTHERS = "all others"
 
@@ -29,15 +29,15 @@ OTHERS = "all others"
 @final
 @dataclass(frozen=True, eq=False)
 class Judgement:
-    """One question, judged by region.
+    """Calibration of one question, by region.
 
     Attributes:
-        target: that was asked for.
-        given: what it was predicted from, in words.
+        target: the predicted variable.
+        given: variables it was predicted from, as text.
         label: whether the target is a label.
-        table: a row for all rows and for each region (:mod:`metavoxel.evaluation.metrics.conditional`).
-        transforms: of a number, where true values lie among the draws, NaN where there is none; empty for a label.
-        draws: of each row.
+        table: one row for all rows and one per region (:mod:`metavoxel.evaluation.metrics.conditional`).
+        transforms: probability integral transforms of a number, NaN where missing; empty for a label.
+        draws: number of draws per row.
     """
 
     target: str
@@ -49,13 +49,13 @@ class Judgement:
 
     @property
     def uniformity(self) -> float:
-        """Tail probability of Neyman's smooth test of a number's ranks over all rows: small where not uniform."""
+        """p-value of Neyman's smooth test of a number's ranks over all rows: small where not uniform."""
         z = self.table.iloc[0][[f"z {name}" for name in COMPONENTS]].to_numpy(np.float64)
         return float(stats.chi2.sf((z**2).sum(), len(z)))
 
     @property
     def worst(self) -> pandas.Series | None:
-        """The region that stands out most, all rows together left out; None where there are none that can be judged."""
+        """The tested region with the smallest p, excluding all rows together; None where no region is tested."""
         regions = self.table.iloc[1:]
         regions = regions[regions["finding"] != FEW]
         if not len(regions):
@@ -64,12 +64,12 @@ class Judgement:
 
     @property
     def stands_out(self) -> bool:
-        """Whether any region, or all rows together, are beyond chance."""
+        """Whether any region, or all rows together, deviates significantly."""
         return bool((~self.table["finding"].isin([CHANCE, FEW])).any())
 
 
 def judgements(held_out: HeldOut, answers: Sequence[Answers], *, seed: int) -> Iterator[Judgement]:
-    """All questions whose answers are distributions, each once."""
+    """Calibration of all questions with predicted distributions, each once."""
     regions: dict[str, list[Region]] = {}
     seen: set[tuple[str, tuple[str, ...]]] = set()
     for one in answers:
@@ -96,7 +96,7 @@ def _judged(held_out: HeldOut, one: Answers, regions: Mapping[str, list[Region]]
     if draws.shape[1] < FEWEST_DRAWS or not np.isfinite(truth).any():
         return None
     if one.protocol.predicts_mean and one.given:
-        # A read-out does not depend on the draws; a mean of the draws would, and its thirds choose rows by chance.
+        # The posterior mean is independent of the draws; thirds of a mean of the draws would select rows by its noise.
         by = [*by, *thirds(PREDICTED, column(one.table, one.target))]
     table = number_regions(by, draws, truth, subjects, seed=seed)
     return Judgement(one.target, given, False, table, transforms(draws, truth, seed=seed), draws.shape[1])
@@ -113,7 +113,7 @@ def _given(held_out: HeldOut, one: Answers) -> str:
 
 
 def summary(found: Sequence[Judgement]) -> Figures:
-    """One row a question: all rows together, and the region that stands out most."""
+    """One row per question: all rows together, and the most significant region."""
     rows: list[dict[str, Cell]] = []
     for one in found:
         every, worst = one.table.iloc[0], one.worst
@@ -134,12 +134,12 @@ def summary(found: Sequence[Judgement]) -> Figures:
 
 
 def small_table(one: Judgement, most: int) -> Figures:
-    """All rows and the regions, at most so many: those that stand out most, in the order of the predictors."""
+    """All rows and the regions of largest |z|, at most ``most`` table rows, in the order of the predictors."""
     table = one.table
     chosen = [0, *sorted(table.index[1:], key=lambda row: -abs(np.nan_to_num(table["z"][row])))[: most - 1]]
     rows: list[dict[str, Cell]] = []
     for row in (table.loc[index] for index in sorted(chosen)):
-        name = f"{row['predictor']}: {row['region']}" if row["predictor"] != EVERYBODY else EVERYBODY
+        name = f"{row['predictor']}: {row['region']}" if row["predictor"] != ALL_ROWS else ALL_ROWS
         cells: dict[str, Cell] = {"region": name, "rows": int(row["rows"])}
         measures = ("log score",) if one.label else ("coverage", "width", "CRPS")
         for measure in measures:
@@ -152,19 +152,19 @@ def small_table(one: Judgement, most: int) -> Figures:
 
 
 def region_tables(found: Sequence[Judgement]) -> dict[str, pandas.DataFrame]:
-    """Every region of every question, numbers and labels apart, as they are written."""
+    """Every region of every question, in separate tables for numbers and labels."""
     tables = {}
     for name, label in (("regions-numbers", False), ("regions-labels", True)):
         parts = [one.table.assign(target=one.target, given=one.given) for one in found if one.label == label]
         if parts:
-            whole = pandas.concat(parts, ignore_index=True)
+            table = pandas.concat(parts, ignore_index=True)
             first = ["target", "given"]
-            tables[name] = whole[[*first, *(column for column in whole if column not in first)]]
+            tables[name] = table[[*first, *(column for column in table if column not in first)]]
     return tables
 
 
 def rank_table(found: Sequence[Judgement]) -> pandas.DataFrame:
-    """Counts of the histograms of transforms, a row a bin, with the band of chance."""
+    """Histograms of the transforms, one row per bin, with the 95 % band of uniform transforms."""
     rows = []
     for one in found:
         if not one.label and len(one.transforms):

@@ -1,4 +1,4 @@
-"""Methods that are compared: what each says of the test part, and what it costs."""
+"""Compared methods: their predictions on the test part, and their costs."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,16 +21,16 @@ class Method:
     """One row of Table 1.
 
     Attributes:
-        name: as the table calls it.
-        predictions: for each target that it answers, a row for each test row in the columns of ``metavoxel predict``.
-        given: for each of them, what it was predicted from.
-        folder: that its files lie in.
-        samples: folder of scans that it generated, with their ``samples.tsv``.
-        training_seconds: of wall time.
-        seconds: of wall time a prediction.
-        evaluations: of its network a prediction.
-        parameters: weights that were trained.
-        notes: what a reader has to know, such as why it failed.
+        name: name in the table.
+        predictions: by predicted target, one row per test row with the columns of ``metavoxel predict``.
+        given: by predicted target, the variables it was predicted from.
+        folder: folder of its files.
+        samples: folder of its generated scans, with their ``samples.tsv``.
+        training_seconds: wall time of training.
+        seconds: wall time per prediction.
+        evaluations: network evaluations per prediction.
+        parameters: number of trained weights.
+        notes: notes for the report, such as why it failed.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Method:
 
 
 def compared(held_out: HeldOut) -> Iterator[Method]:
-    """The methods that lie in the run's ``comparisons`` folder. One that cannot be read has a note and no answer."""
+    """Read the methods in the run's ``comparisons`` folder. One that cannot be read has a note and no predictions."""
     folder = held_out.folder.path / "comparisons"
     for path in sorted(folder.iterdir() if folder.is_dir() else ()):
         if path.is_dir() and not path.name.startswith("."):
@@ -64,7 +64,7 @@ def _compared(held_out: HeldOut, folder: Path) -> Method:
         file = folder / f"predictions-{target}.tsv"
         if target not in held_out.model.schema.variables:
             known = ", ".join(held_out.model.schema.variables)
-            notes.append(f"{folder / 'record.json'}: target {target!r} is no variable. Variables: {known}")
+            notes.append(f"{folder / 'record.json'}: target {target!r} is not a variable. Variables: {known}")
         elif not file.exists():
             notes.append(f"{file}: no such file, though record.json has this target")
         else:
@@ -74,14 +74,14 @@ def _compared(held_out: HeldOut, folder: Path) -> Method:
             else:
                 predictions[target], given[target] = table, list(names)
     samples = folder / "samples"
-    drew = (samples / TABLE).exists()
-    costs = record if predictions or drew else {}  # one that came to nothing cost what is not comparable
+    generated = (samples / TABLE).exists()
+    costs = record if predictions or generated else {}  # costs of a method without results are not comparable
     return Method(
         folder.name,
         predictions,
         given,
         folder,
-        samples if drew else None,
+        samples if generated else None,
         training_seconds=_number(costs.get("training_seconds")),
         seconds=_number(costs.get("seconds_a_row")) if predictions else None,
         evaluations=_number(costs.get("evaluations")) if predictions else None,
@@ -103,7 +103,7 @@ def _record(path: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def _aligned(file: Path, target: str, held_out: HeldOut) -> tuple[pandas.DataFrame | None, str]:
-    """The table with its rows in the order of the test part, or what is wrong with it."""
+    """Reorder the rows of a table as in the test part; None with the reason where they do not match."""
     try:
         table = pandas.read_csv(file, sep="\t", dtype=str, keep_default_na=False)
     except (OSError, ValueError, UnicodeDecodeError) as error:
@@ -127,7 +127,7 @@ def _number(value: object) -> float | None:
 
 
 def population(held_out: HeldOut, targets: Sequence[str]) -> Method:
-    """The training rows' mean for every number and their commonest label: what anybody could say knowing nothing."""
+    """Population baseline: the mean of every number and the most frequent label in the training rows."""
     predictions = {}
     rows = len(held_out)
     for target in targets:

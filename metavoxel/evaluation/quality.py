@@ -1,4 +1,4 @@
-"""Image quality: scans, generated or rebuilt, beside the held-out ones."""
+"""Image quality of generated or reconstructed scans, compared with held-out scans."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, final
@@ -16,38 +16,38 @@ from metavoxel.evaluation.metrics.similarity import Copying, ms_ssim, pairs, psn
 from metavoxel.evaluation.slices import Cut, cut, features_of
 
 PAIRS = 60
-"""Pairs of scans behind a mean MS-SSIM."""
+"""Pairs of scans in a mean MS-SSIM."""
 
 Images = Callable[[], Iterator[Float[Tensor, "1 *s"]]]
-"""Scans, from the first again at every call; never all in memory."""
+"""Returns a new iterator over scans at every call, so that they are never all in memory."""
 
 Measures = dict[str, Any]
-"""Figures by name, as JSON holds them."""
+"""Measures by name, JSON serialisable."""
 
 
 def fewest(where: Cut, network: AbstractFeatures) -> int:
-    """The smallest number of scans that a Fréchet distance is taken of."""
+    """Smallest number of scans for a Fréchet distance."""
     return distance.fewest_volumes(where.fewest, network.size)
 
 
 def too_few(image: str, where: Cut, network: AbstractFeatures, counts: Mapping[str, int]) -> str:
-    """Why there is no Fréchet distance between sets of so many scans, in words; nothing where there is one."""
+    """Reason why sets of these sizes have no Fréchet distance; empty where they have one."""
     needed = fewest(where, network)
     short = [f"{count} {kind}" for kind, count in counts.items() if count < needed]
     if not short:
         return ""
     return (
-        f"image {image}: no FID with {' and '.join(short)} scans. It takes at least {needed} of each: the covariance "
-        f"of {network.size} features needs {network.size + 1} slices, and a scan has {where.fewest} of a plane. KID, "
+        f"image {image}: no FID with {' and '.join(short)} scans. It needs at least {needed} of each: the covariance "
+        f"of {network.size} features needs {network.size + 1} slices, and a scan has {where.fewest} per plane. KID, "
         "precision and recall need no covariance"
     )
 
 
 def check_enough(held_out: HeldOut, network: AbstractFeatures, samples: int) -> None:
-    """Make sure that every image variable will have a Fréchet distance.
+    """Check that a Fréchet distance can be computed for every image variable.
 
     Raises:
-        EvidenceError: too few held-out scans, or too few that are to be generated, for the covariance of the features.
+        EvidenceError: too few held-out or generated scans for the covariance of the features.
     """
     problems = []
     for name in held_out.images:
@@ -55,20 +55,20 @@ def check_enough(held_out: HeldOut, network: AbstractFeatures, samples: int) -> 
         if real:
             counts = {"held-out": real, "generated": samples}
             why = too_few(name, cut(held_out.scans(name)), network, counts)
-            problems += [Problem("--features", f"{why}: leave --features out to go without FID")] if why else []
+            problems += [Problem("--features", f"{why}: omit --features to skip FID")] if why else []
     if problems:
         raise EvidenceError(problems)
 
 
 @final
 class ImageQuality:
-    """What is measured of the scans of one image variable.
+    """Image quality measures of one image variable.
 
     Args:
         held_out: the test part.
-        name: of the image variable.
-        network: that describes slices.
-        seed: of resamplings and pairs.
+        name: name of the image variable.
+        network: feature network of slices.
+        seed: seed of bootstraps and pairs.
     """
 
     def __init__(self, held_out: HeldOut, name: str, network: AbstractFeatures, seed: int) -> None:
@@ -78,7 +78,7 @@ class ImageQuality:
         self.planes = features_of(self.real(), self.cut, network)
 
     def too_few(self, count: int) -> str:
-        """Why there is no Fréchet distance to so many generated scans, in words; nothing where there is one."""
+        """Reason why ``count`` generated scans have no Fréchet distance; empty where they have one."""
         return too_few(self.name, self.cut, self._network, {"held-out": len(self.rows), "generated": count})
 
     def real(self) -> Iterator[Float[Tensor, "1 *s"]]:
@@ -86,7 +86,7 @@ class ImageQuality:
         return self._held_out.scans(self.name)
 
     def rebuilt(self) -> Iterator[Float[Tensor, "1 *s"]]:
-        """The held-out scans through the codec and back."""
+        """Reconstructions of the held-out scans by the codec."""
         model = self._held_out.model
         codec = model.codecs[self.name]
         with torch.inference_mode():
@@ -94,7 +94,7 @@ class ImageQuality:
                 yield codec.decode(codec.encode(image[None].to(model.device)).mean)[0].cpu()
 
     def measure(self, images: Images, count: int) -> Measures:
-        """Distances between a set of scans and the held-out ones, and how unlike each other they are."""
+        """Distances between a set of scans and the held-out ones, and the diversity of the set."""
         planes = features_of(images(), self.cut, self._network)
         found: Measures = {"scans": count, "fid": None, "planes": None}
         if not self.too_few(count):
@@ -110,7 +110,7 @@ class ImageQuality:
         return found
 
     def halves(self) -> Measures:
-        """One half of the held-out scans beside the other: what a model that is right would show at this number."""
+        """Compare two random halves of the held-out scans: the measures of a perfect model at this sample size."""
         order = np.random.default_rng(self._seed).permutation(len(self.rows))
         first, second = order[: len(order) // 2], order[len(order) // 2 :]
         found: Measures = {"scans": len(second), "fid": None}
@@ -135,7 +135,7 @@ class ImageQuality:
         return {"psnr": [one[0] for one in found], "ssim": [one[1] for one in found]}
 
     def _diversity(self, images: Images, count: int) -> float:
-        """Mean MS-SSIM over pairs of a set."""
+        """Mean MS-SSIM over pairs of scans."""
         chosen = pairs(count, PAIRS, seed=self._seed)
         wanted = {index for pair in chosen for index in pair}
         held = {index: image for index, image in enumerate(images()) if index in wanted}
@@ -143,12 +143,11 @@ class ImageQuality:
 
 
 def copying(generated: Copying, held_out: Copying) -> Measures:
-    """How much nearer to training subjects generated scans lie than held-out people do.
+    """Compare generated with held-out scans by their distances to the nearest training subjects.
 
-    'nearer' is the share of generated scans that are nearer to somebody than all but 5 % of held-out people. 'alike' is
-    the share whose distance to the nearest training subject is less of that to the second nearest than it is for all
-    but 5 % of held-out people. Both are about .05 where nothing is copied. Smooth scans near the mean image lie near
-    everybody, so only the second tells a copy.
+    'nearer' is the share of generated scans whose distance is below the 5 % quantile of held-out scans. 'alike' is the
+    same share for the ratio of the distances to the nearest and the second nearest training subject. Both are about .05
+    without copying. Smooth scans near the mean image are near all subjects, so only 'alike' indicates copies.
     """
     return {
         "median": float(np.median(generated.distance)),

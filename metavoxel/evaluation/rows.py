@@ -1,4 +1,4 @@
-"""Rows of numbers and labels: real ones and generated ones, as arrays that can be compared."""
+"""Rows of numbers and labels, real and generated, as arrays for comparison."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from metavoxel.evaluation.metrics.bootstrap import clusters
 from metavoxel.inference.model import Model
 
 MOST_DECIMALS = 6
-"""Numbers with more decimals than this are taken for continuous."""
+"""Numbers with this many decimals or more are treated as continuous."""
 
 
 @final
@@ -24,10 +24,10 @@ class Rows:
     """Rows of scalars.
 
     Attributes:
-        values: one column a variable: a number, or the place of a label; NaN where it is missing.
-        names: of the variables.
-        classes: labels of each category; of other variables nothing.
-        subjects: of the rows; generated rows are a subject each.
+        values: one column per variable: a number, or the index of a label; NaN where missing.
+        names: names of the variables.
+        classes: labels of each categorical variable.
+        subjects: subject of each row; every generated row is its own subject.
     """
 
     values: Float64[np.ndarray, "n v"]
@@ -40,22 +40,22 @@ class Rows:
 
     @property
     def owners(self) -> Int64[np.ndarray, "n"]:
-        """A number for each row that rows of its subject share."""
+        """Integer id of each row's subject."""
         return clusters(self.subjects)
 
     @property
     def known(self) -> Bool[np.ndarray, "n v"]:
-        """Cells that are not missing."""
+        """Mask of the cells that are not missing."""
         return np.isfinite(self.values)
 
     def take(self, rows: Int64[np.ndarray, "m"]) -> "Rows":
-        """Some of the rows."""
+        """Select rows by index."""
         return replace(self, values=self.values[rows], subjects=[self.subjects[row] for row in rows.tolist()])
 
     def encoded(self) -> tuple[Float64[np.ndarray, "n f"], Int64[np.ndarray, "f"]]:
-        """Features of the rows, and the variable that each belongs to: numbers, and indicators of classes.
+        """Features (numbers and class indicators) of the rows, and the index of each feature's variable.
 
-        One indicator for a category of two classes, and one a class otherwise.
+        A categorical variable of two classes has one indicator, others have one per class.
         """
         features: list[np.ndarray] = []
         owners: list[int] = []
@@ -77,7 +77,7 @@ def scalars(model: Model) -> list[str]:
 
 
 def real_rows(model: Model, cohort: Cohort) -> Rows:
-    """The rows of a cohort that have any value at all."""
+    """Rows of a cohort with at least one value."""
     names = scalars(model)
     table = pandas.DataFrame({name: cells(cohort, name) for name in names}, dtype=object)
     found = _rows(model, names, table, cohort.subjects)
@@ -85,7 +85,7 @@ def real_rows(model: Model, cohort: Cohort) -> Rows:
 
 
 def drawn_rows(model: Model, table: pandas.DataFrame) -> Rows:
-    """Generated rows, from the columns that ``metavoxel sample`` writes."""
+    """Generated rows, from the columns written by ``metavoxel sample``."""
     return _rows(model, scalars(model), table, [f"draw {row}" for row in range(len(table))])
 
 
@@ -103,9 +103,9 @@ def _rows(model: Model, names: Sequence[str], table: pandas.DataFrame, subjects:
 
 
 def as_recorded(drawn: Rows, *real: Rows) -> Rows:
-    """The same numbers with the decimals that the real ones have: ages in whole years, say.
+    """Round generated numbers to the decimals of the real ones, such as ages in whole years.
 
-    Without it any classifier tells a generated 34.21 from a recorded 34, which nobody wants to know.
+    Otherwise a classifier would separate a generated 34.21 from a recorded 34 by its decimals alone.
     """
     values = drawn.values.copy()
     for place, name in enumerate(drawn.names):
@@ -125,22 +125,22 @@ def _decimals(values: Float64[np.ndarray, "n"]) -> int | None:
 
 
 def with_gaps(drawn: Rows, real: Rows) -> Rows:
-    """Generated rows that lack what real rows lack: each takes the gaps of one of as many real rows.
+    """Give generated rows the missing cells of as many real rows, matched one to one.
 
-    The real rows must be others than those that the generated ones are then compared with: two rows of one pattern of
-    gaps, one in each sample, mislead a classifier.
+    The real rows must differ from those that the generated rows are then compared with: the same pattern of missing
+    cells in both samples would mislead a classifier.
 
-    Which one is a matching of least distance over the columns without gaps, so that cells that are missing more often
-    in some rows than in others are so here as well. Without such columns it is the order of the rows.
+    The matching minimises the total distance over columns without missing cells, so that missingness depends on these
+    columns as in the real rows. Without such columns, rows are matched in order.
     """
     gaps = ~real.known
     if not gaps.any():
         return drawn
-    whole = ~gaps.any(0)
+    complete = ~gaps.any(0)
     order = np.arange(len(real))
-    if whole.any():
+    if complete.any():
         apart = np.zeros((len(drawn), len(real)))
-        for place in np.flatnonzero(whole).tolist():
+        for place in np.flatnonzero(complete).tolist():
             a, b = drawn.values[:, place, None], real.values[None, :, place]
             scale = np.ptp(real.values[:, place])
             if drawn.names[place] in drawn.classes:

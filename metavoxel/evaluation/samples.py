@@ -1,4 +1,4 @@
-"""Generated subjects: drawn a few at a time and written as ``metavoxel sample`` does, and read again."""
+"""Generated subjects: draw in batches, write as ``metavoxel sample`` does, and read."""
 
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -19,20 +19,20 @@ from metavoxel.inference.samples import TABLE, sample_rows, write_table
 from metavoxel.parts.variables.base import AbstractVariableSpec
 from metavoxel.parts.variables.image import ImageSpec
 from metavoxel.runs.progress import Progress
-from metavoxel.sampling.ask import row_streams, sample_codes
+from metavoxel.sampling.sample import row_streams, sample_codes
 
 AT_ONCE = 4
-"""Subjects with images drawn at once, and lost at most when a run is stopped."""
+"""Subjects with images drawn at once; an interrupted evaluation loses at most one batch."""
 
 ROWS_AT_ONCE = 256
 """Subjects without images drawn at once."""
 
 GREYS = 255
-"""What a picture's file has for an intensity of 1."""
+"""Value in a picture's file for intensity 1."""
 
 
 class Samples(NamedTuple):
-    """Generated subjects in a folder, and the wall time that each took (None where another program wrote them)."""
+    """Generated subjects in a folder, and the wall time per subject (None for samples read from files)."""
 
     folder: Path
     table: pandas.DataFrame
@@ -42,9 +42,9 @@ class Samples(NamedTuple):
 def generate(
     model: Model, store: Store, settings: Settings, count: int, *, at_once: int = AT_ONCE
 ) -> Generator[Progress, None, Samples]:
-    """Draw so many subjects of all variables, going on where an earlier call was stopped.
+    """Draw ``count`` subjects of all variables, resuming from an interrupted call; yields the number drawn so far.
 
-    They are those of ``metavoxel sample`` with the same seed and steps. Yields how many there are.
+    The draws equal those of ``metavoxel sample`` with the same seed and steps.
     """
     sampling = model.default_sampling(steps=settings.sample_steps)
     folder = store.path("samples", {"steps": settings.sample_steps, "seed": settings.seed}, suffix="")
@@ -55,7 +55,7 @@ def generate(
         numbers = range(len(rows), min(len(rows) + at_once, count))
         start = time.perf_counter()
         rng = row_streams(settings.seed, [f"draw {number}" for number in numbers], 0)
-        codes = sample_codes(model.joint, {}, rng, sampling, limits=model.limits)
+        codes = sample_codes(model.joint, {}, rng, sampling, bounds=model.bounds)
         with torch.inference_mode():
             drawn = {name: model.codecs[name].decode(code).cpu() for name, code in codes.items()}
         seconds += time.perf_counter() - start
@@ -68,10 +68,10 @@ def generate(
 
 
 def read_samples(folder: Path) -> Samples:
-    """What ``metavoxel sample``, or a comparison, left in a folder.
+    """Read samples written by ``metavoxel sample`` or by a comparison.
 
     Raises:
-        RunError: a table that cannot be read.
+        RunError: the table cannot be read.
     """
     path = folder / TABLE
     try:
@@ -81,7 +81,7 @@ def read_samples(folder: Path) -> Samples:
 
 
 def sample_files(samples: Samples, name: str, most: int) -> list[Path]:
-    """Files of one image variable, at most so many; none where the samples have no such column."""
+    """Files of one image variable, at most ``most``; none where the samples lack this column."""
     if name not in samples.table:
         return []
     return [samples.folder / str(cell) for cell in samples.table[name] if str(cell)][:most]
@@ -92,10 +92,10 @@ def _as_modelled(image: Float[Tensor, "1 *s"], spec: AbstractVariableSpec) -> Fl
 
 
 def sample_images(files: Sequence[Path], spec: AbstractVariableSpec) -> Iterator[Float[Tensor, "1 *s"]]:
-    """The images, one at a time, with the intensities that the model gave them.
+    """Read images one at a time, with intensities on the model's scale.
 
     Raises:
-        RunError: a file that cannot be read, or that is not on the model's grid.
+        RunError: a file cannot be read, or is not on the model's grid.
     """
     for file in files:
         try:

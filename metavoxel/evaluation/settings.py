@@ -1,4 +1,4 @@
-"""What is evaluated, and how a model is asked for it."""
+"""Settings of an evaluation, and the prediction protocol of each target."""
 
 import itertools
 from collections.abc import Sequence
@@ -12,30 +12,30 @@ from metavoxel.inference.summaries import DRAWS_FOR_QUANTILES
 from metavoxel.schema.schema import Schema
 
 FEWEST_SAMPLES = 5
-"""Below this no measure of image quality has a meaning: neighbours among the generated scans are looked for."""
+"""Fewest generated scans for image quality, whose precision and recall need nearest neighbours."""
 
 ALL_SUBSETS = 4
-"""Up to so many other variables Table 2 has a row for every subset of them."""
+"""Largest number of other variables for which Table 2 has a row for every subset of them."""
 
 
 @final
 @dataclass(frozen=True)
 class Settings:
-    """What the report shows.
+    """Settings of an evaluation.
 
     Attributes:
         targets: scalars of Table 1, each predicted from all other variables; empty for all scalars.
         flexible: the variable of Table 2, predicted from subsets of the others; by default the first number.
-        draws: joint draws behind intervals and spreads; by default the paper's 3 where times are shared, else 20.
-        steps: network evaluations of one draw.
-        sample_steps: network evaluations of a generated scan; 50 are those of the comparisons' scans.
-        samples: generated scans for image quality and its figures; 0 leaves image quality out.
-        rows: generated rows of numbers and labels, at most as many as there are test rows; 0 leaves them out. Where
-            there are images they are the rows of the generated scans.
-        copies: whether generated scans and rows are compared with the training subjects'.
-        by: columns of the table, besides the usual ones, to break errors down by.
-        seed: of draws, samples and bootstraps.
-        fid: whether too few scans for a Fréchet distance are an error, and not a note.
+        draws: joint draws for intervals and spreads; by default the paper's 3 with shared times, else 20.
+        steps: network evaluations per draw.
+        sample_steps: network evaluations per generated scan; 50 as in the comparisons.
+        samples: generated scans for image quality and its figures; 0 skips image quality.
+        rows: generated rows of numbers and labels, at most as many as test rows; 0 skips them. With images, they are
+            the rows of the generated scans.
+        copies: whether generated scans and rows are compared with those of training subjects.
+        by: further columns of the table that define subgroups.
+        seed: seed of draws, samples and bootstraps.
+        fid: whether too few scans for a Fréchet distance are an error rather than a note.
     """
 
     targets: Sequence[str] = ()
@@ -51,10 +51,10 @@ class Settings:
     fid: bool = False
 
     def checked(self, schema: Schema) -> "Settings":
-        """The same with every choice made for this schema.
+        """Validate the settings and resolve their defaults for this schema.
 
         Raises:
-            EvidenceError: names that are not there, or are no scalars; numbers out of range.
+            EvidenceError: unknown or non-scalar variables; numbers out of range.
         """
         scalars = [name for name, spec in schema.specs.items() if not (spec.spatial or spec.data_shape)]
         flexible = [self.flexible] if self.flexible else []
@@ -69,7 +69,7 @@ class Settings:
             what = f"must be 0 (no image quality) or at least {FEWEST_SAMPLES}, not {self.samples}"
             problems.append(Problem("--samples", what))
         if len(schema.variables) < 2:
-            problems.append(Problem("variables", "there is one variable, so there is nothing to predict it from"))
+            problems.append(Problem("variables", "there is one variable, and no other to predict it from"))
         if problems:
             raise EvidenceError(problems)
         targets = list(self.targets) or scalars
@@ -89,9 +89,9 @@ def others(schema: Schema, target: str) -> tuple[str, ...]:
 
 
 def subsets(schema: Schema, target: str) -> list[tuple[str, ...]]:
-    """Subsets of the other variables that Table 2 has rows for: the whole first, the empty one last.
+    """Subsets of the other variables in Table 2, from all of them to the empty set.
 
-    All of them up to ``ALL_SUBSETS`` others; of more, the whole, those that leave one out, each alone, and none.
+    Every subset of up to ``ALL_SUBSETS`` others; of more, all, all but one, each alone, and none.
     """
     names = others(schema, target)
     sizes = range(len(names), -1, -1)
@@ -103,14 +103,14 @@ def subsets(schema: Schema, target: str) -> list[tuple[str, ...]]:
 @final
 @dataclass(frozen=True)
 class Protocol:
-    """How a model is asked for one target.
+    """Prediction protocol of one target.
 
     Attributes:
-        predicts_mean: whether the point prediction is the read-out in ``evaluations``, rather than the mean of the draws.
-        votes: whether a label is that of most draws (the paper's rule) rather than the likeliest.
-        draws: 0 where they would add nothing, as for a label that is read out.
-        steps: network evaluations of a draw.
-        evaluations: of a read-out.
+        predicts_mean: whether the point prediction is the posterior mean, rather than the mean of draws.
+        votes: whether a label is the most frequent among the draws (the paper's rule) rather than the most probable.
+        draws: number of draws; 0 where redundant, as for a label with posterior probabilities.
+        steps: network evaluations per draw.
+        evaluations: network evaluations of the posterior mean.
     """
 
     predicts_mean: bool
@@ -121,12 +121,12 @@ class Protocol:
 
     @property
     def point_evaluations(self) -> int:
-        """Network evaluations behind a point prediction."""
+        """Network evaluations per point prediction."""
         return self.evaluations if self.predicts_mean else self.draws * self.steps
 
     @property
-    def told(self) -> str:
-        """The protocol in words."""
+    def description(self) -> str:
+        """Sentence fragment for the report."""
         if self.predicts_mean:
             spread = f"; spread and intervals from {self.draws} draws of {self.steps}" if self.draws else ""
             return f"posterior mean in {self.evaluations} network evaluations{spread}"
@@ -135,10 +135,10 @@ class Protocol:
 
 
 def protocol(model: Model, settings: Settings, target: str) -> Protocol:
-    """The read-out where the model has one, with draws beside it for numbers; else draws alone."""
+    """Posterior mean where the model predicts it, with additional draws for numbers; else draws alone."""
     shared = model.schema.diffusion.times == "shared"
     predicts_mean = not shared and model.joint.kernels[target].predicts_mean
     label = target in model.labels
-    assert settings.draws is not None, "checked settings have every choice made"
+    assert settings.draws is not None, "Settings.checked resolves defaults"
     draws = 0 if predicts_mean and label else settings.draws
     return Protocol(predicts_mean, label and not predicts_mean, draws, settings.steps)

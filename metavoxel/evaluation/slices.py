@@ -1,4 +1,4 @@
-"""Slices of volumes, and their features: what the 2.5-D Fréchet distance is made of."""
+"""Slices of volumes and their features, for the 2.5-D Fréchet distance."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,22 +12,22 @@ from torch import Tensor
 from metavoxel.evaluation.metrics.features.base import AbstractFeatures
 
 MOST_SLICES = 24
-"""Slices of each plane of each volume that are looked at, evenly spaced among those that are not empty."""
+"""Most slices per plane and volume, evenly spaced among the non-empty positions."""
 
 FILLED = 0.05
-"""A plane's position counts where half of the held-out volumes have a voxel above this there (of their own maximum)."""
+"""A position is non-empty if half of the held-out volumes have a voxel there above this share of their maximum."""
 
 PLANES = {2: ("picture",), 3: ("YZ", "ZX", "XY")}
-"""Planes by the axis across them, for images of two and three axes (x to the right, y forward, z up)."""
+"""Planes by their normal axis, for images of two and three axes (x to the right, y forward, z up)."""
 
 PRESET = "2.5-D for MR, version 1"
-"""What the choices here are called in a report."""
+"""Name of these choices in the report."""
 
 
 @final
 @dataclass(frozen=True)
 class Cut:
-    """Which slices of an image are looked at: for each plane, positions along the axis across it."""
+    """Selected slices of an image: for each plane, positions along its normal axis."""
 
     axes: int
     positions: tuple[tuple[int, ...], ...]
@@ -39,11 +39,11 @@ class Cut:
 
     @property
     def fewest(self) -> int:
-        """Slices of a scan, in the plane that has fewest."""
+        """Smallest number of slices per scan over planes."""
         return min(len(positions) for positions in self.positions)
 
     def slices(self, image: Float[Tensor, "1 *s"]) -> list[Float[Tensor, "_ _ _"]]:
-        """The slices of each plane, the image's own minimum and maximum made 0 and 1 as MAISI does."""
+        """Slices of each plane, after scaling the image by its minimum and maximum to [0, 1] as in MAISI."""
         low, high = image.min(), image.max()
         scaled = (image - low) / (high - low).clamp_min(1e-6)
         if self.axes == 2:
@@ -55,7 +55,7 @@ class Cut:
 
 
 def cut(images: Iterable[Float[Tensor, "1 *s"]]) -> Cut:
-    """The positions that are not empty in most held-out volumes; at most ``MOST_SLICES`` a plane."""
+    """Select positions that are non-empty in at least half of the volumes, at most ``MOST_SLICES`` per plane."""
     counts: list[Tensor] = []
     number, axes = 0, 2
     for image in images:
@@ -77,7 +77,7 @@ def cut(images: Iterable[Float[Tensor, "1 *s"]]) -> Cut:
 def features_of(
     images: Iterable[Float[Tensor, "1 *s"]], where: Cut, network: AbstractFeatures
 ) -> list[Float32[np.ndarray, "_ _ _"]]:
-    """For each plane the features of every volume's slices."""
+    """Features of every volume's slices, for each plane."""
     found: list[list[np.ndarray]] = [[] for _ in where.planes]
     for image in images:
         for plane, slices in enumerate(where.slices(image)):

@@ -1,4 +1,4 @@
-"""What an evaluation has computed so far, kept in files, so that it can be stopped and go on."""
+"""Intermediate results of an evaluation in files, from which an interrupted one resumes."""
 
 import hashlib
 import json
@@ -9,30 +9,30 @@ from typing import Any, final
 
 @final
 class Store:
-    """Parts of an evaluation, each a JSON file whose name says all that it depends on.
+    """Intermediate results as JSON files, each named by a digest of its dependencies.
 
     Args:
-        folder: where the files lie.
-        depends: what every part depends on: the model's weights, say.
+        folder: folder of the files.
+        depends: dependencies of every result, such as the model's weights.
     """
 
     def __init__(self, folder: Path, depends: Mapping[str, Any]) -> None:
         self.folder, self._depends = folder, dict(depends)
 
     def path(self, name: str, settings: Mapping[str, Any], suffix: str = ".json") -> Path:
-        """The file, or with no suffix the folder, of one part."""
+        """Path of one result; without a suffix, a folder."""
         text = json.dumps([self._depends, settings], sort_keys=True)
         return self.folder / f"{name}-{hashlib.blake2b(text.encode(), digest_size=6).hexdigest()}{suffix}"
 
     def read(self, path: Path) -> Any | None:
-        """What was written to it; None where nothing, or nothing that can be read, was."""
+        """Content of a file; None where it is missing or cannot be read."""
         try:
             return json.loads(path.read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError, UnicodeDecodeError):
             return None
 
     def write(self, path: Path, content: Any) -> None:
-        """Replace a file whole: it is there complete or not at all."""
+        """Replace a file atomically."""
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".partial")
         temporary.write_text(json.dumps(content), encoding="utf-8")
@@ -40,5 +40,5 @@ class Store:
 
 
 def digest(path: Path) -> str:
-    """A file's contents in sixteen letters."""
+    """Digest of a file's contents, in sixteen hexadecimal digits."""
     return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()

@@ -1,4 +1,4 @@
-"""Groups of test rows that errors are broken down by."""
+"""Subgroups of test rows."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,16 +10,16 @@ from metavoxel.errors import EvidenceError, Problem, did_you_mean
 from metavoxel.evaluation.held_out import HeldOut
 
 USUAL = ("site", "scanner", "center", "centre", "study", "dataset", "manufacturer", "vendor", "field_strength")
-"""Columns of a table that usually say where a scan was made; a column matches whatever its case and ending."""
+"""Usual names of columns that identify the site of a scan; matched as substrings, ignoring case."""
 
 MOST_LABELS = 12
-"""A column with more different cells than this names no groups."""
+"""Most distinct labels of a column that defines groups."""
 
 DECADE = 10
 
 
 class Group(NamedTuple):
-    """Test rows that share a label of a variable or column."""
+    """Test rows with the same label of a variable or column."""
 
     variable: str
     label: str
@@ -27,10 +27,10 @@ class Group(NamedTuple):
 
 
 def check_columns(held_out: HeldOut, by: Sequence[str]) -> None:
-    """Refuse columns that are not there.
+    """Check that the columns exist.
 
     Raises:
-        EvidenceError: all of them.
+        EvidenceError: all unknown columns.
     """
     known = [*map(str, held_out.table.frame.columns)]
     problems = [
@@ -43,7 +43,7 @@ def check_columns(held_out: HeldOut, by: Sequence[str]) -> None:
 
 
 def groups(held_out: HeldOut, by: Sequence[str]) -> list[Group]:
-    """Groups by every label of the schema, by decades of ages, and by columns that say where a scan was made.
+    """Groups by the labels of categorical variables, by decades of age, and by columns that identify the site.
 
     Args:
         held_out: the test part.

@@ -1,4 +1,4 @@
-"""Generated rows of numbers and labels beside held-out rows, and training rows beside held-out rows as the floor."""
+"""Comparison of generated with held-out rows of numbers and labels, and of training with held-out rows as the floor."""
 
 from dataclasses import dataclass
 from typing import final
@@ -16,10 +16,10 @@ from metavoxel.evaluation.rows import Rows, as_recorded, drawn_rows, real_rows, 
 from metavoxel.runs.part import subject_table
 
 FEWEST = 20
-"""Rows of each kind, below which nothing is compared."""
+"""Fewest rows of each kind for a comparison."""
 
 MOST_PAIRS = 1000
-"""Pairs of variables in the table, the most different first."""
+"""Most pairs of variables in the table, the most different first."""
 
 DRAWN, REAL = "generated rows", "training rows"
 DIFFERENT, CHANCE = "differs", "within chance"
@@ -28,14 +28,14 @@ DIFFERENT, CHANCE = "differs", "within chance"
 @final
 @dataclass(frozen=True, eq=False)
 class TableQuality:
-    """Rows of scalars compared.
+    """Comparison of generated, held-out and training rows of scalars.
 
     Attributes:
-        rows: of each kind.
-        marginals: a row for each variable: distances of generated rows, and of training rows, to held-out rows.
-        pairs: correlations of generated rows beside those of held-out rows; ``real_pairs`` of training rows.
+        rows: number of rows of each kind.
+        marginals: one row per variable: distances of generated rows, and of training rows, to held-out rows.
+        pairs: correlations of generated against held-out rows; ``real_pairs`` of training rows.
         test: classifier two-sample test of generated rows; ``real_test`` of training rows.
-        nearness: to the nearest training row; None where it was not asked for.
+        nearness: distances to the nearest training row; None where not requested.
     """
 
     rows: int
@@ -47,7 +47,7 @@ class TableQuality:
     nearness: Nearness | None
 
     def figures(self) -> Figures:
-        """The summary: a row for generated rows, and one for training rows, what a perfect model would show."""
+        """Summary: one row for generated rows, and one for training rows, the values of a perfect model."""
         pair: dict[str, Cell] = {"pairs of variables": len(self.pairs.table)}
         found: list[dict[str, Cell]] = []
         both = ((DRAWN, "", self.test, self.pairs), (REAL, "real ", self.real_test, self.real_pairs))
@@ -83,7 +83,7 @@ class TableQuality:
 
 
 def rows_wanted(held_out: HeldOut, most: int) -> int:
-    """How many rows to generate: as many as there are held-out rows, at most so many; 0 where too few to compare."""
+    """Number of rows to generate: as many as held-out rows, at most ``most``; 0 where too few to compare."""
     names = scalars(held_out.model)
     any_value = np.any([held_out.present(name) for name in names], axis=0) if names else np.zeros(0)
     count = min(most, int(any_value.sum()))
@@ -93,13 +93,13 @@ def rows_wanted(held_out: HeldOut, most: int) -> int:
 def judge_rows(held_out: HeldOut, samples: pandas.DataFrame, *, copies: bool, seed: int) -> TableQuality | None:
     """Compare generated rows with held-out rows; None where there are fewer than ``FEWEST`` of any kind.
 
-    The scalars of training rows are read, for the floor and for what is a copy.
+    The scalars of training rows are read, for the floor and to detect copies.
 
     Args:
         held_out: the test part.
         samples: generated rows, in the columns of ``metavoxel sample``.
-        copies: whether generated rows are compared with training rows one by one.
-        seed: of the rows that are chosen where there are more of one kind, and of the classifier.
+        copies: whether distances to the nearest training rows are computed.
+        seed: seed of the row subsets and of the classifier.
     """
     model = held_out.model
     training = real_rows(model, model.read(subject_table(model, held_out.folder, "train"), scalars(model)))
@@ -117,7 +117,7 @@ def judge_rows(held_out: HeldOut, samples: pandas.DataFrame, *, copies: bool, se
 
 
 def compared_rows(drawn: Rows, held: Rows, floor: Rows, near: Nearness | None, *, seed: int) -> TableQuality:
-    """All comparisons of equally many generated, held-out and training rows."""
+    """Compare equally many generated, held-out and training rows."""
     found = marginals(drawn, held)
     real = marginals(floor, held).set_index("variable")
     for measure in ("Kolmogorov-Smirnov", "Wasserstein (sd)", "total variation"):
@@ -139,6 +139,6 @@ def compared_rows(drawn: Rows, held: Rows, floor: Rows, near: Nearness | None, *
     )
 
 
-def told_apart(test: TwoSample) -> bool:
-    """Whether a classifier tells two samples apart better than chance, at the level of 1 %."""
+def distinguishable(test: TwoSample) -> bool:
+    """Whether a classifier separates two samples better than chance, at the 1 % level."""
     return (test.accuracy - 0.5) / test.error > float(stats.norm.isf(LEVEL))

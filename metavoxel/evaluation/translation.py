@@ -1,4 +1,4 @@
-"""Images predicted from all other variables: one contrast from another."""
+"""Image-to-image translation: each image predicted from all other variables."""
 
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
@@ -24,20 +24,20 @@ from metavoxel.runs.progress import Progress
 
 BLOCK = 4
 DRAWS = 3
-"""Draws whose mean is a prediction, as the paper has it for numbers."""
+"""Draws averaged into a prediction, as in the paper for numbers."""
 
 Measured = dict[str, list[list[float]]]
-"""For each way of predicting, the row, PSNR and SSIM of every test row that has the image."""
+"""By predictor (posterior mean, mean of draws): index, PSNR and SSIM of every test row with the image."""
 
 
 @final
 class Translation:
-    """Predictions of one image variable from all others.
+    """Prediction errors of one image variable given all others.
 
     Args:
         held_out: the test part.
-        respondent: the model, with the evidence of the test part.
-        name: of the image.
+        respondent: the joint model with the encoded evidence of the test part.
+        name: name of the image variable.
     """
 
     def __init__(self, held_out: HeldOut, respondent: Respondent, name: str) -> None:
@@ -45,7 +45,7 @@ class Translation:
         self._column, self._inside = held_out.cohort.columns[name], held_out.inside(name)
 
     def joint(self, settings: Settings, store: Store) -> Generator[Progress, None, Measured]:
-        """The joint model's predictions, measured in blocks and kept as they come."""
+        """Errors of the joint model's predictions, computed and stored in blocks."""
         given, rows = others(self._held_out.model.schema, self.name), len(self._held_out)
         shared = self._held_out.model.schema.diffusion.times == "shared"
         predicts_mean = not shared and self._held_out.model.joint.kernels[self.name].predicts_mean
@@ -63,22 +63,22 @@ class Translation:
                 how = Protocol(False, False, DRAWS, settings.steps)
                 block[f"mean of {DRAWS} draws of {settings.steps}"] = self._measured(given, how, part)
                 store.write(path, block)
-            for way, measures in block.items():
-                found.setdefault(way, []).extend(measures)
+            for predictor, measures in block.items():
+                found.setdefault(predictor, []).extend(measures)
             yield Progress(f"{self.name} from {', '.join(given)}", part.stop, rows, {})
         return found
 
     def compared(self, method: Method) -> list[list[float]]:
-        """A comparison's predictions, from the files that its table names.
+        """Errors of a comparison's predictions, from the files named in its table.
 
         Raises:
-            RunError: a file that cannot be read, or that is not on the model's grid.
+            RunError: a file cannot be read, or is not on the model's grid.
         """
         cells = [str(cell) for cell in method.predictions[self.name][self.name]]
         spec = self._held_out.spec(self.name)
         rows = [row for row, cell in enumerate(cells) if cell and bool(self._column.present[row])]
         files: Sequence[Path] = [(method.folder or Path()) / cells[row] for row in rows]
-        return list(self._judged(rows, sample_images(files, spec)))
+        return list(self._scores(rows, sample_images(files, spec)))
 
     def _measured(self, given: Sequence[str], how: Protocol, part: slice) -> list[list[float]]:
         answer = self._respondent.ask(self.name, given, how.draws, how, part)
@@ -86,9 +86,9 @@ class Translation:
         codec = self._held_out.model.codecs[self.name]
         with torch.inference_mode():
             images = (image.float().cpu() for image in image_values(self._held_out.spec(self.name), codec, codes))
-            return list(self._judged(range(part.start, part.stop), images))
+            return list(self._scores(range(part.start, part.stop), images))
 
-    def _judged(self, rows: Sequence[int], images: Iterator[Float[Tensor, "1 *s"]]) -> Iterator[list[float]]:
+    def _scores(self, rows: Sequence[int], images: Iterator[Float[Tensor, "1 *s"]]) -> Iterator[list[float]]:
         for row, image in zip(rows, images, strict=True):
             if bool(self._column.present[row]):
                 truth = self._column.read([row])[0]
@@ -98,7 +98,7 @@ class Translation:
 def translating(
     held_out: HeldOut, respondent: Respondent, methods: Sequence[Method], settings: Settings, store: Store
 ) -> Generator[Progress, None, tuple[dict[str, Figures], list[str]]]:
-    """For every image of a schema that has several: how well it is predicted, by method; and what could not be read."""
+    """Prediction errors of every image by method, where there are several images, and notes on unreadable files."""
     found: dict[str, Figures] = {}
     notes: list[str] = []
     for name in held_out.images if len(held_out.images) > 1 else ():
@@ -106,7 +106,7 @@ def translating(
             continue
         translation = Translation(held_out, respondent, name)
         measured = yield from translation.joint(settings, store)
-        sets = {f"{methods[0].name}, {way}": measures for way, measures in measured.items()}
+        sets = {f"{methods[0].name}, {predictor}": measures for predictor, measures in measured.items()}
         for method in methods[1:]:
             if name in method.predictions:
                 try:

@@ -1,1 +1,1 @@
-"""Images in space: grids, canonical orientation, resampling, and the files that hold them. Knows no variable."""
+"""Images in space: grids, canonical orientation, resampling and file formats. Independent of variables."""

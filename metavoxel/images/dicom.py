@@ -1,4 +1,4 @@
-"""A DICOM series, in a folder or in one file, through SimpleITK: places from each slice's own header, in RAS."""
+"""DICOM series, in a folder or in one file, through SimpleITK; positions from each slice's own header, in RAS."""
 
 import math
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ from metavoxel.images.stored import AbstractStored, place, spatial_shape
 _IMAGE_TYPE, _SERIES_NAME, _POSITION, _ORIENTATION = "0008|0008", "0008|103e", "0020|0032", "0020|0037"
 _SAME_DIRECTION = 1e-3
 _SAME_STEP = 0.01
-"""Relative difference of distances between slices below which they are one: headers round them."""
+"""Relative difference below which distances between slices are equal, since headers round them."""
 
 
 class _Slice(NamedTuple):
-    """One file: its place is None where the header has none, as in projections."""
+    """Header of one file; its position and directions are None where missing, as in projections."""
 
     file: Path
     size: tuple[int, ...]
@@ -33,7 +33,7 @@ class _Slice(NamedTuple):
 @final
 @dataclass(frozen=True)
 class DicomSeries(AbstractStored):
-    """Files of one slice each in the order of their places, or one file of all."""
+    """Files of one slice each in spatial order, or one file of all slices."""
 
     files: tuple[Path, ...]
     placed: Grid
@@ -63,13 +63,13 @@ class DicomSeries(AbstractStored):
 
 
 def open_dicom(path: Path) -> AbstractStored:
-    """The series of a folder, or the image of one file. Intensities are rescaled as the headers state.
+    """Open the series of a folder, or the image of one file. Intensities are rescaled as the headers state.
 
-    Slices must lie at even distances. A file without a place, as projections are, is a picture: x to the right, y up.
+    Slices must be equidistant. A file without a position, such as a projection, is a picture: x to the right, y up.
 
     Raises:
-        ImageFileError: SimpleITK is missing, there is none or more than one series, slices are missing or lie twice at
-            one place, or the pixels are colours.
+        ImageFileError: SimpleITK is missing, there is no series or more than one, slices are missing or coincide, or
+            the pixels are colours.
     """
     slices = [_slice(file) for file in (_files(path) if path.is_dir() else [path])]
     if len(slices) == 1:
@@ -81,17 +81,17 @@ def _files(folder: Path) -> list[Path]:
     reader = simpleitk().ImageSeriesReader
     series = reader.GetGDCMSeriesIDs(str(folder))
     if not series:
-        raise ImageFileError("a folder without DICOM images, where an image file or a DICOM series is expected")
+        raise ImageFileError("a folder without DICOM images, but an image file or a DICOM series is expected")
     files = {name: reader.GetGDCMSeriesFileNames(str(folder), name) for name in series}
     if len(series) > 1:
         listed = "; ".join(f"{_title(names[0])} ({len(names)} files)" for names in files.values())
-        raise ImageFileError(f"a folder of {len(series)} DICOM series, where one is expected: {listed}. Separate them")
+        raise ImageFileError(f"a folder of {len(series)} DICOM series, but one is expected: {listed}. Separate them")
     return [Path(file) for file in files[series[0]]]
 
 
 def _title(file: str) -> str:
     reader = _header(Path(file))
-    return reader.GetMetaData(_SERIES_NAME).strip() if reader.HasMetaDataKey(_SERIES_NAME) else "without a name"
+    return reader.GetMetaData(_SERIES_NAME).strip() if reader.HasMetaDataKey(_SERIES_NAME) else "unnamed"
 
 
 def _header(file: Path):  # type: ignore[no-untyped-def]  # SimpleITK has no types
@@ -122,7 +122,7 @@ def _slice(file: Path) -> _Slice:
 
 
 def _numbers(reader, tag: str, count: int) -> Float64[np.ndarray, "n"] | None:  # type: ignore[no-untyped-def]
-    """The numbers of a tag; None where it is missing."""
+    """Parse the numbers of a tag; None if it is missing."""
     if not reader.HasMetaDataKey(tag):
         return None
     values = np.array([float(number) for number in reader.GetMetaData(tag).split("\\")])
@@ -132,7 +132,7 @@ def _numbers(reader, tag: str, count: int) -> Float64[np.ndarray, "n"] | None:  
 
 
 def _single(one: _Slice) -> AbstractStored:
-    """One file: a slice, a projection, or all frames of a volume, with ITK's places."""
+    """Open one file: a slice, a projection, or all frames of a volume, whose positions are ITK's."""
     shape = spatial_shape(one.size)
     if shape[2] > 1:
         reader = _header(one.file)
@@ -150,31 +150,31 @@ def _single(one: _Slice) -> AbstractStored:
 
 def _stack(slices: Sequence[_Slice]) -> AbstractStored:
     first = slices[0]
-    places = []
+    positions = []
     for one in slices:
         if one.directions is None or one.position is None or first.directions is None:
-            raise ImageFileError(f"a series of {len(slices)} files without places in space ({one.file.name})")
+            raise ImageFileError(f"a series of {len(slices)} files without positions in space ({one.file.name})")
         if np.abs(one.directions - first.directions).max() > _SAME_DIRECTION:
             raise ImageFileError(f"slices of its series are not parallel ({first.file.name}, {one.file.name})")
         if one.size[:2] != first.size[:2] or not np.allclose(one.spacing[:2], first.spacing[:2], rtol=_SAME_STEP):
             raise ImageFileError(f"slices of its series are of different sizes ({first.file.name}, {one.file.name})")
         if math.prod(one.size[2:]) != 1:
             raise ImageFileError(f"a series of {len(slices)} files of several slices each: convert it to NIfTI")
-        places.append(one.position)
-    assert first.directions is not None  # seen above
-    heights = np.array(places) @ np.cross(first.directions[0], first.directions[1])
+        positions.append(one.position)
+    assert first.directions is not None  # checked above
+    heights = np.array(positions) @ np.cross(first.directions[0], first.directions[1])
     order = np.argsort(heights)
     steps = np.diff(heights[order])
-    usual = float(np.median(steps))
-    odd = int(np.argmax(np.abs(steps - usual)))
-    if steps.min() < _SAME_STEP or abs(steps[odd] - usual) > _SAME_STEP * usual:
-        names = " and ".join(slices[order[at]].file.name for at in (odd, odd + 1))
+    typical = float(np.median(steps))
+    outlier = int(np.argmax(np.abs(steps - typical)))
+    if steps.min() < _SAME_STEP or abs(steps[outlier] - typical) > _SAME_STEP * typical:
+        names = " and ".join(slices[order[at]].file.name for at in (outlier, outlier + 1))
         if steps.min() < _SAME_STEP:
-            reason = "some lie at one place, as of several times or echoes"
+            reason = "some lie at one position, e.g. several time points or echoes"
         else:
-            reason = f"they lie {usual:.4g} mm apart, but {names} {steps[odd]:.4g} mm: some are missing"
-        raise ImageFileError(f"slices of its series make no volume: {reason}")
-    start, end = places[order[0]], places[order[-1]]
+            reason = f"they are {typical:.4g} mm apart, but {names} {steps[outlier]:.4g} mm: some are missing"
+        raise ImageFileError(f"slices of its series do not form a volume: {reason}")
+    start, end = positions[order[0]], positions[order[-1]]
     shape = spatial_shape((*first.size[:2], len(slices)))
     affine = _affine(first, start, (end - start) / (len(slices) - 1))
     return DicomSeries(tuple(slices[at].file for at in order), place(shape, affine), True)
@@ -183,7 +183,7 @@ def _stack(slices: Sequence[_Slice]) -> AbstractStored:
 def _affine(
     one: _Slice, position: Float64[np.ndarray, "3"], step: Float64[np.ndarray, "3"]
 ) -> Float64[np.ndarray, "4 4"]:
-    """Columns, rows and slices to mm (RAS): a tilted gantry's slices are moved along, so the step may be oblique."""
+    """Map column, row and slice indices to mm (RAS). A tilted gantry shifts slices, so the step may be oblique."""
     assert one.directions is not None
     affine = np.eye(4)
     affine[:3, 0] = one.directions[0] * one.spacing[0]

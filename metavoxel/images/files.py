@@ -1,4 +1,4 @@
-"""Image files: reading any known format into canonical axes and mm, writing NIfTI and PNG. Nothing is unpickled."""
+"""Read images of all supported formats in canonical axes and mm, write NIfTI and PNG. Nothing is unpickled."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -30,7 +30,7 @@ PICTURES = (".png", ".jpg", ".jpeg")
 ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
 DICOM = (".dcm",)
 FORMATS = (*NIFTI, *PICTURES, *FREESURFER, *PAIRS, *ITK, *DICOM)
-"""Endings of the names of files that are read; a folder is one DICOM series."""
+"""Supported file extensions; a folder is one DICOM series."""
 
 _UNREADABLE = (
     OSError,
@@ -40,7 +40,7 @@ _UNREADABLE = (
     KeyError,
     OverflowError,
     MemoryError,
-    SyntaxError,  # Pillow's word for a broken PNG chunk
+    SyntaxError,  # raised by Pillow for a broken PNG chunk
     HeaderDataError,
     ImageDataError,
     PIL.Image.DecompressionBombError,
@@ -48,9 +48,9 @@ _UNREADABLE = (
 
 
 class Header(NamedTuple):
-    """What an image's header holds.
+    """Geometry of an image, as its header states it.
 
-    ``grid`` is canonical (RAS+). ``oriented`` is false where the file does not state which way its axes run in a body:
+    ``grid`` is canonical (RAS+). ``oriented`` is False if the file does not state its orientation in the body:
     pictures, Analyze files, NIfTI files with neither sform nor qform.
     """
 
@@ -59,17 +59,17 @@ class Header(NamedTuple):
 
 
 def is_nifti(path: str | Path) -> bool:
-    """Whether the name is that of a NIfTI file."""
+    """Whether a file name has a NIfTI extension."""
     return str(path).lower().endswith(NIFTI)
 
 
 def is_picture(path: str | Path) -> bool:
-    """Whether the name is that of a PNG or JPEG file, whose pixels have no size in mm."""
+    """Whether a file name has a PNG or JPEG extension; such pixels have no size in mm."""
     return str(path).lower().endswith(PICTURES)
 
 
 def read_grid(path: str | Path) -> Grid:
-    """The canonical (RAS+) grid of an image in mm, from its header alone, as ``read_image`` returns it.
+    """Read the canonical (RAS+) grid of an image in mm, as ``read_image`` returns it, from the header alone.
 
     Raises:
         ValueError: no such file, not an image of a known type, a broken header, not two or three axes, or more voxels
@@ -79,40 +79,40 @@ def read_grid(path: str | Path) -> Grid:
 
 
 def read_header(path: str | Path) -> Header:
-    """The canonical (RAS+) grid of an image in mm, and whether the file knows its orientation. Reads the header alone.
+    """Read the canonical (RAS+) grid of an image in mm, and whether its orientation is known, from the header alone.
 
     Raises:
         ValueError: as ``read_grid``.
     """
     path = _existing(path)
-    with _in_sentences(path):
+    with _located_errors(path):
         stored = _open(path)
     return Header(_without_single(stored.grid.canonical())[0], stored.oriented)
 
 
 def read_image(path: str | Path, *, constant: bool = False, nan: float | Literal["minimum"] | None = None) -> Image:
-    """An image along canonical (RAS+) axes in mm, in the file's own intensities.
+    """Read an image along canonical (RAS+) axes in mm, in the file's own intensities.
 
-    An image with one axis of a single voxel is a slice and has two axes, those left in canonical order: (x, y), (x, z)
-    or (y, z); its normal is the third column of the affine. The axes of a PNG or JPEG file are (x, y) with x to the
-    right and y up; colours become luminance (ITU-R BT.601), and what is transparent becomes black, by its share.
+    An image with one axis of a single voxel is a slice with the other two axes in canonical order: (x, y), (x, z) or
+    (y, z); its normal is the third column of the affine. The axes of a PNG or JPEG file are (x, y) with x to the right
+    and y up; colours become luminance (ITU-R BT.601), blended with black by their transparency.
 
     Args:
         path: the file.
-        constant: allow that all intensities are the same, as in masks.
-        nan: what voxels that are not a number become: this intensity, or the smallest one of the image.
+        constant: allow images of a single intensity, such as masks.
+        nan: replacement of NaN voxels: an intensity, or 'minimum', the smallest one of the image.
 
     Raises:
-        ValueError: no such file, not an image of a known type, truncated or damaged, not two or three axes, intensities
-            that are not finite, or all the same.
+        ValueError: no such file, not an image of a known type, truncated or damaged, not two or three axes, or
+            intensities that are not finite or all equal.
     """
     path = _existing(path)
-    with _in_sentences(path):
+    with _located_errors(path):
         stored = _open(path)
         data = stored.voxels()
     data = _finite(path, data, nan)
     if not constant and data.min() == data.max():
-        advice = "if that is a value, as of an empty mask, set 'intensities: [low, high]' in the schema"
+        advice = "if that is valid, as for an empty mask, set 'intensities: [low, high]' in the schema"
         raise ValueError(f"{path}: the image is constant: every voxel is {data.min():g}; {advice}")
     image = Image(data, stored.grid).canonical()
     grid, shape = _without_single(image.grid)
@@ -120,18 +120,18 @@ def read_image(path: str | Path, *, constant: bool = False, nan: float | Literal
 
 
 def write_nifti(path: Path, image: Image) -> None:
-    """Save as single-precision NIfTI in mm; an image of two axes gets a third of one voxel, as viewers expect."""
+    """Save as single-precision NIfTI in mm; a 2-D image gets a third axis of one voxel, as viewers expect."""
     _save_nifti(path, image, np.dtype(np.float32))
 
 
 def write_labels(path: Path, image: Image, labels: Sequence[int]) -> None:
-    """Save whole numbers, all of them among ``labels``, as NIfTI in mm: 8 bits, or 16 or 32 where these need them.
+    """Save integers, all among ``labels``, as NIfTI in mm, with 8 bits or, if necessary, 16 or 32.
 
-    The type depends on what the numbers may be, so that all files of a variable are of one type.
+    The data type depends on ``labels`` alone, so that all files of a variable have the same type.
     """
-    limits = (np.iinfo(np.uint8), np.iinfo(np.int16), np.iinfo(np.int32))
-    fits = (limit.dtype for limit in limits if limit.min <= min(labels) and max(labels) <= limit.max)
-    _save_nifti(path, image, next(fits))
+    types = (np.iinfo(np.uint8), np.iinfo(np.int16), np.iinfo(np.int32))
+    sufficient = (kind.dtype for kind in types if kind.min <= min(labels) and max(labels) <= kind.max)
+    _save_nifti(path, image, next(sufficient))
 
 
 def _save_nifti(path: Path, image: Image, kind: np.dtype[Any]) -> None:
@@ -144,7 +144,7 @@ def _save_nifti(path: Path, image: Image, kind: np.dtype[Any]) -> None:
 
 
 def write_png(path: Path, image: Image) -> None:
-    """Save an image of two axes and intensities in [0, 1] as 8-bit greys; what lies beyond is clipped."""
+    """Save a 2-D image with intensities in [0, 1] in 8-bit greyscale; values outside are clipped."""
     if image.data.ndim != 2:
         raise ValueError(f"a PNG file holds 2 axes, not {image.data.ndim}")
     greys = np.rint(np.clip(image.data, 0, 1) * 255).astype(np.uint8)
@@ -153,7 +153,7 @@ def write_png(path: Path, image: Image) -> None:
 
 def _existing(path: str | Path) -> Path:
     path = Path(path)
-    if os.path.isdir(path):  # which a name too long for the system is not, and Path.is_dir raises
+    if os.path.isdir(path):  # False for a name too long for the system, where Path.is_dir raises
         return path
     if not path.name.lower().endswith(FORMATS):
         raise ValueError(
@@ -162,17 +162,17 @@ def _existing(path: str | Path) -> Path:
         )
     reason = absence(path)
     if reason:
-        raise ValueError(f"{path}: {reason}{_form(path)}")
+        raise ValueError(f"{path}: {reason}{_syntax_hint(path)}")
     return path
 
 
-def _form(path: Path) -> str:
-    """What is wrong with the form of a path that names no file."""
+def _syntax_hint(path: Path) -> str:
+    """Explain the likely mistake in the syntax of a path that names no file."""
     for part in path.parts:
         if part.startswith("bids:"):
-            return " (BIDS URIs are not followed: write the path itself)"
+            return " (BIDS URIs are not resolved: write the path itself)"
         if part == "~":
-            return " (~ is not followed: write the folder itself)"
+            return " (~ is not expanded: write the folder itself)"
         if "\\" in part and "/" in str(path):
             return " (\\ is part of a name here: write / between folders)"
     return ""
@@ -190,10 +190,10 @@ def _open(path: Path) -> AbstractStored:
 
 
 @contextmanager
-def _in_sentences(path: Path) -> Iterator[None]:
-    """Make a sentence with the path of whatever a library raises on a broken file."""
+def _located_errors(path: Path) -> Iterator[None]:
+    """Convert errors that libraries raise on broken files to a ValueError with the path."""
     try:
-        with np.errstate(over="ignore", invalid="ignore"):  # broken headers hold any number
+        with np.errstate(over="ignore", invalid="ignore"):  # broken headers contain arbitrary numbers
             yield
     except ImageFileError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -216,25 +216,25 @@ def _finite(
 ) -> Float32[np.ndarray, "*s"]:
     if np.isfinite(data).all():
         return data
-    unknown, infinite = np.isnan(data), np.isinf(data)
-    count, size = int(unknown.sum() + infinite.sum()), data.size
+    nans, infinite = np.isnan(data), np.isinf(data)
+    count, size = int(nans.sum() + infinite.sum()), data.size
     if infinite.any():
         raise ValueError(
             f"{path}: {count} of {size} voxels are NaN or infinite ({infinite.sum()} infinite, or beyond single "
-            "precision): mend the file"
+            "precision): repair the file"
         )
-    if unknown.all():
+    if nans.all():
         raise ValueError(f"{path}: all {size} voxels are NaN")
     if nan is None:
         raise ValueError(
             f"{path}: {count} of {size} voxels are NaN or infinite ({count} NaN): where they are background, set "
             "'nan: 0' or 'nan: minimum' in the schema"
         )
-    return np.where(unknown, np.float32(np.nanmin(data) if nan == "minimum" else nan), data)
+    return np.where(nans, np.float32(np.nanmin(data) if nan == "minimum" else nan), data)
 
 
 def _without_single(grid: Grid) -> tuple[Grid, tuple[int, ...]]:
-    """A canonical grid without its axis of one voxel: that becomes the normal, the third column of the affine."""
+    """Drop the single-voxel axis of a canonical grid; it becomes the normal, the third column of the affine."""
     if len(grid.shape) != 3 or grid.shape.count(1) != 1:
         return grid, grid.shape
     single = grid.shape.index(1)

@@ -1,4 +1,4 @@
-"""Where the voxels of an image lie in space."""
+"""Positions of the voxels of an image in space."""
 
 import itertools
 import math
@@ -11,13 +11,13 @@ from jaxtyping import Float64
 from nibabel.orientations import io_orientation
 
 SAME_SPACING = 1e-3
-"""Relative difference below which two spacings are one: headers hold them in single precision."""
+"""Relative difference below which spacings are equal, since headers store them in single precision."""
 SPARE_VOXELS = 1e-2
-"""A field of view that exceeds whole voxels by less than this is rounding, not image."""
+"""Fraction of a voxel by which fields of view may differ through rounding."""
 
 
 class Sampling(NamedTuple):
-    """New voxel ``j`` of an axis lies at old voxel ``start + j * ratio``."""
+    """Sampling of one axis: new voxel ``j`` lies at old voxel ``start + j * ratio``."""
 
     size: int
     start: float
@@ -27,10 +27,10 @@ class Sampling(NamedTuple):
 @final
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """A regular grid of voxels: of an image of two axes (x, y) or three (x, y, z).
+    """A regular voxel grid of a 2-D image (x, y) or a 3-D image (x, y, z).
 
-    ``affine`` takes a voxel's indices to its place in mm; an image of two axes lies at index 0 of a third. Grids of
-    PNG and JPEG files have no mm: a pixel counts as 1.
+    ``affine`` maps voxel indices to mm; a 2-D image lies at index 0 of a third axis. In grids of PNG and JPEG files a
+    pixel counts as 1 mm.
     """
 
     shape: tuple[int, ...]
@@ -38,20 +38,20 @@ class Grid:
 
     @property
     def spacing(self) -> tuple[float, ...]:
-        """Distance of neighbouring voxels along each axis of the image, in mm."""
+        """Distance between neighbouring voxels along each axis of the image, in mm."""
         return tuple(float(step) for step in np.linalg.norm(self.affine[:3, : len(self.shape)], axis=0))
 
     def orientation(self) -> tuple[tuple[int, ...], tuple[bool, ...]]:
-        """Which axis to take for each canonical axis, and whether it then runs backwards.
+        """Return the image axis closest to each canonical axis, and whether it is reversed.
 
-        Canonical (RAS+) axes run most nearly to the right, anterior and superior, in this order.
+        Canonical (RAS+) axes point to the right, anterior and superior, in this order.
         """
-        nearest = io_orientation(self.affine)[: len(self.shape)]
-        order = tuple(int(axis) for axis in np.argsort(nearest[:, 0]))
-        return order, tuple(bool(nearest[axis, 1] < 0) for axis in order)
+        axes_and_signs = io_orientation(self.affine)[: len(self.shape)]
+        order = tuple(int(axis) for axis in np.argsort(axes_and_signs[:, 0]))
+        return order, tuple(bool(axes_and_signs[axis, 1] < 0) for axis in order)
 
     def canonical(self) -> "Grid":
-        """The same voxels, indexed along canonical axes."""
+        """Index the same voxels along canonical axes."""
         order, backwards = self.orientation()
         to_old = np.eye(4)
         to_old[: len(order), : len(order)] = 0
@@ -61,22 +61,22 @@ class Grid:
         return Grid(tuple(self.shape[axis] for axis in order), self.affine @ to_old)
 
     def corners(self) -> Float64[np.ndarray, "corners 3"]:
-        """Outer corners of the field of view, half a voxel beyond the outermost centres, in mm."""
+        """Compute the corners of the field of view, half a voxel beyond the outermost centres, in mm."""
         ends = [(-0.5, size - 0.5) for size in self.shape] + [(0.0,)] * (3 - len(self.shape))
         indices = np.array(list(itertools.product(*ends)))
         return indices @ self.affine[:3, :3].T + self.affine[:3, 3]
 
     def directions(self) -> Float64[np.ndarray, "3 3"]:
-        """Columns of unit length along the image's axes in mm; the last of two axes' is their normal's."""
+        """Compute unit vectors along the image's axes, as columns; the third one of a 2-D image is its normal."""
         columns = self.affine[:3, :3].copy()
         if len(self.shape) == 2:
             columns[:, 2] = np.cross(columns[:, 0], columns[:, 1])
         return columns / np.linalg.norm(columns, axis=0)
 
     def indices_in(self, other: "Grid") -> tuple[Float64[np.ndarray, "n n"], Float64[np.ndarray, " n"]]:
-        """Matrix and offset that take this grid's voxel indices to the other's, along the axes of the image.
+        """Compute the matrix and offset that map this grid's voxel indices to the other's.
 
-        Of images of two axes, what lies across their plane is left out.
+        For 2-D images, distances along the normal are ignored.
         """
         axes = len(self.shape)
         frame = np.eye(4)
@@ -86,9 +86,9 @@ class Grid:
         return matrix[:axes, :axes], matrix[:axes, 3]
 
     def samplings(self, spacing: float) -> tuple[Sampling, ...]:
-        """Where each axis is sampled at ``spacing`` mm: the field of view keeps its centre, and none of it is lost.
+        """Compute the sampling of each axis at ``spacing`` mm. The field of view keeps its centre and never shrinks.
 
-        An axis that already has this spacing is left alone.
+        An axis that already has this spacing is unchanged.
         """
         axes = []
         for size, step in zip(self.shape, self.spacing, strict=True):
@@ -101,7 +101,7 @@ class Grid:
         return tuple(axes)
 
     def resampled(self, spacing: float) -> "Grid":
-        """A grid of isotropic ``spacing`` mm over the same field of view."""
+        """Return a grid of isotropic ``spacing`` mm over the same field of view."""
         axes = self.samplings(spacing)
         to_old = np.eye(4)
         for axis, sampling in enumerate(axes):
@@ -110,10 +110,10 @@ class Grid:
         return Grid(tuple(sampling.size for sampling in axes), self.affine @ to_old)
 
     def margins(self, shape: Sequence[int]) -> tuple[tuple[int, int], ...]:
-        """Voxels to add before and after each axis to reach ``shape``, the same on both sides or one more after.
+        """Count the voxels to add before and after each axis to reach ``shape``, equally or with one more after.
 
         Raises:
-            ValueError: ``shape`` has other axes, or is smaller somewhere: nothing is ever cropped.
+            ValueError: ``shape`` has other axes, or is smaller along one: grids are never cropped.
         """
         if len(shape) != len(self.shape) or any(new < old for new, old in zip(shape, self.shape, strict=True)):
             raise ValueError(f"a grid of {_by(self.shape)} voxels does not fit into {_by(shape)}")
@@ -121,18 +121,18 @@ class Grid:
         return tuple((extra // 2, extra - extra // 2) for extra in missing)
 
     def padded(self, shape: Sequence[int]) -> "Grid":
-        """The grid with margins around it, each old voxel where it was."""
+        """Add margins up to ``shape``; voxels keep their positions in mm."""
         to_old = np.eye(4)
         for axis, (before, _) in enumerate(self.margins(shape)):
             to_old[axis, 3] = -before
         return Grid(tuple(shape), self.affine @ to_old)
 
     def spaced_as(self, other: "Grid") -> bool:
-        """Whether the spacing along each axis is the same."""
+        """Whether the spacing along each axis is equal."""
         return bool(np.allclose(self.spacing, other.spacing, rtol=SAME_SPACING, atol=0))
 
     def agrees(self, other: "Grid") -> bool:
-        """Whether shape and spacing are the same; the place may differ, as it does between heads in a scanner."""
+        """Whether shape and spacing are equal; positions may differ, as between subjects in a scanner."""
         return self.shape == other.shape and self.spaced_as(other)
 
     def __str__(self) -> str:

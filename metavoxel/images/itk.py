@@ -1,4 +1,4 @@
-"""NRRD and MetaImage, through SimpleITK, which is an extra: its places are in LPS, and become RAS."""
+"""NRRD and MetaImage through the optional SimpleITK, whose positions in LPS are converted to RAS."""
 
 import math
 import re
@@ -17,13 +17,13 @@ from metavoxel.images.stored import AbstractStored, place, spatial_shape
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _HEADER_BYTES = 1 << 16
 _LAST_FIELD = "elementdatafile"
-"""After it, the header of a MetaImage file ends; that of NRRD ends with an empty line."""
+"""Last header field of a MetaImage file; a NRRD header ends with an empty line."""
 _MM_OF_UNIT = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "um": 0.001, "µm": 0.001, "micron": 0.001, "microns": 0.001}
 _ORIENTED = ("right-anterior-superior", "left-anterior-superior", "left-posterior-superior", "ras", "las", "lps")
 
 
 def simpleitk() -> ModuleType:
-    """SimpleITK, without its warnings.
+    """Import SimpleITK, with its warnings disabled.
 
     Raises:
         ImageFileError: it is not installed.
@@ -37,10 +37,10 @@ def simpleitk() -> ModuleType:
 
 
 def failure(error: RuntimeError) -> ImageFileError:
-    """SimpleITK's error as a sentence: its last line is what went wrong, those before are where."""
+    """Convert an error of SimpleITK, whose last line is the cause and whose other lines are the location."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return ImageFileError(
-        f"truncated, damaged, or of a kind that SimpleITK does not read: {lines[-1] if lines else ''}"
+        f"truncated, damaged, or of a type that SimpleITK does not support: {lines[-1] if lines else ''}"
     )
 
 
@@ -77,7 +77,7 @@ class ItkImage(AbstractStored):
 @final
 @dataclass(frozen=True)
 class _Packed:
-    """A compressed stream of ``size`` bytes of voxels, from byte ``start`` of a file; SimpleITK checks no checksum."""
+    """A compressed stream of ``size`` bytes of voxels from byte ``start``; SimpleITK does not verify its checksum."""
 
     file: Path
     start: int
@@ -87,17 +87,19 @@ class _Packed:
 @final
 @dataclass(frozen=True)
 class _Head:
-    """The text before the voxels: its fields by their names in small letters, and its length in bytes."""
+    """Text header: its fields by lower-case name, and its length in bytes."""
 
     fields: dict[str, str]
     length: int
 
     @property
     def unit(self) -> float:
-        """The unit of places, in mm."""
+        """Unit of positions, in mm."""
         units = {word for word in re.findall(r'"([^"]*)"', self.fields.get("space units", "")) if word}
         if len(units) > 1 or not units <= set(_MM_OF_UNIT):
-            raise ImageFileError(f"its space units are {', '.join(sorted(units))}; known are {', '.join(_MM_OF_UNIT)}")
+            raise ImageFileError(
+                f"its space units are {', '.join(sorted(units))}; supported are {', '.join(_MM_OF_UNIT)}"
+            )
         return _MM_OF_UNIT[units.pop()] if units else 1.0
 
     @property
@@ -106,7 +108,7 @@ class _Head:
         return turned or self.fields.get("space", "").lower() in _ORIENTED
 
     def packed(self, path: Path, size: int) -> _Packed | None:
-        """Where the compressed voxels are; None where they are not compressed, or in several files."""
+        """Locate the compressed voxels; None if they are uncompressed or in several files."""
         encoding = self.fields.get("encoding", "").lower()
         if encoding not in ("gzip", "gz") and self.fields.get("compresseddata", "").lower() != "true":
             return None
@@ -118,12 +120,12 @@ class _Head:
 
 
 def open_itk(path: Path) -> AbstractStored:
-    """The image of a ``.nrrd``, ``.nhdr``, ``.mha`` or ``.mhd`` file.
+    """Open a ``.nrrd``, ``.nhdr``, ``.mha`` or ``.mhd`` file.
 
-    Orientation is known where NRRD names an anatomical space, and MetaImage has a matrix.
+    The orientation is known if NRRD names an anatomical space, or MetaImage has a matrix.
 
     Raises:
-        ImageFileError: SimpleITK is missing, or cannot read the header, or it claims more than its file holds.
+        ImageFileError: SimpleITK is missing or cannot read the header, or the header claims more than its file holds.
     """
     itk = simpleitk()
     head = _head(path)

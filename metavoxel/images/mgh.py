@@ -1,4 +1,4 @@
-"""FreeSurfer's MGH and MGZ: what their headers claim."""
+"""Headers of FreeSurfer's MGH and MGZ formats."""
 
 from pathlib import Path
 
@@ -10,19 +10,19 @@ from metavoxel.images.stored import AbstractStored, RawVoxels, place, spatial_sh
 
 _FIRST_VOXEL = 284
 _GOOD_RAS = slice(28, 30)
-_LARGEST_FOOTER = 1 << 24
-"""After the voxels come scan parameters, and tags: command lines, colour tables, transforms."""
+_MAX_FOOTER = 1 << 24
+"""Maximum bytes after the voxels: scan parameters, and tags (command lines, colour tables, transforms)."""
 
 
 def open_mgh(path: Path) -> AbstractStored:
-    """The image of a ``.mgh`` or ``.mgz`` file. Where its flag for good coordinates is unset: 1 mm, no orientation.
+    """Open a ``.mgh`` or ``.mgz`` file. If ``goodRASFlag`` is unset, spacing is 1 mm and orientation unknown.
 
     Raises:
-        ImageFileError: a broken header, or one that does not fit its file.
+        ImageFileError: the header is broken, or does not match its file.
     """
     start = read_start(path, _FIRST_VOXEL)
     if len(start) < _FIRST_VOXEL or start[:4] != (1).to_bytes(4, "big"):
-        raise ImageFileError("truncated, or not an MGH file: its first bytes are not those of its header")
+        raise ImageFileError("truncated, or not an MGH file: its first bytes are not an MGH header")
     known = any(start[_GOOD_RAS])
     header = MGHHeader(start, check=False)
     shape = spatial_shape(header["dims"].tolist())
@@ -31,4 +31,4 @@ def open_mgh(path: Path) -> AbstractStored:
     except KeyError as error:
         raise ImageFileError(f"its header claims voxels of the unknown type {error}") from error
     affine = np.asarray(header.get_affine(), np.float64)
-    return RawVoxels(path, place(shape, affine), known, kind, _FIRST_VOXEL, further=_LARGEST_FOOTER)
+    return RawVoxels(path, place(shape, affine), known, kind, _FIRST_VOXEL, further=_MAX_FOOTER)

@@ -1,4 +1,4 @@
-"""NIfTI-1 and NIfTI-2, in one file or as a pair, and Analyze 7.5: what their headers claim."""
+"""Headers of NIfTI-1 and NIfTI-2, in one file or as a pair, and of Analyze 7.5."""
 
 import math
 import re
@@ -14,11 +14,11 @@ from metavoxel.images.contents import ImageFileError, read_start
 from metavoxel.images.stored import AbstractStored, RawVoxels, check_real, place, spatial_shape
 
 _NIFTI1, _NIFTI2 = 348, 540
-"""Bytes of a header, given by its first four bytes."""
+"""Header sizes in bytes, stored in the first four bytes."""
 _FIRST_VOXEL = {_NIFTI1: 352, _NIFTI2: 544}
-"""Where the voxels of a single file begin at the earliest: four bytes announce extensions."""
+"""Smallest offset of the voxels in a single file: four bytes after the header announce extensions."""
 _MM_OF_UNIT = {1: 1000.0, 3: 0.001}
-"""Metres and microns; 2 is mm, and 0, unknown, counts as mm everywhere."""
+"""Metres and microns by NIfTI code; 2 is mm, and 0 (unknown) counts as mm."""
 _HEADER, _VOXELS = ".hdr", ".img"
 _PAIR = re.compile(r"\.(hdr|img)(\.gz)?$", re.IGNORECASE)
 
@@ -26,13 +26,13 @@ _Header = Nifti1Header | Nifti2Header
 
 
 def open_nifti(path: Path) -> AbstractStored:
-    """The image of a ``.nii`` file, or of either file of a pair (``.hdr`` and ``.img``); compressed ones too.
+    """Open a ``.nii`` file, or either file of a pair (``.hdr`` and ``.img``), compressed or not.
 
-    Whether a file is compressed is seen in its content. Places are in mm whatever the header's unit. Analyze files, and
-    NIfTI files without sform and qform, do not state how they are oriented.
+    Compression is detected from the content. Positions are in mm whatever the header's unit. Analyze files, and NIfTI
+    files without sform and qform, have no orientation.
 
     Raises:
-        ImageFileError: a broken header, or one that does not fit its file.
+        ImageFileError: the header is broken, or does not match its file.
     """
     pair = _PAIR.search(path.name)
     head_file = _partner(path, _HEADER) if pair else path
@@ -41,7 +41,9 @@ def open_nifti(path: Path) -> AbstractStored:
     magic = start[4:8] if length == _NIFTI2 else start[344:348]
     single = magic in (b"n+1\0", b"n+2\0")
     if single == bool(pair) or (not single and magic not in (b"ni1\0", b"ni2\0") and not pair):
-        raise ImageFileError("not a NIfTI header of one file" if not pair else "not a header of a pair of files")
+        raise ImageFileError(
+            "not the header of a single NIfTI file" if not pair else "not the header of a pair of files"
+        )
     file = _partner(path, _VOXELS) if pair else path
     if pair and magic not in (b"ni1\0", b"ni2\0"):
         return _analyze(start[:_NIFTI1], order, file)
@@ -64,7 +66,7 @@ def open_nifti(path: Path) -> AbstractStored:
 
 
 def _partner(path: Path, suffix: str) -> Path:
-    """The header or the voxels of a pair, in the case that the name given has."""
+    """Find the header or voxel file of a pair, in the letter case of the given name."""
     match = _PAIR.search(path.name)
     if match is None or "." + match[1].lower() == suffix:
         return path
@@ -73,18 +75,18 @@ def _partner(path: Path, suffix: str) -> Path:
     candidates = [path.with_name(f"{stem}{wanted}{end}") for end in ends]
     found = next((candidate for candidate in candidates if candidate.is_file()), None)
     if found is None:
-        raise ImageFileError(f"is one file of a pair, and the other, {candidates[0].name}, is missing beside it")
+        raise ImageFileError(f"is one file of a pair, but the other, {candidates[0].name}, is missing beside it")
     return found
 
 
 def _length(start: bytes) -> tuple[int, str]:
-    """The bytes of the header, and its order of bytes."""
+    """Parse the header's size in bytes, and its byte order."""
     for order in "<>":
         length = int(np.frombuffer(start[:4], order + "i4")[0]) if len(start) >= 4 else 0
         if length in (_NIFTI1, _NIFTI2) and len(start) >= length:
             return length, order
     raise ImageFileError(
-        "not a NIfTI file: its first bytes are those of no header" if start else "truncated: it is empty"
+        "not a NIfTI file: its first bytes are not a header" if start else "truncated: the file is empty"
     )
 
 
@@ -96,9 +98,9 @@ def _sizes(header: _Header | Spm2AnalyzeHeader) -> tuple[int, ...]:
 
 
 def _first_voxel(header: _Header | Spm2AnalyzeHeader, earliest: int) -> int:
-    """Where the voxels begin. Some programs leave 0 in single files, or the header's length: the earliest then holds.
+    """Parse the offset of the voxels, at least ``earliest``: some programs write 0 or the header's length.
 
-    That the file is as long as that is checked where it is read.
+    The file's length is checked on reading.
     """
     offset = float(header["vox_offset"])
     if not math.isfinite(offset) or offset < 0 or offset != int(offset):
@@ -107,7 +109,7 @@ def _first_voxel(header: _Header | Spm2AnalyzeHeader, earliest: int) -> int:
 
 
 def _affine(header: _Header, shape: tuple[int, int, int]) -> tuple[Float64[np.ndarray, "4 4"], bool]:
-    """Voxel indices to mm, and whether the header gives that rather than sizes alone."""
+    """Compute the affine to mm, and whether it is the header's sform or qform, not voxel sizes alone."""
     steps = np.abs(np.asarray(header["pixdim"][1:4], np.float64))
     header["pixdim"][0] = -1 if header["pixdim"][0] < 0 else 1
     header["pixdim"][1:4] = steps
@@ -124,14 +126,14 @@ def _affine(header: _Header, shape: tuple[int, int, int]) -> tuple[Float64[np.nd
 
 
 def _centred(steps: Float64[np.ndarray, "3"], shape: tuple[int, int, int]) -> Float64[np.ndarray, "4 4"]:
-    """Where orientation is unknown: the first axis to the left, as SPM and nibabel suppose, 0 in the centre."""
+    """Build an affine for unknown orientation: first axis to the left, as in SPM and nibabel, origin in the centre."""
     affine = np.diag([-steps[0], steps[1], steps[2], 1.0])
     affine[:3, 3] = -affine[:3, :3] @ (np.array(shape) - 1) / 2
     return affine
 
 
 def _analyze(start: bytes, order: str, file: Path) -> AbstractStored:
-    """Scaled as nibabel and SPM do it: by ``funused1``, or from the recorded and calibrated extremes."""
+    """Open an Analyze file, scaled as in nibabel and SPM: by ``funused1``, or recorded and calibrated extremes."""
     header = Spm2AnalyzeHeader(start, order, check=False)
     shape = spatial_shape(_sizes(header))
     steps = np.abs(np.asarray(header["pixdim"][1:4], np.float64))
@@ -153,4 +155,4 @@ def _analyze(start: bytes, order: str, file: Path) -> AbstractStored:
 def _check_steps(steps: Float64[np.ndarray, "3"], shape: tuple[int, int, int]) -> None:
     if not ((steps > 0) & np.isfinite(steps))[np.array(shape) > 1].all():
         sizes = ", ".join(f"{step:g}" for step in steps)
-        raise ImageFileError(f"its header has no size of voxels (pixdim is {sizes}): save it again with one")
+        raise ImageFileError(f"its header has no valid voxel size (pixdim is {sizes}): save the file with one")

@@ -1,4 +1,4 @@
-"""PNG and JPEG pictures: colours become luminance, transparency black."""
+"""PNG and JPEG pictures, converted to luminance with transparency as black."""
 
 import struct
 import zlib
@@ -20,14 +20,14 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _ORIENTATION = 0x0112
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TURNED = (5, 6, 7, 8)
-"""Values of EXIF's orientation under which the stored width is the picture's height."""
+"""EXIF orientations that exchange width and height."""
 _GREY = 0
-"""A PNG's kind of pixels without colour, palette or alpha."""
+"""PNG colour type without colour, palette or alpha."""
 _COLOURS = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV")
 
 
 class _Form(NamedTuple):
-    """What a PNG's chunks state of its pixels. ``keyed``: one colour is transparent, or a palette has alphas."""
+    """Pixel format of a PNG. ``keyed``: one colour is transparent, or a palette has alpha values."""
 
     depth: int
     kind: int
@@ -36,7 +36,9 @@ class _Form(NamedTuple):
 
     @property
     def beyond_pillow(self) -> bool:
-        """Pillow reduces 16 bits to 8 where there is colour or transparency, and scales few bits before it looks."""
+        """Whether Pillow decodes incorrectly: 16 bits with colour or transparency are reduced to 8, and greys of fewer
+        than 8 bits are rescaled before the transparent one is matched.
+        """
         deep = self.depth == 16 and (self.kind != _GREY or self.keyed)
         return deep or (self.depth < 8 and self.kind == _GREY and self.keyed)
 
@@ -44,7 +46,7 @@ class _Form(NamedTuple):
 @final
 @dataclass(frozen=True)
 class Picture(AbstractStored):
-    """A PNG or JPEG file; its pixels count as 1 mm, and nothing states which way a body lies in it."""
+    """A PNG or JPEG file; pixels count as 1 mm, and the orientation in the body is unknown."""
 
     path: Path
     size: tuple[int, int]
@@ -67,23 +69,23 @@ class Picture(AbstractStored):
 
 
 def open_picture(path: Path) -> AbstractStored:
-    """The picture of a PNG or JPEG file, whichever its content is, upright as its EXIF data want it.
+    """Open a PNG or JPEG file, identified by its content and rotated by its EXIF orientation.
 
     Raises:
-        ImageFileError: broken, or a series of pictures.
+        ImageFileError: broken, or several pictures.
         OSError: not a picture.
-        SyntaxError: Pillow's word for a broken chunk.
+        SyntaxError: a broken chunk, as raised by Pillow.
     """
     form = _png_form(path)
     if form is not None and form.frames > 1:
-        raise ImageFileError(f"holds {form.frames} pictures (an animated PNG): save the one that is meant")
+        raise ImageFileError(f"holds {form.frames} pictures (an animated PNG): save a single one")
     with PIL.Image.open(path, formats=("PNG", "JPEG")) as picture:
         orientation = int(picture.getexif().get(_ORIENTATION, 1))
         return Picture(path, (int(picture.size[0]), int(picture.size[1])), orientation, form)
 
 
 def _png_form(path: Path) -> _Form | None:
-    """Walk the chunks of a PNG and verify their checksums, which Pillow leaves out for pixels. None of other files.
+    """Parse the chunks of a PNG and verify their checksums, which Pillow skips for pixels. None for other files.
 
     Raises:
         ImageFileError: truncated or damaged.
@@ -116,7 +118,7 @@ def _png_form(path: Path) -> _Form | None:
 
 
 def _by_pillow(path: Path) -> Float32[np.ndarray, "h w"]:
-    """Pixels as Pillow decodes them: 8 bits, or 16 of a grey picture without transparency."""
+    """Decode pixels by Pillow: 8 bits, or 16 in greyscale without transparency."""
     with PIL.Image.open(path, formats=("PNG", "JPEG")) as picture:
         if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
             values = np.asarray(picture.convert("RGBA"), np.float32)
@@ -127,26 +129,26 @@ def _by_pillow(path: Path) -> Float32[np.ndarray, "h w"]:
 
 
 def _by_pypng(path: Path) -> Float32[np.ndarray, "h w"]:
-    """Pixels as pypng decodes them: 16 bits stay, fewer are spread over 0 to 255."""
+    """Decode pixels by pypng: 16 bits are kept, fewer are scaled to 0 to 255."""
     try:
         reader = png.Reader(bytes=path.read_bytes())
         width, height, rows, form = reader.read()
-        planes, most = int(form["planes"]), 2 ** int(form["bitdepth"]) - 1
+        planes, maximum = int(form["planes"]), 2 ** int(form["bitdepth"]) - 1
         values = np.array([np.asarray(row, np.uint16) for row in rows]).reshape(height, width, planes)
     except png.Error as error:
         raise ImageFileError(f"damaged: {error}") from error
     colours = values[..., : 3 if planes >= 3 else 1].astype(np.float32)
     grey = colours @ _LUMA if planes >= 3 else colours[..., 0]
     if form["alpha"]:
-        grey = grey * (values[..., -1] / np.float32(most))
+        grey = grey * (values[..., -1] / np.float32(maximum))
     elif reader.transparent is not None:
         grey = np.where((values == np.array(reader.transparent)).all(axis=-1), np.float32(0), grey)
-    return grey if most == 65535 else grey * np.float32(255 / most)
+    return grey if maximum == 65535 else grey * np.float32(255 / maximum)
 
 
 def _upright(rows: Shaped[np.ndarray, "h w"], orientation: int) -> Shaped[np.ndarray, "*turned"]:
-    """Rows of pixels turned and mirrored as EXIF's orientation has them shown."""
-    ways: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    """Rotate and mirror rows of pixels by the EXIF orientation."""
+    transforms: dict[int, Callable[[np.ndarray], np.ndarray]] = {
         2: np.fliplr,
         3: lambda pixels: np.rot90(pixels, 2),
         4: np.flipud,
@@ -155,4 +157,4 @@ def _upright(rows: Shaped[np.ndarray, "h w"], orientation: int) -> Shaped[np.nda
         7: lambda pixels: np.rot90(pixels, 2).T,
         8: np.rot90,
     }
-    return ways.get(orientation, lambda pixels: pixels)(rows)
+    return transforms.get(orientation, lambda pixels: pixels)(rows)

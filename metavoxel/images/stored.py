@@ -1,4 +1,4 @@
-"""Images as files store them: a grid from the header, and voxels that are read when asked for."""
+"""Images as stored in files: a grid from the header, and voxels read on demand."""
 
 import math
 from abc import ABC, abstractmethod
@@ -13,26 +13,26 @@ from jaxtyping import Float32, Float64
 from metavoxel.images.contents import ImageFileError, check_capacity, read_content
 from metavoxel.images.grid import Grid
 
-MOST_VOXELS = 2**31
-"""An image of more is refused by its header: in single precision it takes 8 GiB."""
+MAX_VOXELS = 2**31
+"""Maximum number of voxels of an image: 8 GiB in single precision."""
 
 
 class AbstractStored(ABC):
-    """An image whose header has been read and checked."""
+    """An image file whose header has been read and checked."""
 
     @property
     @abstractmethod
     def grid(self) -> Grid:
-        """Where the voxels lie, in mm, along the axes of the file."""
+        """Grid in mm, along the axes of the file."""
 
     @property
     @abstractmethod
     def oriented(self) -> bool:
-        """Whether the file states which way its axes run in the body."""
+        """Whether the file states its orientation in the body."""
 
     @abstractmethod
     def voxels(self) -> Float32[np.ndarray, "*s"]:
-        """Intensities along the axes of the file.
+        """Read the intensities along the axes of the file.
 
         Raises:
             ImageFileError: the file is truncated or damaged.
@@ -42,9 +42,9 @@ class AbstractStored(ABC):
 @final
 @dataclass(frozen=True)
 class RawVoxels(AbstractStored):
-    """Voxels that lie in a file one after the other, the first axis fastest, as in NIfTI, Analyze and MGH.
+    """Contiguous voxels in a file, the first axis fastest, as in NIfTI, Analyze and MGH.
 
-    ``start`` bytes come before them, and up to ``further`` bytes may come after. An intensity is ``slope`` times the
+    ``start`` bytes precede them, and up to ``further`` bytes may follow. An intensity is ``slope`` times the
     stored number plus ``inter``.
     """
 
@@ -86,7 +86,7 @@ class RawVoxels(AbstractStored):
 
 
 def spatial_shape(sizes: Sequence[int]) -> tuple[int, int, int]:
-    """The three axes of an image: further ones of one voxel, or of an unset size, are dropped.
+    """Return the sizes of the three axes of an image; further axes of one voxel or unset size are dropped.
 
     Raises:
         ImageFileError: other than three axes, or two and one of a single voxel.
@@ -96,13 +96,13 @@ def spatial_shape(sizes: Sequence[int]) -> tuple[int, int, int]:
     further = shape[3:]
     if any(size not in (0, 1) for size in further) or min(shape[:3]) < 1 or sum(size > 1 for size in shape[:3]) < 2:
         raise ImageFileError(f"an image has 2 or 3 axes, this one has the shape {sizes}")
-    if math.prod(shape[:3]) > MOST_VOXELS:
-        raise ImageFileError(f"its header claims {sizes} voxels, more than the {MOST_VOXELS} that are read")
+    if math.prod(shape[:3]) > MAX_VOXELS:
+        raise ImageFileError(f"its header claims {sizes} voxels, more than the maximum of {MAX_VOXELS}")
     return shape[0], shape[1], shape[2]
 
 
 def place(shape: tuple[int, int, int], affine: Float64[np.ndarray, "4 4"]) -> Grid:
-    """The grid of an affine in mm; an axis of one voxel and no size gets the direction that is left.
+    """Build the grid of an affine in mm; a single-voxel axis without size gets the remaining direction.
 
     Raises:
         ImageFileError: the affine is singular or not finite.
@@ -113,7 +113,7 @@ def place(shape: tuple[int, int, int], affine: Float64[np.ndarray, "4 4"]) -> Gr
             affine[:3, axis] = np.cross(affine[:3, (axis + 1) % 3], affine[:3, (axis + 2) % 3])
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     if not np.isfinite(affine).all() or not lengths.all() or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-6:
-        raise ImageFileError("its affine is singular or not finite, so its voxels have no place in space")
+        raise ImageFileError("its affine is singular or not finite, so voxel positions are undefined")
     return Grid(shape, affine)
 
 

@@ -4,18 +4,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metavoxel.network.joint import JointModel
-from metavoxel.sampling.ask import posterior_means, row_streams
+from metavoxel.sampling.conditional import JointDenoiser
+from metavoxel.sampling.posterior_mean import posterior_mean
+from metavoxel.sampling.sample import row_streams
 from metavoxel.typing import AnyCode
 
 ROWS = 16
 """Prior states that the model's own base rates are averaged over."""
 
 
-def base_rates(model: JointModel, name: str, *, seed: int) -> Float[Tensor, "k"]:
+def base_rates(model: JointDenoiser, name: str, *, seed: int) -> Float[Tensor, "k"]:
     """The model's own probabilities of a category: its read-out with no evidence, in one evaluation of a few rows."""
     rng = row_streams(seed, [f"base rates {row}" for row in range(ROWS)], 0)
-    return posterior_means(model, {}, rng, evaluations=1, asked=[name])[name].double().mean(0)
+    return posterior_mean(model, {}, rng, evaluations=1, names=[name])[name].double().mean(0)
 
 
 def shifted(probabilities: AnyCode, ratio: Float[Tensor, "k"]) -> AnyCode:

@@ -16,7 +16,7 @@ from metavoxel.cohort.table import Table
 from metavoxel.errors import EvidenceError, Problem, did_you_mean
 from metavoxel.inference.answer import Answer, as_point
 from metavoxel.inference.evidence import EvidenceReader, warn_of_blanked
-from metavoxel.inference.prediction import draw, read_out
+from metavoxel.inference.prediction import draw, target_means
 from metavoxel.inference.question import ask, check_counts, listed, refuse_with_draws, refuse_without_draws
 from metavoxel.inference.scores import Unusual, check_scored, log_likelihoods, unusual
 from metavoxel.inference.subjects import draw_subjects, known_voxels, read_given
@@ -24,9 +24,9 @@ from metavoxel.inference.summaries import category_labels
 from metavoxel.inference.tables import Rows, as_table, column_names
 from metavoxel.network.joint import JointModel
 from metavoxel.parts.codecs.base import AbstractCodec
-from metavoxel.sampling.ask import Sampling, check_conditioning
-from metavoxel.sampling.bounds import Ends, codes_between
+from metavoxel.sampling.bounds import Bounds, codes_between
 from metavoxel.sampling.evidence import Evidence
+from metavoxel.sampling.settings import Sampling, check_conditioning
 from metavoxel.schema.schema import Schema
 
 
@@ -65,15 +65,15 @@ class Model:
         }
 
     @property
-    def limits(self) -> dict[str, Ends]:
+    def bounds(self) -> dict[str, Bounds]:
         """Lowest and highest code of numbers whose type names values that count as missing: none is drawn beyond."""
         found = {}
         for name, codec in self.codecs.items():
             ends = self.schema.variables[name].spec.bounds()
             if ends not in (None, (-math.inf, math.inf)) and tuple(codec.code_shape) == (1,):
-                limits = codes_between(codec, ends, self.device)
-                if limits is not None:
-                    found[name] = limits
+                bounds = codes_between(codec, ends, self.device)
+                if bounds is not None:
+                    found[name] = bounds
         return found
 
     @property
@@ -135,7 +135,7 @@ class Model:
                 with that standard deviation, and draws of the variable are then of what was measured.
             masks: for an image given in part, which of its voxels (*D) are known (above .5); those come back exactly.
             seed: draw k of one seed is the same whatever ``n``.
-            sampling: settings of :class:`metavoxel.sampling.ask.Sampling` (steps, solver, conditioning, ...).
+            sampling: settings of :class:`metavoxel.sampling.settings.Sampling` (steps, solver, conditioning, ...).
 
         Raises:
             EvidenceError: unknown variables, values that cannot be read, masks of nothing, nothing left to sample.
@@ -146,7 +146,7 @@ class Model:
         known = read_given(self.schema, self._reader, given, marks, settings)
         return draw_subjects(
             self.joint, self.codecs, self._reader, known, known_voxels(marks), n,
-            seed=seed, sampling=settings, limits=self.limits,
+            seed=seed, sampling=settings, bounds=self.bounds,
         )  # fmt: skip
 
     def read(self, table: Rows, variables: Sequence[str], *, folder: Path | None = None) -> Cohort:
@@ -216,7 +216,7 @@ class Model:
             evaluations: network evaluations of a posterior mean (``draws`` 0); 4 by default.
             seed: a row's answer depends on this and its key alone.
             folder: where relative paths in a data frame start.
-            sampling: settings of :class:`metavoxel.sampling.ask.Sampling` (``draws`` above 0).
+            sampling: settings of :class:`metavoxel.sampling.settings.Sampling` (``draws`` above 0).
 
         Raises:
             EvidenceError: unknown or contradictory names or settings, or a mean asked of a model with one shared time.
@@ -244,8 +244,8 @@ class Model:
             cohort.row_keys,
             means={}
             if draws
-            else read_out(*parts, evaluations=evaluations or (1 if self.joint.forgets else 4), seed=seed),
-            draws=draw(*parts, seed=seed, sampling=settings, shared=self._shared, limits=self.limits) if draws else [],
+            else target_means(*parts, evaluations=evaluations or (1 if self.joint.forgets else 4), seed=seed),
+            draws=draw(*parts, seed=seed, sampling=settings, shared=self._shared, bounds=self.bounds) if draws else [],
         )
 
     def log_likelihood(

@@ -10,12 +10,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metavoxel.inference.base_rates import shifted
-from metavoxel.network.joint import JointModel
 from metavoxel.parts.kernels.discrete import one_hot
 from metavoxel.rng import Rng
-from metavoxel.sampling.ask import CELLS_A_BATCH, Sampling, row_streams, sample_codes
-from metavoxel.sampling.bounds import Ends, drawn_within
+from metavoxel.sampling.bounds import Bounds, drawn_within
+from metavoxel.sampling.conditional import CELLS_A_BATCH, JointDenoiser
 from metavoxel.sampling.evidence import Evidence
+from metavoxel.sampling.sample import row_streams, sample_codes
+from metavoxel.sampling.settings import Sampling
 from metavoxel.typing import AnyCode
 
 
@@ -48,18 +49,18 @@ class DrawRequest(NamedTuple):
 
 
 def joint_draws(
-    model: JointModel,
+    model: JointDenoiser,
     given: Mapping[str, Evidence],
     asked: DrawRequest,
     keys: Sequence[str],
     draws: int,
     seed: int,
     sampling: Sampling,
-    limits: Mapping[str, Ends] = {},
+    bounds: Mapping[str, Bounds] = {},
 ) -> Iterator[JointDraw]:
     """Draws of every row, as many at once as memory allows. A draw depends on (seed, row key, its number).
 
-    Rows in which a number is drawn beyond its ``limits`` are drawn anew, all targets together.
+    Rows in which a number is drawn beyond its ``bounds`` are drawn anew, all targets together.
     """
     way = _draw_in_turn if asked.in_turn else _draw_together
 
@@ -72,7 +73,7 @@ def joint_draws(
         numbers = range(start, min(start + at_once, draws))
         rng = Rng(torch.cat([row_streams(seed, keys, number).keys for number in numbers]))
         many = {name: _repeated(entry, len(numbers)) for name, entry in given.items()}
-        drawn = drawn_within(draw, many, rng, limits)
+        drawn = drawn_within(draw, many, rng, bounds)
         for index in range(len(numbers)):
             rows = slice(index * len(keys), (index + 1) * len(keys))
             yield JointDraw(*({name: code[rows] for name, code in part.items()} for part in drawn))
@@ -84,7 +85,7 @@ def _repeated(entry: Evidence, times: int) -> Evidence:
 
 
 def _draw_in_turn(
-    model: JointModel, given: Mapping[str, Evidence], asked: DrawRequest, rng: Rng, sampling: Sampling
+    model: JointDenoiser, given: Mapping[str, Evidence], asked: DrawRequest, rng: Rng, sampling: Sampling
 ) -> JointDraw:
     """p(a, b | given) = p(a | given) p(b | given, a): each is drawn with the later ones integrated out, then given.
 
@@ -104,7 +105,7 @@ def _draw_in_turn(
 
 
 def _draw_together(
-    model: JointModel, given: Mapping[str, Evidence], asked: DrawRequest, rng: Rng, sampling: Sampling
+    model: JointDenoiser, given: Mapping[str, Evidence], asked: DrawRequest, rng: Rng, sampling: Sampling
 ) -> JointDraw:
     """One walk of all. A step treats them as independent given the state, which takes many steps to come right."""
     codes = sample_codes(model, given, rng, sampling, marginal=asked.marginal, soft_end=True)
@@ -115,7 +116,7 @@ def _draw_together(
 
 
 def _record(
-    drawn: JointDraw, model: JointModel, name: str, end: AnyCode, rng: Rng, ratio: Float[Tensor, "k"] | None
+    drawn: JointDraw, model: JointDenoiser, name: str, end: AnyCode, rng: Rng, ratio: Float[Tensor, "k"] | None
 ) -> None:
     """Keep what a walk ended with: a number's code, or class probabilities and a class drawn from them."""
     if model.kernels[name].support != "one_hot":

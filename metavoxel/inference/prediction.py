@@ -9,15 +9,17 @@ from torch import Tensor
 from metavoxel.inference.base_rates import base_rates, shifted
 from metavoxel.inference.order import DrawRequest, JointDraw, joint_draws
 from metavoxel.inference.question import Question
-from metavoxel.network.joint import JointModel
-from metavoxel.sampling.ask import Sampling, posterior_means, row_streams
-from metavoxel.sampling.bounds import Ends
+from metavoxel.sampling.bounds import Bounds
+from metavoxel.sampling.conditional import JointDenoiser
 from metavoxel.sampling.evidence import Evidence
+from metavoxel.sampling.posterior_mean import posterior_mean
+from metavoxel.sampling.sample import row_streams
+from metavoxel.sampling.settings import Sampling
 from metavoxel.typing import AnyCode
 
 
-def read_out(
-    model: JointModel,
+def target_means(
+    model: JointDenoiser,
     question: Question,
     labels: Mapping[str, Sequence[str]],
     evidence: Mapping[str, Evidence],
@@ -32,7 +34,7 @@ def read_out(
     classes, mixed by them: a further read-out for every class.
     """
     rng = row_streams(seed, keys, 0)
-    means = posterior_means(model, evidence, rng, evaluations=evaluations, asked=question.targets)
+    means = posterior_mean(model, evidence, rng, evaluations=evaluations, names=question.targets)
     for category, ratio in _ratios(model, question, labels, seed).items():
         chances = shifted(means[category], ratio)
         others = [name for name in question.targets if name != category]
@@ -41,7 +43,7 @@ def read_out(
             label = torch.zeros_like(chances)
             label[:, index] = 1
             known = {**evidence, category: Evidence(label, torch.ones_like(label[:, :1], dtype=torch.bool))}
-            of_class = posterior_means(model, known, rng, evaluations=evaluations, asked=others)
+            of_class = posterior_mean(model, known, rng, evaluations=evaluations, names=others)
             for name in others:
                 share = chances[:, index].reshape(-1, *[1] * (mixed[name].ndim - 1))
                 mixed[name] += share * of_class[name]
@@ -50,7 +52,7 @@ def read_out(
 
 
 def draw(
-    model: JointModel,
+    model: JointDenoiser,
     question: Question,
     labels: Mapping[str, Sequence[str]],
     evidence: Mapping[str, Evidence],
@@ -59,20 +61,20 @@ def draw(
     seed: int,
     sampling: Sampling,
     shared: bool,
-    limits: Mapping[str, Ends],
+    bounds: Mapping[str, Bounds],
 ) -> list[JointDraw]:
-    """Joint draws of the targets, numbers within their limits.
+    """Joint draws of the targets, numbers within their bounds.
 
     What is neither target nor given is integrated out, where the model can.
     """
     others = [] if shared else [name for name in model.kernels if name not in question.targets]
     ratios = _ratios(model, question, labels, seed)
     asked = DrawRequest(question.order or question.targets, question.order is not None, others, ratios)
-    return list(joint_draws(model, evidence, asked, keys, question.draws, seed, sampling, limits))
+    return list(joint_draws(model, evidence, asked, keys, question.draws, seed, sampling, bounds))
 
 
 def _ratios(
-    model: JointModel, question: Question, labels: Mapping[str, Sequence[str]], seed: int
+    model: JointDenoiser, question: Question, labels: Mapping[str, Sequence[str]], seed: int
 ) -> dict[str, Float[Tensor, "k"]]:
     """New base rates over the model's own, of the category that has some."""
     ratios = {}

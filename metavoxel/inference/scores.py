@@ -13,13 +13,13 @@ from torch import Tensor
 from metavoxel.cohort.cohort import Cohort
 from metavoxel.errors import CohortWarning, EvidenceError, Problem
 from metavoxel.inference.question import unknown_names
-from metavoxel.network.joint import JointModel
 from metavoxel.parts.codecs.base import AbstractCodec
 from metavoxel.parts.codecs.linear import LinearSpec
 from metavoxel.parts.codecs.quantile import QuantileSpec
-from metavoxel.sampling.ask import row_streams
+from metavoxel.sampling.conditional import JointDenoiser
 from metavoxel.sampling.evidence import Evidence
 from metavoxel.sampling.likelihood import has_likelihood, log_likelihood
+from metavoxel.sampling.sample import row_streams
 from metavoxel.sampling.surprise import tail_probability
 from metavoxel.schema.schema import Schema
 
@@ -38,7 +38,7 @@ FAR = 6.0
 
 def check_scored(
     schema: Schema,
-    model: JointModel,
+    model: JointDenoiser,
     columns: Collection[str],
     variables: Sequence[str] | None,
     given: Sequence[str] | None,
@@ -71,7 +71,7 @@ def check_scored(
 
 
 def log_likelihoods(
-    model: JointModel,
+    model: JointDenoiser,
     schema: Schema,
     codecs: Mapping[str, AbstractCodec],
     cohort: Cohort,
@@ -134,7 +134,7 @@ class Unusual(NamedTuple):
 
 
 def unusual(
-    model: JointModel,
+    model: JointDenoiser,
     schema: Schema,
     codecs: Mapping[str, AbstractCodec],
     cohort: Cohort,

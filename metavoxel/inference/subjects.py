@@ -9,11 +9,12 @@ from torch import Tensor
 from metavoxel.errors import EvidenceError, Problem
 from metavoxel.inference.evidence import EvidenceReader, Value
 from metavoxel.inference.question import unknown_names
-from metavoxel.network.joint import JointModel
 from metavoxel.parts.codecs.base import AbstractCodec
-from metavoxel.sampling.ask import Sampling, row_streams, sample_codes
-from metavoxel.sampling.bounds import Ends
+from metavoxel.sampling.bounds import Bounds
+from metavoxel.sampling.conditional import JointDenoiser
 from metavoxel.sampling.evidence import Evidence
+from metavoxel.sampling.sample import row_streams, sample_codes
+from metavoxel.sampling.settings import Sampling
 from metavoxel.schema.schema import Schema
 
 TAKES_ERRORS = ("clean", "smc")
@@ -81,7 +82,7 @@ def exactly_known(reader: EvidenceReader, given: Mapping[str, object], masks: Ma
 
 
 def draw_subjects(
-    model: JointModel,
+    model: JointDenoiser,
     codecs: Mapping[str, AbstractCodec],
     reader: EvidenceReader,
     known: Mapping[str, Value],
@@ -90,7 +91,7 @@ def draw_subjects(
     *,
     seed: int,
     sampling: Sampling,
-    limits: Mapping[str, Ends],
+    bounds: Mapping[str, Bounds],
 ) -> dict[str, Tensor]:
     """``n`` draws of all variables (n, *D). What is given exactly comes back as it is, as do a mask's known voxels."""
     evidence: dict[str, Evidence] = {}
@@ -101,7 +102,7 @@ def draw_subjects(
         evidence[name] = entry._replace(code=code, known=cells)
     rng = row_streams(seed, [f"draw {index}" for index in range(n)], 0)
     drawn = {}
-    for name, code in sample_codes(model, evidence, rng, sampling, limits=limits).items():
+    for name, code in sample_codes(model, evidence, rng, sampling, bounds=bounds).items():
         if name in known and known[name].sd is None and name not in masks:
             value = known[name].value
             drawn[name] = value.expand(n, *value.shape).clone()

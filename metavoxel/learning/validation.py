@@ -14,7 +14,7 @@ from metavoxel.learning.objective import Corrupted, corrupt, losses
 from metavoxel.learning.time_sampling import RowTimes
 from metavoxel.network.joint import JointModel
 from metavoxel.rng import Rng
-from metavoxel.sampling.ask import row_streams
+from metavoxel.sampling.sample import row_streams
 
 MAX_ROWS = 2000
 """Maximum number of validation rows evaluated."""

@@ -104,6 +104,11 @@ class JointModel(nn.Module):
         return float(self.network_weights[list(self.kernels).index(name)])
 
     @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.time_tags.device
+
+    @property
     def names_without_grids(self) -> list[str]:
         """Variables that can be predicted without any work on grids."""
         return [name for name in self.kernels if not self.adapter(name).needs_grids]

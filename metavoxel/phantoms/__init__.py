@@ -1,4 +1,4 @@
-"""Phantom cohorts: brains whose joint distribution with age and sex is known, so that Bayes errors are known too."""
+"""Phantom cohorts: simulated brains with a known joint distribution with age and sex, and known Bayes errors."""
 
 from metavoxel.phantoms.bayes import Bounds, Posterior, bounds, posterior
 from metavoxel.phantoms.factors import FactorModel

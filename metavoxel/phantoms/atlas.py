@@ -1,4 +1,4 @@
-"""The average brain that phantoms are deformed from: the ICBM 152 template and tissue maps that nilearn packages.
+"""Atlas from which phantoms are deformed: the ICBM 152 template and tissue maps packaged by nilearn.
 
 ICBM 152 nonlinear symmetric, release 2009 (Fonov et al. 2011, "Unbiased average age-appropriate atlases for pediatric
 studies"); it is brain-only. Coordinates are MNI millimetres, RAS+.
@@ -12,10 +12,10 @@ from nilearn import datasets
 from scipy import ndimage
 
 FIELD_OF_VIEW = (176.0, 208.0, 176.0)
-"""Size of every phantom image in mm: the largest heads fit."""
+"""Size of every phantom image in mm; fits the largest heads."""
 
 CENTRE = (0.0, -17.0, 5.0)
-"""Centre of every phantom image, and of the scaling of heads, in MNI mm."""
+"""Centre of every phantom image and of the head scaling, in MNI mm."""
 
 _MEDIAL_TEMPORAL = ((-26.0, -18.0, -18.0), (26.0, -18.0, -18.0))
 """Centres of the two hippocampi in MNI mm."""
@@ -38,22 +38,22 @@ class Volume(NamedTuple):
 
 
 class Atlas(NamedTuple):
-    """What a phantom is made from."""
+    """Template maps and voxel grid of a phantom."""
 
     tissue: Volume
-    """Maps: grey matter, white matter, cerebrospinal fluid (they sum to the brain), and texture: what the template's
-    intensity has beyond its tissues' (white matter is 1)."""
+    """Maps: grey matter, white matter, cerebrospinal fluid (they sum to the brain), and texture: the residual of the
+    template's intensity after a linear fit of the tissues (white matter is 1)."""
     fields: Volume
-    """Maps: a vector field pointing away from the lateral ventricles, longest 1 (three maps), and the nearness of the
-    medial temporal lobes, 0 to 1. Smooth, hence coarser."""
+    """Maps: a vector field pointing away from the lateral ventricles, of maximum length 1 (three maps), and the
+    proximity to the medial temporal lobes, 0 to 1. Smooth, hence on a coarser grid."""
     affine: Float64[np.ndarray, "4 4"]
-    """Voxel indices of a phantom to MNI mm."""
+    """Affine from voxel indices of a phantom to MNI mm."""
     points: Float32[np.ndarray, "3 x y z"]
-    """MNI mm of a phantom's voxels."""
+    """Coordinates of a phantom's voxels, MNI mm."""
 
 
 def load_atlas(spacing: float) -> Atlas:
-    """The atlas for phantoms of cubic voxels of ``spacing`` mm. Reads what nilearn ships; downloads nothing."""
+    """Load the atlas for cubic voxels of ``spacing`` mm from files packaged with nilearn; downloads nothing."""
     loaders = (
         datasets.load_mni152_gm_template,
         datasets.load_mni152_wm_template,
@@ -72,7 +72,7 @@ def load_atlas(spacing: float) -> Atlas:
     inside = brain > 0.5
     levels = np.linalg.lstsq(tissues[:, inside].T, template[inside], rcond=None)[0]
     texture = (template - np.tensordot(levels, tissues, 1)) / levels[1]
-    # Voxels larger than the atlas's would alias.
+    # Low-pass filter: voxels larger than the atlas's would alias.
     blur = 0.35 * np.sqrt(max(spacing**2 - source**2, 0)) / source
     maps = np.stack([ndimage.gaussian_filter(channel, blur) for channel in (*tissues, texture)])
     first = images[0].affine[:3, 3]
@@ -82,7 +82,7 @@ def load_atlas(spacing: float) -> Atlas:
 
 
 def _pool(maps: Float32[np.ndarray, "maps x y z"], size: int) -> Float32[np.ndarray, "maps _ _ _"]:
-    """Means of cubes of ``size`` voxels; what is left over at the end is background."""
+    """Average over cubes of ``size`` voxels; the incomplete cubes at the end, which are background, are dropped."""
     kept = maps[:, *(slice(n // size * size) for n in maps.shape[1:])]
     x, y, z = (n // size for n in kept.shape[1:])
     return kept.reshape(-1, x, size, y, size, z, size).mean((2, 4, 6))
@@ -98,7 +98,7 @@ def _grid(spacing: float) -> tuple[Float64[np.ndarray, "4 4"], Float32[np.ndarra
 
 
 def _fields(fluid: Float32[np.ndarray, "x y z"], origin: Float64[np.ndarray, "3"]) -> Volume:
-    """The smooth fields, from cerebrospinal fluid in voxels of 4 mm."""
+    """Compute the smooth fields from cerebrospinal fluid in voxels of 4 mm."""
     axes = [start + 4.0 * np.arange(n) for start, n in zip(origin, fluid.shape, strict=True)]
     x, y, z = np.meshgrid(*axes, indexing="ij")
     # The box holds the lateral ventricles; behind y = -34 the fluid at the midline is the quadrigeminal cistern.
@@ -107,5 +107,7 @@ def _fields(fluid: Float32[np.ndarray, "x y z"], origin: Float64[np.ndarray, "3"
     smooth = ndimage.gaussian_filter(ventricles, 6.0 / 4.0)
     away = -np.stack(np.gradient(smooth))
     away /= np.sqrt((away**2).sum(0)).max()
-    nearness = sum(np.exp(-((x - a) ** 2 + (y - b) ** 2 + (z - c) ** 2) / (2 * 9.0**2)) for a, b, c in _MEDIAL_TEMPORAL)
-    return Volume(np.concatenate([away, nearness[None]]).astype(np.float32), origin, 4.0)
+    proximity = sum(
+        np.exp(-((x - a) ** 2 + (y - b) ** 2 + (z - c) ** 2) / (2 * 9.0**2)) for a, b, c in _MEDIAL_TEMPORAL
+    )
+    return Volume(np.concatenate([away, proximity[None]]).astype(np.float32), origin, 4.0)

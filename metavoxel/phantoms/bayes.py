@@ -1,10 +1,11 @@
 """Exact posteriors and Bayes errors of age, sex and diagnosis given the generating factors.
 
-The image is made from the factors and from independent nuisance, so whatever sees only the image errs at least as much
-(data-processing inequality). Posteriors are sums over a lattice of ages (midpoint rule) and over the categories. Bayes
-errors are integrals over the sufficient statistic: the means of the whitened factors span two to four dimensions, and
-what lies across them carries no information; a lattice there integrates mixtures of unit normals to far below 1e-6
-(trapezoidal rule: Trefethen and Weideman 2014, "The exponentially convergent trapezoidal rule").
+The image is a function of the factors and of independent nuisance variables, so the Bayes errors given the image are at
+least as large (data-processing inequality). Posteriors are sums over a lattice of ages (midpoint rule) and over the
+categories. Bayes errors are integrals over the sufficient statistic: the means of the whitened factors span two to four
+dimensions, and the orthogonal complement carries no information. A lattice there integrates mixtures of unit normals
+with an error far below 1e-6 (trapezoidal rule: Trefethen and Weideman 2014, "The exponentially convergent trapezoidal
+rule").
 """
 
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from metavoxel.phantoms.factors import AGE_SD, OLDEST, YOUNGEST, FactorModel
 
 
 class Posterior(NamedTuple):
-    """What the factors of each of n subjects say. Years, and probabilities."""
+    """Posteriors of n subjects given their factors: age in years, and probabilities."""
 
     age_mean: Float64[np.ndarray, " n"]
     age_sd: Float64[np.ndarray, " n"]
@@ -30,11 +31,11 @@ class Posterior(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """Least errors in the population of anything that sees no more than the factors (and what is ``given``).
+    """Bayes errors in the population given the factors (and the variables named after ``given``).
 
-    Age errors in years: the root mean square of the posterior mean's, the mean absolute one of the posterior median's.
-    ``given_others``: given the factors and all of age, sex and diagnosis but what is asked for; without a disease, the
-    same as given sex or age. Diagnoses are ``None`` when there is no disease.
+    Age errors in years: root mean square error of the posterior mean, mean absolute error of the posterior median.
+    ``given_others``: given the factors and the others of age, sex and diagnosis; without a disease, the same as given
+    sex or age. Diagnosis entries are ``None`` without a disease.
     """
 
     age_sd: float
@@ -55,7 +56,7 @@ class Bounds(NamedTuple):
 
 
 class _Risk(NamedTuple):
-    """Integrals over a part of the population, not divided by its mass; and (score, patients, controls) of nodes."""
+    """Unnormalised integrals over a part of the population, and (score, patients, controls) of the lattice nodes."""
 
     age_square: float
     age_absolute: float
@@ -65,7 +66,7 @@ class _Risk(NamedTuple):
 
 
 def _ages(cells: int) -> Float64[np.ndarray, " cells"]:
-    """Midpoints of equal cells."""
+    """Midpoints of equal age cells, in years."""
     width = (OLDEST - YOUNGEST) / cells
     return YOUNGEST + width * (np.arange(cells) + 0.5)
 
@@ -88,7 +89,7 @@ def posterior(
     patient: Bool[np.ndarray, " n"] | None = None,
     cells: int = 700,
 ) -> Posterior:
-    """p(age, sex, diagnosis | factors), the ones that are given being known; exact up to the width of the age cells."""
+    """Compute p(age, sex, diagnosis | factors, given variables); exact up to the width of the age cells."""
     whitened = solve_triangular(model.cholesky, factors.T, lower=True).T
     ages = _ages(cells)[None, :] if age is None else age[:, None]
     means, prior = _states(model, ages)
@@ -111,7 +112,7 @@ def posterior(
 def _states(
     model: FactorModel, ages: Float64[np.ndarray, "*n"]
 ) -> tuple[Float64[np.ndarray, "*n 2 2 factors"], Float64[np.ndarray, "*n 2 2"]]:
-    """Whitened means and prior densities of every sex and diagnosis at these ages."""
+    """Whitened means and prior densities for every sex and diagnosis at these ages."""
     grid = np.broadcast_arrays(ages[..., None, None], np.array([[0.0], [1.0]]), np.array([0.0, 1.0]))
     means = model.mean(*grid)
     whitened = solve_triangular(model.cholesky, means.reshape(-1, means.shape[-1]).T, lower=True).T
@@ -121,7 +122,7 @@ def _states(
 def _lattice(
     means: Float64[np.ndarray, "states factors"], step: float, reach: float = 6.0
 ) -> tuple[Float64[np.ndarray, "states dims"], Float64[np.ndarray, "nodes dims"], float]:
-    """Means in the space that they span, the lattice of that space within ``reach`` of any of them, and its step."""
+    """Project the means onto their span; return them, the lattice nodes within ``reach`` of any, and its step."""
     centred = means - means.mean(0)
     _, size, directions = np.linalg.svd(centred, full_matrices=False)
     dims = int((size > 1e-9 * max(size[0], 1.0)).sum())
@@ -129,7 +130,7 @@ def _lattice(
         return np.zeros((len(means), 1)), np.zeros((1, 1)), np.sqrt(2 * np.pi)
     if dims == 1:
         step /= 25
-    # A choice between two classes has a kink along a hyperplane. Lattices integrate it well if they are oblique to it.
+    # The maximum over two classes has a kink along a hyperplane; a lattice oblique to it integrates it accurately.
     oblique = np.linalg.qr(np.cos(np.arange(dims)[:, None] * np.sqrt([2.0, 3.0, 5.0, 7.0, 11.0])[:dims]))[0]
     placed = centred @ directions[:dims].T @ oblique
     axes = [
@@ -147,14 +148,14 @@ def _risk(
     ages: Float64[np.ndarray, " ages"],
     step: float,
 ) -> _Risk:
-    """Least errors on the states whose prior is not zero."""
-    alive = (prior > 0).ravel()
-    placed, nodes, step = _lattice(means.reshape(-1, means.shape[-1])[alive], step)
+    """Bayes errors over the states with positive prior."""
+    positive = (prior > 0).ravel()
+    placed, nodes, step = _lattice(means.reshape(-1, means.shape[-1])[positive], step)
     total, scores = np.zeros(4), []
-    for chunk in np.array_split(nodes, max(1, len(nodes) * alive.sum() // 2_000_000)):
+    for chunk in np.array_split(nodes, max(1, len(nodes) * positive.sum() // 2_000_000)):
         square = ((chunk[:, None] - placed) ** 2).sum(-1)
-        joint = np.zeros((len(chunk), alive.size))
-        joint[:, alive] = np.exp(-0.5 * square) * prior.ravel()[alive]
+        joint = np.zeros((len(chunk), positive.size))
+        joint[:, positive] = np.exp(-0.5 * square) * prior.ravel()[positive]
         joint *= (step / np.sqrt(2 * np.pi)) ** placed.shape[1]
         joint = joint.reshape(len(chunk), *prior.shape)
         by_age, by_sex, by_diagnosis = joint.sum((2, 3)), joint.sum((1, 3)), joint.sum((1, 2))
@@ -173,20 +174,20 @@ def _risk(
 
 
 def _auc(scores: Float64[np.ndarray, "nodes 3"]) -> float:
-    """Chance that a patient's score is above a control's, from the masses of both at each score."""
+    """Area under the ROC curve: P(score of a patient > score of a control), from the masses of both at each score."""
     _, patients, controls = scores[np.argsort(scores[:, 0])].T
     below = np.cumsum(controls) - controls / 2
     return float((patients * below).sum() / (patients.sum() * controls.sum()))
 
 
 def bounds(model: FactorModel, *, cells: int = 70, step: float | None = None) -> Bounds:
-    """Bayes errors in the population, by quadrature: deterministic, no sampling.
+    """Compute Bayes errors in the population by deterministic quadrature.
 
     Args:
         model: the distribution of the factors.
-        cells: equal cells of age in the midpoint rule; one a year by default.
-        step: distance of the lattice's nodes, in standard deviations of the whitened factors; by default 0.5, or 0.75
-            with a disease, whose lattice has one more dimension (accuracies are then good to 1e-3).
+        cells: number of equal age cells of the midpoint rule; one per year by default.
+        step: distance of the lattice nodes, in standard deviations of the whitened factors; by default 0.5, or 0.75
+            with a disease, whose lattice has one more dimension (accuracies are then exact to 1e-3).
     """
     step = step or (0.75 if model.disease else 0.5)
     ages = _ages(cells)
@@ -195,34 +196,34 @@ def bounds(model: FactorModel, *, cells: int = 70, step: float | None = None) ->
 
     sexes, diagnoses = np.eye(2)[:, None, :, None], np.eye(2)[:, None, None, :]
 
-    def one_age(kind: Float64[np.ndarray, "_ _ _"] | float = 1.0) -> Iterator[_Risk]:
-        of_kind = prior * kind
+    def by_age(weight: Float64[np.ndarray, "_ _ _"] | float = 1.0) -> Iterator[_Risk]:
+        weighted = prior * weight
         for cell in range(cells):
-            yield _risk(means[[cell]], of_kind[[cell]], ages[[cell]], step)
+            yield _risk(means[[cell]], weighted[[cell]], ages[[cell]], step)
 
     disease = model.disease
-    blind, sex_known = _risk(means, prior, ages, step), [_risk(means, prior * sex, ages, step) for sex in sexes]
-    age_asked, sex_asked, diagnosis_asked = sex_known, list(one_age()), []
+    from_factors, sex_given = _risk(means, prior, ages, step), [_risk(means, prior * sex, ages, step) for sex in sexes]
+    age_risks, sex_risks, diagnosis_risks = sex_given, list(by_age()), []
     if disease:
-        age_asked = [_risk(means, prior * sex * sick, ages, step) for sex in sexes for sick in diagnoses]
-        sex_asked = [risk for sick in diagnoses for risk in one_age(sick)]
-        diagnosis_asked = [risk for sex in sexes for risk in one_age(sex)]
+        age_risks = [_risk(means, prior * sex * diagnosis, ages, step) for sex in sexes for diagnosis in diagnoses]
+        sex_risks = [risk for diagnosis in diagnoses for risk in by_age(diagnosis)]
+        diagnosis_risks = [risk for sex in sexes for risk in by_age(sex)]
     return Bounds(
         age_sd=AGE_SD,
-        age_rmse=blind.age_square**0.5,
-        age_mae=blind.age_absolute,
-        age_rmse_given_sex=sum(risk.age_square for risk in sex_known) ** 0.5,
-        age_mae_given_sex=sum(risk.age_absolute for risk in sex_known),
-        sex_accuracy=blind.sex_right,
-        sex_accuracy_given_age=sum(risk.sex_right for risk in one_age()),
-        diagnosis_accuracy=blind.diagnosis_right if disease else None,
-        diagnosis_auc=_auc(blind.scores) if disease else None,
+        age_rmse=from_factors.age_square**0.5,
+        age_mae=from_factors.age_absolute,
+        age_rmse_given_sex=sum(risk.age_square for risk in sex_given) ** 0.5,
+        age_mae_given_sex=sum(risk.age_absolute for risk in sex_given),
+        sex_accuracy=from_factors.sex_right,
+        sex_accuracy_given_age=sum(risk.sex_right for risk in by_age()),
+        diagnosis_accuracy=from_factors.diagnosis_right if disease else None,
+        diagnosis_auc=_auc(from_factors.scores) if disease else None,
         diagnosis_majority=float(prior.sum((0, 1)).max()) if disease else None,
-        age_rmse_given_others=sum(risk.age_square for risk in age_asked) ** 0.5,
-        age_mae_given_others=sum(risk.age_absolute for risk in age_asked),
-        sex_accuracy_given_others=sum(risk.sex_right for risk in sex_asked),
-        diagnosis_accuracy_given_others=sum(risk.diagnosis_right for risk in diagnosis_asked) if disease else None,
+        age_rmse_given_others=sum(risk.age_square for risk in age_risks) ** 0.5,
+        age_mae_given_others=sum(risk.age_absolute for risk in age_risks),
+        sex_accuracy_given_others=sum(risk.sex_right for risk in sex_risks),
+        diagnosis_accuracy_given_others=sum(risk.diagnosis_right for risk in diagnosis_risks) if disease else None,
         diagnosis_auc_given_others=(
-            _auc(np.concatenate([risk.scores for risk in diagnosis_asked])) if disease else None
+            _auc(np.concatenate([risk.scores for risk in diagnosis_risks])) if disease else None
         ),
     )

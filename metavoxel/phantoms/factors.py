@@ -1,8 +1,8 @@
-"""The generating factors of a phantom brain, and their known distribution given age, sex and diagnosis.
+"""Generating factors of a phantom brain, and their known distribution given age, sex and diagnosis.
 
 ``age ~ Uniform(20, 90)`` years; ``sex ~ Bernoulli(1/2)``; ``patient ~ Bernoulli(prevalence(age))`` when there is a
-disease; and ``factors | age, sex, patient ~ Normal(mean(age, sex, patient), covariance)``, the covariance being the
-same for all. The image is made from the factors and from nuisance that knows neither age nor sex nor diagnosis.
+disease; and ``factors | age, sex, patient ~ Normal(mean(age, sex, patient), covariance)``, with one covariance for all.
+The image is a function of the factors and of nuisance variables independent of age, sex and diagnosis.
 """
 
 from typing import Literal, NamedTuple, TypeAlias, final
@@ -46,7 +46,7 @@ FACTORS = (
 FOCUS = Factor(
     "focus", "log odds added to cerebrospinal fluid in the medial temporal lobes", 0.0, 0.0, 0.0, 0.0, 2.6, 1.0
 )
-"""The factor that the disease moves."""
+"""The factor shifted by the disease."""
 
 _CORRELATIONS = (
     ("ventricle", "sulcus", 0.3),
@@ -57,13 +57,13 @@ _CORRELATIONS = (
 
 
 def prevalence(age: Float64[np.ndarray, "*n"]) -> Float64[np.ndarray, "*n"]:
-    """Probability of being a patient at this age in years: logistic, half at 80, with a scale of 10 years."""
+    """Probability of the disease at this age in years: logistic with midpoint 80 and scale 10 years."""
     return np.asarray(1 / (1 + np.exp(-(age - 80) / 10)))
 
 
 @final
 class FactorModel:
-    """The normal distribution of the factors given who the subject is."""
+    """Normal distribution of the factors given age, sex and diagnosis."""
 
     def __init__(self, *, disease: bool = False) -> None:
         self.disease = disease
@@ -95,13 +95,13 @@ class FactorModel:
         male: Float64[np.ndarray, "*n"],
         patient: Float64[np.ndarray, "*n"],
     ) -> Float64[np.ndarray, "*n"]:
-        """Density in years of this subject in the population."""
-        sick = prevalence(age) if self.disease else np.zeros_like(age)
-        return np.where(patient > 0, sick, 1 - sick) * 0.5 / (OLDEST - YOUNGEST)
+        """Joint density (per year of age) of age, sex and diagnosis in the population."""
+        p_patient = prevalence(age) if self.disease else np.zeros_like(age)
+        return np.where(patient > 0, p_patient, 1 - p_patient) * 0.5 / (OLDEST - YOUNGEST)
 
     def draw(
         self, age: float, male: bool, patient: bool, generator: np.random.Generator
     ) -> Float64[np.ndarray, " factors"]:
-        """Factors of one subject. A disease leaves the draws of the other factors alone."""
+        """Draw the factors of one subject. A disease does not change the draws of the other factors."""
         noise = generator.standard_normal(len(self.factors))
         return self.mean(np.array(age), np.array(float(male)), np.array(float(patient))) + self.cholesky @ noise

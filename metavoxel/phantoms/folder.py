@@ -1,4 +1,4 @@
-"""A phantom cohort as a BIDS folder, with the truth that it was made from beside it as a derivative."""
+"""Write and read a phantom cohort as a BIDS folder, with its ground truth as a derivative."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -20,22 +20,22 @@ from metavoxel.phantoms.settings import PhantomSettings
 from metavoxel.phantoms.subjects import Subject, draw_subject, generator, missing_probability
 
 GENERATOR = 1
-"""Version of the generator: it grows when the same settings give other brains or another distribution."""
+"""Version of the generator: incremented when the same settings give other images or another distribution."""
 
 _MISSING = "n/a"
 _TRUTH = Path("derivatives") / "phantom"
 
-_README = """Phantom brains, made by metavoxel: no one was scanned.
+_README = """Phantom brains, simulated by metavoxel: no subject was scanned.
 
 Each is the ICBM 152 template (nonlinear symmetric 2009, copyright (C) 1993-2009 Louis Collins, McConnell Brain Imaging
 Centre, Montreal Neurological Institute, McGill University), deformed by generating factors whose distribution given age
 and sex is known. derivatives/phantom/factors.tsv has the factors and the exact posteriors of age and sex given them;
-derivatives/phantom/phantom.json has the settings and the least errors of anything that sees only the images.
+derivatives/phantom/phantom.json has the settings and lower bounds on the errors of any prediction from the images.
 """
 
 
 class Progress(NamedTuple):
-    """One more subject is written."""
+    """Progress after one subject has been written."""
 
     subject: str
     number: int
@@ -43,32 +43,32 @@ class Progress(NamedTuple):
 
 
 class Truth(NamedTuple):
-    """What a phantom cohort was made from."""
+    """Ground truth of a phantom cohort."""
 
     settings: PhantomSettings
     bounds: Bounds
     table: pd.DataFrame
-    """One row a subject, in order: ``participant_id``, ``age``, ``sex`` (and ``diagnosis``, ``site``) with nothing
-    missing; the factors; the exact posterior given the factors (``age_mean``, ``age_sd``, ``age_median``,
+    """One row per subject, in order: ``participant_id``, ``age``, ``sex`` (and ``diagnosis``, ``site``) without missing
+    cells; the factors; the exact posterior given the factors (``age_mean``, ``age_sd``, ``age_median``,
     ``sex_p[F]``, ``sex_p[M]``), and given the other variable too (``age_mean_given_sex``,
     ``sex_p[M]_given_age``, ...); with a disease also given both others (``..._given_others``). With a rule for missing
     cells, ``missing_p``: the probability that a cell of its columns is missing."""
 
 
 def write_phantom(folder: Path, settings: PhantomSettings) -> Iterator[Progress]:
-    """Write a phantom cohort as a BIDS folder, subject by subject; the tables come last.
+    """Write a phantom cohort as a BIDS folder, subject by subject; the tables are written last.
 
-    Started again with the same settings, or with more subjects, it keeps the images that are there and goes on.
+    Repeated with the same settings, or with more subjects, it keeps existing images and continues.
 
     Args:
-        folder: new, empty, or a phantom cohort of the same settings and no more subjects.
-        settings: what to write.
+        folder: new, empty, or a phantom cohort with the same settings and no more subjects.
+        settings: the cohort to write.
 
     Yields:
-        Progress after each subject. Nothing is written before the first is asked for.
+        Progress after each subject. Nothing is written before the first is requested.
 
     Raises:
-        CohortError: the folder holds something else.
+        CohortError: the folder holds other content.
     """
     folder = Path(folder)
     _refuse_others(folder, settings)
@@ -87,16 +87,16 @@ def write_phantom(folder: Path, settings: PhantomSettings) -> Iterator[Progress]
 
 
 def read_truth(folder: Path) -> Truth:
-    """Read what a phantom cohort was made from.
+    """Read the ground truth of a phantom cohort.
 
     Raises:
-        CohortError: the folder is no phantom cohort, or an unfinished one.
+        CohortError: the folder is not a phantom cohort, or an unfinished one.
     """
     root = Path(folder) / _TRUTH
     missing = [name for name in ("phantom.json", "factors.tsv") if not (root / name).is_file()]
     if missing:
         raise CohortError(
-            Problem(str(root / name), "no such file: no phantom cohort, or its writing was interrupted; write it again")
+            Problem(str(root / name), "no such file: not a phantom cohort, or an interrupted one; write it again")
             for name in missing
         )
     record = _read_record(root / "phantom.json")
@@ -109,29 +109,31 @@ def _refuse_others(folder: Path, settings: PhantomSettings) -> None:
         return
     record_file = folder / _TRUTH / "phantom.json"
     if not record_file.is_file():
-        raise CohortError(Problem(str(folder), "exists and is no phantom cohort; name a new or an empty folder"))
+        raise CohortError(Problem(str(folder), "exists and is not a phantom cohort; choose a new or an empty folder"))
     record = _read_record(record_file)
-    wanted, there = settings.model_dump(mode="json"), record["settings"]
+    wanted, existing = settings.model_dump(mode="json"), record["settings"]
     problems = [
-        Problem(f"{folder}: {name}", f"the phantoms there have {there[name]!r}, not {value!r}; name a new folder")
+        Problem(
+            f"{folder}: {name}", f"the existing phantoms have {existing[name]!r}, not {value!r}; choose a new folder"
+        )
         for name, value in wanted.items()
-        if (there[name] > value if name == "subjects" else there[name] != value)
+        if (existing[name] > value if name == "subjects" else existing[name] != value)
     ]
     if problems:
         raise CohortError(problems)
 
 
 def _read_record(path: Path) -> dict:
-    """Settings and bounds of a phantom cohort that this generator wrote."""
+    """Read settings and bounds of a phantom cohort written by this version of the generator."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         made_by = record["generator"]
     except (ValueError, KeyError, TypeError) as error:
         raise CohortError(
-            Problem(str(path), f"is no record of a phantom cohort ({error!r}); name a new folder")
+            Problem(str(path), f"is not a record of a phantom cohort ({error!r}); choose a new folder")
         ) from error
     if made_by != GENERATOR:
-        what = f"is from version {made_by} of the generator, and this is version {GENERATOR}; write a new folder"
+        what = f"is from version {made_by} of the generator, and this is version {GENERATOR}; choose a new folder"
         raise CohortError(Problem(str(path), what))
     return record
 
@@ -176,7 +178,7 @@ def _write_images(folder: Path, settings: PhantomSettings, model: FactorModel, a
     wanted = [contrast for contrast in settings.contrasts if contrast not in subject.missing]
     paths = {name: folder / subject.name / "anat" / f"{subject.name}_{name}.nii.gz" for name in wanted}
     if all(path.exists() for path in paths.values()):
-        return  # whole, and the same: it is a function of the settings
+        return  # complete and identical: a function of the settings
     factors = dict(zip(model.names, subject.factors.tolist(), strict=True))
     anatomy = deform(atlas, factors, generator(settings.seed, subject.number, "shape"))
     for contrast in wanted:
@@ -218,9 +220,9 @@ def _truth_table(settings: PhantomSettings, model: FactorModel, subjects: Sequen
     age = np.array([subject.age for subject in subjects])
     male = np.array([subject.male for subject in subjects])
     parts = np.array_split(np.arange(len(subjects)), -(-len(subjects) // 250))  # bounds the memory of the posteriors
-    blind, sex_known, age_known = (
-        [np.concatenate(field) for field in zip(*(ask(part) for part in parts), strict=True)]
-        for ask in (
+    from_factors, sex_given, age_given = (
+        [np.concatenate(field) for field in zip(*(compute(part) for part in parts), strict=True)]
+        for compute in (
             lambda part: posterior(model, factors[part]),
             lambda part: posterior(model, factors[part], male=male[part]),
             lambda part: posterior(model, factors[part], age=age[part]),
@@ -229,12 +231,12 @@ def _truth_table(settings: PhantomSettings, model: FactorModel, subjects: Sequen
     table = pd.DataFrame([_labels(settings, subject) for subject in subjects])
     table["age"] = age
     columns = dict(zip(model.names, factors.T, strict=True))
-    columns |= {"age_mean": blind[0], "age_sd": blind[1], "age_median": blind[2]}
-    columns |= {"age_mean_given_sex": sex_known[0], "age_sd_given_sex": sex_known[1]}
-    columns |= {"age_median_given_sex": sex_known[2], "sex_p[F]": 1 - blind[3], "sex_p[M]": blind[3]}
-    columns |= {"sex_p[F]_given_age": 1 - age_known[3], "sex_p[M]_given_age": age_known[3]}
+    columns |= {"age_mean": from_factors[0], "age_sd": from_factors[1], "age_median": from_factors[2]}
+    columns |= {"age_mean_given_sex": sex_given[0], "age_sd_given_sex": sex_given[1]}
+    columns |= {"age_median_given_sex": sex_given[2], "sex_p[F]": 1 - from_factors[3], "sex_p[M]": from_factors[3]}
+    columns |= {"sex_p[F]_given_age": 1 - age_given[3], "sex_p[M]_given_age": age_given[3]}
     if settings.disease:
-        columns |= {"diagnosis_p[control]": 1 - blind[4], "diagnosis_p[patient]": blind[4]}
+        columns |= {"diagnosis_p[control]": 1 - from_factors[4], "diagnosis_p[patient]": from_factors[4]}
         columns |= _given_others(model, factors, age, male, np.array([subject.patient for subject in subjects]), parts)
     if settings.missing:
         columns["missing_p"] = np.array([missing_probability(settings.missing, years) for years in age])
@@ -249,17 +251,18 @@ def _given_others(
     patient: Bool[np.ndarray, " n"],
     parts: Sequence[Int64[np.ndarray, " _"]],
 ) -> dict[str, Float64[np.ndarray, " n"]]:
-    """Posteriors given the factors and all of age, sex and diagnosis but what is asked for."""
+    """Posteriors of age, sex and diagnosis, each given the factors and the other two."""
     ages = [posterior(model, factors[part], male=male[part], patient=patient[part]) for part in parts]
     sexes = [posterior(model, factors[part], age=age[part], patient=patient[part]) for part in parts]
-    sick = [posterior(model, factors[part], age=age[part], male=male[part]) for part in parts]
-    men, patients = np.concatenate([one.male for one in sexes]), np.concatenate([one.patient for one in sick])
+    diagnoses = [posterior(model, factors[part], age=age[part], male=male[part]) for part in parts]
+    p_male = np.concatenate([one.male for one in sexes])
+    p_patient = np.concatenate([one.patient for one in diagnoses])
     return {
         "age_mean_given_others": np.concatenate([one.age_mean for one in ages]),
         "age_sd_given_others": np.concatenate([one.age_sd for one in ages]),
         "age_median_given_others": np.concatenate([one.age_median for one in ages]),
-        "sex_p[F]_given_others": 1 - men,
-        "sex_p[M]_given_others": men,
-        "diagnosis_p[control]_given_others": 1 - patients,
-        "diagnosis_p[patient]_given_others": patients,
+        "sex_p[F]_given_others": 1 - p_male,
+        "sex_p[M]_given_others": p_male,
+        "diagnosis_p[control]_given_others": 1 - p_patient,
+        "diagnosis_p[patient]_given_others": p_patient,
     }

@@ -1,4 +1,4 @@
-"""The image of a phantom: a function of its factors and of nuisance that is independent of age, sex and diagnosis."""
+"""Render the image of a phantom from its factors and from nuisance independent of age, sex and diagnosis."""
 
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
@@ -14,13 +14,13 @@ WHITE = 1000
 """Stored intensity of white matter in a T1w image (of cerebrospinal fluid in a T2w image)."""
 
 _COARSE, _FINE = 40.0, 18.0
-"""Distances of the knots of the individual deformation, mm."""
+"""Knot distances of the individual deformation, mm."""
 
 _COARSE_SD, _FINE_SD = 2.0, 1.0
-"""Standard deviations of its knots, mm."""
+"""Standard deviations of its coefficients, mm."""
 
 _BIAS_KNOTS, _BIAS_SD = 70.0, 0.08
-"""Distance of the knots of the log bias field, mm, and their standard deviation."""
+"""Knot distance of the log bias field, mm, and standard deviation of its coefficients."""
 
 _GAIN_SD = 0.10
 """Standard deviation of the log gain of an image."""
@@ -40,9 +40,9 @@ def _spline(
 def smooth_field(
     points: Float32[np.ndarray, "3 x y z"], distance: float, channels: int, generator: np.random.Generator
 ) -> Float32[np.ndarray, "channels x y z"]:
-    """Random cubic B-spline fields over the field of view, their knots standard normal.
+    """Draw random cubic B-spline fields over the field of view, with standard normal coefficients.
 
-    A function of place in mm: the same field at every voxel size.
+    Fields are functions of position in mm: the same at every voxel size.
     """
     axes = (points[0][:, 0, 0], points[1][0, :, 0], points[2][0, 0, :])
     bases = [
@@ -51,7 +51,7 @@ def smooth_field(
     ]
     knots = generator.standard_normal((channels, *(basis.shape[1] for basis in bases)), dtype=np.float32)
     for basis in bases:
-        # Contract the first grid axis; the new one goes last, so that after three turns the order is x, y, z again.
+        # Contract the first grid axis; the new axis is last, so that three contractions restore the order x, y, z.
         knots = np.tensordot(knots, basis, axes=([1], [1]))
     return knots
 
@@ -66,7 +66,7 @@ class Anatomy(NamedTuple):
 
 
 def deform(atlas: Atlas, factors: Mapping[str, float], generator: np.random.Generator) -> Anatomy:
-    """Anatomy of a subject: the atlas, scaled, individually deformed, its ventricles and sulci widened."""
+    """Deform the atlas to the anatomy of a subject: head scale, individual deformation, wider ventricles and sulci."""
     centre = np.array(CENTRE, dtype=np.float32).reshape(3, 1, 1, 1)
     scale = np.exp([factors["breadth"], factors["length"], factors["height"]]).astype(np.float32).reshape(3, 1, 1, 1)
     points = centre + (atlas.points - centre) / scale
@@ -77,10 +77,10 @@ def deform(atlas: Atlas, factors: Mapping[str, float], generator: np.random.Gene
     grey, white, fluid, texture = atlas.tissue.sample(points)
     brain = np.clip(grey + white + fluid, 1e-6, None)
     share = np.clip(fluid / brain, 0, 1)
-    # Odds instead of distances: partial volumes widen smoothly, and white matter, far from fluid, keeps its place.
+    # Scale odds instead of distances: partial volumes widen smoothly, and white matter far from fluid is unchanged.
     odds = np.exp(np.float32(factors["sulcus"]))
     if "focus" in factors:
-        # Hippocampi touch no sulcus at this scale: give their grey matter fluid to grow.
+        # Hippocampi border no sulcus at this scale: give their grey matter a share of fluid that can grow.
         share = np.maximum(share, 0.12 * fields[3] * grey / brain)
         odds = odds * np.exp(np.float32(factors["focus"]) * fields[3])
     wide = share * odds / (1 - share + share * odds)
@@ -97,16 +97,16 @@ def render(
     site: Site,
     generator: np.random.Generator,
 ) -> Int16[np.ndarray, "x y z"]:
-    """One scan of an anatomy: tissue contrast, the site's, gain, bias field and noise; zero outside the brain.
+    """Simulate one scan of an anatomy: tissue and site contrast, gain, bias field and noise; zero outside the brain.
 
     Args:
         anatomy: tissues on the atlas's grid.
-        atlas: the atlas that they came from.
-        contrast: which image.
+        atlas: atlas of the anatomy.
+        contrast: BIDS suffix of the image.
         grey: intensity of grey matter as a share of white matter's (T1w only).
         noise: sd of the noise, as a share of white matter's intensity in T1w.
-        site: 'A' scans as is; 'B' flattens the contrast (power 0.8) and has 1.5 times the noise.
-        generator: randomness of this scan.
+        site: 'A' leaves the contrast unchanged; 'B' flattens it (power 0.8) and has 1.5 times the noise.
+        generator: random generator of this scan.
     """
     if contrast == "T1w":
         image = grey * anatomy.grey + anatomy.white + 0.22 * anatomy.fluid + anatomy.texture

@@ -1,4 +1,4 @@
-"""What a phantom cohort is made of."""
+"""Settings of a phantom cohort."""
 
 from typing import Literal, Self
 
@@ -10,12 +10,12 @@ class _Settings(BaseModel):
 
 
 class MissingSettings(_Settings):
-    """A known rule by which cells are missing. Final."""
+    """Known missingness mechanism. Final."""
 
     rule: Literal["mcar", "mar_by_age"] = Field(
         "mcar",
         description="'mcar': every cell is missing with probability 'fraction'; 'mar_by_age': with probability "
-        "2 * fraction * (age - 20) / 70: the old lack more, and the mean is 'fraction' (age itself is never missing)",
+        "2 * fraction * (age - 20) / 70, which rises with age and has mean 'fraction' (age itself is never missing)",
     )
     fraction: float = Field(0.1, ge=0, lt=1, description="mean share of the cells of each column that are missing")
     columns: tuple[Literal["age", "sex", "diagnosis", "site", "T1w", "T2w"], ...] = Field(
@@ -27,15 +27,17 @@ class MissingSettings(_Settings):
         if self.rule == "mar_by_age" and "age" in self.columns:
             raise ValueError("rule 'mar_by_age' needs age observed: take 'age' out of 'columns', or use rule 'mcar'")
         if self.rule == "mar_by_age" and self.fraction > 0.5:
-            raise ValueError("rule 'mar_by_age' takes a fraction of at most 0.5, for twice it is the probability at 90")
+            raise ValueError(
+                "rule 'mar_by_age' takes a fraction of at most 0.5: the probability at 90 is twice as high"
+            )
         return self
 
 
 class PhantomSettings(_Settings):
-    """A phantom cohort. Two cohorts that differ in ``subjects`` alone begin with the same subjects. Final."""
+    """Settings of a phantom cohort. Cohorts that differ only in ``subjects`` start with the same subjects. Final."""
 
     subjects: PositiveInt = Field(200, description="number of subjects")
-    seed: int = Field(0, description="seed of everything; a subject depends on (seed, its number) alone")
+    seed: int = Field(0, description="random seed; a subject depends only on (seed, its number)")
     spacing: float = Field(4.0, ge=1, le=10, description="size of the cubic voxels in mm")
     noise: float = Field(0.03, ge=0, le=0.5, description="sd of the noise, as a share of white matter's intensity")
     disease: bool = Field(
@@ -44,7 +46,9 @@ class PhantomSettings(_Settings):
         "temporal lobes",
     )
     second_contrast: bool = Field(False, description="add a T2w-like image of the same anatomy")
-    site: bool = Field(False, description="add a site (A, B, drawn by coin); B has flatter contrast and more noise")
+    site: bool = Field(
+        False, description="add a site (A or B, equally probable); B has flatter contrast and more noise"
+    )
     missing: MissingSettings | None = Field(None, description="which cells are missing; none by default")
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Who is in a phantom cohort: a subject is a function of (seed, its number), whatever the size of the cohort."""
+"""Draw the subjects of a phantom cohort: a subject is a function of (seed, its number), not of the cohort size."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from metavoxel.rng import stream_key
 
 
 class Subject(NamedTuple):
-    """One subject, everything about it known."""
+    """One subject with all its true values."""
 
     number: int
     age: float
@@ -21,7 +21,7 @@ class Subject(NamedTuple):
     site: Site
     factors: Float64[np.ndarray, " factors"]
     missing: frozenset[str]
-    """Columns, and images by suffix, that the cohort lacks."""
+    """Columns, and images by suffix, that are missing in the cohort."""
 
     @property
     def name(self) -> str:
@@ -30,24 +30,24 @@ class Subject(NamedTuple):
 
 
 def generator(seed: int, number: int, purpose: str) -> np.random.Generator:
-    """Randomness of one subject for one purpose."""
+    """Random generator of one subject for one purpose."""
     return np.random.default_rng(stream_key("phantom", seed, number, purpose) % 2**64)
 
 
 def draw_subject(settings: PhantomSettings, model: FactorModel, number: int) -> Subject:
-    """Draw a subject. Settings that add something (disease, site, missing cells) leave all the rest as it was."""
-    who = generator(settings.seed, number, "who")
-    age = round(float(who.uniform(YOUNGEST, OLDEST)), 2)
-    male = bool(who.random() < 0.5)
-    chance = float(generator(settings.seed, number, "diagnosis").random())
-    patient = settings.disease and chance < float(prevalence(np.array(age)))
+    """Draw a subject. Optional settings (disease, site, missing cells) do not change the other draws."""
+    demographics = generator(settings.seed, number, "who")
+    age = round(float(demographics.uniform(YOUNGEST, OLDEST)), 2)
+    male = bool(demographics.random() < 0.5)
+    uniform = float(generator(settings.seed, number, "diagnosis").random())
+    patient = settings.disease and uniform < float(prevalence(np.array(age)))
     site: Site = "B" if settings.site and generator(settings.seed, number, "site").random() < 0.5 else "A"
     factors = model.draw(age, male, patient, generator(settings.seed, number, "factors"))
     return Subject(number, age, male, patient, site, factors, _missing(settings, number, age))
 
 
 def missing_probability(rule: MissingSettings, age: float) -> float:
-    """Of a cell of one of the rule's columns, for someone of this age in years."""
+    """Probability that a cell of the rule's columns is missing at this age in years."""
     if rule.rule == "mar_by_age":
         return rule.fraction * 2 * (age - YOUNGEST) / (OLDEST - YOUNGEST)
     return rule.fraction
@@ -57,7 +57,9 @@ def _missing(settings: PhantomSettings, number: int, age: float) -> frozenset[st
     rule = settings.missing
     if rule is None:
         return frozenset()
-    chance = missing_probability(rule, age)
+    probability = missing_probability(rule, age)
     return frozenset(
-        column for column in rule.columns if generator(settings.seed, number, f"missing {column}").random() < chance
+        column
+        for column in rule.columns
+        if generator(settings.seed, number, f"missing {column}").random() < probability
     )

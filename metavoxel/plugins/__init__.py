@@ -1,1 +1,1 @@
-"""How types are registered: hook specifications, the registry of installed types, the built-in ones."""
+"""Registration of types: hook specifications, the registry of installed types, and the built-in types."""

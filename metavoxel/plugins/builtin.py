@@ -1,4 +1,4 @@
-"""The built-in types, registered as a third party would."""
+"""The built-in types, registered through the same hooks as third-party types."""
 
 from collections.abc import Sequence
 
@@ -31,29 +31,29 @@ metavoxel_api = 1
 
 @hookimpl
 def metavoxel_variables() -> Sequence[type[AbstractVariableSpec]]:
-    """Images, label maps, numbers, labels."""
+    """Image, label map, continuous and categorical variables."""
     return [ImageSpec, LabelMapSpec, ContinuousSpec, CategoricalSpec]
 
 
 @hookimpl
 def metavoxel_codecs() -> Sequence[type[AbstractCodecSpec]]:
-    """Autoencoder, identity, linear map, normal quantiles, one-hot."""
+    """KL autoencoder, identity, linear, quantile (rank-based inverse normal) and one-hot codecs."""
     return [KLVAESpec, IdentitySpec, LinearSpec, QuantileSpec, OneHotSpec]
 
 
 @hookimpl
 def metavoxel_kernels() -> Sequence[type[AbstractKernel]]:
-    """Gaussian and uniform discrete diffusion."""
+    """Gaussian and uniform discrete diffusion kernels."""
     return [GaussianKernel, UniformD3PMKernel]
 
 
 @hookimpl
 def metavoxel_adapters() -> Sequence[type[AbstractAdapterSpec]]:
-    """Grid, with and without its summary; token; painted."""
+    """Grid, grid with principal components, token and painted adapters."""
     return [GridAdapterSpec, GridSummaryAdapterSpec, TokenAdapterSpec, PaintedAdapterSpec]
 
 
 @hookimpl
 def metavoxel_backbones() -> Sequence[type[AbstractBackboneSpec]]:
-    """U-Net, transformer and residual layers."""
+    """U-Net, transformer and residual MLP backbones."""
     return [UNetSpec, TransformerSpec, MLPSpec]

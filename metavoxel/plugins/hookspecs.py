@@ -1,4 +1,4 @@
-"""The five hooks of a plugin. Each returns a list of frozen settings classes; registration is all that hooks do."""
+"""The five hooks of a plugin. Each returns a list of frozen settings classes and does nothing else."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from metavoxel.parts.kernels.base import AbstractKernel
 from metavoxel.parts.variables.base import AbstractVariableSpec
 
 API_VERSION = 1
-"""Version of the contracts. A plugin states the one that it was written for as ``metavoxel_api = 1``."""
+"""Version of the contracts. A plugin declares the version it targets as ``metavoxel_api = 1``."""
 
 hookspec = pluggy.HookspecMarker("metavoxel")
 hookimpl = pluggy.HookimplMarker("metavoxel")

@@ -1,4 +1,4 @@
-"""What is installed: every type by name, with the distribution and version that gave it."""
+"""Registry of installed types: each type by name, with the distribution and version that provide it."""
 
 import importlib.metadata
 from collections.abc import Iterable, Iterator, Mapping
@@ -45,11 +45,11 @@ KNOWN_PLUGINS = MappingProxyType(
         ("adapters", "ordinal"): "metavoxel-ordinal",
     }
 )
-"""Types of plugins that this project keeps, so that a schema that names one can say how to install it."""
+"""Types of this project's own plugins, so that errors can name the distribution to install."""
 
 
 class Origin(NamedTuple):
-    """Where a type comes from."""
+    """Distribution and version that provide a type."""
 
     distribution: str
     version: str
@@ -59,7 +59,7 @@ class Origin(NamedTuple):
 
 
 def origin_of(settings: BaseModel) -> Origin:
-    """Where the class of some settings comes from, by the entry points of what is installed."""
+    """Find the distribution of a settings class, by the installed entry points."""
     package = type(settings).__module__.partition(".")[0]
     for point in importlib.metadata.entry_points(group="metavoxel"):
         if point.dist is not None and point.module.partition(".")[0] == package:
@@ -69,10 +69,10 @@ def origin_of(settings: BaseModel) -> Origin:
 
 @contextmanager
 def attribute_errors(settings: BaseModel, where: str) -> Iterator[None]:
-    """Tell what goes wrong in here as the fault of the plugin that ``settings`` are of, if they are of one.
+    """Attribute errors in the context to the plugin that provides ``settings``, if one does.
 
     Raises:
-        PluginError: in the place of any error but those of the user's making; names plugin and version.
+        PluginError: in place of any error but a MetavoxelError; names plugin and version.
     """
     try:
         yield
@@ -88,7 +88,7 @@ def attribute_errors(settings: BaseModel, where: str) -> Iterator[None]:
 
 
 class Failure(NamedTuple):
-    """A plugin, or one type of it, that cannot be used, and why."""
+    """An unusable plugin or type of a plugin, and the reason."""
 
     origin: Origin
     reason: str
@@ -97,25 +97,29 @@ class Failure(NamedTuple):
 @final
 @dataclass(frozen=True)
 class Registry:
-    """Installed types. ``entries[kind][name]`` is a settings class and its origin; ``failures`` could not be used."""
+    """Installed types.
+
+    ``entries[kind][name]`` is a settings class and its origin; ``contested`` holds an error message for each name that
+    several plugins provide; ``failures`` lists unusable plugins.
+    """
 
     entries: Mapping[str, Mapping[str, tuple[type[BaseModel], Origin]]]
     contested: Mapping[tuple[str, str], str] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
 
     def names(self, kind: str) -> list[str]:
-        """Installed names of a kind, sorted."""
+        """List the installed names of a kind, sorted."""
         return sorted(self.entries[kind])
 
     def origin(self, kind: str, name: str) -> Origin:
-        """Distribution and version of a type."""
+        """Look up the distribution and version of a type."""
         return self.entries[kind][name][1]
 
     def resolve(self, kind: str, name: object, where: str) -> type[BaseModel]:
-        """The settings class of a name.
+        """Look up the settings class of a name.
 
         Raises:
-            PluginError: no such type, or two plugins give it; the message lists what is installed.
+            PluginError: no such type, or several plugins provide it; the message lists the installed types.
         """
         if not isinstance(name, str):
             raise PluginError(Problem(where, f"must be the name of a type, not {name!r}"))
@@ -134,8 +138,8 @@ class Registry:
 def load_registry(plugins: Iterable[object] = (), *, entry_points: bool = True) -> Registry:
     """Collect the built-in types, those of ``plugins`` (modules or objects with hooks) and of installed distributions.
 
-    A plugin that fails to import, asks for another API version or breaks a hook's signature is recorded, not raised: it
-    stops only the schemas that use it.
+    A plugin that fails to import, requires another API version or violates a hook's signature is recorded, not raised:
+    only schemas that use it fail.
     """
     manager = pluggy.PluginManager("metavoxel")
     manager.add_hookspecs(hookspecs)
@@ -144,10 +148,10 @@ def load_registry(plugins: Iterable[object] = (), *, entry_points: bool = True) 
     failures: list[Failure] = []
 
     def add(plugin: object, origin: Origin) -> None:
-        wanted = getattr(plugin, "metavoxel_api", API_VERSION)
-        if wanted != API_VERSION:
-            newer = "metavoxel" if isinstance(wanted, int) and wanted > API_VERSION else origin.distribution
-            reason = f"it is written for plugin API {wanted}, and this metavoxel has {API_VERSION}: upgrade {newer}"
+        required = getattr(plugin, "metavoxel_api", API_VERSION)
+        if required != API_VERSION:
+            newer = "metavoxel" if isinstance(required, int) and required > API_VERSION else origin.distribution
+            reason = f"it is written for plugin API {required}, and this metavoxel has {API_VERSION}: upgrade {newer}"
             failures.append(Failure(origin, reason))
             return
         try:
@@ -185,14 +189,14 @@ def load_registry(plugins: Iterable[object] = (), *, entry_points: bool = True) 
 
 
 def _collect(manager: pluggy.PluginManager, plugin: object, kind: str) -> dict[str, type[BaseModel]]:
-    """What one plugin gives for one kind, by name."""
+    """Collect the types that one plugin provides for one kind, by name."""
     others = [other for other in manager.get_plugins() if other is not plugin]
-    given = manager.subset_hook_caller(f"metavoxel_{kind}", others)()
+    batches = manager.subset_hook_caller(f"metavoxel_{kind}", others)()
     classes: dict[str, type[BaseModel]] = {}
-    for settings in (settings for batch in given for settings in batch):
+    for settings in (settings for batch in batches for settings in batch):
         if not (isinstance(settings, type) and issubclass(settings, BASES[kind])):
             raise TypeError(
-                f"metavoxel_{kind} gives {settings!r}, which is no class derived from {BASES[kind].__name__}"
+                f"metavoxel_{kind} returns {settings!r}, which is not a class derived from {BASES[kind].__name__}"
             )
         name = settings.model_fields["type"].default
         if not isinstance(name, str):

@@ -1,1 +1,1 @@
-"""Run folders: what training writes, and what everything after it reads."""
+"""Run folders: the output of training, and the input of every later step."""

@@ -1,4 +1,4 @@
-"""Writing and reading weights and training state, as safetensors: nothing is ever unpickled."""
+"""Save and load weights and training state as safetensors, without pickle."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from metavoxel.errors import RunError
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor], numbers: Mapping[str, float] = {}) -> None:
-    """Write tensors, and a few numbers beside them, whole or not at all."""
+    """Write tensors, and a few numbers as metadata, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".partial")
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
@@ -22,10 +22,10 @@ def save_weights(path: Path, weights: Mapping[str, Tensor], numbers: Mapping[str
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """Read what ``save_weights`` wrote.
+    """Read a file written by ``save_weights``.
 
     Raises:
-        RunError: no such file, or not a whole one.
+        RunError: no such file, or a truncated or damaged one.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -38,10 +38,10 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
 
 
 def load_module(module: nn.Module, path: Path) -> dict[str, float]:
-    """Fill a module from a file; the numbers beside the weights.
+    """Load the weights of a module from a file; return the numbers stored with them.
 
     Raises:
-        RunError: the file does not fit the module.
+        RunError: the file does not match the module.
     """
     weights, numbers = load_weights(path)
     try:
@@ -58,22 +58,22 @@ def save_training_state(
     average: Mapping[str, Tensor],
     numbers: Mapping[str, float],
 ) -> None:
-    """Weights, their average, and the optimisers' moments in one file."""
+    """Write weights, their moving average and the optimisers' moments to one file."""
     tensors = {f"module/{name}": tensor for name, tensor in module.state_dict().items()}
     tensors |= {f"average/{name}": tensor for name, tensor in average.items()}
-    for place, optimizer in enumerate(optimizers):
+    for number, optimizer in enumerate(optimizers):
         for index, state in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer/{place}/{index}/{name}": torch.as_tensor(value) for name, value in state.items()}
+            tensors |= {f"optimizer/{number}/{index}/{name}": torch.as_tensor(value) for name, value in state.items()}
     save_weights(path, tensors, numbers)
 
 
 def load_training_state(
     path: Path, module: nn.Module, optimizers: Sequence[torch.optim.Optimizer], average: dict[str, Tensor]
 ) -> dict[str, float]:
-    """Restore what ``save_training_state`` wrote; the numbers beside it.
+    """Restore a file written by ``save_training_state``; return the numbers stored with it.
 
     Raises:
-        RunError: no such file, or one of another model.
+        RunError: no such file, or a file of another model.
     """
     tensors, numbers = load_weights(path)
     parts: dict[str, dict[str, Tensor]] = {"module": {}, "average": {}, "optimizer": {}}
@@ -85,24 +85,24 @@ def load_training_state(
     except RuntimeError as error:
         raise RunError(f"{path} belongs to another schema: {error}") from None
     for name, tensor in parts["average"].items():
-        average[name] = _laid_out_as(average[name], tensor)
+        average[name] = _in_layout_of(average[name], tensor)
     states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
     for name, tensor in parts["optimizer"].items():
-        place, index, key = name.split("/")
-        states[int(place)].setdefault(int(index), {})[key] = tensor
+        number, index, key = name.split("/")
+        states[int(number)].setdefault(int(index), {})[key] = tensor
     for optimizer, state in zip(optimizers, states, strict=True):
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
         for weight, moments in optimizer.state.items():
             for key, moment in moments.items():
                 if isinstance(moment, Tensor) and moment.shape == weight.shape:
-                    moments[key] = _laid_out_as(weight, moment)
+                    moments[key] = _in_layout_of(weight, moment)
     return numbers
 
 
-def _laid_out_as(like: Tensor, tensor: Tensor) -> Tensor:
-    """The same numbers in the memory order of ``like``, on its device.
+def _in_layout_of(like: Tensor, tensor: Tensor) -> Tensor:
+    """Copy a tensor into the memory layout of ``like``, on its device.
 
-    A file has all tensors in one order. The fused AdamW takes weight and moments for one another by their place in
-    memory, so moments in the file's order would belong to other entries of a weight whose channels come last.
+    A file stores all tensors in one layout. The fused AdamW pairs weights and moments by memory offset, so moments in
+    the file's layout would belong to other entries of a channels-last weight.
     """
     return torch.empty_like(like, dtype=tensor.dtype, memory_format=torch.preserve_format).copy_(tensor)

@@ -1,4 +1,4 @@
-"""What training measures, written as it goes."""
+"""Training metrics, written during training."""
 
 import json
 import time
@@ -11,18 +11,18 @@ from metavoxel.runs.run import RunFolder
 
 
 class MetricsWriter:
-    """Metrics as JSON lines and TensorBoard events, from the first process alone. Final."""
+    """Write metrics as JSON lines and TensorBoard events, in the first process only. Final."""
 
     def __init__(self, folder: RunFolder, fabric: Fabric) -> None:
-        self._path, self._begun = folder.metrics, time.perf_counter()
+        self._path, self._start = folder.metrics, time.perf_counter()
         self._events = SummaryWriter(str(folder.events)) if fabric.is_global_zero else None
 
     def write(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
-        """Add the figures of one step, and the seconds since this process began to train."""
+        """Append the metrics of one step, and the seconds since this process started training."""
         if self._events is None:
             return
         with self._path.open("a", encoding="utf-8") as file:
-            seconds = round(time.perf_counter() - self._begun, 3)
+            seconds = round(time.perf_counter() - self._start, 3)
             file.write(json.dumps({"stage": stage, "step": step, **metrics, "seconds": seconds}) + "\n")
         for name, value in metrics.items():
             self._events.add_scalar(f"{stage}/{name}", value, step)
@@ -30,9 +30,9 @@ class MetricsWriter:
 
 
 def training_seconds(folder: RunFolder) -> float | None:
-    """Wall time that a run's training took, up to what it last wrote; every process that resumed it counts from 0.
+    """Sum the wall time of a run's training up to its last metrics; each process that resumed it counts from 0.
 
-    None where the metrics do not tell.
+    None if no metrics record their time.
     """
     if not folder.metrics.exists():
         return None

@@ -1,4 +1,4 @@
-"""Rows of a run's own cohort, as a table to ask its model about."""
+"""Tables of a run's own cohort, whole or restricted to a part of its split."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -12,13 +12,13 @@ from metavoxel.runs.run import RunFolder
 
 
 def read_source(model: Model, source: Path, variables: Collection[str] | None = None) -> Table:
-    """A table, or a BIDS folder in the terms of a model's schema; of that, files of some variables or of all."""
+    """Read a table, or a BIDS folder by a model's schema: the files of ``variables``, by default of all."""
     specs = {name: spec for name, spec in model.schema.specs.items() if variables is None or name in variables}
     return read_bids(source, specs) if source.is_dir() else read_table(source)
 
 
 def own_table(model: Model) -> Table:
-    """The table that a model was trained on part of."""
+    """Read the table or BIDS folder that a model's schema names as its cohort."""
     settings, folder = model.schema.cohort, model.schema.folder
     if settings.bids is None:
         return read_table(folder / (settings.table or ""))
@@ -27,7 +27,7 @@ def own_table(model: Model) -> Table:
 
 
 def subject_table(model: Model, folder: RunFolder, part: str) -> Table:
-    """All rows of the subjects in a part of a run's split, without reading any value or image.
+    """Select all rows of the subjects in a part of a run's split, without reading any value or image.
 
     Raises:
         EvidenceError: no such part.
@@ -35,21 +35,21 @@ def subject_table(model: Model, folder: RunFolder, part: str) -> Table:
     split = folder.read_record()["split"]
     if part not in split:
         raise EvidenceError(Problem("--part", f"{part!r} is not one of {', '.join(split)}"))
-    return _of_subjects(own_table(model), model.schema.cohort.subject, split[part])
+    return _rows_of_subjects(own_table(model), model.schema.cohort.subject, split[part])
 
 
 def part_table(model: Model, folder: RunFolder, part: str) -> Table:
-    """Rows of a run's own cohort that are in a part of its split. Values and images of other subjects are not read.
+    """Select the rows in a part of a run's split. Values and images of other subjects are not read.
 
     Raises:
         EvidenceError: no such part.
-        RunError: the cohort no longer holds them all.
+        RunError: rows of the part are no longer in the cohort.
     """
     table = subject_table(model, folder, part)
     wanted = set(folder.read_record()["split"][part])
     subject = model.schema.cohort.subject
     if subject in table.frame and sorted(map(str, table.frame[subject])) == sorted(wanted):
-        return table  # one row a subject, which so is the row's key
+        return table  # one row per subject, so that the subject is the row key
     known = model.read(table, [name for name, spec in model.schema.specs.items() if spec.lazy]).row_keys
     missing = sorted(wanted - set(known))
     if missing:
@@ -57,17 +57,17 @@ def part_table(model: Model, folder: RunFolder, part: str) -> Table:
     return _rows(table, [row for row, key in enumerate(known) if key in wanted])
 
 
-def _of_subjects(table: Table, column: str, keys: Collection[str]) -> Table:
-    """All rows of the subjects that some row keys may belong to: a key is its subject, or begins with it."""
+def _rows_of_subjects(table: Table, column: str, keys: Collection[str]) -> Table:
+    """Select all rows of the subjects that row keys may belong to: a key is its subject, or starts with it."""
     if column not in table.frame:
         return table
-    known = {key[:end] for key in keys for end in (len(key), *_ends(key))}
-    return _rows(table, [row for row, subject in enumerate(table.frame[column]) if str(subject) in known])
+    candidates = {key[:end] for key in keys for end in (len(key), *_subject_ends(key))}
+    return _rows(table, [row for row, subject in enumerate(table.frame[column]) if str(subject) in candidates])
 
 
-def _ends(key: str) -> list[int]:
-    """Where the subject in a row key may end: before the session or the images, or before the number of a copy."""
-    return [place for place, letter in enumerate(key) if letter in "/#"]
+def _subject_ends(key: str) -> list[int]:
+    """Candidate ends of the subject in a row key: before a session or images, or before the number of a duplicate."""
+    return [position for position, character in enumerate(key) if character in "/#"]
 
 
 def _rows(table: Table, rows: list[int]) -> Table:

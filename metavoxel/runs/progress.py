@@ -1,11 +1,11 @@
-"""What training tells while it goes."""
+"""Progress records of training."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
 
 class Progress(NamedTuple):
-    """How far one stage is: 'cohort', 'codec T1w', 'codes T1w' or 'joint'. ``metrics`` are of the last step."""
+    """Progress of one stage: 'cohort', 'codec T1w', 'codes T1w' or 'joint'. ``metrics`` are those of the last step."""
 
     stage: str
     done: int

@@ -1,4 +1,4 @@
-"""A run folder: what training leaves, and how it is loaded again."""
+"""Run folders: their files, and loading the trained model."""
 
 import importlib.metadata
 import json
@@ -22,7 +22,7 @@ from metavoxel.schema import Schema, load_schema
 
 @final
 class RunFolder:
-    """Paths of a run, and its record."""
+    """Paths of a run folder, and its record ``run.json``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -37,29 +37,30 @@ class RunFolder:
         self.lock = path / "checkpoints" / "training.lock"
 
     def codec(self, name: str) -> Path:
-        """Weights of a fitted codec."""
+        """Path of the weights of a fitted codec."""
         return self.path / "codecs" / f"{name}.safetensors"
 
     def codec_state(self, name: str) -> Path:
-        """Training state of a codec that is not finished."""
+        """Path of the training state of an unfinished codec."""
         return self.path / "checkpoints" / f"codec-{name}.safetensors"
 
     def codes(self, name: str, key: str) -> Path:
-        """Cached codes; ``key`` changes with the codec's weights and the cohort."""
+        """Path of cached codes; ``key`` changes with the codec's weights and the cohort."""
         return self.cache / f"{name}-codes-{key}.safetensors"
 
     def claim(self, *, resume: bool) -> None:
-        """Make the folder, or make sure that it holds what ``resume`` needs.
+        """Create the folder, or check that it contains a run to ``resume``.
 
         Raises:
-            RunError: it holds another run or a file that would be overwritten, has none to resume, or cannot be made.
+            RunError: it contains another run or a file that would be overwritten, has no run to resume, or cannot be
+                created.
         """
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path}: is a file; choose another --output")
         if self.record.exists() and not resume:
             raise RunError(f"{self.path}: holds a run already. Continue it with --resume, or choose another --output")
         if resume and not self.record.exists():
-            raise RunError(f"{self.path}: no run to resume; leave --resume out to start one")
+            raise RunError(f"{self.path}: no run to resume; omit --resume to start one")
         if self.schema.exists() and not resume:
             raise RunError(f"{self.schema}: would be overwritten, and is not a run's; choose another --output")
         try:
@@ -69,10 +70,10 @@ class RunFolder:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Meanwhile no other process can do the same. The folder has to be there.
+        """Lock the existing folder against training by another process.
 
         Raises:
-            RunError: another process does.
+            RunError: another process holds the lock.
         """
         self.lock.parent.mkdir(exist_ok=True)
         lock = FileLock(self.lock, timeout=0)
@@ -88,7 +89,7 @@ class RunFolder:
             lock.release()
 
     def read_record(self) -> dict[str, Any]:
-        """What ``run.json`` says.
+        """Read ``run.json``.
 
         Raises:
             RunError: not a run folder.
@@ -104,14 +105,14 @@ class RunFolder:
         return record
 
     def write_record(self, record: Mapping[str, Any]) -> None:
-        """Replace ``run.json`` whole."""
+        """Replace ``run.json`` atomically."""
         temporary = self.record.with_suffix(".partial")
         temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         temporary.replace(self.record)
 
 
 def versions(schema: Schema, registry: Registry) -> dict[str, str]:
-    """Versions of metavoxel, torch and every plugin that a schema uses."""
+    """Collect the versions of metavoxel, torch and every plugin that a schema uses."""
     used: set[Origin] = {registry.origin("backbones", schema.backbone.type)}
     for variable in schema.variables.values():
         used.add(registry.origin("variables", variable.spec.type))
@@ -123,7 +124,7 @@ def versions(schema: Schema, registry: Registry) -> dict[str, str]:
 
 
 def build_codecs(schema: Schema) -> dict[str, AbstractCodec]:
-    """Fresh codecs of all variables."""
+    """Build unfitted codecs of all variables."""
     codecs = {}
     for name, (spec, parts) in schema.variables.items():
         with attribute_errors(parts.codec, f"variables.{name}.codec"):
@@ -132,17 +133,17 @@ def build_codecs(schema: Schema) -> dict[str, AbstractCodec]:
 
 
 def build_joint(schema: Schema, codecs: Mapping[str, AbstractCodec]) -> JointModel:
-    """A fresh joint network for these codecs."""
+    """Build an untrained joint network for these codecs."""
     shapes = {name: codec.code_shape for name, codec in codecs.items()}
     shared = schema.diffusion.times == "shared"
     return JointModel(schema.variables, shapes, schema.backbone, shared_time=shared, factors=schema.diffusion.factors)
 
 
 def load(path: Path | str, *, registry: Registry | None = None, device: str = "cpu") -> Model:
-    """The model of a run folder. Nothing in the folder is executed or unpickled.
+    """Load the model of a run folder. Nothing in the folder is executed or unpickled.
 
     Raises:
-        RunError: not a finished run, or one that needs a plugin that is not here (says which, and how to install it).
+        RunError: not a finished run, or a required plugin is not installed (named, with the command that installs it).
     """
     folder = RunFolder(Path(path))
     registry = registry or load_registry()
@@ -154,7 +155,7 @@ def load(path: Path | str, *, registry: Registry | None = None, device: str = "c
     _check_plugins(folder, record, registry)
     try:
         schema = load_schema(folder.schema, registry)
-        codecs = build_codecs(_without_outside_weights(schema))
+        codecs = build_codecs(_without_initial_weights(schema))
     except SchemaError as error:
         raise RunError(
             [Problem(f"{folder.schema}: {problem.where}", problem.what) for problem in error.problems]
@@ -167,8 +168,8 @@ def load(path: Path | str, *, registry: Registry | None = None, device: str = "c
     return Model(schema, codecs, joint.to(device))
 
 
-def _without_outside_weights(schema: Schema) -> Schema:
-    """The same schema, no codec of which starts from a file outside the run: its weights are in the run."""
+def _without_initial_weights(schema: Schema) -> Schema:
+    """Unset every codec's initial ``weights``, a file outside the run: the run contains the fitted weights."""
     variables = {}
     for name, variable in schema.variables.items():
         codec = variable.parts.codec
@@ -179,17 +180,17 @@ def _without_outside_weights(schema: Schema) -> Schema:
 
 
 def _check_plugins(folder: RunFolder, record: Mapping[str, Any], registry: Registry) -> None:
-    installed = {"torch", "metavoxel"}
-    here = {origin.distribution: origin for entries in registry.entries.values() for _, origin in entries.values()}
+    core = {"torch", "metavoxel"}
+    installed = {origin.distribution: origin for entries in registry.entries.values() for _, origin in entries.values()}
     problems = []
     for distribution, version in record.get("versions", {}).items():
-        if distribution in installed:
+        if distribution in core:
             continue
-        if distribution not in here:
+        if distribution not in installed:
             what = f"needs the plugin {distribution} {version}, which is not installed: pip install {distribution}"
             problems.append(Problem(str(folder.path), what))
-        elif here[distribution].version.split(".")[0] != version.split(".")[0]:
-            what = f"was made with {distribution} {version}, and {here[distribution].version} is installed"
+        elif installed[distribution].version.split(".")[0] != version.split(".")[0]:
+            what = f"was made with {distribution} {version}, and {installed[distribution].version} is installed"
             problems.append(Problem(str(folder.path), f"{what}: pip install '{distribution}=={version}'"))
     if problems:
         raise RunError(problems)

@@ -14,14 +14,14 @@ from metavoxel.rng import Rng
 from metavoxel.sampling.evidence import Evidence
 from metavoxel.typing import AnyCode
 
-Ends: TypeAlias = tuple[float, float]
-"""Lowest and highest code of a variable of one number: its limits."""
+Bounds: TypeAlias = tuple[float, float]
+"""Lowest and highest code of a variable of one number: its bounds."""
 
-MOST_WALKS = 16
+MOST_TRIALS = 16
 """Of one draw: what is still outside then is moved to the nearest limit."""
 
 
-def codes_between(codec: AbstractCodec, ends: tuple[float, float], device: torch.device) -> Ends | None:
+def codes_between(codec: AbstractCodec, ends: tuple[float, float], device: torch.device) -> Bounds | None:
     """Lowest and highest code whose value lies from one end to the other; None of ends that the codec has no code for.
 
     Where several codes stand for an end, all are within. Rounding may put the code of an end beyond it: then the limit
@@ -46,21 +46,21 @@ def drawn_within(
     draw: Callable[[Mapping[str, Evidence], Rng], tuple[dict[str, AnyCode], ...]],
     given: Mapping[str, Evidence],
     rng: Rng,
-    limits: Mapping[str, Ends],
+    bounds: Mapping[str, Bounds],
 ) -> tuple[dict[str, AnyCode], ...]:
-    """What ``draw`` gives, rows outside their limits drawn anew as a whole: from p(unknown | given, all within).
+    """What ``draw`` gives, rows outside their bounds drawn anew as a whole: from p(unknown | given, all within).
 
     Args:
         draw: from evidence and streams to codes, and to whatever else there is of each variable.
-        given: evidence. What is known exactly is no draw, and has no limits.
+        given: evidence. What is known exactly is no draw, and has no bounds.
         rng: streams of the rows.
-        limits: of variables that may be among the codes.
+        bounds: of variables that may be among the codes.
     """
     drawn = draw(given, rng)
-    limits = {name: ends for name, ends in limits.items() if name in drawn[0]}
-    for walk in range(1, MOST_WALKS):
+    bounds = {name: ends for name, ends in bounds.items() if name in drawn[0]}
+    for walk in range(1, MOST_TRIALS):
         beyond = torch.zeros(len(rng), dtype=torch.bool)
-        for outside in _outside(drawn[0], given, limits).values():
+        for outside in _outside(drawn[0], given, bounds).values():
             beyond |= outside.cpu()
         again = beyond.nonzero()[:, 0]
         if not len(again):
@@ -70,23 +70,23 @@ def drawn_within(
             {name: old.index_copy(0, again.to(old.device), new[name]) for name, old in part.items()}
             for part, new in zip(drawn, fresh, strict=True)
         )
-    left = _outside(drawn[0], given, limits)
+    left = _outside(drawn[0], given, bounds)
     for name in [name for name, rows in left.items() if rows.any()]:
-        what = f"{name}: draws that were still outside 'valid' after {MOST_WALKS} walks were moved to its limit"
+        what = f"{name}: draws that were still outside 'valid' after {MOST_TRIALS} walks were moved to its limit"
         warnings.warn(f"{what}. The model, or what is given, says that it lies beyond", LimitWarning, stacklevel=2)
     codes = {
-        name: torch.where(rows[:, None], drawn[0][name].clamp(*limits[name]), drawn[0][name])
+        name: torch.where(rows[:, None], drawn[0][name].clamp(*bounds[name]), drawn[0][name])
         for name, rows in left.items()
     }
     return ({**drawn[0], **codes}, *drawn[1:])
 
 
 def _outside(
-    codes: Mapping[str, AnyCode], given: Mapping[str, Evidence], limits: Mapping[str, Ends]
+    codes: Mapping[str, AnyCode], given: Mapping[str, Evidence], bounds: Mapping[str, Bounds]
 ) -> dict[str, Bool[Tensor, "b"]]:
-    """For each number with limits, the rows in which it was drawn beyond them."""
+    """For each number with bounds, the rows in which it was drawn beyond them."""
     found = {}
-    for name, (low, high) in limits.items():
+    for name, (low, high) in bounds.items():
         beyond = ((codes[name] < low) | (codes[name] > high))[:, 0]
         held = name in given and given[name].sd is None
         found[name] = beyond & ~given[name].known[:, 0].to(beyond.device) if held else beyond

@@ -69,7 +69,7 @@ class Evidence(NamedTuple):
         """What is known in these rows."""
         return self._replace(code=self.code[rows], known=self.known[rows])
 
-    def held(self, kernel: AbstractKernel) -> ConditionState:
+    def condition_state(self, kernel: AbstractKernel) -> ConditionState:
         """The value beside the states of a kernel: noise of variance sd squared is that where SNR = 1 / sd squared."""
         log_snr = torch.tensor(-2 * math.log(self.sd) if self.sd else math.inf, dtype=torch.float64)
         time = kernel.time_of(log_snr)

@@ -7,12 +7,12 @@ from torch import Tensor
 
 from metavoxel.errors import EvidenceError, Problem
 from metavoxel.parts.kernels.base import AbstractKernel
+from metavoxel.sampling.conditional import Conditional, Denoiser
 from metavoxel.sampling.evidence import times_of_cells
-from metavoxel.sampling.trajectory import Denoiser, Question
 from metavoxel.typing import AnyCode, AnyMask, AnyTime, Code
 
 
-def guided(denoiser: Denoiser, question: Question, weight: float) -> Denoiser:
+def guided(denoiser: Denoiser, question: Conditional, weight: float) -> Denoiser:
     """The denoiser with its beliefs moved away from what it would believe without the evidence; itself at ``weight`` 0.
 
     Both beliefs come from one call with twice the rows: in the second half, known variables are unknown, at t = 1 in
@@ -28,7 +28,7 @@ def guided(denoiser: Denoiser, question: Question, weight: float) -> Denoiser:
     """
     if weight == 0:
         return denoiser
-    held = question.held()
+    held = question.condition_states()
     problems = [
         Problem(
             f"given {name}",

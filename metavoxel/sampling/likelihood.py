@@ -10,20 +10,20 @@ from t0 to 1, where SNR falls. At t0 log SNR is ``FINEST``: what is finer in a c
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from metavoxel.network.joint import JointModel
 from metavoxel.parts.kernels.base import AbstractKernel, along
 from metavoxel.rng import Rng
-from metavoxel.sampling.ask import CELLS_A_BATCH
+from metavoxel.sampling.conditional import Conditional, Denoiser, JointDenoiser, batches
 from metavoxel.sampling.conditioning import Clean
 from metavoxel.sampling.evidence import Evidence
+from metavoxel.sampling.posterior_mean import batch_mean
 from metavoxel.sampling.times import LOG_SNR_BOUND
-from metavoxel.sampling.trajectory import Denoiser, Question, enter, read_out
+from metavoxel.sampling.trajectory import enter
 from metavoxel.typing import AnyCode
 
 FINEST = LOG_SNR_BOUND
@@ -32,21 +32,28 @@ FINEST = LOG_SNR_BOUND
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
-def belief_at(
-    denoiser: Denoiser, question: Question, name: str, state: AnyCode, t: Float64[Tensor, "b"], rngs: Mapping[str, Rng]
+def estimate_at(
+    denoiser: Denoiser,
+    conditional: Conditional,
+    name: str,
+    state: AnyCode,
+    t: Float64[Tensor, "b"],
+    rngs: Mapping[str, Rng],
 ) -> AnyCode:
     """E[code | evidence, state] of one variable at a time of its own, all that is not evidence integrated out.
 
-    ``question.given`` must not have it. ``rngs`` give the prior states of what is integrated out.
+    ``conditional.given`` must not have it. ``rngs`` give the prior states of what is integrated out.
     """
     one = torch.ones((), dtype=torch.float64)
-    states, times, observed = enter(question, question.held(), question.prior(rngs), one, Clean(), rngs)
+    states, times, observed = enter(
+        conditional, conditional.condition_states(), conditional.prior(rngs), one, Clean(), rngs
+    )
     states[name], times[name] = state, t
     return denoiser(states, times, observed)[name]
 
 
 def code_bound(
-    denoiser: Denoiser, question: Question, name: str, code: AnyCode, *, evaluations: int
+    denoiser: Denoiser, conditional: Conditional, name: str, code: AnyCode, *, evaluations: int
 ) -> Float64[Tensor, "b"]:
     """A lower bound of log p(code | evidence) in nats, all cells of the code together, for normal noise.
 
@@ -56,8 +63,8 @@ def code_bound(
     is plain noise, alpha_bar^2 noise^2 of known mean, is taken out: together a fifth of the standard error of
     independent draws. The estimate is unbiased.
     """
-    kernel, rngs = question.kernels[name], question.streams()
-    own = question.rng.fork("likelihood", name)
+    kernel, rngs = conditional.kernels[name], conditional.streams()
+    own = conditional.rng.fork("likelihood", name)
     place = own.uniform((len(code),), dtype=torch.float64)
     shift = own.uniform(tuple(code.shape), like=code, dtype=torch.float64)
     one = torch.ones(len(code), dtype=torch.float64)
@@ -72,7 +79,7 @@ def code_bound(
         noise = torch.special.ndtri((shift + stratum * _GOLDEN) % 1)
         of_data, of_noise = kernel.scales(along(t, code))
         state = (of_data * code + of_noise * noise).to(code.dtype)
-        error = code - belief_at(denoiser, question, name, state, t, rngs).double()
+        error = code - estimate_at(denoiser, conditional, name, state, t, rngs).double()
         cells = error.square() / rest - alpha_bar.square() * (noise.square() - 1)
         total += cells.flatten(1).sum(1)
     alpha_bar, rest = scales(kernel, one, code)
@@ -90,10 +97,10 @@ def scales(
 
 
 def class_log_probability(
-    denoiser: Denoiser, question: Question, name: str, code: AnyCode, *, evaluations: int
+    denoiser: Denoiser, conditional: Conditional, name: str, code: AnyCode, *, evaluations: int
 ) -> Float64[Tensor, "b"]:
     """log p(class | evidence) of a one-hot code: the read-out, averaged over so many prior states; cells summed."""
-    probabilities = read_out(denoiser, question, conditioning=Clean(), evaluations=evaluations)[name]
+    probabilities = batch_mean(denoiser, conditional, evaluations=evaluations)[name]
     return torch.log((probabilities * code).sum(1, keepdim=True)).double().flatten(1).sum(1).cpu()
 
 
@@ -104,7 +111,7 @@ def has_likelihood(kernel: AbstractKernel) -> bool:
 
 @torch.inference_mode()
 def log_likelihood(
-    model: JointModel, given: Mapping[str, Evidence], name: str, code: AnyCode, rng: Rng, *, evaluations: int
+    model: JointDenoiser, given: Mapping[str, Evidence], name: str, code: AnyCode, rng: Rng, *, evaluations: int
 ) -> Float64[Tensor, "b"]:
     """log p(code | given) of each row in nats: of a class the model's own, of a real code a lower bound.
 
@@ -118,18 +125,7 @@ def log_likelihood(
     """
     function = class_log_probability if model.kernels[name].support == "one_hot" else code_bound
     found = [
-        function(model.denoise, question, name, code[rows], evaluations=evaluations)
-        for rows, question in questions(model, given, rng)
+        function(model.denoise, conditional, name, code[rows], evaluations=evaluations)
+        for rows, conditional in batches(model, given, rng)
     ]
     return torch.cat([torch.zeros(0, dtype=torch.float64), *found])
-
-
-def questions(model: JointModel, given: Mapping[str, Evidence], rng: Rng) -> Iterator[tuple[slice, Question]]:
-    """Batches of rows that fit in memory, each with what is known of them; nothing is asked for yet."""
-    cells = sum(math.prod(shape) for shape in model.code_shapes.values())
-    size = max(1, min(4096, CELLS_A_BATCH // cells))
-    model.eval()
-    for start in range(0, len(rng), size):
-        rows = slice(start, min(start + size, len(rng)))
-        part = {name: entry.of_rows(rows) for name, entry in given.items()}
-        yield rows, Question(model.kernels, model.code_shapes, part, (), model.time_tags, rng[rows])

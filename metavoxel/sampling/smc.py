@@ -15,9 +15,10 @@ from torch import Tensor
 
 from metavoxel.parts.kernels.base import AbstractKernel
 from metavoxel.rng import Rng
+from metavoxel.sampling.conditional import Conditional, Denoiser
 from metavoxel.sampling.evidence import ConditionState
 from metavoxel.sampling.solvers import AbstractSolver, Estimate, Move
-from metavoxel.sampling.trajectory import Denoiser, Question, asked_times, check_finite, is_settled, nothing_observed
+from metavoxel.sampling.trajectory import asked_times, check_finite, is_settled, nothing_observed
 from metavoxel.typing import AnyCode, AnyTime, Mask
 
 LOG_FLOOR = -1e6
@@ -26,7 +27,7 @@ LOG_FLOOR = -1e6
 
 def particle_trajectory(
     denoiser: Denoiser,
-    question: Question,
+    question: Conditional,
     grid: Float64[Tensor, "n"],
     *,
     particles: int,
@@ -54,12 +55,12 @@ def particle_trajectory(
     Raises:
         NumericalError: the network, a step or a weight left the finite numbers; says which variable, step and time.
     """
-    kernels, held, rows = question.kernels, question.held(), len(question.rng)
+    kernels, held, rows = question.kernels, question.condition_states(), len(question.rng)
     noisy = [entry.time.reshape(1) for entry in held.values() if not entry.exact]
     grid = torch.unique(torch.cat([grid, *noisy])).flip(0)
     walks = {name: forward_walk(kernels[name], held[name], grid, question.rng.fork(name, "walk")) for name in held}
     cloud, chance = _cloud(question, particles), question.rng.fork("resampling")
-    known, rngs = cloud.held(), cloud.streams()
+    known, rngs = cloud.condition_states(), cloud.streams()
     states = cloud.prior(rngs)
     observed = {name: nothing_observed(state) for name, state in states.items()}
     beliefs: dict[str, Estimate] = {}
@@ -99,7 +100,7 @@ def particle_trajectory(
         yield question.put_back(states) if last else dict(states)
 
 
-def _cloud(question: Question, particles: int) -> Question:
+def _cloud(question: Conditional, particles: int) -> Conditional:
     """The question with each of its rows as often as there are particles, every one with streams of its own."""
     keys = torch.stack([question.rng.fork("particle", index).keys for index in range(particles)], 1).flatten()
     given = {
@@ -119,7 +120,7 @@ def _of_rows(move: Move, rows: Int64[Tensor, "n"]) -> Move:
     return Move(move.t[cpu], move.s[cpu], before)
 
 
-def _times(cloud: Question, known: Mapping[str, ConditionState], name: str, t: Float64[Tensor, ""]) -> AnyTime:
+def _times(cloud: Conditional, known: Mapping[str, ConditionState], name: str, t: Float64[Tensor, ""]) -> AnyTime:
     return asked_times(cloud, name, known.get(name), t.expand(len(cloud.rng)))
 
 

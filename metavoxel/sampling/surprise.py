@@ -11,13 +11,12 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from metavoxel.network.joint import JointModel
 from metavoxel.rng import Rng
-from metavoxel.sampling.conditioning import Clean
+from metavoxel.sampling.conditional import Conditional, Denoiser, JointDenoiser, batches
 from metavoxel.sampling.evidence import Evidence
-from metavoxel.sampling.likelihood import belief_at, questions
+from metavoxel.sampling.likelihood import estimate_at
+from metavoxel.sampling.posterior_mean import batch_mean
 from metavoxel.sampling.times import log_snr_grid
-from metavoxel.sampling.trajectory import Denoiser, Question, read_out
 from metavoxel.typing import AnyCode
 
 EVALUATIONS = 8
@@ -25,13 +24,13 @@ EVALUATIONS = 8
 
 
 def normal_scores(
-    denoiser: Denoiser, question: Question, name: str, code: AnyCode, *, evaluations: int
+    denoiser: Denoiser, conditional: Conditional, name: str, code: AnyCode, *, evaluations: int
 ) -> Float64[Tensor, "b c *s"]:
     """Where the flow carries a code at t = 1, given the evidence; for a kernel of normal noise.
 
     Steps are those of DPM-Solver++(2M), backwards on its grid; the first evaluation is at the least noise of the grid.
     """
-    kernel, rngs = question.kernels[name], question.streams()
+    kernel, rngs = conditional.kernels[name], conditional.streams()
     grid = log_snr_grid(evaluations + 1, kernel).flip(0)[1:]
     log_snr = kernel.log_snr(grid)
     signal, noise = kernel.scales(grid)
@@ -39,7 +38,7 @@ def normal_scores(
     before = torch.zeros_like(state)
     for step in range(evaluations):
         t = grid[step].expand(len(code))
-        now = belief_at(denoiser, question, name, state.to(code.dtype), t, rngs).double()
+        now = estimate_at(denoiser, conditional, name, state.to(code.dtype), t, rngs).double()
         belief = now
         if 0 < step < evaluations - 1:
             ahead, behind = log_snr[step + 1] - log_snr[step], log_snr[step] - log_snr[step - 1]
@@ -51,17 +50,17 @@ def normal_scores(
 
 
 def class_tail(
-    denoiser: Denoiser, question: Question, name: str, code: AnyCode, *, evaluations: int
+    denoiser: Denoiser, conditional: Conditional, name: str, code: AnyCode, *, evaluations: int
 ) -> Float64[Tensor, "b"]:
     """Probability of the classes that are no likelier than the given one, itself included."""
-    p = read_out(denoiser, question, conditioning=Clean(), evaluations=evaluations)[name].double()
+    p = batch_mean(denoiser, conditional, evaluations=evaluations)[name].double()
     own = (p * code).sum(1, keepdim=True)
     return torch.where(p <= own, p, 0.0).sum(1).cpu()
 
 
 @torch.inference_mode()
 def tail_probability(
-    model: JointModel, given: Mapping[str, Evidence], name: str, code: AnyCode, rng: Rng
+    model: JointDenoiser, given: Mapping[str, Evidence], name: str, code: AnyCode, rng: Rng
 ) -> Float64[Tensor, "b"]:
     """Chance of a value at least as far out as a row's, among those that go with the row's other evidence.
 
@@ -77,11 +76,11 @@ def tail_probability(
         rng: streams of the rows.
     """
     found = [torch.zeros(0, dtype=torch.float64)]
-    for rows, question in questions(model, given, rng):
+    for rows, conditional in batches(model, given, rng):
         if model.kernels[name].support == "one_hot":
-            found.append(class_tail(model.denoise, question, name, code[rows], evaluations=1))
+            found.append(class_tail(model.denoise, conditional, name, code[rows], evaluations=1))
             continue
-        scores = normal_scores(model.denoise, question, name, code[rows], evaluations=EVALUATIONS)
+        scores = normal_scores(model.denoise, conditional, name, code[rows], evaluations=EVALUATIONS)
         half = torch.full((len(scores),), scores[0].numel() / 2, dtype=torch.float64)
         found.append(torch.special.gammaincc(half, scores.flatten(1).square().sum(1) / 2))
     return torch.cat(found)

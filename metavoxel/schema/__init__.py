@@ -1,4 +1,4 @@
-"""A schema: which variables a model joins, where their values are, and how it is trained."""
+"""Schemas: the variables of a joint model, the location of their values, and the training settings."""
 
 from metavoxel.schema.parse import load_schema as load_schema
 from metavoxel.schema.parse import parse_schema as parse_schema

@@ -1,4 +1,4 @@
-"""What is wrong between sections of a schema, each of which is right in itself."""
+"""Consistency checks between sections of a schema, each of which is valid on its own."""
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
@@ -12,29 +12,29 @@ from metavoxel.schema.missing import MissingCodes
 from metavoxel.schema.schema import Schema
 from metavoxel.schema.settings import TrainingSettings
 
-MUON_FROM = "2.9"
+MUON_MIN_VERSION = "2.9"
 
-_FIGURES = ("sd", "p05", "p95")
-"""What tables of predictions add to a variable's name."""
+_SUFFIXES = ("sd", "p05", "p95")
+"""Suffixes that tables of predictions append to a variable's name."""
 
-_WRITTEN: Mapping[str, str] = MappingProxyType(
+_RESERVED: Mapping[str, str] = MappingProxyType(
     {
-        "sample": "a column of what 'metavoxel sample' writes",
-        "draw": "a column of what 'metavoxel predict --write-draws' writes",
+        "sample": "a column written by 'metavoxel sample'",
+        "draw": "a column written by 'metavoxel predict --write-draws'",
     }
 )
-"""Columns of tables that hold no variable."""
+"""Columns of written tables that hold no variable."""
 
 
 def problems_between(schema: Schema, registry: Registry) -> Iterator[Problem]:
-    """All of them, located."""
-    yield from _of_parts(schema)
-    yield from _of_names(schema)
-    yield from _of_missing(schema)
-    yield from _of_questions(schema)
-    yield from _of_optimiser(schema)
+    """Yield all inconsistencies between sections, with their locations."""
+    yield from _part_problems(schema)
+    yield from _name_problems(schema)
+    yield from _missing_problems(schema)
+    yield from _question_problems(schema)
+    yield from _optimiser_problems(schema)
     if schema.diffusion.factors:
-        yield from _of_factors(schema, registry)
+        yield from _factor_problems(schema, registry)
 
 
 def _unknown(where: str, name: str, schema: Schema) -> Problem:
@@ -42,7 +42,7 @@ def _unknown(where: str, name: str, schema: Schema) -> Problem:
     return Problem(where, f"no variable {name!r}.{did_you_mean(name, known)} Variables: {', '.join(known)}")
 
 
-def _of_parts(schema: Schema) -> Iterator[Problem]:
+def _part_problems(schema: Schema) -> Iterator[Problem]:
     grids: dict[str, tuple[int, ...]] = {
         name: () for name, variable in schema.variables.items() if variable.spec.spatial
     }
@@ -53,88 +53,89 @@ def _of_parts(schema: Schema) -> Iterator[Problem]:
             yield Problem(f"variables.{name}.adapter", problem)
 
 
-def _of_names(schema: Schema) -> Iterator[Problem]:
-    taken = {schema.cohort.subject: "the subjects' column", **_WRITTEN}
+def _name_problems(schema: Schema) -> Iterator[Problem]:
+    taken = {schema.cohort.subject: "the subject column", **_RESERVED}
     if schema.cohort.subject == "draw":
-        yield Problem("cohort.subject", f"'draw' is the name of {_WRITTEN['draw']}; rename the column")
+        yield Problem("cohort.subject", f"'draw' is the name of {_RESERVED['draw']}; rename the column")
     for name in schema.variables:
-        taken |= {f"{name}_{figure}": f"a column of what is predicted of {name!r}" for figure in _FIGURES}
+        taken |= {f"{name}_{suffix}": f"a column of the predictions of {name!r}" for suffix in _SUFFIXES}
     for name in schema.variables:
         if name in taken:
-            yield Problem(f"variables.{name}", f"is the name of {taken[name]}; choose another, and say 'column'")
+            yield Problem(f"variables.{name}", f"is the name of {taken[name]}; choose another, and set 'column'")
     for name in schema.cohort.split.stratify:
         if name not in schema.variables:
             yield _unknown("cohort.split.stratify", name, schema)
 
 
-def _of_missing(schema: Schema) -> Iterator[Problem]:
-    """Labels and codes that no cell can have, since a cell with that text is missing."""
+def _missing_problems(schema: Schema) -> Iterator[Problem]:
+    """Labels and codes that are also missing codes, so that no cell can have them."""
     missing = MissingCodes(schema.cohort.missing)
     for name, variable in schema.variables.items():
         labels = variable.spec.known_labels()
         lost = [text for text in dict.fromkeys([*labels, *labels.values()]) if text in missing]
         if not lost:
             continue
-        what = f"{', '.join(map(repr, lost))}: a label or its code, and by cohort.missing such a cell is missing. "
+        what = f"{', '.join(map(repr, lost))}: a label or its code, but cohort.missing makes such cells missing. "
         if "" in lost:
-            what += "An empty cell always is: write a text for it in the table"
+            what += "Empty cells always are: write a text for them in the table"
         else:
             kept = [code for code in schema.cohort.missing if not any(text in MissingCodes([code]) for text in lost)]
             what += f"Set cohort.missing without it: [{', '.join(repr(code) for code in kept)}]"
         yield Problem(f"variables.{name}", what)
 
 
-def _of_questions(schema: Schema) -> Iterator[Problem]:
+def _question_problems(schema: Schema) -> Iterator[Problem]:
     where, training, shared = "training.questions", schema.training, schema.diffusion.times == "shared"
     if training.time_power and shared:
         yield Problem(
-            "training.time_power", "diffusion.times 'shared' draws times evenly; use 'evidence', or leave it out"
+            "training.time_power",
+            "not used with diffusion.times 'shared', whose times are uniform; use 'evidence', or omit it",
         )
     if not training.questions and training.question_share != TrainingSettings().question_share:
-        yield Problem("training.question_share", "there are no 'questions' to share rows; name some, or leave it out")
+        yield Problem("training.question_share", "only used with 'questions'; set 'questions', or omit it")
     for entry, value in (("questions", training.questions), ("draw_share", training.draw_share)):
         if value and shared:
             yield Problem(
                 f"training.{entry}",
-                "diffusion.times 'shared' knows no evidence in training; use 'evidence', or leave it out",
+                "diffusion.times 'shared' trains without evidence; use 'evidence', or omit it",
             )
         if value and training.missing_weights:
             yield Problem(
                 f"training.{entry}",
-                "the weights of 'missing_weights' hold for the usual rows; leave one of them out",
+                "'missing_weights' assume the default sampling of evidence sets; omit one of the two",
             )
     for question in training.questions:
         for name in question:
             if name not in schema.variables:
                 yield _unknown(where, name, schema)
         if set(schema.variables) <= set(question):
-            yield Problem(where, f"[{', '.join(question)}] leaves nothing to ask for")
+            yield Problem(where, f"[{', '.join(question)}] leaves no variable to predict")
 
 
-def _of_optimiser(schema: Schema) -> Iterator[Problem]:
+def _optimiser_problems(schema: Schema) -> Iterator[Problem]:
     installed = torch.__version__  # compares as a version, not as text
-    if schema.training.optimiser == "muon" and installed < MUON_FROM:
-        what = f"'muon' needs PyTorch {MUON_FROM} or later, and {installed} is installed"
+    if schema.training.optimiser == "muon" and installed < MUON_MIN_VERSION:
+        what = f"'muon' needs PyTorch {MUON_MIN_VERSION} or later, and {installed} is installed"
         yield Problem("training.optimiser", f"{what}; use 'adamw'")
 
 
-def _of_factors(schema: Schema, registry: Registry) -> Iterator[Problem]:
+def _factor_problems(schema: Schema, registry: Registry) -> Iterator[Problem]:
     where, factors = "diffusion.factors", schema.diffusion.factors
     if not schema.backbone.keeps_factors:
-        keeping = [name for name in registry.names("backbones") if _keeps_factors(name, registry)]
+        respecting = [name for name in registry.names("backbones") if _keeps_factors(name, registry)]
         yield Problem(
             where,
-            f"backbone {schema.backbone.type!r} lets all variables see each other. Those that keep to factors: "
-            f"{', '.join(keeping)}",
+            f"backbone {schema.backbone.type!r} connects all variables. Backbones that respect factors: "
+            f"{', '.join(respecting)}",
         )
     named = dict.fromkeys(name for factor in factors for name in factor)
     for name in named:
         if name not in schema.variables:
             yield _unknown(where, name, schema)
-    if alone := [name for name in schema.variables if name not in named]:
+    if ungrouped := [name for name in schema.variables if name not in named]:
         yield Problem(
             where,
-            f"{', '.join(alone)}: in no group. Name every variable; one that depends on no other is a group of its own",
+            f"{', '.join(ungrouped)}: in no group. List every variable; an independent one forms a group of its own",
         )
 
 

@@ -1,4 +1,4 @@
-"""The JSON Schema of the installed types, so that an editor completes and checks a schema file."""
+"""JSON Schema of the installed types, for completion and validation of schema files in editors."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from metavoxel.plugins.registry import Registry
-from metavoxel.schema.names import LONGEST
+from metavoxel.schema.names import MAX_LENGTH
 from metavoxel.schema.parse import PARTS, SECTIONS
 
 
 def json_schema(registry: Registry) -> dict[str, Any]:
-    """A JSON Schema (draft 2020-12) with one branch for every installed type."""
+    """Build a JSON Schema (draft 2020-12) with one branch per installed type."""
     models: list[type[BaseModel]] = [*SECTIONS.values()]
     models += [settings for entries in registry.entries.values() for settings, _ in entries.values()]
     references, definitions = models_json_schema(
@@ -29,7 +29,7 @@ def json_schema(registry: Registry) -> dict[str, Any]:
         definition = shared[reference(settings)["$ref"].rsplit("/", 1)[1]]
         for part, kind in PARTS.items():
             definition["properties"][part] = {
-                "description": f"{part} of this variable, by name with its settings; by default its type's own",
+                "description": f"{part} of this variable, as a name or settings; by default that of its type",
                 "anyOf": [{"type": "string", "enum": registry.names(kind)}, *branches(kind)],
             }
         definition.setdefault("required", []).append("type")
@@ -42,14 +42,14 @@ def json_schema(registry: Registry) -> dict[str, Any]:
         "properties": {
             **{name: reference(settings) for name, settings in SECTIONS.items()},
             "variables": {
-                "description": "the variables that the model joins, by name",
+                "description": "variables of the joint model, by name",
                 "type": "object",
                 "minProperties": 1,
-                "propertyNames": {"maxLength": LONGEST},
+                "propertyNames": {"maxLength": MAX_LENGTH},
                 "additionalProperties": {"oneOf": branches("variables")},
             },
             "backbone": {
-                "description": "the network that all variables share",
+                "description": "network shared by all variables",
                 "anyOf": [{"type": "string", "enum": registry.names("backbones")}, *branches("backbones")],
             },
         },

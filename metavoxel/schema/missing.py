@@ -1,4 +1,4 @@
-"""Which cells of a table are missing."""
+"""Missing cells of a table."""
 
 from collections.abc import Iterable
 from typing import final
@@ -10,14 +10,14 @@ _NOT_A_NUMBER = "nan"
 
 @final
 class MissingCodes:
-    """The texts of ``cohort.missing``, and the empty one: ``cell in codes``.
+    """Missing codes of a schema's ``cohort.missing``, and the empty text; test a cell by ``cell in codes``.
 
-    Codes that are numbers match every cell of the same number, exactly: -999 matches -999.0 and -9.99e+02, which
-    pandas and others write, and no cell that is merely near. All other codes match as texts; 'nan' in any case.
+    Numeric codes match every cell of exactly the same number: -999 matches -999.0 and -9.99e+02, as written by pandas
+    and others, but no nearby number. Other codes match as text; 'nan' in any case.
 
     Args:
-        codes: as the schema has them.
-        numbers: whether codes that are numbers match; False for a column of names, where 999 may be a name.
+        codes: as in the schema.
+        numbers: whether numeric codes match; False for a column of identifiers, where 999 may be one.
     """
 
     def __init__(self, codes: Iterable[str], *, numbers: bool = True) -> None:

@@ -1,41 +1,43 @@
-"""Names that a variable may have: files and columns are named after it."""
+"""Valid names of variables, after which files and columns are named."""
 
 import unicodedata
 from collections.abc import Iterable, Iterator
 
 from metavoxel.errors import Problem
 
-LONGEST = 64
-"""Letters of a variable's name. Files add up to forty to it, and most systems allow 255 bytes."""
+MAX_LENGTH = 64
+"""Maximum characters of a variable's name. File names add up to forty, and most systems allow 255 bytes."""
 
-_MOST_BYTES = 200
+_MAX_BYTES = 200
 _RESERVED = frozenset(
     ("con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)))
 )
-"""Which Windows keeps for devices, whatever the file's ending."""
+"""Device names reserved by Windows, with any file extension."""
 
 
 def problem_of_name(name: str) -> str | None:
-    """What is wrong with a variable's name; None if nothing is."""
+    """Describe why a variable's name is invalid; None if it is valid."""
     if not name.replace("_", "").isalnum():
-        return "a variable's name is made of letters, digits and _ (use 'column' for the table's name)"
-    if len(name) > LONGEST or len(name.encode()) > _MOST_BYTES:
-        return f"has more than {LONGEST} letters, and files are named after it (use 'column' for the table's name)"
+        return "a variable's name is made of letters, digits and _ (give the table's name as 'column')"
+    if len(name) > MAX_LENGTH or len(name.encode()) > _MAX_BYTES:
+        return (
+            f"has more than {MAX_LENGTH} characters, and files are named after it (give the table's name as 'column')"
+        )
     if name.casefold() in _RESERVED:
-        return "is a device to Windows, and files are named after variables; choose another name, and say 'column'"
+        return "is a device name on Windows, and files are named after variables; choose another, and set 'column'"
     return None
 
 
 def collisions(names: Iterable[str]) -> Iterator[Problem]:
-    """Names whose files would be the same on systems that know no upper and lower case."""
+    """Yield names whose files would coincide on case-insensitive systems."""
     first: dict[str, str] = {}
     for name in names:
-        if len(name) > LONGEST:  # refused for that
+        if len(name) > MAX_LENGTH:  # already refused by problem_of_name
             continue
         earlier = first.setdefault(unicodedata.normalize("NFKC", name).casefold(), name)
         if earlier != name:
             what = (
-                f"differs from {earlier!r} in upper and lower case alone, and files are named after variables; "
-                "choose another, and say 'column'"
+                f"differs from {earlier!r} only in upper and lower case, and files are named after variables; "
+                "choose another, and set 'column'"
             )
             yield Problem(f"variables.{name}", what)

@@ -1,4 +1,4 @@
-"""Reading a schema in two passes: names to installed types, then each type's own settings; every problem at once."""
+"""Parse a schema in two passes: names to installed types, then each type's settings; report all problems together."""
 
 import reprlib
 from collections.abc import Mapping, Sequence
@@ -28,35 +28,35 @@ SECTIONS: dict[str, type[BaseModel]] = {
 PARTS = {"codec": "codecs", "kernel": "kernels", "adapter": "adapters"}
 
 _NUMERIC_ERRORS = frozenset(("int_parsing", "float_parsing", "literal_error"))
-_LONGEST_SHOWN = 200
+_MAX_SHOWN = 200
 
 
 def load_schema(path: Path | str, registry: Registry | None = None) -> Schema:
-    """Read and check a YAML file. Tags are refused, nothing in it is executed.
+    """Read and check a YAML file. Tags are refused; nothing in it is executed.
 
     Raises:
-        SchemaError: all that is wrong with it.
+        SchemaError: all problems of the file.
     """
     path = Path(path)
     return parse_schema(read_yaml(path), folder=path.parent, registry=registry)
 
 
 def parse_schema(raw: object, *, folder: Path, registry: Registry | None = None) -> Schema:
-    """Check a schema that is already plain data; relative paths start at ``folder``.
+    """Check a schema given as plain data; relative paths start at ``folder``.
 
     Raises:
-        SchemaError: all that is wrong with it, each problem located (``variables.sex.wieght: ...``).
+        SchemaError: all problems, with their locations (``variables.sex.wieght: ...``).
     """
     registry = registry or load_registry()
-    reader = _Reader(registry, folder)
-    schema = reader.schema(raw)
-    if reader.problems or schema is None:
-        raise SchemaError(reader.problems)
+    parser = _Parser(registry, folder)
+    schema = parser.schema(raw)
+    if parser.problems or schema is None:
+        raise SchemaError(parser.problems)
     return schema
 
 
-class _Reader:
-    """Collects problems while it reads. Final."""
+class _Parser:
+    """Parser of schemas that collects all problems. Final."""
 
     def __init__(self, registry: Registry, folder: Path) -> None:
         self._registry, self._folder = registry, folder
@@ -77,7 +77,7 @@ class _Reader:
             try:
                 return settings.model_validate(raw, context=context)
             except ValidationError as error:
-                return settings.model_validate(_reread(raw, error.errors()), context=context)
+                return settings.model_validate(_coerced(raw, error.errors()), context=context)
         except ValidationError as error:
             for detail in error.errors():
                 place = ".".join([where, *(str(step) for step in detail["loc"])])
@@ -96,7 +96,7 @@ class _Reader:
         return self._validate(settings, raw, where)
 
     def schema(self, raw: object) -> Schema | None:
-        """The schema, or None with the reasons among the problems."""
+        """Parse a schema; None if it cannot be built, with the reasons in ``problems``."""
         sections = self._mapping(raw, "schema")
         if sections is None:
             return None
@@ -159,7 +159,7 @@ class _Reader:
         return Variable(spec, parts)
 
     def _part(self, part: str, raw: object, default: BaseModel, where: str) -> Any:
-        """A part chosen by name. Of the type that the variable chose, settings not given are as it chose."""
+        """Parse a part. If its type is the variable's default, omitted settings are the variable's, too."""
         if isinstance(raw, str):
             raw = {"type": raw}
         given = self._mapping(raw, where)
@@ -178,13 +178,13 @@ class _Reader:
         for problem in spec.problems(parts):
             self._refuse(where, problem)
         usual = spec.parts().codec
-        own = all(
+        both_built_in = all(
             self._registry.origin("codecs", codec.type).distribution == "metavoxel" for codec in (parts.codec, usual)
         )
-        if own and parts.codec.support != usual.support:
+        if both_built_in and parts.codec.support != usual.support:
             self._refuse(
                 f"{where}.codec",
-                f"codec {parts.codec.type!r} gives {parts.codec.support} code, and type {spec.type!r} has "
+                f"codec {parts.codec.type!r} gives {parts.codec.support} code, but type {spec.type!r} needs "
                 f"{usual.support} code; use codec {usual.type!r}",
             )
         elif parts.codec.support != parts.kernel.support:
@@ -205,10 +205,10 @@ class _Reader:
         return backbone
 
 
-def _reread(raw: dict[str, Any], details: Sequence[Any]) -> dict[str, Any]:
-    """A copy in which what was refused is of the kind that its setting needs, where the text allows it.
+def _coerced(raw: dict[str, Any], details: Sequence[Any]) -> dict[str, Any]:
+    """Copy the data, with refused values converted to the type of their setting where possible.
 
-    A YAML file gives ``1e3`` and ``0x10`` as text, and ``2019`` as a number: which of them is meant, the setting knows.
+    A YAML file gives ``1e3`` and ``0x10`` as text, and ``2019`` as a number; the setting determines which is meant.
     """
     copied: dict[str, Any] = deepcopy(raw)
     for detail in details:
@@ -225,7 +225,7 @@ def _reread(raw: dict[str, Any], details: Sequence[Any]) -> dict[str, Any]:
 
 
 def _replace_at(raw: Any, place: Sequence[Any], given: object, meant: object) -> None:
-    """Put ``meant`` where ``given`` is. A place also names the branches of unions, which the data do not have."""
+    """Replace ``given`` by ``meant`` at a location, which also names branches of unions that the data lack."""
     inside: Any = None
     last: Any = None
     for step in place:
@@ -251,6 +251,6 @@ def _explain(settings: type[BaseModel], detail: Any) -> str:
     if detail["type"] == "value_error":
         return message
     if detail["type"] == "string_type" and detail["input"] is None:
-        return f"{message}, and null (or ~) is none; write it in quotation marks, as the table has it"
+        return f"{message}, and null (or ~) is not one; write it in quotation marks, as in the table"
     given = repr(detail["input"])
-    return f"{message} (given: {given if len(given) <= _LONGEST_SHOWN else reprlib.repr(detail['input'])})"
+    return f"{message} (given: {given if len(given) <= _MAX_SHOWN else reprlib.repr(detail['input'])})"

@@ -1,4 +1,4 @@
-"""A schema that has been read and checked."""
+"""A parsed and checked schema."""
 
 import os
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from metavoxel.schema.settings import CohortSettings, DiffusionSettings, Trainin
 
 
 class Variable(NamedTuple):
-    """One variable: its settings, and the parts that model it."""
+    """One variable: its settings and its parts (codec, kernel and adapter)."""
 
     spec: AbstractVariableSpec
     parts: Parts
@@ -23,7 +23,7 @@ class Variable(NamedTuple):
 @final
 @dataclass(frozen=True)
 class Schema:
-    """Variables by name in the order of the file, and the sections beside them. ``folder`` is where paths start."""
+    """Variables by name in file order, and the other sections. Relative paths start at ``folder``."""
 
     variables: Mapping[str, Variable]
     cohort: CohortSettings
@@ -34,23 +34,23 @@ class Schema:
 
     @property
     def specs(self) -> dict[str, AbstractVariableSpec]:
-        """Settings of the variables alone."""
+        """Settings of the variables, without their parts."""
         return {name: variable.spec for name, variable in self.variables.items()}
 
     def multiples(self) -> dict[str, int]:
-        """What each variable's data axes must be multiples of, for the codec and the backbone together."""
+        """Compute the divisor of each variable's data axes that codec and backbone require together."""
         return {
             name: variable.parts.codec.grid_multiple() * self.backbone.grid_multiple()
             for name, variable in self.variables.items()
         }
 
     def with_specs(self, specs: Mapping[str, AbstractVariableSpec]) -> "Schema":
-        """The same schema with settings that the cohort has filled in."""
+        """Replace the variables' settings, e.g. by those completed from the cohort."""
         variables = {name: Variable(specs[name], variable.parts) for name, variable in self.variables.items()}
         return replace(self, variables=variables)
 
     def to_yaml(self, folder: Path) -> str:
-        """The whole schema with every default written out; paths relative to ``folder``, where the file will be."""
+        """Serialise the schema with all defaults; paths are relative to ``folder``, where the file will be."""
         cohort = self.cohort.model_dump(mode="json", exclude_none=True)
         for source in ("table", "bids", "participants"):
             if source in cohort:
@@ -58,7 +58,7 @@ class Schema:
         variables = {
             name: {
                 **variable.spec.model_dump(mode="json", exclude_none=True),
-                # A null in a part is not what the variable would choose for it, were nothing said.
+                # Keep nulls in parts: an omitted setting would take the variable's choice instead.
                 **{part: settings.model_dump(mode="json") for part, settings in variable.parts._asdict().items()},
             }
             for name, variable in self.variables.items()

@@ -1,4 +1,4 @@
-"""The sections of a schema that are not variables: where the cohort is, how diffusion and training run."""
+"""Settings of the cohort, diffusion and training sections of a schema."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -24,21 +24,21 @@ class _Section(BaseModel):
 
 
 class SplitSettings(_Section):
-    """How subjects are divided; several rows of one subject never straddle two parts."""
+    """Split of the subjects; all rows of a subject are in one part."""
 
-    train: float = Field(0.8, gt=0, lt=1, description="share of subjects to train on")
-    validation: float = Field(0.1, gt=0, lt=1, description="share of subjects to choose the best step on")
-    test: float = Field(0.1, ge=0, lt=1, description="share of subjects that training never touches")
-    seed: int = Field(0, description="seed of the draw")
-    stratify: list[str] = Field([], description="variables whose distribution is kept alike between the parts")
+    train: float = Field(0.8, gt=0, lt=1, description="fraction of subjects to train on")
+    validation: float = Field(0.1, gt=0, lt=1, description="fraction of subjects to select the best step on")
+    test: float = Field(0.1, ge=0, lt=1, description="fraction of subjects held out from training")
+    seed: int = Field(0, description="seed of the random split")
+    stratify: list[str] = Field([], description="variables whose distribution is balanced between the parts")
     column: str | None = Field(
         None,
-        description="column of the table that says 'train', 'validation' or 'test' for every row, instead of a draw",
+        description="column of the table with 'train', 'validation' or 'test' in every row, instead of a random split",
     )
 
     @field_validator("column")
     @classmethod
-    def _as_columns_are(cls, column: str | None) -> str | None:
+    def _composed_column(cls, column: str | None) -> str | None:
         return None if column is None else composed(column)
 
     @model_validator(mode="after")
@@ -50,26 +50,26 @@ class SplitSettings(_Section):
 
 
 class CohortSettings(_Section):
-    """Where the subjects are. Exactly one of ``table`` and ``bids``."""
+    """Source of the subjects: exactly one of ``table`` and ``bids``."""
 
-    table: Path | None = Field(None, description="CSV or TSV file, one row a scan; relative to the schema's folder")
+    table: Path | None = Field(None, description="CSV or TSV file, one row per scan; relative to the schema's folder")
     bids: Path | None = Field(None, description="BIDS folder, raw or a derivative; relative to the schema's folder")
     participants: Path | None = Field(
         None,
         description="table of the subjects of 'bids', relative to the schema's folder; by default the folder's "
         "participants.tsv, or that of the dataset whose 'derivatives' the folder is in",
     )
-    subject: str = Field("participant_id", description="column that names the subject")
+    subject: str = Field("participant_id", description="column of subject identifiers")
     missing: Annotated[list[str], WithJsonSchema(_TOKENS)] = Field(
         ["", "n/a", "NA", "NaN", "nan", "<NA>", "NaT"],
-        description="cells with these texts are missing, as are empty ones; numbers match by value, so that -999 is "
-        "also -999.0",
+        description="cells with these texts are missing, as are empty ones; numbers match by value, so that -999 also "
+        "matches -999.0",
     )
     split: SplitSettings = Field(default_factory=SplitSettings, description="train, validation and test subjects")
 
     @field_validator("missing", mode="before")
     @classmethod
-    def _as_text(cls, missing: object) -> object:
+    def _codes_as_text(cls, missing: object) -> object:
         """Codes such as -999 may be written as numbers."""
         if isinstance(missing, list):
             return [str(token) if type(token) in (int, float) else token for token in missing]
@@ -77,7 +77,7 @@ class CohortSettings(_Section):
 
     @field_validator("subject")
     @classmethod
-    def _as_columns_are(cls, subject: str) -> str:
+    def _composed_subject(cls, subject: str) -> str:
         return composed(subject)
 
     @model_validator(mode="after")
@@ -92,72 +92,72 @@ class CohortSettings(_Section):
 
 
 class DiffusionSettings(_Section):
-    """How times are drawn in training, and what is known of the joint density."""
+    """Sampling of training times, and known factors of the joint density."""
 
     times: Literal["evidence", "shared"] = Field(
         "evidence",
-        description="'evidence': every variable has its own time, with clean and absent corners, so that any subset "
+        description="'evidence': every variable has its own time, often 0 (clean) or 1 (absent), so that any subset "
         "can be given; 'shared': one time for all variables, as in the paper (rows with missing cells are dropped)",
     )
     factors: list[list[str]] = Field(
         [],
-        description="groups of variables, where the joint density is known to be a product of one factor a group (a "
-        "Markov random field): within the network, variables that share no group hear of each other through others "
-        "alone, and need not be found to be independent, and the joint normal law says so too where that is likelier. "
-        "By default all may depend on each other directly",
+        description="groups of variables, if the joint density is known to be a product of one factor per group (a "
+        "Markov random field). In the network, variables that share no group interact only through others. The "
+        "Gaussian baseline adopts these conditional independences where they are likelier. By default all variables "
+        "may depend on each other directly",
     )
 
 
 class TrainingSettings(_Section):
-    """How the joint model is trained."""
+    """Training of the joint model."""
 
     steps: PositiveInt | None = Field(None, description="optimiser steps; by default chosen from the backbone")
     batch_size: PositiveInt | None = Field(
-        None, description="rows a step, over all devices; by default chosen from the backbone"
+        None, description="rows per step, over all devices; by default chosen from the backbone"
     )
     token_rows: int | None = Field(
         None,
         ge=0,
-        description="further rows a step, over all devices, that leave out all work on grids, for little cost (where "
-        "every variable has tokens); by default chosen from the backbone",
+        description="further rows per step, over all devices, that skip all computation on grids, at little cost "
+        "(where every variable has tokens); by default chosen from the backbone",
     )
     learning_rate: PositiveFloat | None = Field(
         None, description="peak learning rate; by default chosen from the backbone"
     )
     optimiser: Literal["adamw", "muon"] = Field(
         "adamw",
-        description="'muon' moves the backbone's matrices by orthogonalised steps (Jordan et al. 2024), and all else "
-        "as 'adamw' does. A transformer of scalars that trains for thousands of steps gets farther with it, at three "
-        "times the learning rate (PyTorch 2.9 or later)",
+        description="'muon' updates the backbone's matrices by orthogonalised steps (Jordan et al. 2024), and all else "
+        "by 'adamw'. It improves transformers of scalars that train for thousands of steps, at three times the "
+        "learning rate (PyTorch 2.9 or later)",
     )
     weight_decay: float = Field(0.1, ge=0, description="decoupled weight decay")
-    warm_up: int = Field(100, ge=0, description="steps over which the learning rate rises; it then falls as a cosine")
-    clip: PositiveFloat = Field(1.0, description="largest norm of the gradient")
+    warm_up: int = Field(100, ge=0, description="steps over which the learning rate rises, before cosine decay")
+    clip: PositiveFloat = Field(1.0, description="maximum norm of the gradient")
     ema: float = Field(0.995, ge=0, lt=1, description="decay of the moving average of the weights, warmed up")
     seed: int = Field(0, ge=0, lt=2**63, description="seed of initial weights, noise and batches")
     validate_every: PositiveInt = Field(100, description="steps between validations")
     missing_weights: list[str] = Field(
         [],
-        description="variables, always present in the training rows, that say which cells of others are missing: rows "
-        "are weighted by the inverse of that probability (cells missing at random given these)",
+        description="variables, always present in the training rows, that predict which cells of others are missing: "
+        "rows are weighted by inverse probability (cells missing at random given these)",
     )
     questions: list[list[str]] = Field(
         [],
-        description="what will mostly be asked: lists of the variables that are then given. question_share of the "
-        "training rows take one of these evidence sets; the others keep every other question answered",
+        description="evidence sets of the most frequent queries: lists of the given variables. question_share of the "
+        "training rows use one of these; the others cover all other queries",
     )
-    question_share: float = Field(0.5, ge=0, le=1, description="share of training rows that take one of 'questions'")
+    question_share: float = Field(0.5, ge=0, le=1, description="fraction of training rows that use one of 'questions'")
     draw_share: float = Field(
         0.0,
         ge=0,
         le=1,
-        description="share of training rows that teach to draw alone: all unknown variables equally noisy. By default "
-        "predictions in one evaluation come first; .8 where draws have to be exact (not with times 'shared', where all "
-        "rows are such)",
+        description="fraction of training rows for sampling only: all unknown variables at one common time. The "
+        "default favours predictions in one evaluation; use .8 where draws have to be exact (not with times 'shared', "
+        "where all rows are of this kind)",
     )
     time_power: PositiveFloat | None = Field(
         None,
-        description="training times between the ends are uniform numbers to this power: the higher, the more of them "
-        "are little noisy, where fine structure is learnt (4 where posteriors are a hundredth as wide as the rows are "
-        "spread); by default chosen from the backbone",
+        description="training times between 0 and 1 are uniform numbers to this power: the higher, the more times have "
+        "little noise, where fine structure is learnt (4 where posteriors are a hundredth as wide as the spread of the "
+        "rows); by default chosen from the backbone",
     )

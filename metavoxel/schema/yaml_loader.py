@@ -1,11 +1,11 @@
-"""Reading a YAML file to plain data: the core schema of YAML 1.2, where labels keep the text as written.
+"""Read YAML files to plain data, by the core schema of YAML 1.2, with labels kept as written.
 
-PyYAML parses; its events are composed here rather than by its loader, which reads YAML 1.1 (``010`` is 8, ``8:30`` is
-510), recurses as deeply as a file is nested, and expands aliases without a limit.
+PyYAML parses; its events are composed here instead of by its loader, which follows YAML 1.1 (``010`` is 8, ``8:30`` is
+510), recurses with the nesting depth, and expands aliases without a limit.
 
 A plain scalar becomes a number only if ``str`` of that number is the text as written. So ``010``, ``1e3``, ``3.10`` and
-``2020-01-01`` stay text, which a setting of numbers coerces (``010`` to ten) and a label keeps. ``true`` and ``false``
-are text likewise, which a boolean setting coerces. Keys are always text.
+``2020-01-01`` stay text, which a numeric setting coerces (``010`` to ten) and a label keeps. ``true`` and ``false`` are
+also text, which a boolean setting coerces. Keys are always text.
 """
 
 import re
@@ -17,48 +17,46 @@ import yaml
 
 from metavoxel.errors import SchemaError
 
-MOST_BYTES = 4 * 2**20
-MOST_DEPTH = 100
-MOST_NODES = 1_000_000
-"""Scalars, lists and mappings after every alias has been expanded."""
+MAX_BYTES = 4 * 2**20
+MAX_DEPTH = 100
+MAX_NODES = 1_000_000
+"""Maximum number of scalars, lists and mappings after the expansion of aliases."""
 
-_CHARACTERS_A_NODE = 100
-"""Of a scalar: so many more count as one more, for messages quote what is wrong, repeated or not."""
+_CHARACTERS_PER_NODE = 100
+"""Characters of a scalar that count as one further node, since messages quote wrong values."""
 
 Plain: TypeAlias = str | int | float | list[Any] | dict[str, Any] | None
-"""Plain data, all the way down; a type that names itself cannot be checked at run time."""
+"""Nested plain data; not a recursive type, since those cannot be checked at run time."""
 
 _Mark: TypeAlias = "yaml.error.Mark | yaml._yaml.Mark | None"
-"""Where an event starts; None where the parser does not know."""
+"""Start of an event; None where the parser gives none."""
 
 _NULL = frozenset(("", "~", "null", "Null", "NULL"))
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-_LONGEST_NUMBER = 300
+_MAX_NUMBER_LENGTH = 300
 _CORE = "tag:yaml.org,2002:"
 _MERGE = "<<"
 
 
 def read_yaml(path: Path) -> Plain:
-    """The content of a YAML file as plain data: text, numbers, None, lists, and mappings with keys of text.
+    """Read a YAML file as plain data: text, numbers, None, lists, and mappings with text keys.
 
     Raises:
-        SchemaError: no such file, not YAML, not a mapping, too large, or more than plain data; with line and column.
+        SchemaError: no such file, not YAML, not a mapping, too large, or not plain data; with line and column.
     """
     try:
         with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+            content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise SchemaError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise SchemaError(f"{path}: is a folder; give the schema's YAML file") from None
     except (OSError, ValueError) as error:
         raise SchemaError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if len(content) > MOST_BYTES:
-        raise SchemaError(
-            f"{path}: larger than {MOST_BYTES // 2**20} MiB, so not a schema; give the schema's YAML file"
-        )
+    if len(content) > MAX_BYTES:
+        raise SchemaError(f"{path}: larger than {MAX_BYTES // 2**20} MiB, so not a schema; give the schema's YAML file")
     try:
         return _Composer().compose(_decoded(content))
     except _RefusedError as error:
@@ -67,8 +65,8 @@ def read_yaml(path: Path) -> Plain:
 
 
 def as_number(text: str) -> int | float | None:
-    """The number that the core schema of YAML 1.2 reads in a text; None if it is none."""
-    if len(text) > _LONGEST_NUMBER:
+    """Parse a number by the core schema of YAML 1.2; None if the text is not one."""
+    if len(text) > _MAX_NUMBER_LENGTH:
         return None
     if _INTEGER.fullmatch(text):
         return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
@@ -78,18 +76,18 @@ def as_number(text: str) -> int | float | None:
 
 
 def _plain(text: str) -> str | int | float | None:
-    """What a plain scalar is read as. Without a point, ``1e3`` is text, as it is in YAML 1.1, which others write."""
+    """Parse a plain scalar. Without a point, ``1e3`` is text, as in YAML 1.1, which other programs write."""
     if text in _NULL:
         return None
     number = as_number(text)
     if _NOT_FINITE.fullmatch(text):
         return number
-    is_written_so = str(number) == text and ("." in text or isinstance(number, int))
-    return number if number is not None and is_written_so else text
+    is_canonical = str(number) == text and ("." in text or isinstance(number, int))
+    return number if number is not None and is_canonical else text
 
 
 class _RefusedError(Exception):
-    """What is wrong with a text, and where, counted from 0. Final."""
+    """A refused text: the reason, and the line and column counted from 0. Final."""
 
     def __init__(self, what: str, line: int, column: int) -> None:
         super().__init__(what)
@@ -111,7 +109,7 @@ def _decoded(content: bytes) -> str:
 
 
 class _Node(NamedTuple):
-    """A finished value, how many nodes it has when expanded, and where it starts."""
+    """A finished value, its number of nodes after expansion, and its start."""
 
     value: Plain
     size: int
@@ -119,7 +117,7 @@ class _Node(NamedTuple):
 
 
 class _Open:
-    """A list or mapping that is not finished. Final."""
+    """An unfinished list or mapping. Final."""
 
     def __init__(self, event: yaml.CollectionStartEvent) -> None:
         self.mark: _Mark = event.start_mark
@@ -133,7 +131,7 @@ class _Open:
 
 
 class _Composer:
-    """Events of one document to plain data, without recursion. Final."""
+    """Composer of one document's events to plain data, without recursion. Final."""
 
     def __init__(self) -> None:
         self._open: list[_Open] = []
@@ -141,15 +139,15 @@ class _Composer:
         self._nodes = 0
 
     def compose(self, text: str) -> Plain:
-        """The one document of a text.
+        """Compose the single document of a text.
 
         Raises:
-            _RefusedError: it is not YAML, not one mapping, or more than plain data.
+            _RefusedError: it is not YAML, not one mapping, or not plain data.
         """
         documents: list[_Node] = []
         for event in _events(text):
             if isinstance(event, yaml.DocumentStartEvent) and documents:
-                raise _at("expected a single document, and another starts here", event.start_mark)
+                raise _at("expected a single document, but another starts here", event.start_mark)
             node = self._finished(event)
             if node is None:
                 continue
@@ -166,10 +164,10 @@ class _Composer:
         return top.value
 
     def _finished(self, event: yaml.Event) -> _Node | None:
-        """The value that an event completes."""
+        """Return the value that an event completes; None if it completes none."""
         if isinstance(event, yaml.CollectionStartEvent):
-            if len(self._open) >= MOST_DEPTH:
-                raise _at(f"nested too deeply (more than {MOST_DEPTH} levels)", event.start_mark)
+            if len(self._open) >= MAX_DEPTH:
+                raise _at(f"nested too deeply (more than {MAX_DEPTH} levels)", event.start_mark)
             self._count(1, event)
             self._open.append(_Open(event))
             expected = "map" if isinstance(event, yaml.MappingStartEvent) else "seq"
@@ -183,13 +181,13 @@ class _Composer:
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in self._anchors:
                 inside = any(one.anchor == event.anchor for one in self._open)
-                what = "refers to what it is itself part of" if inside else "has no anchor before it"
+                what = "refers to a value that contains it" if inside else "has no anchor before it"
                 raise _at(f"alias *{event.anchor} {what}", event.start_mark)
             node = self._anchors[event.anchor]
             self._count(node.size, event)
             return node._replace(mark=event.start_mark)
         if isinstance(event, yaml.ScalarEvent):
-            size = 1 + len(event.value) // _CHARACTERS_A_NODE
+            size = 1 + len(event.value) // _CHARACTERS_PER_NODE
             self._count(size, event)
             is_key = bool(self._open) and self._open[-1].is_mapping and len(self._open[-1].nodes) % 2 == 0
             return self._anchored(event.anchor, _Node(_scalar(event, is_key=is_key), size, event.start_mark))
@@ -202,8 +200,8 @@ class _Composer:
 
     def _count(self, nodes: int, event: yaml.Event) -> None:
         self._nodes += nodes
-        if self._nodes > MOST_NODES:
-            what = f"more than {MOST_NODES:,} values once its aliases are expanded; write fewer aliases"
+        if self._nodes > MAX_NODES:
+            what = f"more than {MAX_NODES:,} values once its aliases are expanded; write fewer aliases"
             raise _at(what, event.start_mark)
 
 
@@ -222,15 +220,15 @@ def _events(text: str) -> Iterator[yaml.Event]:
 
 def _unsupported(tag: str, mark: _Mark) -> _RefusedError:
     shown = tag.replace(_CORE, "!!", 1)
-    return _at(f"the tag {shown!r} is not supported: a schema is plain data; leave it out", mark)
+    return _at(f"the tag {shown!r} is not supported: a schema is plain data; omit it", mark)
 
 
 def _without_surrogates(event: yaml.ScalarEvent) -> str:
-    """The text, in which a pair of escapes as JSON writes it is one character."""
+    """Decode the text, with surrogate pairs (as JSON escapes them) as one character."""
     try:
         return str(event.value).encode("utf-16", "surrogatepass").decode("utf-16")
     except UnicodeDecodeError:
-        raise _at("half of a surrogate pair is no character", event.start_mark) from None
+        raise _at("half of a surrogate pair is not a character", event.start_mark) from None
 
 
 def _scalar(event: yaml.ScalarEvent, *, is_key: bool) -> str | int | float | None:
@@ -256,17 +254,17 @@ def _scalar(event: yaml.ScalarEvent, *, is_key: bool) -> str | int | float | Non
 
 
 def _mapping(nodes: list[_Node]) -> dict[str, Plain]:
-    """Keys and values by turns to a mapping; those merged in (``<<``) come first, and own keys go before them.
+    """Build a mapping from alternating keys and values. Merged keys (``<<``) come first, and own keys override them.
 
     Raises:
-        _RefusedError: a key that is no text or is given twice, or a merge of something else than mappings.
+        _RefusedError: a key that is not text or is given twice, or a merge of anything but mappings.
     """
     merged: dict[str, Plain] = {}
     own: dict[str, Plain] = {}
     for key, node in zip(nodes[::2], nodes[1::2], strict=True):
         if not isinstance(key.value, str):
-            what = "a key must be a word, and null is none" if key.value is None else "a key must be a word"
-            raise _at(f"{what}; write it in quotation marks if it is meant as text", key.mark)
+            what = "a key must be text, not null" if key.value is None else "a key must be text"
+            raise _at(f"{what}; write it in quotation marks if text is meant", key.mark)
         if key.value in own or (key.value == _MERGE and merged):
             raise _at(f"key {key.value!r} is given twice", key.mark)
         if key.value != _MERGE:
@@ -274,6 +272,6 @@ def _mapping(nodes: list[_Node]) -> dict[str, Plain]:
             continue
         for other in reversed(node.value if isinstance(node.value, list) else [node.value]):
             if not isinstance(other, dict):
-                raise _at("'<<' merges a mapping or a list of mappings, and this is neither", node.mark)
+                raise _at("'<<' merges a mapping or a list of mappings, but this is neither", node.mark)
             merged |= other
     return {**merged, **own}

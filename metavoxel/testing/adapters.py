@@ -139,7 +139,7 @@ def check_embed_sees_code(adapter: AbstractAdapter, context: AdapterContext) -> 
 
 
 def check_embed_sees_time(adapter: AbstractAdapter, context: AdapterContext) -> None:
-    """What ``embed`` gives changes with the variable's own time: the backbone's time embedding is a sum over variables."""
+    """What ``embed`` gives changes with the variable's own time: the time embedding is a sum over variables."""
     _assert_embed_sees(adapter, context, "time")
 
 

@@ -70,7 +70,9 @@ def check_likelihood(features: AbstractFeatures, context: AdapterContext) -> Non
         assert_all_close([found.precision], [found.precision.mT], "likelihood(...).precision and its transpose")
         if fitted.size:
             least = float(torch.linalg.eigvalsh(found.precision).min())
-            assert least > -1e-3 * (1 + float(found.precision.abs().max())), "likelihood(...).precision is not a precision"
+            assert least > -1e-3 * (1 + float(found.precision.abs().max())), (
+                "likelihood(...).precision is not a precision"
+            )
 
 
 def _inputs(features: AbstractFeatures, context: AdapterContext) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -7,7 +7,7 @@ import torch
 from benchmarks import conditionals, evaluations
 from benchmarks.conditionals import ORACLE
 from metavoxel.rng import Rng
-from metavoxel.sampling.ask import Sampling
+from metavoxel.sampling.settings import Sampling
 
 ANY = Sampling(steps=1)
 

@@ -11,7 +11,7 @@ from metavoxel.cli import main
 
 @pytest.fixture(autouse=True)
 def as_before(monkeypatch):
-    """What a command changes in its process is put back."""
+    """Restore the process state that a command changes."""
     handler = signal.getsignal(signal.SIGTERM)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.delenv("METAVOXEL_DEBUG", raising=False)
@@ -22,22 +22,24 @@ def as_before(monkeypatch):
 
 @pytest.fixture
 def metavoxel(monkeypatch, capsys):
-    """Runs the command line in this process: exit code, and what went to each stream."""
+    """Run the command line in this process: exit code and output of each stream."""
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["metavoxel", *map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as caught:
             main()
-        said = capsys.readouterr()
-        assert "Traceback" not in said.err + said.out
-        return SimpleNamespace(code=caught.value.code or 0, out=said.out, err=said.err, lines=said.err.splitlines())
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.err + printed.out
+        return SimpleNamespace(
+            code=caught.value.code or 0, out=printed.out, err=printed.err, lines=printed.err.splitlines()
+        )
 
     return run
 
 
 def trained(folder, raw):
-    """A folder with a schema and, in ``run``, what the command line made of it."""
+    """Train a schema in ``folder / run``, and return the folder."""
     from metavoxel.learning.training import training
     from metavoxel.schema import load_schema
 
@@ -49,7 +51,7 @@ def trained(folder, raw):
 
 @pytest.fixture(scope="session")
 def table_study(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("table study")  # with a space, as folders of users have
+    folder = tmp_path_factory.mktemp("table study")  # user folders may contain a space
     write_table(folder)
     return trained(folder, TABLE)
 

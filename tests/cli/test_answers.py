@@ -1,4 +1,4 @@
-"""Commands as a user runs them: real processes, exit codes, tables and files."""
+"""Commands in processes of their own: exit codes, tables and files."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ ROWS = 20
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """One command; what it said, and its exit code."""
+    """Run one command; its output and exit code."""
     return subprocess.run(
         [sys.executable, "-m", "metavoxel", *map(str, arguments)], capture_output=True, text=True, timeout=300
     )
@@ -60,7 +60,7 @@ def test_validate_counts_before_any_training(cohort: Path) -> None:
     assert "sex" in done.stdout
 
 
-def test_predict_writes_one_row_for_each(cohort: Path) -> None:
+def test_predict_writes_one_row_per_input_row(cohort: Path) -> None:
     table = cohort / "predictions.tsv"
     done = run(
         "predict", cohort / "run", cohort / "table.tsv", "--target", "age,sex", "--given", "T1w", "--output", table
@@ -85,7 +85,7 @@ def test_quantiles_need_twenty_draws(cohort: Path) -> None:
         assert frame["age_p05"].isna().all() == empty
 
 
-def test_known_voxels_come_back_exactly(cohort: Path) -> None:
+def test_known_voxels_are_reproduced_exactly(cohort: Path) -> None:
     scan = nibabel.load(cohort / "s0.nii.gz")
     mask = np.zeros((8, 8, 8), np.uint8)
     mask[:4] = 1
@@ -104,7 +104,7 @@ def test_known_voxels_come_back_exactly(cohort: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["predict", "RUN", "--target", "agee"], "no variable 'agee'. Did you mean 'age'?"),
         (["predict", "RUN", "--target", "age", "--given", "age,sex"], "'age' is also a target"),
@@ -119,10 +119,10 @@ def test_known_voxels_come_back_exactly(cohort: Path) -> None:
         (["train", "nowhere.yaml"], "no such file"),
     ],
 )
-def test_a_mistake_is_located_and_exits_with_two(
+def test_user_errors_are_located_and_exit_with_two(
     cohort: Path,
     arguments: list[str],
-    said: str,
+    message: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
@@ -132,10 +132,10 @@ def test_a_mistake_is_located_and_exits_with_two(
     monkeypatch.setattr(sys, "argv", ["metavoxel", *words])
     with pytest.raises(SystemExit) as stopped:
         main()
-    told = capsys.readouterr().err
-    assert stopped.value.code == 2, told
-    assert said in told
-    assert "Traceback" not in told
+    printed = capsys.readouterr().err
+    assert stopped.value.code == 2, printed
+    assert message in printed
+    assert "Traceback" not in printed
 
 
 def test_the_schema_of_the_installed_types_is_printed() -> None:

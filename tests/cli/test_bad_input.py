@@ -1,4 +1,4 @@
-"""Bad input: before any training, all of it, and where it is. No traceback, and the exit code 2."""
+"""Invalid input: all problems with their location, before any training. No traceback, and exit code 2."""
 
 import shutil
 
@@ -30,14 +30,14 @@ def edit(path, old, new):
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
-def reshape(study, **variables):
-    """The table's schema with variables changed."""
+def write_changed(study, **variables):
+    """Schema of the table with changed variables."""
     raw = {**TABLE, "variables": {**TABLE["variables"], **variables}}
     return write_schema(study, {**raw, "variables": {name: value for name, value in raw["variables"].items() if value}})
 
 
 def validate_and_train(metavoxel, schema):
-    """Both refuse with the same words, and nothing is left of the run."""
+    """Both commands refuse with the same messages, and no run is written."""
     checked = metavoxel("validate", schema)
     trained = metavoxel("train", schema, "--output", schema.parent / "run", "--accelerator", "cpu")
     assert checked.code == trained.code == 2
@@ -47,7 +47,9 @@ def validate_and_train(metavoxel, schema):
 
 
 def test_unknown_names(metavoxel, study):
-    schema = reshape(study, age={"type": "continuos"}, sex={"type": "categorical", "categories": ["F"], "colum": "Sex"})
+    schema = write_changed(
+        study, age={"type": "continuos"}, sex={"type": "categorical", "categories": ["F"], "colum": "Sex"}
+    )
     assert validate_and_train(metavoxel, schema) == [
         "variables.age.type: unknown type 'continuos'. Did you mean 'continuous'? Installed: categorical, continuous, image, "
         "labelmap",
@@ -59,7 +61,7 @@ def test_unknown_names(metavoxel, study):
 
 
 def test_missing_columns(metavoxel, study):
-    schema = reshape(study, age={"type": "continuous"}, weight={"type": "continuous", "column": "Weight (kg)"})
+    schema = write_changed(study, age={"type": "continuous"}, weight={"type": "continuous", "column": "Weight (kg)"})
     lines = validate_and_train(metavoxel, schema)
     assert lines[0].startswith(
         "variables.age: people.csv has no column 'age'. Did you mean 'Age'? Columns: participant_id, Age,"
@@ -90,12 +92,12 @@ TABLES = {
     "nameless": (b"participant_id,,Sex,score\na,1,1,1\n", "column 2 has no name"),
     "blank": (b"participant_id,Age,Sex,score\n" + b"a,,,\nb,,n/a,\n" * 4, "no usable rows: every variable is missing in every row"),
     "quote": (b'participant_id,Age,Sex,score\n"a,1,1,1\n', "not a CSV or TSV file"),
-    "nobody": (b"participant_id,Age,Sex,score\n,1,1,1\n", "every row must name its subject"),
+    "no subject": (b"participant_id,Age,Sex,score\n,1,1,1\n", "every row must name its subject"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_tables_without_rows_or_sense(metavoxel, study, name):
+def test_invalid_tables(metavoxel, study, name):
     content, expected = TABLES[name]
     (study / "people.csv").write_bytes(content)
     lines = validate_and_train(metavoxel, write_schema(study, TABLE))
@@ -103,7 +105,7 @@ def test_tables_without_rows_or_sense(metavoxel, study, name):
 
 
 def test_bad_cells(metavoxel, study):
-    """File, row, column and value of each."""
+    """Each is reported with file, row, column and value."""
     edit(study / "people.csv", "\ns01,", "\ns01,unknown,1,5\ns01b,")
     edit(study / "people.csv", "\ns08,", "\ns08,30,1,3;5\ns08b,")
     assert validate_and_train(metavoxel, write_schema(study, TABLE)) == [
@@ -114,8 +116,8 @@ def test_bad_cells(metavoxel, study):
 
 
 def test_rules_that_blank_most_cells(metavoxel, study):
-    """How many, which rule, examples; missing tokens that were declared are no error."""
-    schema = reshape(
+    """Reports the count, the rule and examples; declared missing codes are not an error."""
+    schema = write_changed(
         study,
         age={"type": "continuous", "column": "Age", "valid": [0, 1]},
         sex={"type": "categorical", "column": "Sex", "categories": ["F", "M"]},
@@ -128,7 +130,7 @@ def test_rules_that_blank_most_cells(metavoxel, study):
         "Correct the rule, the column or the unit"
     )
     missing = {"missing": ["n/a", *(f"{number}" for number in range(3))]}
-    assert "variables.sex: '1', '2': a label or its code, and by cohort.missing such a cell is missing" in (
+    assert "variables.sex: '1', '2': a label or its code, but cohort.missing makes such cells missing" in (
         metavoxel("validate", write_schema(study, TABLE, cohort=missing)).err
     )
     letters = {"type": "categorical", "column": "Sex", "categories": ["F", "M"]}
@@ -155,7 +157,7 @@ def test_a_split_that_leaves_a_part_empty(metavoxel, study):
 
 
 def break_scans(folder):
-    """One trouble a row."""
+    """Break one scan per row."""
     scan = folder / "scans"
     volume = nibabel.load(scan / "s00.nii.gz")
     data = volume.get_fdata(dtype=np.float32)
@@ -176,11 +178,11 @@ def break_scans(folder):
     edit(folder / "people.csv", "\ns09,scans/s09.png,scans/s09.nii.gz", "\ns09,scans/s09.png,scans/s09.txt")
 
 
-def test_images_in_every_kind_of_trouble(metavoxel, scans):
+def test_invalid_images(metavoxel, scans):
     break_scans(scans)
     lines = validate_and_train(metavoxel, scans / "schema.yaml")
-    told = {line.split("(")[1].split(")")[0]: line for line in lines if line.startswith("people.csv row")}
-    assert lines[-1] == f"{len(told)} problems." and len(lines) == len(told) + 1
+    messages = {line.split("(")[1].split(")")[0]: line for line in lines if line.startswith("people.csv row")}
+    assert lines[-1] == f"{len(messages)} problems." and len(lines) == len(messages) + 1
     expected = {
         "s00": "truncated",
         "s01": "not a NIfTI file",
@@ -192,9 +194,9 @@ def test_images_in_every_kind_of_trouble(metavoxel, scans):
         "s08": "has 2 axes where most images of this variable have 3",
         "s09": "not an image file by its name",
     }
-    assert set(told) == set(expected)
-    for subject, words in expected.items():
-        assert words in told[subject] and "column volume" in told[subject]
+    assert set(messages) == set(expected)
+    for subject, message in expected.items():
+        assert message in messages[subject] and "column volume" in messages[subject]
 
 
 def test_two_rows_of_one_scan(metavoxel, scans):
@@ -202,65 +204,65 @@ def test_two_rows_of_one_scan(metavoxel, scans):
     (line,) = validate_and_train(metavoxel, scans / "schema.yaml")
     assert (
         line.startswith("people.csv row 3 (s00), variable volume: ")
-        and "is also that of people.csv row 2 (s00); remove one" in line
+        and "is also the file of people.csv row 2 (s00); remove one" in line
     )
 
 
-def test_questions_in_every_kind_of_trouble(metavoxel, table_study, tmp_path):
+def test_invalid_questions(metavoxel, table_study, tmp_path):
     run, table = table_study / "run", table_study / "people.csv"
 
-    def told(*arguments):
+    def refused(*arguments):
         done = metavoxel(*arguments)
         assert done.code == 2 and done.out == ""
         return done.lines
 
     predict = ("predict", run, table, "--output", tmp_path / "o.tsv")
     names = "Variables: age, sex, score"
-    assert told(*predict, "--target", "agee") == [f"target: no variable 'agee'. Did you mean 'age'? {names}"]
-    assert told(*predict, "--target", "age", "--given", "age,sx") == [
+    assert refused(*predict, "--target", "agee") == [f"target: no variable 'agee'. Did you mean 'age'? {names}"]
+    assert refused(*predict, "--target", "age", "--given", "age,sx") == [
         f"given: no variable 'sx'. Did you mean 'sex'? {names}",
         "given: 'age' is also a target; a variable is either asked for or given: beside what is given, ask for sex, score",
         "2 problems.",
     ]
-    assert told(*predict, "--target", "age", "--given", "sex=F") == [
+    assert refused(*predict, "--target", "age", "--given", "sex=F") == [
         "given: 'sex=F': values come from the rows here; name the variable alone: sex"
     ]
-    assert told(*predict) == ["target: name what to predict: age, sex, score"]
-    assert told(*predict, "--target", "age", "--part", "test") == [
-        "--part: is of the run's own cohort: leave the table out"
+    assert refused(*predict) == ["target: name what to predict: age, sex, score"]
+    assert refused(*predict, "--target", "age", "--part", "test") == [
+        "--part: selects rows of the run's own cohort: leave the table out"
     ]
-    assert told("predict", run, "--target", "age", "--part", "exam", "--output", tmp_path / "o.tsv") == [
+    assert refused("predict", run, "--target", "age", "--part", "exam", "--output", tmp_path / "o.tsv") == [
         "--part: 'exam' is not one of train, validation, test"
     ]
-    assert told(*predict, "--target", "age", "--draws", "2", "--solver", "euler") == [
+    assert refused(*predict, "--target", "age", "--draws", "2", "--solver", "euler") == [
         "--solver: 'euler' is not one of dpmpp_2m, ddim"
     ]
-    assert told(*predict, "--target", "age", "--steps", "9")[0].startswith("steps: say how samples are drawn")
-    assert told("predict", run, tmp_path / "none.csv", "--target", "age")[0].startswith(
+    assert refused(*predict, "--target", "age", "--steps", "9")[0].startswith("steps: say how samples are drawn")
+    assert refused("predict", run, tmp_path / "none.csv", "--target", "age")[0].startswith(
         f"{tmp_path / 'none.csv'}: no such table"
     )
 
     sample = ("sample", run, "--output", tmp_path / "out")
-    assert told(*sample, "--given", "age=abc", "--given", "sex=x") == [
+    assert refused(*sample, "--given", "age=abc", "--given", "sex=x") == [
         "given age=abc: 'abc' is not a number",
         "given sex=x: unknown category (known: female (1), male (2))",
         "2 problems.",
     ]
-    assert told(*sample, "--given", "agee=3") == [f"given: no variable 'agee'. Did you mean 'age'? {names}"]
-    assert told(*sample, "--given", "age") == ["--given: 'age' must be NAME=VALUE"]
-    assert told(*sample, "--given", "age=1", "--given", "age=2") == ["--given: 'age' is given twice"]
-    assert told(*sample, "--given", "age=1", "--given", "sex=1", "--given", "score=2") == [
+    assert refused(*sample, "--given", "agee=3") == [f"given: no variable 'agee'. Did you mean 'age'? {names}"]
+    assert refused(*sample, "--given", "age") == ["--given: 'age' must be NAME=VALUE"]
+    assert refused(*sample, "--given", "age=1", "--given", "age=2") == ["--given: 'age' is given twice"]
+    assert refused(*sample, "--given", "age=1", "--given", "sex=1", "--given", "score=2") == [
         "given: every variable is given, so nothing is left to sample; leave one out: age, sex, score"
     ]
-    assert told(*sample, "--mask", "age=mask.nii.gz") == ["--mask: 'age' is not an image. Images: none"]
-    assert told(*sample, "--conditioning", "warp") == [
+    assert refused(*sample, "--mask", "age=mask.nii.gz") == ["--mask: 'age' is not an image. Images: none"]
+    assert refused(*sample, "--conditioning", "warp") == [
         "--conditioning: 'warp' is not one of clean, replace, repaint, smc"
     ]
     assert not (tmp_path / "o.tsv").exists()
 
 
 def test_outputs_that_cannot_be_written(metavoxel, table_study, tmp_path):
-    """Found before anything is computed for them."""
+    """Refused before anything is computed for them."""
     run, file = table_study / "run", tmp_path / "file"
     file.write_text("something")
     for arguments, words in (
@@ -279,7 +281,7 @@ def test_outputs_that_cannot_be_written(metavoxel, table_study, tmp_path):
     assert file.read_text() == "something"
 
 
-def test_runs_that_are_none(metavoxel, table_study, tmp_path):
+def test_folders_that_are_not_runs(metavoxel, table_study, tmp_path):
     assert metavoxel("sample", tmp_path).lines == [f"{tmp_path}: not a run folder (it has no run.json)"]
     assert metavoxel("predict", tmp_path / "none", "--target", "age").lines == [
         f"{tmp_path / 'none'}: not a run folder (it has no run.json)"
@@ -294,7 +296,7 @@ def test_runs_that_are_none(metavoxel, table_study, tmp_path):
     ]
 
 
-def test_machines_that_are_not_there(metavoxel, study):
+def test_unavailable_hardware(metavoxel, study):
     schema = write_schema(study, TABLE)
     for option, value in (("--precision", "half"), ("--accelerator", "abacus"), ("--accelerator", "mps")):
         done = metavoxel("train", schema, "--output", study / "run", option, value)
@@ -302,7 +304,7 @@ def test_machines_that_are_not_there(metavoxel, study):
         assert not (study / "run").exists()
 
 
-def test_yaml_is_only_data(metavoxel, study):
+def test_yaml_tags_are_not_executed(metavoxel, study):
     schema = study / "schema.yaml"
     schema.write_text(f"cohort: !!python/object/apply:os.mkdir ['{study / 'made'}']\n")
     done = metavoxel("validate", schema)

@@ -1,4 +1,4 @@
-"""Masks that would mark other voxels than the user sees marked."""
+"""Masks that are not aligned with their image."""
 
 import nibabel
 import numpy as np
@@ -9,11 +9,11 @@ from metavoxel.parts.variables.image import ImageSpec
 
 
 def test_masks_that_do_not_lie_on_their_image(metavoxel, scan_study, tmp_path):
-    """Marking other voxels than the user sees would be worse than an error."""
+    """Misaligned masks are refused, since they would mark other voxels than intended."""
     scan = scan_study / "scans" / "s01.nii.gz"
     image = nibabel.load(scan)
 
-    def told(name, data, affine, *more):
+    def refused(name, data, affine, *more):
         nibabel.save(nibabel.Nifti1Image(data, affine), tmp_path / name)
         arguments = ["--given", f"volume={scan}", "--mask", f"volume={tmp_path / name}", "--output", tmp_path / "out"]
         done = metavoxel("sample", scan_study / "run", *arguments, *more)
@@ -23,10 +23,10 @@ def test_masks_that_do_not_lie_on_their_image(metavoxel, scan_study, tmp_path):
     ones = np.ones(image.shape, np.uint8)
     away = image.affine.copy()
     away[0, 3] += 500
-    assert "lies outside the model's grid" in told("away.nii.gz", ones, away)[0]
-    assert "has 2 axes where 3 are expected" in told("flat.nii.gz", ones[:, :, :1], image.affine)[0]
-    assert told("good.nii.gz", ones, image.affine, "--given", "age=abc")[0].startswith("given age=abc: ")
-    assert told("nothing.nii.gz", 0 * ones, image.affine) == [
+    assert "lies outside the model's grid" in refused("away.nii.gz", ones, away)[0]
+    assert "has 2 axes where 3 are expected" in refused("flat.nii.gz", ones[:, :, :1], image.affine)[0]
+    assert refused("good.nii.gz", ones, image.affine, "--given", "age=abc")[0].startswith("given age=abc: ")
+    assert refused("nothing.nii.gz", 0 * ones, image.affine) == [
         "mask volume: marks no voxel as known (1), so that nothing is given: leave 'volume' out of what is given"
     ]
     alone = metavoxel(
@@ -44,8 +44,8 @@ def test_masks_that_do_not_lie_on_their_image(metavoxel, scan_study, tmp_path):
     ]
 
 
-def test_masks_of_other_boxes_are_refused_where_boxes_decide(tmp_path):
-    """By their affines masks of other grids are right; stacked by boxes they would mark other voxels than are seen."""
+def test_masks_of_other_boxes_are_refused_for_box_placement(tmp_path):
+    """Affines align masks of other grids; placement by boxes does not."""
     affine = np.diag([2.0, 2, 2, 1])
     for name, shape in (("image", (9, 8, 7)), ("mask", (9, 8, 7)), ("cut", (7, 8, 7))):
         data = np.random.default_rng(0).uniform(size=shape).astype(np.float32)

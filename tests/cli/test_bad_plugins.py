@@ -1,4 +1,4 @@
-"""Plugins that break, as users meet them: one message that names the plugin, and schemas without it that still run."""
+"""Plugins that fail: one message that names the plugin, and schemas without it still run."""
 
 import sys
 
@@ -73,7 +73,7 @@ HERE = "variables.score"
 
 @pytest.fixture
 def install(tmp_path, monkeypatch):
-    """Puts a distribution mv-odd 0.3 with one module of this text on the path."""
+    """Install a distribution mv-odd 0.3 with one module of this text on the path."""
     monkeypatch.syspath_prepend(str(tmp_path))
     write_table(tmp_path)
 
@@ -109,15 +109,15 @@ def install(tmp_path, monkeypatch):
     ],
     ids=["import", "api", "shape", "nan", "mutates", "raises", "build", "loss", "value", "not finite", "parse", "parts"],
 )  # fmt: skip
-def test_a_plugin_that_breaks_is_named_and_stops_only_who_uses_it(
+def test_a_failing_plugin_is_named_and_affects_only_schemas_that_use_it(
     metavoxel, install, tmp_path, changed, to, where, what
 ):
     assert changed in PLUGIN
     install(PLUGIN.replace(changed, to, 1))
     done = metavoxel("train", write_schema(tmp_path, USES), "--output", tmp_path / "run")
     assert done.code == 2
-    told = [line for line in done.lines if line.startswith(f"{where}: ")]
-    assert len(told) == 1 and "mv-odd 0.3" in told[0] and what in told[0], done.err
+    messages = [line for line in done.lines if line.startswith(f"{where}: ")]
+    assert len(messages) == 1 and "mv-odd 0.3" in messages[0] and what in messages[0], done.err
     assert metavoxel("validate", write_schema(tmp_path, TABLE)).code == 0
 
 
@@ -132,7 +132,7 @@ def test_two_plugins_of_one_name_are_both_named(metavoxel, install, tmp_path):
     assert metavoxel("validate", write_schema(tmp_path, TABLE)).code == 0
 
 
-def test_one_that_does_not_break_trains_and_is_asked_for_afterwards(metavoxel, install, tmp_path):
+def test_a_working_plugin_trains_and_is_required_afterwards(metavoxel, install, tmp_path):
     install(PLUGIN)
     run = tmp_path / "run"
     schema = write_schema(tmp_path, USES, training={"steps": 2})
@@ -150,7 +150,7 @@ def test_one_that_does_not_break_trains_and_is_asked_for_afterwards(metavoxel, i
     assert "needs the plugin mv-odd 0.3, which is not installed: pip install mv-odd" in done.err
 
 
-def test_wrong_settings_read_as_those_of_built_in_types_do(metavoxel, install, tmp_path):
+def test_wrong_settings_are_reported_as_for_built_in_types(metavoxel, install, tmp_path):
     install(PLUGIN)
     raw = {**USES, "variables": {**USES["variables"], "score": {"type": "odd", "wieght": 2}}}
     done = metavoxel("validate", write_schema(tmp_path, raw))
@@ -166,7 +166,7 @@ def test_the_check_of_an_installed_plugin(metavoxel, install, tmp_path):
     good = good.replace(
         "import torch\n", "import torch\nfrom metavoxel.parts.variables.continuous import ContinuousSpec\n"
     )
-    # Half of the laws of a kernel would be enough here; they are its own test's.
+    # The checks of a kernel are tested elsewhere.
     good = good.replace("    return [OddKernel]", "    return []")
     install(good.replace("OddKernel()", "GaussianKernel()"))
     done = metavoxel("plugins", "--check", "mv-odd")
@@ -176,7 +176,7 @@ def test_the_check_of_an_installed_plugin(metavoxel, install, tmp_path):
     assert done.code == 2 and "no plugin 'mv-od' is installed. Did you mean 'mv-odd'?" in done.err
 
 
-def test_the_check_tells_what_is_wrong_and_ends_with_1(metavoxel, install):
+def test_a_failed_check_is_reported_and_exits_with_1(metavoxel, install):
     install(PLUGIN.replace("    return [OddKernel]", "    return []").replace("OddKernel()", "GaussianKernel()"))
     done = metavoxel("plugins", "--check", "mv-odd")
     assert done.code == 1

@@ -1,4 +1,4 @@
-"""The commands: what they write, and with which code they end."""
+"""The commands: their output files and exit codes."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def test_help(metavoxel):
      ["train", "s.yaml", "--devices", "0"], ["predict", "run", "--draws", "-1"], ["train", "s.yaml", "--colour", "red"]],
     ids=" ".join,
 )  # fmt: skip
-def test_misuse_ends_with_2(metavoxel, arguments):
+def test_misuse_exits_with_2(metavoxel, arguments):
     done = metavoxel(*arguments)
     assert done.code == 2 and "Usage: metavoxel" in done.err + done.out
 
@@ -54,7 +54,7 @@ def test_plugins(metavoxel):
     assert done.code == 0
 
 
-def test_plugins_that_are_broken_are_told(metavoxel, tmp_path, monkeypatch):
+def test_failing_plugins_are_reported(metavoxel, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     info = tmp_path / "mv_odd-0.3.dist-info"
     info.mkdir()
@@ -86,7 +86,7 @@ def test_validate(metavoxel, table_study):
     assert "years" in age
 
 
-def test_train_and_where_it_goes(metavoxel, tmp_path, monkeypatch):
+def test_train_and_its_default_folder(metavoxel, tmp_path, monkeypatch):
     write_table(tmp_path)
     write_schema(tmp_path, TABLE, name="first.yaml", training={"steps": 2})
     monkeypatch.chdir(tmp_path)
@@ -102,7 +102,7 @@ def test_train_and_where_it_goes(metavoxel, tmp_path, monkeypatch):
     assert metavoxel("train", "first.yaml", "--accelerator", "cpu", "--resume").code == 0
 
 
-def test_dropped_rows_are_told(metavoxel, tmp_path):
+def test_dropped_rows_are_reported(metavoxel, tmp_path):
     write_table(tmp_path)
     schema = write_schema(tmp_path, TABLE, diffusion={"times": "shared"}, training={"steps": 1})
     done = metavoxel("train", schema, "--output", tmp_path / "run", "--accelerator", "cpu")
@@ -111,9 +111,11 @@ def test_dropped_rows_are_told(metavoxel, tmp_path):
 
 def test_predict_a_table(metavoxel, table_study, tmp_path):
     rows = "participant_id,Sex,score,remark\nzoe,1,50,\nadam,2,,the score is missing\nmia,n/a,90,so is the code\n"
-    (tmp_path / "new people.csv").write_text(rows)
+    (tmp_path / "new subjects.csv").write_text(rows)
     output = tmp_path / "answers" / "ages.tsv"
-    done = metavoxel("predict", table_study / "run", tmp_path / "new people.csv", "--target", "age", "--output", output)
+    done = metavoxel(
+        "predict", table_study / "run", tmp_path / "new subjects.csv", "--target", "age", "--output", output
+    )
     assert done.code == 0 and f"3 rows: {output}" in done.out
     found = table_of(output)
     assert list(found.columns) == ["participant_id", "age", "age_sd", "age_p05", "age_p95"]
@@ -165,7 +167,7 @@ def test_sample_a_table(metavoxel, table_study, tmp_path):
     assert done.code == 0 and (table_study / "run" / "samples" / "samples.tsv").exists()
 
 
-def test_sample_images_in_the_right_place(metavoxel, scan_study, tmp_path):
+def test_sampled_images_have_the_geometry_of_the_cohort(metavoxel, scan_study, tmp_path):
     done = metavoxel("sample", scan_study / "run", "-n", "2", "--steps", "2", "--output", tmp_path)
     assert done.code == 0
     found = table_of(tmp_path / "samples.tsv")
@@ -178,7 +180,7 @@ def test_sample_images_in_the_right_place(metavoxel, scan_study, tmp_path):
 
 
 def half_known(study, folder, known=5):
-    """A volume of the cohort and a mask of its first planes, as a viewer would save it."""
+    """A volume of the cohort, and a mask of its first planes on the same grid."""
     image = nibabel.load(study / "scans" / "s01.nii.gz")
     mask = np.zeros(image.shape, np.uint8)
     mask[:known] = 1
@@ -187,7 +189,7 @@ def half_known(study, folder, known=5):
 
 
 def test_inpainting_keeps_known_voxels_exactly(metavoxel, scan_study, tmp_path):
-    """In the file that is written, in its place in space."""
+    """Exactly in the written file, at the same position in mm."""
     scan, mask, known = half_known(scan_study, tmp_path)
     done = metavoxel(
         "sample", scan_study / "run", "-n", "2", "--steps", "2", "--given", f"volume={scan}", "--mask", f"volume={mask}",
@@ -225,7 +227,7 @@ def test_inpainting_a_picture(metavoxel, scan_study, tmp_path):
     assert np.array_equal(written[:, :7], grey[:, :7]) and not np.array_equal(written[:, 7:], grey[:, 7:])
 
 
-def test_debug_shows_where_an_error_comes_from(metavoxel, monkeypatch, tmp_path):
+def test_debug_shows_a_traceback(metavoxel, monkeypatch, tmp_path):
     from metavoxel.cli import main
     from metavoxel.errors import SchemaError
 
@@ -234,7 +236,7 @@ def test_debug_shows_where_an_error_comes_from(metavoxel, monkeypatch, tmp_path)
         main()
 
 
-def test_an_interrupt_ends_with_130(metavoxel, monkeypatch, table_study):
+def test_an_interrupt_exits_with_130(metavoxel, monkeypatch, table_study):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
         yield
@@ -244,8 +246,8 @@ def test_an_interrupt_ends_with_130(metavoxel, monkeypatch, table_study):
     assert done.code == 130 and "--resume" in done.err
 
 
-def test_a_training_that_is_stopped_while_a_line_is_printed_is_closed(monkeypatch):
-    """So that it saves what it has, before the process ends."""
+def test_a_training_interrupted_while_printing_is_closed(monkeypatch):
+    """Closing saves the training before the process exits."""
     closed = []
 
     def training():
@@ -264,8 +266,8 @@ def test_a_training_that_is_stopped_while_a_line_is_printed_is_closed(monkeypatc
     assert closed
 
 
-def test_the_command_is_a_process_too(tmp_path):
-    """Codes and streams as a shell sees them."""
+def test_the_command_in_a_process(tmp_path):
+    """Exit code and streams as in a shell."""
     root = str(Path(mv.__file__).parents[1])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": root}
     write_table(tmp_path)

@@ -1,4 +1,4 @@
-"""``metavoxel compare`` from end to end, on pictures and volumes together."""
+"""``metavoxel compare`` end to end, on pictures and volumes together."""
 
 import json
 import shutil
@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture
 def scans(scan_study, tmp_path):
-    """A study of one's own."""
+    """A copy of the study."""
     return shutil.copytree(scan_study, tmp_path / "study")
 
 
@@ -20,10 +20,10 @@ def table_of(path):
 QUICK = ("--steps", "2", "--samples", "1", "--accelerator", "cpu", "--precision", "32-true")
 
 
-def test_all_methods_leave_tables_like_the_runs_own(metavoxel, scans, tmp_path):
+def test_all_methods_write_tables_like_predict(metavoxel, scans, tmp_path):
     done = metavoxel("compare", scans / "run", *QUICK)
     assert done.code == 0, done.out + done.err
-    assert f"Answers about the test subjects: {scans / 'run' / 'comparisons'}" in done.out
+    assert f"Predictions for the test subjects: {scans / 'run' / 'comparisons'}" in done.out
     folder = scans / "run" / "comparisons"
     assert sorted(path.name for path in folder.iterdir()) == [
         "braid", "continuous_sex", "densenet", "ldm", "linear", "vit",
@@ -48,20 +48,20 @@ def test_all_methods_leave_tables_like_the_runs_own(metavoxel, scans, tmp_path):
     assert again.code == 0 and "densenet age 1/1" in again.err
 
 
-def test_mistakes_end_with_2(metavoxel, table_study, tmp_path):
-    for arguments, told in [
+def test_user_errors_exit_with_2(metavoxel, table_study, tmp_path):
+    for arguments, message in [
         (["--methods", "liner"], "methods: no method 'liner'. Did you mean 'linear'?"),
         (["--methods", "vit"], "methods: 'vit' needs an image, and this schema has none. Of use here: linear"),
         (["--targets", "aeg"], "targets: no variable 'aeg'. Did you mean 'age'?"),
         (["--size", "large"], "--size: 'large' is not one of small, medium, full"),
     ]:
         done = metavoxel("compare", table_study / "run", *arguments)
-        assert done.code == 2 and told in done.err
+        assert done.code == 2 and message in done.err
     assert "not a run folder" in metavoxel("compare", tmp_path).err
     assert not (table_study / "run" / "comparisons").exists()
 
 
-def test_a_failure_is_told_and_the_others_go_on(metavoxel, table_study, tmp_path):
+def test_a_failure_is_reported_and_other_targets_continue(metavoxel, table_study, tmp_path):
     study = shutil.copytree(table_study, tmp_path / "study")
     folder = study / "run" / "comparisons" / "linear"
     folder.mkdir(parents=True)

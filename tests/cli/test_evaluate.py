@@ -12,7 +12,7 @@ def test_a_run_is_evaluated(metavoxel, table_study, tmp_path):
     assert "sex accuracy" not in pandas.read_csv(tmp_path / "out" / "table1.csv")
 
 
-def test_what_is_wrong_is_told_before_anything_is_computed(metavoxel, table_study, tmp_path):
+def test_problems_are_reported_before_anything_is_computed(metavoxel, table_study, tmp_path):
     def refused(*arguments):
         done = metavoxel("evaluate", table_study / "run", "--output", tmp_path / "out", *arguments)
         assert done.code == 2 and not (tmp_path / "out").exists()

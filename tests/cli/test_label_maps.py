@@ -1,4 +1,4 @@
-"""Lesion masks and tissue classes from the command line: validated, trained, sampled, predicted, evaluated."""
+"""Lesion masks and tissue classes on the command line: validate, train, sample, predict, evaluate."""
 
 import nibabel
 import numpy as np
@@ -30,10 +30,10 @@ def study(tmp_path_factory):
             cells.append(f"s{row:02}_{name}.nii.gz")
             nibabel.save(nibabel.Nifti1Image(voxels, AFFINE), folder / cells[-1])
         lines.append("\t".join([f"s{row:02}", *cells, str(20 + 4 * row)]))
-    (folder / "people.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "subjects.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     age = {"type": "continuous", "range": [10, 90]}
     raw = {
-        "cohort": {"table": "people.tsv", "split": {"train": 0.5, "validation": 0.2, "test": 0.3}},
+        "cohort": {"table": "subjects.tsv", "split": {"train": 0.5, "validation": 0.2, "test": 0.3}},
         "variables": {"T1w": {"type": "image", "codec": VAE}, "lesion": LESION, "tissue": TISSUE, "age": age},
         "backbone": UNET,
         "training": {"steps": 20, "batch_size": 4, "validate_every": 10},
@@ -53,38 +53,38 @@ def _labels(file):
 
 @pytest.mark.slow
 def test_from_masks_to_samples_and_a_report(study, metavoxel):
-    said = metavoxel("validate", study / "schema.yaml")
-    assert said.code == 0 and "lesion in 8 (mean 64 mm³); 4 of background alone" in said.out
+    done = metavoxel("validate", study / "schema.yaml")
+    assert done.code == 0 and "lesion in 8 (mean 64 mm³); 4 of background only" in done.out
     assert metavoxel("train", study / "schema.yaml", "--output", study / "run").code == 0
-    asked = ("--given", "age=40", "--given", f"T1w={study / 's01_T1w.nii.gz'}", "--steps", "4", "-n", "2")
-    assert metavoxel("sample", study / "run", *asked, "--output", study / "out").code == 0
+    given = ("--given", "age=40", "--given", f"T1w={study / 's01_T1w.nii.gz'}", "--steps", "4", "-n", "2")
+    assert metavoxel("sample", study / "run", *given, "--output", study / "out").code == 0
     table = pandas.read_csv(study / "out/samples.tsv", sep="\t")
     for name, known in (("lesion", {0, 7}), ("tissue", {0, 1, 2})):
         assert all(_labels(study / "out" / file) <= known for file in table[name])
     for more in ((), ("--draws", "2", "--steps", "3")):
         output = study / f"predicted{len(more)}.tsv"
-        said = metavoxel("predict", study / "run", "--target", "lesion,tissue", *more, "--output", output)
-        assert said.code == 0, said.err
+        done = metavoxel("predict", study / "run", "--target", "lesion,tissue", *more, "--output", output)
+        assert done.code == 0, done.err
         predicted = pandas.read_csv(output, sep="\t")
         assert len(predicted) == 12
         assert all(_labels(study / file) <= {0, 7} for file in predicted["lesion"])
         assert all(_labels(study / file) <= {0, 1, 2} for file in predicted["tissue"])
-    said = metavoxel("predict", study / "run", "--target", "age", "--given", "lesion", "--output", study / "age.tsv")
-    assert said.code == 0 and pandas.read_csv(study / "age.tsv", sep="\t")["age"].notna().all()
+    done = metavoxel("predict", study / "run", "--target", "age", "--given", "lesion", "--output", study / "age.tsv")
+    assert done.code == 0 and pandas.read_csv(study / "age.tsv", sep="\t")["age"].notna().all()
     half = np.zeros((8, 8, 8), np.uint8)
     half[:4] = 1
     nibabel.save(nibabel.Nifti1Image(half, AFFINE), study / "half.nii.gz")
     part = ("--given", f"tissue={study / 's03_tissue.nii.gz'}", "--mask", f"tissue={study / 'half.nii.gz'}")
-    said = metavoxel("sample", study / "run", *part, "-n", "1", "--steps", "4", "--output", study / "part")
-    assert said.code == 0, said.err
+    done = metavoxel("sample", study / "run", *part, "-n", "1", "--steps", "4", "--output", study / "part")
+    assert done.code == 0, done.err
     drawn = nibabel.load(study / "part/sample-001_tissue.nii.gz")
     truth = nibabel.as_closest_canonical(nibabel.load(study / "s03_tissue.nii.gz"))
     known = nibabel.as_closest_canonical(nibabel.load(study / "half.nii.gz")).get_fdata() > 0
     assert np.array_equal(np.asanyarray(drawn.dataobj)[known], np.asanyarray(truth.dataobj)[known])
-    said = metavoxel(
+    done = metavoxel(
         "evaluate", study / "run", "--output", study / "report", "--samples", "5", "--steps", "3", "--no-copies"
     )
-    assert said.code == 0, said.err
+    assert done.code == 0, done.err
     text = (study / "report/report.html").read_text(encoding="utf-8")
     assert "label map lesion: in no table of images" in text
     assert not (study / "report/quality-lesion.csv").exists() and (study / "report/quality-T1w.csv").exists()
@@ -97,8 +97,8 @@ def test_unknown_labels_are_refused_with_their_place(study, metavoxel):
         data = np.asanyarray(nibabel.load(wrong).dataobj).copy()
         data[0, 0, 0] = 3
         nibabel.save(nibabel.Nifti1Image(data, AFFINE), wrong)
-        said = metavoxel("validate", study / "schema.yaml")
+        done = metavoxel("validate", study / "schema.yaml")
     finally:
         wrong.write_bytes(before)
-    assert said.code == 2 and "s05_lesion.nii.gz" in said.err
-    assert "1 of 512 voxels are none of the labels: 3 (1 voxels). Labels: background (0), lesion (7)" in said.err
+    assert done.code == 2 and "s05_lesion.nii.gz" in done.err
+    assert "1 of 512 voxels are none of the labels: 3 (1 voxels). Labels: background (0), lesion (7)" in done.err

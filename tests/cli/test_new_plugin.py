@@ -1,4 +1,4 @@
-"""What ``metavoxel new-plugin`` writes; that it installs and passes its tests is what ``make plugins`` sees to."""
+"""Output of ``metavoxel new-plugin``; ``make plugins`` checks that it installs and passes its tests."""
 
 import importlib.util
 import tomllib
@@ -11,7 +11,7 @@ from metavoxel.testing import plugin_checks
 
 
 @pytest.mark.parametrize("kind", USAGE)
-def test_it_registers_one_type_and_has_something_to_check_it_with(metavoxel, tmp_path, kind):
+def test_it_registers_one_type_with_examples_for_the_checks(metavoxel, tmp_path, kind):
     folder = tmp_path / "made"
     done = metavoxel("new-plugin", f"my-{kind}", "--kind", kind, "--output", folder)
     assert done.code == 0 and f"metavoxel plugins --check metavoxel-my-{kind}" in done.out
@@ -31,17 +31,17 @@ def test_it_registers_one_type_and_has_something_to_check_it_with(metavoxel, tmp
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["Blood count"], "NAME: 'Blood count' must be words of a-z and 0-9 with hyphens between"),
         (["my-thing", "--kind", "hat"], "--kind: 'hat' is not one of variable, codec, kernel, backbone"),
         (["image"], "NAME: a variable 'image' is installed; choose another name"),
-        (["my-thing", "--output", "."], ".: is there already; choose another --output"),
+        (["my-thing", "--output", "."], ".: exists already; choose another --output"),
     ],
     ids=["name", "kind", "taken", "exists"],
 )
-def test_what_cannot_be_made_is_refused(metavoxel, tmp_path, monkeypatch, arguments, told):
+def test_invalid_plugins_are_refused(metavoxel, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     done = metavoxel("new-plugin", *arguments)
-    assert done.code == 2 and told in done.err
+    assert done.code == 2 and message in done.err
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Options that are read before a model is asked."""
+"""Parsing of options, before a model is loaded."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def test_base_rates_of_labels_with_commas_and_colons(text, rates):
     assert base_rates([text], LABELS) == {"dx": rates}
 
 
-def test_a_comma_without_a_number_before_it_is_the_labels_own():
+def test_a_comma_without_a_number_before_it_belongs_to_the_label():
     assert base_rates(["dx=CN:0.5,MCI, late:0.5"]) == {"dx": {"CN": 0.5, "MCI, late": 0.5}}
 
 
@@ -35,7 +35,7 @@ def test_a_comma_without_a_number_before_it_is_the_labels_own():
         ('sex={"F": 1, "F": 0}', "'F' is given twice"),
     ],
 )
-def test_base_rates_that_are_none(text, what):
+def test_invalid_base_rates(text, what):
     with pytest.raises(EvidenceError, match=what):
         base_rates([text], LABELS)
 

@@ -1,4 +1,4 @@
-"""``metavoxel phantom``: a cohort, a schema that fits it, and the least errors."""
+"""``metavoxel phantom``: a cohort, its schema, and the Bayes errors."""
 
 import pandas
 import pytest
@@ -7,7 +7,7 @@ from metavoxel.phantoms import read_truth
 from metavoxel.schema import load_schema
 
 
-def test_everything_by_flag(metavoxel, tmp_path):
+def test_all_options(metavoxel, tmp_path):
     cohort = tmp_path / "cohort"
     flags = ["--disease", "--second-contrast", "--site", "--missing", "mar_by_age", "--missing-share", "0.4"]
     where = ["--subjects", "12", "--spacing", "10", "--missing-columns", "sex,site,T2w", "--output", cohort]
@@ -29,28 +29,28 @@ def test_everything_by_flag(metavoxel, tmp_path):
     assert (cohort / "schema.yaml").read_text().startswith("# mine")
 
 
-def test_the_plain_cohort(metavoxel, tmp_path):
+def test_default_options(metavoxel, tmp_path):
     done = metavoxel("phantom", "--subjects", "2", "--spacing", "10", "--output", tmp_path / "cohort")
     assert done.code == 0 and "diagnosis" not in done.out
     assert list(load_schema(tmp_path / "cohort" / "schema.yaml").variables) == ["T1w", "age", "sex"]
     other = metavoxel("phantom", "--subjects", "2", "--spacing", "8", "--output", tmp_path / "cohort")
-    assert other.code == 2 and "spacing: the phantoms there have 10.0, not 8.0" in other.err
+    assert other.code == 2 and "spacing: the existing phantoms have 10.0, not 8.0" in other.err
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--subjects", "0"], "--subjects: Input should be greater than 0 (given: 0)"),
         (["--spacing", "0.2"], "--spacing: Input should be greater than or equal to 1 (given: 0.2)"),
         (["--missing", "mnar"], "--missing: Input should be 'mcar' or 'mar_by_age' (given: 'mnar')"),
-        (["--missing-share", "0.2"], "--missing: say by which rule cells are missing: mcar or mar_by_age"),
+        (["--missing-share", "0.2"], "--missing: choose the rule by which cells are missing: mcar or mar_by_age"),
         (["--missing", "mcar", "--missing-share", "1"], "--missing-share: Input should be less than 1 (given: 1.0)"),
         (["--missing", "mcar", "--missing-columns", "T2w"], "'missing' names T2w, but there is none"),
         (["--missing", "mcar", "--missing-columns", "weight"], "--missing-columns: Input should be 'age', 'sex',"),
         (["--missing", "mar_by_age", "--missing-share", "0.7"], "takes a fraction of at most 0.5"),
     ],
 )  # fmt: skip
-def test_impossible_cohorts_are_refused(metavoxel, tmp_path, arguments, told):
+def test_impossible_cohorts_are_refused(metavoxel, tmp_path, arguments, message):
     done = metavoxel("phantom", "--output", tmp_path / "cohort", *arguments)
-    assert done.code == 2 and told in done.err
+    assert done.code == 2 and message in done.err
     assert not (tmp_path / "cohort").exists()

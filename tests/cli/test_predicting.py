@@ -1,4 +1,4 @@
-"""Forms of a question on the command line: joint draws, base rates, errors of measurement, likelihoods, images."""
+"""Prediction on the command line: joint draws, base rates, measurement errors, likelihoods, images."""
 
 import nibabel
 import numpy as np
@@ -12,7 +12,7 @@ def table_of(path):
 
 @pytest.fixture
 def predict(metavoxel, table_study, tmp_path):
-    """``metavoxel predict`` on the study's own table, and what it wrote."""
+    """Run ``metavoxel predict`` on the study's own table, and read its output."""
 
     def run(*arguments, output="o.tsv"):
         table = [table_study / "people.csv"]
@@ -22,7 +22,7 @@ def predict(metavoxel, table_study, tmp_path):
     return run
 
 
-def test_several_targets_say_how_they_hang_together(predict):
+def test_the_dependence_of_several_targets_is_reported(predict):
     done, _ = predict("--target", "age,sex", "--no-check")
     assert done.code == 0 and done.err == ""
     assert done.out.endswith("(each target by itself; for their joint, ask for draws)\n")
@@ -69,48 +69,48 @@ def test_log_likelihoods(predict):
     assert list(table.columns) == ["participant_id", "logp[sex]"]
     done, _ = predict("--log-likelihood", "--draws", "2", "--vote", "--steps", "3")
     assert done.lines == [
-        "--log-likelihood: judges values that are there and predicts none: leave out --steps, --vote, --draws"
+        "--log-likelihood: scores observed values and predicts none: leave out --steps, --vote, --draws"
     ]
     done, _ = predict("--log-likelihood", "--target", "agee")
     assert done.lines[0].startswith("target: no variable 'agee'. Did you mean 'age'?")
 
 
-def test_unusual_evidence_is_told_and_changes_nothing(metavoxel, table_study, tmp_path):
+def test_unusual_evidence_is_reported_and_does_not_change_predictions(metavoxel, table_study, tmp_path):
     rows = "participant_id,Age,Sex,score\nzoe,52,1,104\nadam,129,2,-9000\nmia,500,3,90\n"
-    (tmp_path / "people.csv").write_text(rows)
-    told = {}
+    (tmp_path / "subjects.csv").write_text(rows)
+    printed = {}
     for option in ("--check", "--no-check"):
         done = metavoxel(
-            "predict", table_study / "run", tmp_path / "people.csv", "--target", "sex", "--given", "age,score",
+            "predict", table_study / "run", tmp_path / "subjects.csv", "--target", "sex", "--given", "age,score",
             "--output", tmp_path / f"{option}.tsv", option,
         )  # fmt: skip
         assert done.code == 0
-        told[option] = done.lines
-    blanked, unusual = told["--check"]
-    assert told["--no-check"] == [blanked]
+        printed[option] = done.lines
+    blanked, unusual = printed["--check"]
+    assert printed["--no-check"] == [blanked]
     assert blanked == "age: 1 taken as missing (outside valid [-30, 130]): 500"
     assert unusual.startswith("Unlike the training rows: ") and "adam: score = -9000 (p = " in unusual
     assert (tmp_path / "--check.tsv").read_bytes() == (tmp_path / "--no-check.tsv").read_bytes()
     done = metavoxel(
-        "predict", table_study / "run", tmp_path / "people.csv", "--log-likelihood", "--target", "sex", "--given", "age",
+        "predict", table_study / "run", tmp_path / "subjects.csv", "--log-likelihood", "--target", "sex", "--given", "age",
         "--evaluations", "1", "--output", tmp_path / "fit.tsv",
     )  # fmt: skip
     assert done.code == 0
     assert done.lines == [blanked, "sex: 1 taken as missing (unknown category (known: female (1), male (2))): 3"]
 
 
-def test_walks_of_repaint(predict, tmp_path):
-    """Its grid, passes and stretches are each heeded, and refused where they would not be."""
-    asked = ["--target", "age", "--draws", "1", "--steps", "4", "--no-check"]
+def test_options_of_repaint(predict, tmp_path):
+    """Grid, passes and segments each have an effect, and are refused where they have none."""
+    options = ["--target", "age", "--draws", "1", "--steps", "4", "--no-check"]
     settings = {"--grid": "uniform", "--resamplings": "2", "--jump": "2"}
-    ages = [predict(*asked, "--conditioning", "repaint")[1]["age"]]
+    ages = [predict(*options, "--conditioning", "repaint")[1]["age"]]
     for option, value in settings.items():
-        done, table = predict(*asked, "--conditioning", "repaint", option, value)
+        done, table = predict(*options, "--conditioning", "repaint", option, value)
         assert done.code == 0 and not any(table["age"].equals(other) for other in ages)
         ages.append(table["age"])
-    done, _ = predict(*asked, "--grid", "karras")
+    done, _ = predict(*options, "--grid", "karras")
     assert done.code == 2 and done.lines == ["--grid: 'karras' is not one of log_snr, uniform"]
-    done, _ = predict(*asked, "--particles", "4", "--jump", "2")
+    done, _ = predict(*options, "--particles", "4", "--jump", "2")
     assert done.code == 2 and done.lines == [
         "particles: has no effect under 'clean': choose conditioning 'smc', or leave it out",
         "jump: has no effect under 'clean': choose conditioning 'repaint', or leave it out",
@@ -118,7 +118,7 @@ def test_walks_of_repaint(predict, tmp_path):
     ]  # fmt: skip
 
 
-def test_a_number_with_an_error(metavoxel, table_study, tmp_path):
+def test_a_number_with_a_measurement_error(metavoxel, table_study, tmp_path):
     def sample(cell, *more):
         return metavoxel(
             "sample", table_study / "run", "-n", "6", "--steps", "4", "--given", cell, *more, "--output", tmp_path
@@ -138,7 +138,7 @@ def test_a_number_with_an_error(metavoxel, table_study, tmp_path):
     ]
 
 
-def test_a_folder_of_samples_holds_one_answer(metavoxel, scan_study, tmp_path):
+def test_a_folder_of_samples_holds_one_run_of_the_command(metavoxel, scan_study, tmp_path):
     def sample(n):
         return metavoxel("sample", scan_study / "run", "-n", n, "--steps", "1", "--output", tmp_path / "out")
 
@@ -151,7 +151,7 @@ def test_a_folder_of_samples_holds_one_answer(metavoxel, scan_study, tmp_path):
     assert done.code == 2 and "holds other files (notes.txt); choose another --output" in done.err
 
 
-def test_images_are_predicted_into_files(metavoxel, scan_study, tmp_path):
+def test_predicted_images_are_written_to_files(metavoxel, scan_study, tmp_path):
     (tmp_path / "two.csv").write_text(
         "participant_id,age,sex\nsub 1/x,30,F\nsub-2,60,M\n",
     )
@@ -178,12 +178,12 @@ def test_images_are_predicted_into_files(metavoxel, scan_study, tmp_path):
     assert done.code == 2 and "holds other files (mine.txt)" in done.err
 
 
-def test_a_bids_folder_needs_files_of_what_is_given_alone(metavoxel, scan_study, tmp_path):
+def test_a_bids_folder_needs_files_of_given_variables_only(metavoxel, scan_study, tmp_path):
     (tmp_path / "dataset_description.json").write_text('{"Name": "new", "BIDSVersion": "1.8.0"}')
     (tmp_path / "participants.tsv").write_text("participant_id\tage\tsex\nsub-1\t30\tF\nsub-2\t60\tM\n")
-    for asked in (["--target", "age", "--given", "sex"], ["--log-likelihood", "--target", "age", "--given", "sex"]):
+    for options in (["--target", "age", "--given", "sex"], ["--log-likelihood", "--target", "age", "--given", "sex"]):
         output = tmp_path / "o.tsv"
-        done = metavoxel("predict", scan_study / "run", tmp_path, *asked, "--no-check", "--output", output)
+        done = metavoxel("predict", scan_study / "run", tmp_path, *options, "--no-check", "--output", output)
         assert done.code == 0, done.err
         assert list(table_of(output)["participant_id"]) == ["sub-1", "sub-2"]
     done = metavoxel("predict", scan_study / "run", tmp_path, "--target", "age", "--given", "volume")

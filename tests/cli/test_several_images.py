@@ -17,7 +17,7 @@ GRIDS = {"T1w": ((8, 8, 8), 2.0), "PET": ((4, 4, 6), 4.0)}
 
 @pytest.fixture(scope="module")
 def contrasts(tmp_path_factory):
-    """A run on slices of which every other row has no FLAIR."""
+    """A run on slices, with FLAIR missing in every other row."""
     folder = tmp_path_factory.mktemp("contrasts")
     write_contrasts(folder, rows=60)
     return trained(folder, CONTRASTS)
@@ -25,7 +25,7 @@ def contrasts(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def grids(tmp_path_factory):
-    """A run on volumes of two grids, of which the second is missing in some rows."""
+    """A run on volumes of two grids, the second missing in some rows."""
     folder = tmp_path_factory.mktemp("grids")
     draw = np.random.default_rng(0)
     patterns = {name: draw.normal(0, 1, shape) for name, (shape, _) in GRIDS.items()}
@@ -38,12 +38,12 @@ def grids(tmp_path_factory):
             nibabel.save(nibabel.Nifti1Image(voxels, np.diag([spacing] * 3 + [1])), folder / cells[name])
         lines.append(f"s{row:02}\t{cells['T1w']}\t{cells['PET'] if row % 4 else ''}\t{age:.1f}")
     nibabel.save(nibabel.Nifti1Image(patterns["PET"], np.eye(4)), folder / "pattern.nii.gz")
-    (folder / "people.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "subjects.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     image = {"type": "image", "codec": "identity", "adapter": {"type": "grid_summary", "components": 3}}
     return trained(
         folder,
         {
-            "cohort": {"table": "people.tsv"},
+            "cohort": {"table": "subjects.tsv"},
             "variables": {"T1w": image, "PET": image, "age": {"type": "continuous", "range": [10, 90]}},
             "backbone": UNET,
             "training": IMAGES["training"],
@@ -74,10 +74,10 @@ def test_rows_without_a_contrast_are_trained_on(contrasts):
 
 @pytest.mark.parametrize(("how", "share"), [([], 0.55), (["--draws", "12", "--steps", "8"], 0.6)])
 def test_a_contrast_is_predicted_from_the_other(metavoxel, contrasts, tmp_path, how, share):
-    """For people who have it and for people who lack it, with a share of the mean image's error.
+    """The error is at most a share of the mean image's, for subjects with and without FLAIR.
 
-    FLAIR is the negative of T1w. The mean of a dozen draws has some of their spread in it. Errors are summed before
-    they are compared: of somebody who is like the mean image nothing can be said better than by that image.
+    FLAIR is the negative of T1w. The mean of a dozen draws has a residual variance. Errors are summed before they are
+    compared, because no prediction is better than the mean image for a subject close to it.
     """
     output = tmp_path / "FLAIR.tsv"
     done = metavoxel(
@@ -103,7 +103,7 @@ def scaled(image):
     return np.clip((image - low) / (high - low), 0, 1)
 
 
-def test_people_without_a_contrast_can_be_sampled(metavoxel, contrasts, tmp_path):
+def test_subjects_without_a_contrast_can_be_sampled(metavoxel, contrasts, tmp_path):
     scan = contrasts / "slices" / "s00_T1w.png"
     done = metavoxel(
         "sample", contrasts / "run", "-n", "2", "--given", f"T1w={scan}", "--steps", "4", "--output", tmp_path / "out"
@@ -127,20 +127,22 @@ def test_a_picture_is_predicted_from_a_volume_and_back(metavoxel, scan_study, tm
         cells = pandas.read_csv(output, sep="\t")[target]
         assert len(cells) == len(cohort)
         assert shape_of(tmp_path / cells[0]) == shape
-        assert np.std([read(tmp_path / cell).mean() for cell in cells]) > 0, "one tells of the other"
+        assert np.std([read(tmp_path / cell).mean() for cell in cells]) > 0, (
+            "predictions must depend on the given image"
+        )
 
 
 def test_volumes_of_different_grids_keep_theirs(metavoxel, grids, tmp_path):
     assert set(load(grids / "run").joint.backbone.ports.grids) == {"grid_8x8x8", "grid_4x4x6"}
     output = tmp_path / "PET.tsv"
     done = metavoxel(
-        "predict", grids / "run", grids / "people.tsv", "--target", "PET,age", "--given", "T1w", "--output", output
+        "predict", grids / "run", grids / "subjects.tsv", "--target", "PET,age", "--given", "T1w", "--output", output
     )
     assert done.code == 0, done.err
     table = pandas.read_csv(output, sep="\t")
     image = nibabel.load(tmp_path / table["PET"][0])
     assert image.shape == (4, 4, 6) and np.allclose(image.affine, np.diag([4.0, 4.0, 4.0, 1.0]))
-    age = pandas.read_csv(grids / "people.tsv", sep="\t")["age"]
+    age = pandas.read_csv(grids / "subjects.tsv", sep="\t")["age"]
     assert np.corrcoef(table["age"], age)[0, 1] > 0.8
     young, old = (read(tmp_path / table["PET"][place]) for place in (age.argmin(), age.argmax()))
     assert np.corrcoef((old - young).flatten(), read(grids / "pattern.nii.gz").flatten())[0, 1] > 0.8

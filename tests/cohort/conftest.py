@@ -15,16 +15,16 @@ def _write_volume(path: Path, shape=(8, 8, 8), *, step: float = 2.0, seed: int =
 
 @pytest.fixture
 def volume() -> Callable[..., Path]:
-    """Writes a small volume of noise to a path."""
+    """Writer of a small noise volume."""
     return _write_volume
 
 
 @pytest.fixture
 def study(tmp_path) -> Path:
-    """A folder with ``people.csv`` (id, T1w, Age, Sex) of 20 people, and their volumes."""
+    """A folder with ``subjects.csv`` (id, T1w, Age, Sex) of 20 subjects, and their volumes."""
     lines = ["id,T1w,Age,Sex"]
     for number in range(20):
         _write_volume(tmp_path / f"scans/p{number:02}.nii.gz", seed=number)
         lines.append(f"p{number:02},scans/p{number:02}.nii.gz,{20 + 2 * number},{'FM'[number % 2]}")
-    (tmp_path / "people.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "subjects.csv").write_text("\n".join(lines) + "\n")
     return tmp_path

@@ -24,7 +24,7 @@ def dataset(tmp_path, volume):
     return tmp_path
 
 
-def test_subjects_get_their_images_and_their_participants_row(dataset):
+def test_rows_join_images_and_the_participants_table(dataset):
     table = read_bids(dataset, {"T1w": ImageSpec(), "flair": ImageSpec(entities={"suffix": "FLAIR"})})
     assert table.frame.to_dict("list") == {
         "participant_id": ["sub-01", "sub-02", "sub-03", "sub-04"],
@@ -36,7 +36,7 @@ def test_subjects_get_their_images_and_their_participants_row(dataset):
     assert table.places[0] == "participants.tsv row 3 (sub-01)"
 
 
-def test_a_cohort_comes_from_a_folder(dataset):
+def test_a_cohort_is_read_from_a_folder(dataset):
     variables = {"T1w": ImageSpec(), "age": ContinuousSpec(range=(0, 100))}
     cohort = read_cohort(variables, CohortSettings(bids=dataset.name), folder=dataset.parent, split=False)
     assert cohort.subjects == ["sub-01", "sub-02", "sub-03", "sub-04"]
@@ -62,14 +62,14 @@ def test_sessions_are_rows(dataset, volume):
     assert len(set(cohort.row_keys)) == len(cohort)
 
 
-def test_a_session_overrides_the_participant_where_it_says_something(dataset, volume):
+def test_a_session_overrides_the_participant_unless_missing(dataset, volume):
     volume(dataset / "sub-01/ses-a/anat/sub-01_ses-a_FLAIR.nii.gz")
     (dataset / "sub-01/sub-01_sessions.tsv").write_text("session_id\tage\nses-a\tn/a\n")
     frame = read_bids(dataset, {"flair": ImageSpec(entities={"suffix": "FLAIR"})}).frame
     assert frame[frame["session_id"] == "ses-a"]["age"].tolist() == ["11"]
 
 
-def test_entities_tell_files_apart(dataset, volume):
+def test_entities_distinguish_files(dataset, volume):
     volume(dataset / "sub-01/anat/sub-01_space-MNI152_T1w.nii.gz")
     volume(dataset / "sub-02/anat/sub-02_acq-hi_run-02_T1w.nii.gz")
     with pytest.raises(CohortError) as caught:
@@ -98,7 +98,7 @@ def test_unknown_entities_and_absent_images_are_named(dataset):
     assert "variable pet: no image with {suffix: pet}; the folder has images with suffix FLAIR, T1w" in lines[1]
 
 
-def test_paths_and_columns_work_as_in_a_table(dataset):
+def test_paths_and_columns_are_used_as_in_a_table(dataset):
     pattern = "{participant_id}/anat/{participant_id}_T1w.nii.gz"
     (dataset / "participants.tsv").write_text("participant_id\tscan\nsub-01\tsub-01/anat/sub-01_FLAIR.nii.gz\n")
     variables = {"T1w": ImageSpec(path=pattern), "flair": ImageSpec(column="scan")}
@@ -143,7 +143,7 @@ def test_a_pickle_in_the_folder_is_not_opened(dataset):
     assert len(read_bids(dataset, {"T1w": ImageSpec()}).frame) == 4
 
 
-def test_subjects_of_one_side_only_are_noticed(dataset):
+def test_subjects_without_an_image_or_a_row_are_noticed(dataset):
     (dataset / "participants.tsv").write_text("participant_id\tage\nsub-1\t11\nsub-02\t22\nsub-04\t44\nsub-05\t55\n")
     table = read_bids(dataset, {"T1w": ImageSpec()})
     assert table.frame[["participant_id", "age"]].to_dict("list") == {
@@ -151,14 +151,14 @@ def test_subjects_of_one_side_only_are_noticed(dataset):
         "age": ["11", "22", "", "44", "55"],
     }
     joined, unmatched = map(str, table.notices)
-    assert "1 of 4 subjects are written otherwise than their folders" in joined and "sub-1 as sub-01" in joined
+    assert "1 of 4 subjects differ from their folder names" in joined and "sub-1 as sub-01" in joined
     assert "2 of 4 subjects of the table have no image: sub-04, sub-05" in unmatched
     assert "1 of 3 subjects with images are not in the table: sub-03" in unmatched
     cohort = read_cohort({"T1w": ImageSpec()}, CohortSettings(bids=dataset), folder=dataset, split=False)
     assert cohort.notices == table.notices
 
 
-def test_a_table_of_others_is_refused(dataset):
+def test_a_table_of_other_subjects_is_refused(dataset):
     (dataset / "participants.tsv").write_text("participant_id\tage\nA1\t11\nA2\t22\n")
     with pytest.raises(CohortError) as caught:
         read_bids(dataset, {"T1w": ImageSpec()})
@@ -168,7 +168,7 @@ def test_a_table_of_others_is_refused(dataset):
     )
 
 
-def test_sessions_of_others_are_refused_and_of_one_side_noticed(dataset, volume):
+def test_other_sessions_are_refused_and_unmatched_ones_noticed(dataset, volume):
     for session in ("a", "b"):
         volume(dataset / f"sub-09/ses-{session}/anat/sub-09_ses-{session}_T1w.nii.gz")
     path = dataset / "sub-09/sub-09_sessions.tsv"
@@ -176,13 +176,13 @@ def test_sessions_of_others_are_refused_and_of_one_side_noticed(dataset, volume)
     table = read_bids(dataset, {"T1w": ImageSpec()})
     notice = next(str(notice) for notice in table.notices if "sessions" in notice.what)
     assert "1 of 2 sessions of the tables have no image: sub-09 ses-c" in notice
-    assert "1 of 2 sessions with images have no row in the tables by session: sub-09 ses-b" in notice
+    assert "1 of 2 sessions with images have no row in the session tables: sub-09 ses-b" in notice
     path.write_text("session_id\tage\nses-c\t50\nses-d\t60\n")
-    with pytest.raises(CohortError, match="no row of the tables by session has an image"):
+    with pytest.raises(CohortError, match="no row of the session tables has an image"):
         read_bids(dataset, {"T1w": ImageSpec()})
 
 
-def test_rows_of_a_joined_subject_share_a_part(dataset, volume):
+def test_rows_of_a_matched_subject_share_a_part(dataset, volume):
     rows = []
     for subject in range(1, 13):
         for session in (1, 2):
@@ -200,7 +200,7 @@ def test_rows_of_a_joined_subject_share_a_part(dataset, volume):
     assert len(where) == 12
 
 
-def test_the_table_of_a_derivative_is_its_datasets_or_a_given_one(dataset, volume):
+def test_a_derivative_uses_the_table_of_its_dataset_or_a_given_one(dataset, volume):
     folder = dataset / "derivatives/prep"
     for subject in ("01", "02"):
         volume(folder / f"sub-{subject}/anat/sub-{subject}_space-MNI_T1w.nii.gz")
@@ -208,18 +208,18 @@ def test_the_table_of_a_derivative_is_its_datasets_or_a_given_one(dataset, volum
     table = read_bids(folder, image)
     assert table.frame["age"].tolist() == ["11", "n/a", "33", "44"]
     assert table.folder == folder
-    assert "has no participants.tsv; read that of its dataset" in str(table.notices[0])
-    (dataset / "people.tsv").write_text("participant_id\tage\n1\t61\n2\t62\n")
-    settings = CohortSettings(bids="derivatives/prep", participants="people.tsv")
+    assert "has no participants.tsv; using that of its dataset" in str(table.notices[0])
+    (dataset / "subjects.tsv").write_text("participant_id\tage\n1\t61\n2\t62\n")
+    settings = CohortSettings(bids="derivatives/prep", participants="subjects.tsv")
     cohort = read_cohort(image | {"age": ContinuousSpec(range=(0, 99))}, settings, folder=dataset, split=False)
     assert cohort.columns["age"].read([0, 1]).tolist() == [61, 62]
     (folder / "participants.tsv").write_text("participant_id\tage\nsub-01\t71\nsub-02\t72\n")
     assert read_bids(folder, image).frame["age"].tolist() == ["71", "72"]
     with pytest.raises(CohortError, match="no such table"):
-        read_bids(folder, image, participants=dataset / "nobody.tsv")
+        read_bids(folder, image, participants=dataset / "absent.tsv")
 
 
-def test_a_derivative_of_the_dataset_is_an_entity(dataset, volume):
+def test_a_derivative_is_selected_by_an_entity(dataset, volume):
     for subject in ("01", "02"):
         volume(dataset / f"derivatives/prep/sub-{subject}/anat/sub-{subject}_space-MNI_T1w.nii.gz")
     frame = read_bids(dataset, {"raw": ImageSpec(), "mni": ImageSpec(entities={"derivative": "prep"})}).frame
@@ -234,11 +234,11 @@ def test_a_derivative_of_the_dataset_is_an_entity(dataset, volume):
 def test_an_image_variable_named_like_a_column_by_session_is_located(dataset, volume):
     volume(dataset / "sub-09/ses-a/anat/sub-09_ses-a_T1w.nii.gz")
     (dataset / "sub-09/sub-09_sessions.tsv").write_text("session_id\tT1w\nses-a\tx\n")
-    with pytest.raises(CohortError, match="tables by session: column 'T1w' has the name of an image variable"):
+    with pytest.raises(CohortError, match="session tables: column 'T1w' has the name of an image variable"):
         read_bids(dataset, {"T1w": ImageSpec()})
 
 
-def test_label_maps_are_found_by_their_entities_and_never_taken_for_scans(dataset, volume):
+def test_label_maps_are_selected_by_entities_and_need_a_suffix(dataset, volume):
     for subject in ("01", "02", "03"):
         folder = dataset / "derivatives/masks"
         volume(folder / f"sub-{subject}/anat/sub-{subject}_space-orig_label-lesion_mask.nii.gz")
@@ -251,5 +251,5 @@ def test_label_maps_are_found_by_their_entities_and_never_taken_for_scans(datase
     frame = read_bids(dataset, {"T1w": ImageSpec(), "lesion": lesion}).frame
     named = "derivatives/masks/sub-{0}/anat/sub-{0}_space-orig_label-lesion_mask.nii.gz"
     assert frame["lesion"].tolist()[:3] == [named.format(subject) for subject in ("01", "02", "03")]
-    with pytest.raises(CohortError, match="variables.lesion.entities: a label map has no usual suffix"):
+    with pytest.raises(CohortError, match="variables.lesion.entities: a label map has no default suffix"):
         read_bids(dataset, {"T1w": ImageSpec(), "lesion": LabelMapSpec(labels=labels)})

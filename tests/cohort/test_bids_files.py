@@ -9,7 +9,7 @@ from metavoxel.errors import CohortError
 
 @pytest.fixture
 def dataset(tmp_path):
-    """A dataset of two subjects, one with sessions; files are empty, for names alone are read."""
+    """A dataset of two subjects, one with sessions; files are empty, since only names are read."""
     _touch(tmp_path, "sub-01/anat/sub-01_T1w.nii.gz", "sub-02/ses-a/anat/sub-02_ses-a_T1w.nii.gz")
     return tmp_path
 
@@ -47,27 +47,24 @@ def test_names_and_folders_give_entities(dataset):
         "sub-01/anat/old/sub-01_T1w.nii.gz", "sub-01/anat/sub-01_T1w.json",
     ],
 )  # fmt: skip
-def test_stray_files_are_no_data(dataset, path):
+def test_stray_files_are_not_indexed(dataset, path):
     _touch(dataset, path)
     assert _paths(dataset) == OWN
     assert index_dataset(dataset).notices == ()
 
 
-def test_names_not_of_bids_are_left_out_and_noticed(dataset):
+def test_other_names_are_left_out_and_noticed(dataset):
     _touch(
         dataset, "sub-01/anat/sub-01_T1w__dup-01.nii.gz", "sub-01/anat/scan.png", "sub-02/ses-a/anat/sub-03_T1w.nii.gz"
     )
     index = index_dataset(dataset)
     assert [file.path for file in index.files] == OWN
     misnamed, misplaced = map(str, index.notices)
-    assert (
-        "2 of the images are left out" in misnamed
-        and "sub-01/anat/scan.png, sub-01/anat/sub-01_T1w__dup-01" in misnamed
-    )
-    assert "another subject or session than their folders: sub-02/ses-a/anat/sub-03_T1w.nii.gz" in misplaced
+    assert "2 images are left out" in misnamed and "sub-01/anat/scan.png, sub-01/anat/sub-01_T1w__dup-01" in misnamed
+    assert "names and folders differ in subject or session: sub-02/ses-a/anat/sub-03_T1w.nii.gz" in misplaced
 
 
-def test_bidsignore_sets_files_and_folders_aside(dataset):
+def test_bidsignore_excludes_files_and_folders(dataset):
     _touch(
         dataset,
         "sub-01/anat/sub-01_acq-bad_T1w.nii.gz",
@@ -81,7 +78,7 @@ def test_bidsignore_sets_files_and_folders_aside(dataset):
     assert "sub-09" not in index_dataset(dataset).sessions
 
 
-def test_the_bidsignore_of_a_derivative_is_for_the_validator(dataset):
+def test_the_bidsignore_of_a_derivative_is_not_applied(dataset):
     (dataset / ".bidsignore").write_text("*_T1w.nii.gz\n")
     assert _paths(dataset) == []
     (dataset / "dataset_description.json").write_text(json.dumps({"DatasetType": "derivative"}))
@@ -105,7 +102,7 @@ def test_links_to_folders_are_folders(dataset, tmp_path_factory):
     assert _paths(dataset) == [*OWN, "sub-03/anat/sub-03_T1w.nii.gz"]
 
 
-def test_derivatives_know_their_dataset(dataset):
+def test_the_dataset_of_a_derivative_is_found(dataset):
     _touch(dataset, "derivatives/fmriprep/sub-01/anat/sub-01_desc-preproc_T1w.nii.gz", "derivatives/a.txt")
     assert derivative_names(dataset) == ["fmriprep"]
     assert raw_dataset(dataset / "derivatives/fmriprep") == dataset

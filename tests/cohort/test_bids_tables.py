@@ -1,4 +1,4 @@
-"""Values of every row are compared with what the tables were written from."""
+"""Values of every row are compared with those from which the tables were written."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def _age(subject, session):
 
 @pytest.fixture
 def longitudinal(tmp_path):
-    """Twelve subjects sub-001 ... with an image in each of ses-01 and ses-02, and a participants.tsv of their sex."""
+    """Twelve subjects sub-001 ... with an image in each of ses-01 and ses-02, and a participants.tsv with their sex."""
     for s in SUBJECTS:
         for k in SESSIONS:
             _touch(tmp_path / f"sub-{s:03}/ses-{k:02}/anat/sub-{s:03}_ses-{k:02}_T1w.nii.gz")
@@ -55,29 +55,31 @@ def _assert_right_ages(table):
 @pytest.mark.parametrize(
     ("label", "joined"), [("ses-{:02}", 0), ("{:02}", 0), ("ses-{}", 24), ("{}", 24), ("SES-{:03}", 24)]
 )
-def test_sessions_are_joined_across_zeros(longitudinal, label, joined):
+def test_sessions_are_matched_ignoring_zeros(longitudinal, label, joined):
     _sessions(longitudinal, label)
     table = read_bids(longitudinal, IMAGE)
     _assert_right_ages(table)
     notices = [str(notice) for notice in table.notices]
-    assert [f"sessions in tables: {joined} are written otherwise" in notice for notice in notices] == [True] * bool(
-        joined
-    )
+    assert [f"sessions in tables: {joined} differ from their folder names" in notice for notice in notices] == [
+        True
+    ] * bool(joined)
 
 
 @pytest.mark.parametrize("label", ["sub-{}", "{}", "{:03}", "SUB-{:02}"])
-def test_subjects_are_joined_across_zeros(longitudinal, label):
+def test_subjects_are_matched_ignoring_zeros(longitudinal, label):
     _sessions(longitudinal, "ses-{:02}")
     (longitudinal / "participants.tsv").write_text(
         "participant_id\tsex\n" + "".join(f"{label.format(s)}\t{'MF'[s % 2]}\n" for s in SUBJECTS)
     )
     table = read_bids(longitudinal, IMAGE)
     _assert_right_ages(table)
-    joined = [str(notice) for notice in table.notices if "12 of 12 subjects are written otherwise" in str(notice)]
+    joined = [
+        str(notice) for notice in table.notices if "12 of 12 subjects differ from their folder names" in str(notice)
+    ]
     assert len(joined) == (label != "{:03}")
 
 
-def test_participants_may_have_a_row_a_session(longitudinal):
+def test_participants_may_have_one_row_per_session(longitudinal):
     (longitudinal / "participants.tsv").write_text(
         "participant_id\tsession_id\tage\tsex\n"
         + "".join(f"sub-{s}\tses-{k}\t{_age(s, k)}\t{'MF'[s % 2]}\n" for s in SUBJECTS for k in SESSIONS)
@@ -117,7 +119,7 @@ def test_scans_tsv_gives_cells_of_files(longitudinal, nested):
     _assert_right_ages(read_bids(longitudinal, IMAGE))
 
 
-def test_scans_tsv_chooses_the_cells_of_the_chosen_file(tmp_path):
+def test_scans_tsv_gives_the_cells_of_the_selected_file(tmp_path):
     for stem in ("sub-01_T1w", "sub-01_FLAIR"):
         _touch(tmp_path / f"sub-01/anat/{stem}.nii.gz")
     (tmp_path / "sub-01/sub-01_scans.tsv").write_text(
@@ -128,7 +130,7 @@ def test_scans_tsv_chooses_the_cells_of_the_chosen_file(tmp_path):
     assert read_bids(tmp_path, flair).frame["age"].tolist() == ["31"]
     both = read_bids(tmp_path, IMAGE | flair).frame
     assert both[["age", "acq_time"]].to_dict("records") == [{"age": "", "acq_time": ""}], (
-        "a row has one cell, and nobody asks"
+        "a row has one cell, and no variable needs it"
     )
     with pytest.raises(
         CohortError, match=r"scans\.tsv of sub-01, column age: its files have different cells \(30, 31\)"
@@ -155,14 +157,14 @@ def test_an_unfetched_participants_table_is_not_an_absent_one(longitudinal):
         read_bids(longitudinal, IMAGE)
 
 
-def test_two_rows_of_one_subject_and_unclear_ones_are_refused(tmp_path):
+def test_duplicate_and_ambiguous_subjects_are_refused(tmp_path):
     path = tmp_path / "participants.tsv"
     path.write_text("participant_id\tage\nsub-001\t3\nsub-1\t4\n")
     with pytest.raises(CohortError, match=r"row 3: sub-1 is sub-001: sub-001 is already in participants\.tsv row 2"):
         read_records(path, [tmp_path], {"sub-001": ()})
     path.write_text("participant_id\tage\n1\t3\n")
     with pytest.raises(
-        CohortError, match=r"participants\.tsv: '1' may be sub-001 or sub-01; write it as its folder is named"
+        CohortError, match=r"participants\.tsv: '1' matches sub-001 and sub-01; use the name of its folder"
     ):
         read_records(path, [tmp_path], {"sub-001": (), "sub-01": ()})
 
@@ -172,7 +174,7 @@ def test_no_tables_are_no_records(tmp_path):
     assert (records.subjects, records.visits, records.scans, records.notices) == ({}, {}, {}, [])
 
 
-def test_later_roots_give_what_earlier_ones_lack(tmp_path):
+def test_later_roots_fill_cells_missing_in_earlier_ones(tmp_path):
     for root, text in (("own", "session_id\tage\nses-1\tn/a\n"), ("raw", "session_id\tage\tmood\nses-1\t30\tgood\n")):
         (tmp_path / root / "sub-01").mkdir(parents=True)
         (tmp_path / root / "sub-01/sub-01_sessions.tsv").write_text(text)

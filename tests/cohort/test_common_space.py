@@ -18,33 +18,33 @@ def _save(path, shape, origin, step=4.0):
 
 @pytest.fixture
 def contrasts(tmp_path):
-    """A head, the same in a slab of its upper half, and another space far away, for four subjects."""
+    """For four subjects: a head, a slab of its upper half, and an image of another space."""
     rows = ["participant_id\tT1w\tFLAIR\tfoot"]
     for index in range(4):
         _save(tmp_path / f"{index}_T1w.nii.gz", (16, 16, 16), (-30, -30, -30))
         _save(tmp_path / f"{index}_FLAIR.nii.gz", (16, 16, 9), (-30, -30, -2))
         _save(tmp_path / f"{index}_foot.nii.gz", (16, 16, 16), (0, 0, -15))
         rows.append("\t".join([f"s{index}", *(f"{index}_{name}.nii.gz" for name in ("T1w", "FLAIR", "foot"))]))
-    (tmp_path / "people.tsv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "subjects.tsv").write_text("\n".join(rows) + "\n")
     return tmp_path
 
 
 def _read(folder, **specs):
-    settings = CohortSettings(table="people.tsv")
+    settings = CohortSettings(table="subjects.tsv")
     return read_cohort(specs, settings, folder=folder, multiples=dict.fromkeys(specs, 4), split=False)
 
 
-def test_images_of_one_space_lie_on_each_other(contrasts):
+def test_images_of_one_space_share_a_grid(contrasts):
     cohort = _read(contrasts, T1w=ImageSpec(), FLAIR=ImageSpec())
     head, slab = (cohort.variables[name] for name in ("T1w", "FLAIR"))
     assert head.affine == slab.affine and head.shape == slab.shape == (16, 16, 16)
     whole, part = (cohort.columns[name].read([0])[0] for name in ("T1w", "FLAIR"))
-    seen = slab.inside(cohort.columns["FLAIR"].cells[0]) & head.inside(cohort.columns["T1w"].cells[0])
-    assert int(seen.sum()) == 16 * 16 * 9
-    assert np.corrcoef(whole[seen], part[seen])[0, 1] > 0.999
+    both = slab.inside(cohort.columns["FLAIR"].cells[0]) & head.inside(cohort.columns["T1w"].cells[0])
+    assert int(both.sum()) == 16 * 16 * 9
+    assert np.corrcoef(whole[both], part[both])[0, 1] > 0.999
 
 
-def test_grids_that_are_given_apart_or_of_boxes_are_left_alone(contrasts):
+def test_given_distant_and_box_grids_are_unchanged(contrasts):
     boxes = _read(contrasts, T1w=ImageSpec(place="box"), FLAIR=ImageSpec(place="box"))
     assert boxes.variables["FLAIR"].shape == (16, 16, 12)
     given = _read(contrasts, T1w=ImageSpec(shape=(24, 24, 24)), FLAIR=ImageSpec())
@@ -59,7 +59,7 @@ def test_grids_that_are_given_apart_or_of_boxes_are_left_alone(contrasts):
     assert apart.variables["T1w"].affine != apart.variables["foot"].affine
 
 
-def test_a_label_map_lies_on_its_scan(contrasts):
+def test_a_label_map_shares_the_grid_of_its_scan(contrasts):
     """A mask of the brightest part of a slab, written in the slab's own field of view."""
     for path in contrasts.glob("*_FLAIR.nii.gz"):
         image = nibabel.load(path)

@@ -1,4 +1,4 @@
-"""The contract's cohort, read as it is."""
+"""The public cohort ds000228, read without changes."""
 
 import time
 from pathlib import Path
@@ -31,7 +31,7 @@ def cohort() -> Cohort:
     settings = CohortSettings(table="participants.tsv", missing=["n/a", ""], split=SPLIT)
     start = time.monotonic()
     cohort = read_cohort({"T1w": image, **SCALARS}, settings, folder=DATA, multiples={"T1w": 8})
-    assert time.monotonic() - start < 60, "124 small volumes are read in seconds"
+    assert time.monotonic() - start < 60, "124 small volumes must be read in seconds"
     return cohort
 
 
@@ -60,7 +60,7 @@ def test_world_coordinates_survive(cohort):
         found = cohort.columns["T1w"].read([row])[0, 0].numpy()[inside]
         assert np.corrcoef(found, expected)[0, 1] > 0.995
         moved = map_coordinates(smooth, old.T + np.array([[1], [0], [0]]), order=1, mode="nearest")
-        assert np.corrcoef(found, moved)[0, 1] < 0.985, "half a voxel off would be seen"
+        assert np.corrcoef(found, moved)[0, 1] < 0.985, "an offset of half a voxel must be detected"
         mirrored = map_coordinates(smooth, (file.shape[0] - 1 - old.T[0], *old.T[1:]), order=1, mode="nearest")
         assert np.corrcoef(found, mirrored)[0, 1] < 0.985
 

@@ -27,7 +27,7 @@ def _study(folder, level=lambda age: 1.0, shift=lambda index: 0.0, codes=lambda 
         file.set_qform(affine, codes(index))
         nibabel.save(file, folder / f"{index}.nii.gz")
         rows.append(f"s{index}\t{index}.nii.gz\t{age}\t{'FM'[index % 2]}")
-    (folder / "people.tsv").write_text("\n".join(rows) + "\n")
+    (folder / "subjects.tsv").write_text("\n".join(rows) + "\n")
 
 
 def _warned(folder, image=None):
@@ -36,33 +36,33 @@ def _warned(folder, image=None):
         "age": ContinuousSpec(range=(10, 90)),
         "sex": CategoricalSpec(categories=["F", "M"]),
     }
-    cohort = read_cohort(specs, CohortSettings(table="people.tsv"), folder=folder, split=False)
+    cohort = read_cohort(specs, CohortSettings(table="subjects.tsv"), folder=folder, split=False)
     return list(image_warnings("map", cohort.variables, cohort.columns))
 
 
-def test_images_with_nothing_to_warn_of(tmp_path):
+def test_consistent_images_give_no_warning(tmp_path):
     _study(tmp_path)
     assert _warned(tmp_path) == []
 
 
-def test_levels_that_go_with_another_variable(tmp_path):
+def test_levels_that_depend_on_a_variable(tmp_path):
     _study(tmp_path, level=lambda age: 100 - age)
     (warning,) = _warned(tmp_path)
-    assert "level of the images goes with age" in warning and "intensities: [low, high]" in warning
+    assert "intensity level depends on age" in warning and "intensities: [low, high]" in warning
     assert _warned(tmp_path, ImageSpec(intensities=(0, 90))) == []
 
 
-def test_levels_that_alone_tell_images_apart(tmp_path):
-    """Maps that are multiples of one another are one image by percentiles."""
+def test_levels_that_alone_distinguish_images(tmp_path):
+    """Maps that are multiples of each other are equal after scaling by percentiles."""
     _study(tmp_path)
     data = nibabel.load(tmp_path / "0.nii.gz")
     for index in range(16):
         scaled = data.get_fdata() * (1 + (7 * index) % 16)
         nibabel.save(nibabel.Nifti1Image(scaled.astype(np.float32), data.affine), tmp_path / f"{index}.nii.gz")
-    assert any("15 are equal to another once scaled" in warning for warning in _warned(tmp_path))
+    assert any("15 equal another after scaling" in warning for warning in _warned(tmp_path))
 
 
-def test_places_that_differ(tmp_path):
+def test_positions_that_differ(tmp_path):
     _study(tmp_path, shift=lambda index: 24.0 * (index % 2))
     (warning,) = _warned(tmp_path)
     assert "centres lie up to 12 mm from their mean" in warning and "place: box" in warning
@@ -79,7 +79,7 @@ def test_headers_without_orientation(tmp_path):
             _warned(tmp_path, image)
 
 
-def test_label_maps_that_are_alike_or_lack_a_label(tmp_path):
+def test_identical_label_maps_and_absent_labels(tmp_path):
     _study(tmp_path)
     maps = [np.zeros((8, 8, 8), np.uint8) for _ in range(16)]
     for index, data in enumerate(maps):

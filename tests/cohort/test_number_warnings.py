@@ -1,4 +1,4 @@
-"""Distributions that are named, each with its setting, and those that are not."""
+"""Distributions with a warning and its suggested setting, and those without."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from metavoxel.parts.variables.continuous import ContinuousSpec
 QUANTILE, LOG, COUNT = "'transform: quantile'", "'transform: log'", "'type: count' (plugin metavoxel-count)"
 
 
-def named(values, **settings):
+def warned(values, **settings):
     found = list(number_warnings(ContinuousSpec(**settings), np.asarray(values, float)))
     assert len(found) <= 1
     return found[0] if found else None
@@ -35,26 +35,26 @@ NORMAL = {
 
 @pytest.mark.parametrize("count", [5, 20, 50, 200, 1000])
 @pytest.mark.parametrize("kind", NORMAL)
-def test_ordinary_numbers_are_hardly_ever_named(kind, count):
-    """By chance at most 5 columns of 1000; expected about 1."""
+def test_false_alarms_are_rare(kind, count):
+    """At most 5 columns of 1000 by chance; expected about 1."""
     r = np.random.default_rng(count)
     columns = 1000 if count < 1000 else 200
-    alarms = sum(named(NORMAL[kind](r, count)) is not None for _ in range(columns))
+    alarms = sum(warned(NORMAL[kind](r, count)) is not None for _ in range(columns))
     assert alarms <= 5 * columns / 1000
 
 
 @pytest.mark.parametrize(
-    ("values", "starts", "cures"),
+    ("values", "starts", "remedies"),
     [
-        ([0, 1, 2, 2] * 5, "20 rows have 3 distinct values alone (0, 1, 2), and draws would lie between them",
+        ([0, 1, 2, 2] * 5, "20 rows have only 3 distinct values (0, 1, 2), and draws would lie between them",
          ["'type: categorical'", "'type: ordinal'", COUNT, QUANTILE]),
-        ([1.5, 2.5] * 6, "12 rows have 2 distinct values alone (1.5, 2.5)", ["make it 'type: categorical'"]),
-        ([-0.5, 0, 0.5, 1] * 5, "20 rows have 4 distinct values alone", ["'type: ordinal'", QUANTILE]),
+        ([1.5, 2.5] * 6, "12 rows have only 2 distinct values (1.5, 2.5)", ["make it 'type: categorical'"]),
+        ([-0.5, 0, 0.5, 1] * 5, "20 rows have only 4 distinct values", ["'type: ordinal'", QUANTILE]),
         ([0.0] * 62 + list(rng().lognormal(0, 1, 38)),
-         "62 of 100 values (62%) are 0, and none is lower: draws would lie beside it and below", [QUANTILE, COUNT]),
-        (CEILING, f"{(CEILING == 100).sum()} of 200 values ({(CEILING == 100).mean():.0%}) are 100, and none is higher",
-         [QUANTILE, "if it stands for 'missing', name it in cohort.missing"]),
-        ([7.5] * 20 + list(rng().normal(7, 2, 80)), "20 of 100 values (20%) are 7.5: draws would lie beside it",
+         "62 of 100 values (62%) are 0, the minimum: draws would miss it and fall below", [QUANTILE, COUNT]),
+        (CEILING, f"{(CEILING == 100).sum()} of 200 values ({(CEILING == 100).mean():.0%}) are 100, the maximum",
+         [QUANTILE, "if it stands for 'missing', add it to cohort.missing"]),
+        ([7.5] * 20 + list(rng().normal(7, 2, 80)), "20 of 100 values (20%) are 7.5: draws would miss it",
          [QUANTILE, "cohort.missing"]),
         (WHOLE, f"whole numbers with an sd of {WHOLE.std(ddof=1):.2g}, and draws would lie between them", [QUANTILE, COUNT]),
         (WHOLE - 9, f"whole numbers with an sd of {WHOLE.std(ddof=1):.2g}", [QUANTILE]),
@@ -65,32 +65,32 @@ def test_ordinary_numbers_are_hardly_ever_named(kind, count):
         (rng().standard_t(2, 300), "", [QUANTILE]),
         ([*rng().normal(0, 10, 100), *rng().normal(50, 10, 100), 260, -240], "heavy tails (excess kurtosis ", [QUANTILE]),
         ([*AGES, 999], "never negative and skewed to the right (skewness ",
-         [f"999 lies far from the rest ({AGES.min():g} to {AGES.max():g}). A mistake, or a code for 'missing'?", LOG]),
+         [f"999 is an outlier (the others: {AGES.min():g} to {AGES.max():g}). If it is an error, correct it; if it stands for 'missing'", LOG]),
     ],
 )  # fmt: skip
-def test_what_is_named_and_its_cure(values, starts, cures):
-    line = named(values)
+def test_warnings_suggest_a_remedy(values, starts, remedies):
+    line = warned(values)
     assert line is not None and line.startswith(starts)
-    assert all(cure in line for cure in cures)
-    assert named(values, transform="quantile") is None
-    if QUANTILE not in cures:
+    assert all(remedy in line for remedy in remedies)
+    assert warned(values, transform="quantile") is None
+    if QUANTILE not in remedies:
         assert QUANTILE not in line
-    if COUNT not in cures:
+    if COUNT not in remedies:
         assert COUNT not in line
 
 
-def test_under_a_logarithm_it_is_the_logarithms_that_count():
+def test_under_log_the_logarithms_are_judged():
     values = rng().lognormal(0, 1, 200)
-    assert named(values, transform="log") is None
-    assert named(np.exp(values), transform="log").startswith("skewed to the right (skewness of the logarithm ")
+    assert warned(values, transform="log") is None
+    assert warned(np.exp(values), transform="log").startswith("skewed to the right (skewness of the logarithm ")
 
 
 @pytest.mark.parametrize("values", [[], [3.0], [3.0] * 50, [0.0, 0, 0, 1], [1, 2, 3, 4, 5, 100.0]])
-def test_few_rows_and_constants_have_no_shape(values):
-    assert named(values) is None
+def test_few_rows_and_constants_give_no_warning(values):
+    assert warned(values) is None
 
 
-def test_percentages_and_moments_are_those_of_the_values():
+def test_moments_are_those_of_the_values():
     values = rng().exponential(3, 500)
     z = (values - values.mean()) / values.std()
-    assert f"(skewness {(z**3).mean():.1f})" in named(values)
+    assert f"(skewness {(z**3).mean():.1f})" in warned(values)

@@ -16,11 +16,11 @@ IMAGE = ImageSpec(spacing=4.0)
 AGE = ContinuousSpec(column="Age", range=(20, 60))
 SEX = CategoricalSpec(column="Sex", categories=["F", "M"])
 VARIABLES = {"T1w": IMAGE, "age": AGE, "sex": SEX}
-SETTINGS = CohortSettings(table="people.csv", subject="id")
+SETTINGS = CohortSettings(table="subjects.csv", subject="id")
 
 
 def _edit(study, old, new):
-    path = study / "people.csv"
+    path = study / "subjects.csv"
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
@@ -36,7 +36,7 @@ def _problems(study, variables=VARIABLES, settings=SETTINGS, **options):
     return str(caught.value).splitlines()
 
 
-def test_a_cohort_holds_every_value(study):
+def test_a_cohort_contains_every_value(study):
     cohort = _read(study, multiples={"T1w": 8})
     assert len(cohort) == 20
     assert cohort.subjects == cohort.row_keys == [f"p{number:02}" for number in range(20)]
@@ -53,7 +53,7 @@ def test_a_cohort_holds_every_value(study):
     assert cohort.frame["Age"].tolist()[:2] == ["20", "22"]
 
 
-def test_missing_tokens_and_rules_make_gaps(study):
+def test_missing_codes_and_rules_set_cells_to_missing(study):
     _edit(study, "p03.nii.gz,26,M", "p03.nii.gz,n/a,M")
     _edit(study, "p04.nii.gz,28,F", "p04.nii.gz,-5,X")
     _edit(study, "scans/p05.nii.gz", "NA")
@@ -80,7 +80,7 @@ def test_a_row_without_any_value_is_in_no_part(study):
     assert not any(3 in rows for rows in cohort.parts.values())
 
 
-def test_all_problems_come_at_once(study):
+def test_all_problems_are_reported_together(study):
     _edit(study, "p00.nii.gz,20,F", "p00.nii.gz,twenty,F")
     _edit(study, "scans/p01.nii.gz", "scans/gone.nii.gz")
     (study / "scans/p02.nii.gz").write_text("text")
@@ -95,16 +95,16 @@ def test_all_problems_come_at_once(study):
     lines = _problems(study, variables)
     text = "\n".join(lines)
     for expected in (
-        "people.csv row 2 (p00), column Age: 'twenty' is not a number",
-        f"people.csv row 3 (p01), column T1w: {study}/scans/gone.nii.gz: no such file",
-        f"people.csv row 4 (p02), column T1w: {study}/scans/p02.nii.gz: not a NIfTI file",
-        f"people.csv row 5 (p03), column T1w: {study}/scans/p03.nii.gz: all 512 voxels are NaN",
-        f"people.csv row 6 (p04), column T1w: '{study}/scans/p04.nii.gz': has 2 axes where most images of this",
-        f"people.csv row 7 (p05), column T1w: {study}/scans/p05.nii.gz: the image is constant",
-        f"people.csv row 8 (p06), column T1w: {study}/scans/p06.nii.gz: truncated",
-        f"people.csv row 10 (p08), variable T1w: '{study}/scans/p08.nii.gz' is also that of people.csv row 9 (p08)",
-        "variables.weight: people.csv has no column 'weight'. Columns: id, T1w, Age, Sex",
-        "variables.scan: people.csv has no column 'session'.",
+        "subjects.csv row 2 (p00), column Age: 'twenty' is not a number",
+        f"subjects.csv row 3 (p01), column T1w: {study}/scans/gone.nii.gz: no such file",
+        f"subjects.csv row 4 (p02), column T1w: {study}/scans/p02.nii.gz: not a NIfTI file",
+        f"subjects.csv row 5 (p03), column T1w: {study}/scans/p03.nii.gz: all 512 voxels are NaN",
+        f"subjects.csv row 6 (p04), column T1w: '{study}/scans/p04.nii.gz': has 2 axes where most images of this",
+        f"subjects.csv row 7 (p05), column T1w: {study}/scans/p05.nii.gz: the image is constant",
+        f"subjects.csv row 8 (p06), column T1w: {study}/scans/p06.nii.gz: truncated",
+        f"subjects.csv row 10 (p08), variable T1w: '{study}/scans/p08.nii.gz' is also the file of subjects.csv row 9 (p08)",
+        "variables.weight: subjects.csv has no column 'weight'. Columns: id, T1w, Age, Sex",
+        "variables.scan: subjects.csv has no column 'session'.",
     ):
         assert expected in text
     assert len(lines) == 10
@@ -113,7 +113,7 @@ def test_all_problems_come_at_once(study):
 def test_images_on_different_grids_need_a_spacing(study, volume):
     volume(study / "scans/p07.nii.gz", (8, 8, 9))
     volume(study / "scans/p09.nii.gz", step=1.0)
-    assert len(_problems(study, {"T1w": ImageSpec()})) == 1, "at one spacing, sizes may differ on one grid in mm"
+    assert len(_problems(study, {"T1w": ImageSpec()})) == 1, "with equal spacing, sizes may differ on one grid in mm"
     lines = _problems(study, {"T1w": ImageSpec(place="box")})
     assert len(lines) == 2
     assert "row 9 (p07), column T1w" in lines[0]
@@ -123,14 +123,14 @@ def test_images_on_different_grids_need_a_spacing(study, volume):
 
 def test_a_rule_that_blanks_most_cells_is_an_error(study):
     lines = _problems(study, {"age": ContinuousSpec(column="Age", valid=(0, 36)), "sex": SEX})
-    expected = "variables.age (people.csv, column Age): 11 of 20 cells are outside valid [0, 36]: '38', '40', '42'"
+    expected = "variables.age (subjects.csv, column Age): 11 of 20 cells are outside valid [0, 36]: '38', '40', '42'"
     assert lines[0].startswith(expected)
     lines = _problems(study, {"sex": CategoricalSpec(column="Sex", categories={"female": 1, "male": 2})})
-    assert lines[0].startswith("variables.sex (people.csv, column Sex): 20 of 20 cells are unknown category")
+    assert lines[0].startswith("variables.sex (subjects.csv, column Sex): 20 of 20 cells are unknown category")
     assert "'F', 'M'. Correct" in lines[0]
 
 
-def test_declared_missing_cells_are_no_error(study):
+def test_declared_missing_cells_are_not_an_error(study):
     for number in range(15):
         _edit(study, f"p{number:02}.nii.gz,{20 + 2 * number},", f"p{number:02}.nii.gz,n/a,")
     cohort = _read(study, {"age": AGE, "sex": SEX})
@@ -139,7 +139,7 @@ def test_declared_missing_cells_are_no_error(study):
 
 def test_a_table_with_no_usable_rows(study):
     lines = _problems(study, {"age": AGE}, SETTINGS.model_copy(update={"missing": [str(a) for a in range(20, 60)]}))
-    assert "people.csv: no usable rows" in lines[0]
+    assert "subjects.csv: no usable rows" in lines[0]
 
 
 def test_a_variable_without_values_is_an_error_only_in_training(study):
@@ -152,10 +152,10 @@ def test_a_variable_without_values_is_an_error_only_in_training(study):
 
 
 def test_a_variable_without_values_in_the_training_part(study):
-    lines = (study / "people.csv").read_text().splitlines()
+    lines = (study / "subjects.csv").read_text().splitlines()
     parts = ["part"] + ["test"] * 2 + ["validation"] * 2 + ["train"] * 16
     text = "\n".join(f"{line},{part}" for line, part in zip(lines, parts, strict=True))
-    (study / "people.csv").write_text(text)
+    (study / "subjects.csv").write_text(text)
     settings = SETTINGS.model_copy(
         update={"missing": [str(age) for age in range(28, 60)], "split": SplitSettings(column="part")}
     )
@@ -167,16 +167,16 @@ def test_a_variable_without_values_in_the_training_part(study):
 
 
 def test_the_subject_column_must_exist_and_be_filled(study):
-    lines = _problems(study, settings=CohortSettings(table="people.csv", subject="ID"))
+    lines = _problems(study, settings=CohortSettings(table="subjects.csv", subject="ID"))
     assert lines == [
-        "people.csv: no column 'ID' to name the subjects; columns: id, T1w, Age, Sex. Name it so, or set cohort.subject"
+        "subjects.csv: no column 'ID' to name the subjects; columns: id, T1w, Age, Sex. Name it so, or set cohort.subject"
     ]
     _edit(study, "p02,", ",")
-    assert _problems(study) == ["people.csv row 4, column id: '': every row must name its subject"]
+    assert _problems(study) == ["subjects.csv row 4, column id: '': every row must name its subject"]
 
 
 @pytest.mark.parametrize("name", ["sxe", "T1w"])
-def test_stratifying_by_what_has_no_strata(study, name):
+def test_stratification_needs_labels_or_numbers(study, name):
     settings = SETTINGS.model_copy(update={"split": SplitSettings(stratify=[name])})
     lines = _problems(study, settings=settings)
     assert f"cohort.split.stratify: {name!r} is not a variable with labels or numbers; those are age, sex" in lines[0]
@@ -185,30 +185,30 @@ def test_stratifying_by_what_has_no_strata(study, name):
 def test_a_missing_split_column(study):
     settings = SETTINGS.model_copy(update={"split": SplitSettings(column="sex")})
     assert (
-        "cohort.split.column: people.csv has no column 'sex'. Did you mean 'Sex'?"
+        "cohort.split.column: subjects.csv has no column 'sex'. Did you mean 'Sex'?"
         in _problems(study, settings=settings)[0]
     )
 
 
 def test_an_empty_part_is_an_error(study):
-    (study / "people.csv").write_text("\n".join((study / "people.csv").read_text().splitlines()[:4]))
+    (study / "subjects.csv").write_text("\n".join((study / "subjects.csv").read_text().splitlines()[:4]))
     assert "3 subjects leave" in _problems(study)[0]
     assert len(_read(study, split=False)) == 3
 
 
 def test_entities_need_a_bids_folder(study):
     lines = _problems(study, {"flair": ImageSpec(entities={"suffix": "FLAIR"})})
-    assert "people.csv has no column 'flair'" in lines[0]
+    assert "subjects.csv has no column 'flair'" in lines[0]
     assert "'entities' are for cohort.bids" in lines[0]
 
 
-def test_a_stratified_split_is_of_subjects_not_of_row_order(study):
+def test_a_stratified_split_is_independent_of_row_order(study):
     settings = SETTINGS.model_copy(
         update={"split": SplitSettings(train=0.6, validation=0.2, test=0.2, stratify=["sex", "age"])}
     )
     first = _read(study, settings=settings)
-    header, *rows = (study / "people.csv").read_text().splitlines()
-    (study / "people.csv").write_text("\n".join([header, *reversed(rows)]))
+    header, *rows = (study / "subjects.csv").read_text().splitlines()
+    (study / "subjects.csv").write_text("\n".join([header, *reversed(rows)]))
     second = _read(study, settings=settings)
     for part in first.parts:
         subjects = {first.subjects[row] for row in first.parts[part].tolist()}
@@ -218,7 +218,7 @@ def test_a_stratified_split_is_of_subjects_not_of_row_order(study):
     assert sorted(first.row_keys) == sorted(second.row_keys)
 
 
-def test_rows_of_one_subject_have_keys_of_their_own(study, volume):
+def test_rows_of_one_subject_have_different_keys(study, volume):
     volume(study / "scans/again.nii.gz", seed=99)
     _edit(study, "p19,", "p18,")
     cohort = _read(study)
@@ -229,17 +229,17 @@ def test_rows_of_one_subject_have_keys_of_their_own(study, volume):
     assert tabular.row_keys == cohort.row_keys and len(set(tabular.row_keys)) == 20
 
 
-def test_a_key_follows_no_cell_but_subject_and_session(tmp_path):
-    """A correction elsewhere, or a column more, leaves the draws of a row as they are."""
+def test_keys_depend_only_on_subject_and_session(tmp_path):
+    """A correction elsewhere or an additional column does not change the draws of a row."""
     rows = ["id,session_id,Age", "p1,a,20", "p1,b,21", "p2,a,22", "p1,b,23", "p3,,24", "p3,,25"]
     expected = ["p1/a", "p1/b", "p2", "p1/b#2", "p3", "p3#2"]
     for lines in (rows, [f"{line},{number}" for number, line in enumerate(rows)], [*rows[:2], "p1,b,99", *rows[3:]]):
-        (tmp_path / "people.csv").write_text("\n".join(lines) + "\n")
+        (tmp_path / "subjects.csv").write_text("\n".join(lines) + "\n")
         assert _read(tmp_path, {"age": ContinuousSpec(column="Age")}, split=False).row_keys == expected
 
 
 def test_identical_rows_without_an_image_still_have_keys(study):
-    path = study / "people.csv"
+    path = study / "subjects.csv"
     path.write_text(path.read_text() + "p19,scans/p19.nii.gz,58,M\n")
     keys = _read(study, {"age": AGE}).row_keys
     assert keys[20] == keys[19] + "#2"
@@ -264,7 +264,7 @@ def test_images_are_cached_until_something_changes(study, tmp_path, volume):
     assert torch.equal(third.columns["T1w"].read([0])[0], _read(study).columns["T1w"].read([0])[0])
 
 
-def test_the_fingerprint_follows_values_settings_and_parts(study):
+def test_the_fingerprint_depends_on_values_settings_and_parts(study):
     first = _read(study).fingerprint
     assert _read(study, {**VARIABLES, "age": AGE.model_copy(update={"weight": 3.0})}).fingerprint == first
     assert (
@@ -276,7 +276,7 @@ def test_the_fingerprint_follows_values_settings_and_parts(study):
     assert _read(study).fingerprint != first
 
 
-def test_the_fingerprint_follows_which_row_has_a_value(study):
+def test_the_fingerprint_depends_on_which_row_has_a_value(study):
     _edit(study, "p03.nii.gz,26,M", "p03.nii.gz,,M")
     first = _read(study).fingerprint
     _edit(study, "p03.nii.gz,,M", "p03.nii.gz,28,M")
@@ -284,7 +284,7 @@ def test_the_fingerprint_follows_which_row_has_a_value(study):
     assert _read(study).fingerprint != first
 
 
-def test_a_resolved_variable_reads_a_new_table(study):
+def test_resolved_variables_read_a_new_table(study):
     resolved = _read(study, multiples={"T1w": 8}).variables
     (study / "new.csv").write_text("id,T1w,Age\nq1,scans/p03.nii.gz,33\nq2,,34\n")
     known = {name: resolved[name] for name in ("T1w", "age")}
@@ -304,7 +304,7 @@ def test_missing_codes_that_are_numbers_match_by_value(study, cell):
     assert cohort.blanked["age"] == {}
 
 
-def test_subjects_may_be_named_as_a_missing_number_is(study):
+def test_subject_identifiers_may_equal_a_missing_number(study):
     _edit(study, "p03,", "999,")
     settings = SETTINGS.model_copy(update={"missing": ["999", "n/a"]})
     assert _read(study, {"age": ContinuousSpec(column="Age")}, settings).subjects[3] == "999"
@@ -317,18 +317,18 @@ def test_names_match_in_either_unicode_form(study):
     assert int(_read(study, variables).columns["size"].present.sum()) == 20
 
 
-def test_many_cells_in_the_same_trouble_are_one_problem(study):
-    text = (study / "people.csv").read_text()
+def test_many_cells_with_the_same_error_are_one_problem(study):
+    text = (study / "subjects.csv").read_text()
     lines = text.splitlines()
     cells = [line.split(",") for line in lines[1:]]
     bad = [f"{a};{b};{age},5;{sex}" for a, b, age, sex in cells]
-    (study / "people.csv").write_text("\n".join([lines[0].replace(",", ";"), *bad]))
+    (study / "subjects.csv").write_text("\n".join([lines[0].replace(",", ";"), *bad]))
     (line,) = _problems(study, {"age": ContinuousSpec(column="Age")})
-    assert line.startswith("people.csv, column Age: 20 cells. '20,5' is not a number; with a decimal comma")
-    assert "people.csv row 2 (p00)" in line and "and 15 more" in line and "decimal points" in line
+    assert line.startswith("subjects.csv, column Age: 20 cells. '20,5' is not a number; with a decimal comma")
+    assert "subjects.csv row 2 (p00)" in line and "and 15 more" in line and "decimal points" in line
 
 
-def test_a_rule_may_blank_all_that_a_model_is_asked_about(study):
+def test_without_a_split_a_rule_may_blank_all_cells(study):
     variables = {"age": ContinuousSpec(column="Age", valid=(0, 1))}
     cohort = _read(study, variables, split=False)
     assert not cohort.columns["age"].present.any() and len(cohort.blanked["age"]["outside valid [0, 1]"]) == 20

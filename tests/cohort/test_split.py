@@ -26,21 +26,21 @@ def test_sizes_are_within_one_of_the_shares(count):
         assert abs(size - count * getattr(SETTINGS, part)) < 1
 
 
-def test_the_order_of_rows_does_not_matter():
+def test_the_split_is_independent_of_row_order():
     shuffled = random.Random(3).sample(SUBJECTS, len(SUBJECTS))
     sexes = {subject: "FM"[number % 2] for number, subject in enumerate(SUBJECTS)}
     first = _parts(SUBJECTS, sex=[sexes[subject] for subject in SUBJECTS])
     assert first == _parts(shuffled, sex=[sexes[subject] for subject in shuffled])
 
 
-def test_the_seed_matters():
+def test_the_split_depends_on_the_seed():
     other = SETTINGS.model_copy(update={"seed": 1})
     assert _parts(SUBJECTS) == _parts(SUBJECTS)
     assert _parts(SUBJECTS) != _parts(SUBJECTS, other)
 
 
-def test_a_seed_takes_subjects_evenly():
-    """Whichever of the names: over seeds, everyone is in the test part as often as its share says."""
+def test_over_seeds_subjects_are_drawn_evenly():
+    """Over seeds, each subject is in the test part with the frequency of its share."""
     subjects = SUBJECTS[:20]
     drawn = Counter()
     for seed in range(400):
@@ -57,7 +57,7 @@ def test_rows_of_a_subject_stay_together():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_every_stratum_is_shared_out_evenly(seed):
+def test_every_stratum_is_divided_evenly(seed):
     rng = random.Random(seed)
     labels = [rng.choice(["a", "a", "a", "b", None]) for _ in SUBJECTS]
     settings = SETTINGS.model_copy(update={"seed": seed})
@@ -91,14 +91,14 @@ def test_a_part_left_empty_is_an_error():
     assert Counter(draw_split(SUBJECTS[:4], {}, no_test)) == {"train": 2, "validation": 2}
 
 
-def test_a_column_says_the_part():
+def test_parts_are_read_from_a_column():
     cells = ["train", "Train", "validation", "test"]
     settings = SplitSettings(column="part")
     places = [f"row {number}" for number in range(4)]
     assert read_split(["a", "a", "b", "c"], cells, places, settings) == ["train", "train", "validation", "test"]
 
 
-def test_all_that_is_wrong_with_a_column_is_named():
+def test_all_problems_of_a_split_column_are_reported():
     settings = SplitSettings(column="part")
     places = [f"t.csv row {number}" for number in range(2, 6)]
     with pytest.raises(CohortError) as caught:

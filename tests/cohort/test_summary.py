@@ -15,18 +15,18 @@ from metavoxel.schema.settings import CohortSettings
 
 def _summary(study, volume):
     volume(study / "scans/p01.nii.gz", (8, 8, 12))
-    text = (study / "people.csv").read_text()
+    text = (study / "subjects.csv").read_text()
     text = text.replace("p02.nii.gz,24,F", "p02.nii.gz,n/a,F").replace("p03.nii.gz,26,M", "p03.nii.gz,999,M")
-    (study / "people.csv").write_text(text.replace("p19,", "p18,"))
+    (study / "subjects.csv").write_text(text.replace("p19,", "p18,"))
     variables = {
         "T1w": ImageSpec(spacing=4.0),
         "age": ContinuousSpec(column="Age", range=(20, 60), unit="years"),
         "sex": CategoricalSpec(column="Sex", categories=["F", "M"]),
     }
-    return describe(read_cohort(variables, CohortSettings(table="people.csv", subject="id"), folder=study))
+    return describe(read_cohort(variables, CohortSettings(table="subjects.csv", subject="id"), folder=study))
 
 
-def test_the_summary_has_the_figures(study, volume):
+def test_the_summary_has_counts_and_ranges(study, volume):
     summary = _summary(study, volume)
     assert (summary.rows, summary.subjects) == (20, 19)
     assert sum(rows for rows, _ in summary.parts.values()) == 20
@@ -43,7 +43,7 @@ def test_the_summary_has_the_figures(study, volume):
     assert sex.values == Labels({"F": 10, "M": 10})
 
 
-def test_the_summary_prints(study, volume):
+def test_the_summary_is_printed(study, volume):
     console = Console(file=io.StringIO(), width=160)
     console.print(render(_summary(study, volume)))
     text = console.file.getvalue()
@@ -65,9 +65,9 @@ def test_label_maps_are_counted_on_the_model_s_grid(tmp_path):
         data[:side, :side, :side] = 1
         nibabel.save(nibabel.Nifti1Image(data, np.diag([1.5, 2.0, 2.0, 1.0])), tmp_path / f"{index}.nii.gz")
         rows.append(f"s{index}\t{index}.nii.gz")
-    (tmp_path / "people.tsv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "subjects.tsv").write_text("\n".join(rows) + "\n")
     specs = {"lesion": LabelMapSpec(labels={"background": 0, "lesion": 1, "scar": 2})}
-    summary = describe(read_cohort(specs, CohortSettings(table="people.tsv"), folder=tmp_path, split=False))
+    summary = describe(read_cohort(specs, CohortSettings(table="subjects.tsv"), folder=tmp_path, split=False))
     grids = Grids({"8x8x8 at 1.5 x 2 x 2": 4}, (8, 8, 8), (1.5, 2.0, 2.0), ((0, 0),) * 3)
     labels = {
         "background": LabelCount(4, 512 - (8 + 64) / 4),
@@ -78,4 +78,4 @@ def test_label_maps_are_counted_on_the_model_s_grid(tmp_path):
     console = Console(file=io.StringIO(), width=160)
     console.print(render(summary))
     text = " ".join(console.file.getvalue().split())
-    assert "lesion in 2 (mean 216 mm³), scar in 0; 2 of background alone" in text.replace("│ ", "").replace(" │", "")
+    assert "lesion in 2 (mean 216 mm³), scar in 0; 2 of background only" in text.replace("│ ", "").replace(" │", "")

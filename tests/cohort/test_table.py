@@ -33,7 +33,7 @@ def test_a_delimiter_inside_quotes_is_text(tmp_path):
     assert read_table(tmp_path / "a.csv").frame["note"].tolist() == ["a,b;c"]
 
 
-def test_every_broken_row_and_column_is_named(tmp_path):
+def test_every_malformed_row_and_column_is_reported(tmp_path):
     (tmp_path / "a.csv").write_text("id,,Age,Age\ns1,1,2\ns2,1,2,3\ns3,1,2,3,4\n")
     with pytest.raises(CohortError) as caught:
         read_table(tmp_path / "a.csv")
@@ -56,23 +56,23 @@ def test_every_broken_row_and_column_is_named(tmp_path):
         (b'id,Age\ns1,"3\n', "not a CSV"),
     ],
 )
-def test_what_is_no_table_is_refused(tmp_path, content, reason):
+def test_other_content_is_refused(tmp_path, content, reason):
     (tmp_path / "a.csv").write_bytes(content)
     with pytest.raises(CohortError, match=reason):
         read_table(tmp_path / "a.csv")
 
 
-def test_a_missing_table_names_those_that_exist(tmp_path):
-    (tmp_path / "people.csv").write_text("a\n")
-    with pytest.raises(CohortError, match=r"no such table; its folder has people\.csv"):
-        read_table(tmp_path / "poeple.csv")
+def test_a_missing_table_lists_those_that_exist(tmp_path):
+    (tmp_path / "subjects.csv").write_text("a\n")
+    with pytest.raises(CohortError, match=r"no such table; its folder has subjects\.csv"):
+        read_table(tmp_path / "subejcts.csv")
 
 
 ROWS = [("s0", "0.5"), ("s1", "1.5"), ("s2", "2.5")]
 
 
 @pytest.mark.parametrize(
-    ("sign", "before", "header"),
+    ("delimiter", "before", "header"),
     [
         (";", "", "id;score, total"),
         (";", "", '"id";"score, total"'),
@@ -82,27 +82,27 @@ ROWS = [("s0", "0.5"), ("s1", "1.5"), ("s2", "2.5")]
         ("\t", "", "id\tscore, total"),
     ],
 )
-def test_the_separator_is_what_makes_rows_as_long_as_the_header(tmp_path, sign, before, header):
-    lines = [header, *(sign.join(row) for row in ROWS)]
+def test_the_delimiter_gives_rows_the_length_of_the_header(tmp_path, delimiter, before, header):
+    lines = [header, *(delimiter.join(row) for row in ROWS)]
     (tmp_path / "a.csv").write_text(before + "\n".join(lines), newline="")
     frame = read_table(tmp_path / "a.csv").frame
     assert list(frame.columns) == ["id", "score, total"]
     assert list(frame.itertuples(index=False, name=None)) == ROWS
 
 
-def test_a_header_may_begin_with_the_sign_of_comments(tmp_path):
+def test_a_header_may_start_with_the_comment_character(tmp_path):
     (tmp_path / "a.tsv").write_text("#FID\tIID\n1\t2\n")
     assert list(read_table(tmp_path / "a.tsv").frame.columns) == ["#FID", "IID"]
 
 
-def test_decimal_commas_are_no_separators(tmp_path):
+def test_decimal_commas_are_not_delimiters(tmp_path):
     (tmp_path / "a.csv").write_text("id;a, b;c\ns0;0,5;1\ns1;1,5;1\n")
     assert read_table(tmp_path / "a.csv").frame["a, b"].tolist() == ["0,5", "1,5"]
 
 
-def test_a_quotation_mark_that_swallows_rows_is_named(tmp_path):
+def test_a_quotation_mark_that_joins_rows_is_reported(tmp_path):
     (tmp_path / "a.csv").write_text('id,x,y\ns0,1,2\ns1,"1,2\ns2,1,2\ns3,1",2\ns4,1,2\n')
-    with pytest.raises(CohortError, match=r"a\.csv row 3: a quotation mark .* one row of 3 lines"):
+    with pytest.raises(CohortError, match=r"a\.csv row 3: a quotation mark joins 3 lines into one row"):
         read_table(tmp_path / "a.csv")
     (tmp_path / "a.csv").write_text('id,x,y\ns0,1,2\ns1,"1,2\ns2,1,2\n')
     with pytest.raises(CohortError, match=r"row 3: not a CSV .* quotation marks do not match"):
@@ -117,8 +117,11 @@ def test_many_rows_of_another_length_are_one_problem(tmp_path):
     with pytest.raises(CohortError) as caught:
         read_table(tmp_path / "a.csv")
     first, second = map(str, caught.value.problems)
-    assert "rows 2, 3, 4, 5, 6 and 15 more: 3 cells where the header has 2 columns. Separate all rows" in first
-    assert "row 22: 1 cells" in second and "before the header alone" in second
+    assert (
+        "rows 2, 3, 4, 5, 6 and 15 more: 3 cells where the header has 2 columns. Use one delimiter in the header and all rows"
+        in first
+    )
+    assert "row 22: 1 cells" in second and "before the header only" in second
 
 
 def test_a_table_that_is_not_fetched_is_not_missing(tmp_path):

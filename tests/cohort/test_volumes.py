@@ -24,7 +24,7 @@ def _refuse_some(cell):
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_values_come_in_order(tmp_path, kept):
+def test_values_are_in_order(tmp_path, kept):
     path = tmp_path / "new" / "T1w.npy" if kept else None
     volumes = load_volumes(_parse, CELLS, (1, 2, 3), path=path)
     assert volumes.shape == (40, 1, 2, 3)
@@ -40,12 +40,12 @@ def test_a_kept_file_is_not_parsed_again(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"nonsense"])
-def test_a_damaged_file_is_made_anew(tmp_path, content):
+def test_a_damaged_file_is_rewritten(tmp_path, content):
     (tmp_path / "a.npy").write_bytes(content)
     assert load_volumes(_parse, CELLS, (1, 2, 3), path=tmp_path / "a.npy")[7, 0, 0, 0] == 7
 
 
-def test_a_truncated_file_is_made_anew(tmp_path):
+def test_a_truncated_file_is_rewritten(tmp_path):
     path = tmp_path / "a.npy"
     load_volumes(_parse, CELLS, (1, 2, 3), path=path)
     path.write_bytes(path.read_bytes()[:-40])
@@ -80,7 +80,7 @@ load_volumes(parse, list(map(str, range(4000))), (1, 2, 3), path=Path(sys.argv[1
 """
 
 
-def test_an_interrupt_leaves_nothing_half_written(tmp_path):
+def test_an_interrupt_leaves_no_partial_file(tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", INTERRUPTED, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as process:

@@ -1,4 +1,4 @@
-"""What is doubtful about a cohort that can be read."""
+"""Warnings about readable cohorts."""
 
 import math
 
@@ -13,7 +13,7 @@ from metavoxel.schema.settings import CohortSettings
 
 
 def warned(folder, lines, *, judged=True, **variables):
-    """Lines of a table's warnings; unless ``judged`` is False without that of small validation parts."""
+    """Warnings of a table, without that of small validation parts unless ``judged`` is False."""
     (folder / "t.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     cohort = read_cohort(variables, CohortSettings(table="t.csv", missing=["n/a"]), folder=folder)
     found = list(map(str, cohort_warnings(cohort)))
@@ -24,7 +24,7 @@ def rows(header, row, count=20):
     return [f"participant_id,{header}", *(f"s{number},{row(number)}" for number in range(count))]
 
 
-def test_columns_that_carry_nothing(tmp_path):
+def test_uninformative_columns(tmp_path):
     lines = rows("c,dx,site,s2,x", lambda n: f"3,{'case' if n == 3 else 'control'},A,{'PQ'[n % 2]},{n}")
     found = warned(
         tmp_path,
@@ -45,7 +45,7 @@ def test_columns_that_carry_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("cells", [["F", "M"], ["F", "M", "n/a"]])
-def test_a_plain_cohort_is_not_warned_of(tmp_path, cells):
+def test_a_plain_cohort_gives_no_warning(tmp_path, cells):
     lines = rows("age,sex", lambda n: f"{20 + n},{cells[n % len(cells)]}")
     assert warned(tmp_path, lines, age=ContinuousSpec(), sex=CategoricalSpec(categories=["F", "M"])) == []
 
@@ -63,7 +63,7 @@ def test_labels_with_two_meanings(tmp_path):
     assert len(found) == 1 and found[0].startswith("variables.dx: label '1' is also the code of label '0'")
 
 
-def test_numbers_that_tables_round_to_their_spread(tmp_path):
+def test_numbers_rounded_in_tables_to_their_spread(tmp_path):
     lines = rows(
         "day,stamp,iso,age", lambda n: f"{2459945 + n / 50:.2f},{1700000000 + 60 * n},{2459945 + n},{20 + n / 10:.1f}"
     )
@@ -74,13 +74,13 @@ def test_numbers_that_tables_round_to_their_spread(tmp_path):
     assert found[0].startswith("variables.day: tables show these numbers in steps of 1, and their sd is 0.12: subtract")
 
 
-def test_a_validation_part_too_small_to_judge_by(tmp_path):
+def test_a_validation_part_too_small_for_reliable_errors(tmp_path):
     """The default split validates on a tenth."""
     variables = {"age": ContinuousSpec(), "sex": CategoricalSpec(categories=["F", "M"])}
     row = "{:.1f},{}".format
     found = warned(tmp_path, rows("age,sex", lambda n: row(20 + n / 7, "FM"[n % 2]), 40), judged=False, **variables)
     assert len(found) == 1 and found[0].startswith("cohort.split: the validation part has 4 rows, and 10 or more are")
-    assert "mostly the baseline's: raise cohort.split.validation" in found[0]
+    assert "mostly those of the Gaussian baseline: raise cohort.split.validation" in found[0]
     found = warned(tmp_path, rows("age,sex", lambda n: row(20 + n / 7, "FM"[n % 2]), 100), judged=False, **variables)
     assert found == []
     lines = rows("age,sex", lambda n: row(20 + n / 7, "FM"[n % 2] if n % 3 else "n/a"), 120)
@@ -104,7 +104,7 @@ def write(folder, lines):
         (["train", "train", "test"], None),
     ],
 )
-def test_labels_that_the_training_part_lacks(tmp_path, parts, found):
+def test_labels_absent_from_the_training_part(tmp_path, parts, found):
     def row(n):
         part = parts[n] if n < 3 else "validation" if n < 13 else "test" if n == 13 else "train"
         return f"{'case' if n < 3 else 'control'},{part}"
@@ -122,8 +122,8 @@ def test_labels_that_the_training_part_lacks(tmp_path, parts, found):
         )
 
 
-def test_a_column_of_an_odd_distribution_has_one_line(tmp_path):
-    """Located, and silent under the setting that it names."""
+def test_a_column_far_from_normal_has_one_warning(tmp_path):
+    """Located, and absent under the suggested setting."""
     values = np.random.default_rng(0).lognormal(2, 1.2, 60)
     lines = rows("crp", lambda n: f"{values[n]:.6f}", 60)
     (line,) = warned(tmp_path, lines, crp=ContinuousSpec())

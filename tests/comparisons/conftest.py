@@ -27,11 +27,11 @@ def _numbers(tmp_path_factory):
 
 @pytest.fixture
 def pictures(_pictures, tmp_path):
-    """A folder of one's own with a cohort of pictures and a run."""
+    """Provide a copy of a folder with a cohort of pictures and a run."""
     return shutil.copytree(_pictures, tmp_path / "study")
 
 
 @pytest.fixture
 def numbers(_numbers, tmp_path):
-    """A folder of one's own with a table and a run."""
+    """Provide a copy of a folder with a table and a run."""
     return shutil.copytree(_numbers, tmp_path / "study")

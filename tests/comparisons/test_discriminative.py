@@ -1,4 +1,4 @@
-"""Networks: what goes into them, and how they are trained, stopped and gone on with."""
+"""Discriminative networks: inputs, training, and resuming."""
 
 import json
 
@@ -17,7 +17,7 @@ from metavoxel.comparisons.architectures import (
     Ports,
     ViTArchitecture,
 )
-from metavoxel.comparisons.inputs import numbers as known_numbers
+from metavoxel.comparisons.inputs import numbers as numeric_predictors
 from metavoxel.comparisons.predictor import Task, parameters
 from metavoxel.comparisons.study import open_run, read_study
 from metavoxel.runs.run import RunFolder
@@ -38,15 +38,15 @@ def weights_of(folder, method, target):
 @pytest.mark.parametrize("size", ["small", "medium"])
 @pytest.mark.parametrize("grid", [(3, 4), (16, 9), (40, 41), (7, 8, 9), (16, 17, 18)], ids=str)
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_every_grid_and_number_counts(name, grid, size):
-    """Outputs depend on the images and on the numbers, however small the grid."""
+def test_outputs_depend_on_all_inputs(name, grid, size):
+    """Outputs depend on the images and on the numbers, also on small grids."""
     network = ARCHITECTURES[name].build(Ports(grid, 2, 3, 4), size).eval()
-    images, known = torch.randn(2, 2, *grid), torch.randn(2, 3)
+    images, values = torch.randn(2, 2, *grid), torch.randn(2, 3)
     with torch.no_grad():
-        outputs = network(images, known)
+        outputs = network(images, values)
         assert outputs.shape == (2, 4)
-        assert (network(images + torch.randn_like(images), known) - outputs).abs().max() > 1e-6
-        assert (network(images, known + 1) - outputs).abs().max() > 1e-7
+        assert (network(images + torch.randn_like(images), values) - outputs).abs().max() > 1e-6
+        assert (network(images, values + 1) - outputs).abs().max() > 1e-7
 
 
 def test_the_full_densenet_is_densenet_121():
@@ -54,22 +54,22 @@ def test_the_full_densenet_is_densenet_121():
     assert parameters(full) == parameters(DenseNet121(2, 2, 3))
 
 
-def test_what_is_known_is_standardised_and_what_is_not_is_said(pictures):
+def test_numbers_are_standardised_and_missing_values_indicated(pictures):
     frame = pandas.read_csv(pictures / "people.csv", dtype=str)
     frame.loc[::4, "age"] = ""
     frame.to_csv(pictures / "people.csv", index=False)
     study = study_of(pictures)
-    columns = known_numbers(study, ["picture", "age", "sex"])
-    assert columns.shape == (48, 3)  # of the images there is nothing to say, for none is missing
-    age, unknown, sex = columns.T
-    assert (age[::4] == 0).all() and (unknown == torch.arange(48).remainder(4).eq(0)).all()
-    here = study.known("train", "age")
-    assert abs(age[here].mean()) < 1e-5 and abs(age[here].std(correction=0) - 1) < 1e-5
+    columns = numeric_predictors(study, ["picture", "age", "sex"])
+    assert columns.shape == (48, 3)  # no image is missing, so images have no indicator
+    age, missing, sex = columns.T
+    assert (age[::4] == 0).all() and (missing == torch.arange(48).remainder(4).eq(0)).all()
+    rows = study.known("train", "age")
+    assert abs(age[rows].mean()) < 1e-5 and abs(age[rows].std(correction=0) - 1) < 1e-5
     assert len(sex.unique()) == 2
 
 
 def test_a_network_learns(pictures):
-    """The age that a bar's height shows, and on which side it stands."""
+    """Age is the height of a bar in the picture, and sex its side."""
     compared(pictures / "run", ["densenet"], settings=QUICK._replace(steps=100))
     truth = pandas.read_csv(pictures / "people.csv").set_index("participant_id")
     folder = pictures / "run" / "comparisons" / "densenet"
@@ -88,18 +88,18 @@ def test_a_network_learns(pictures):
     assert not (folder / "networks" / "age" / "checkpoints").exists()
 
 
-def test_a_label_is_not_asked_of_braid(pictures):
+def test_braid_predicts_numbers_only(pictures):
     records = compared(pictures / "run", ["braid"])
     assert set(records["braid"].targets) == {"age"} and not records["braid"].failures
     assert not (pictures / "run" / "comparisons" / "braid" / "predictions-sex.tsv").exists()
 
 
-def test_what_was_stopped_goes_on_as_if_it_had_not(pictures, tmp_path):
+def test_an_interrupted_training_resumes_to_the_same_weights(pictures, tmp_path):
     settings = QUICK._replace(steps=6)
     compared(pictures / "run", ["densenet"], ["age"], settings)
-    whole = weights_of(pictures, "densenet", "age")
+    uninterrupted = weights_of(pictures, "densenet", "age")
     folder = pictures / "run" / "comparisons" / "densenet"
-    folder.rename(tmp_path / "whole")
+    folder.rename(tmp_path / "uninterrupted")
     steps = compare(pictures / "run", ["densenet"], ["age"], settings)
     for progress in steps:
         if progress.stage == "densenet age" and progress.done == 3:
@@ -110,14 +110,14 @@ def test_what_was_stopped_goes_on_as_if_it_had_not(pictures, tmp_path):
     before = json.loads((folder / "seconds.json").read_text())["age"]
     compared(pictures / "run", ["densenet"], ["age"], settings)
     resumed = weights_of(pictures, "densenet", "age")
-    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+    assert all(torch.equal(resumed[name], uninterrupted[name]) for name in uninterrupted)
     record = json.loads((folder / "record.json").read_text())
     assert record["training_seconds"] > before
     table = "predictions-age.tsv"
-    assert (folder / table).read_bytes() == (tmp_path / "whole" / table).read_bytes()
+    assert (folder / table).read_bytes() == (tmp_path / "uninterrupted" / table).read_bytes()
 
 
-def test_the_best_step_is_kept(pictures):
+def test_the_best_step_is_saved(pictures):
     compared(pictures / "run", ["vit"], ["age"], QUICK._replace(steps=8))
     folder = pictures / "run" / "comparisons" / "vit" / "networks" / "age"
     errors = [json.loads(line)["validation"] for line in (folder / "metrics.jsonl").read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""Changed joint models: on the same split, with the same codecs."""
+"""Modified joint models, with the split and codecs of the run."""
 
 import json
 
@@ -21,7 +21,7 @@ def test_scalar_label(check):
     check.run()
 
 
-def test_ldm_is_the_images_alone(pictures):
+def test_ldm_models_the_images_alone(pictures):
     records = compared(pictures / "run", ["ldm"])
     assert not records["ldm"].failures and not records["ldm"].targets
     folder = pictures / "run" / "comparisons" / "ldm"
@@ -29,7 +29,8 @@ def test_ldm_is_the_images_alone(pictures):
     assert list(samples.columns) == ["sample", "picture"] and len(samples) == 2
     assert all((folder / "samples" / name).exists() for name in samples["picture"])
     schema = load_schema(folder / "run" / "schema.yaml")
-    assert list(schema.variables) == ["picture"] and not schema.training.questions, "none that names what is not there"
+    assert list(schema.variables) == ["picture"]
+    assert not schema.training.questions, "questions that name removed variables are dropped"
     own, run = RunFolder(folder / "run"), RunFolder(pictures / "run")
     assert own.read_record()["split"] == run.read_record()["split"]
     codec, same = load_file(own.codec("picture")), load_file(run.codec("picture"))
@@ -37,7 +38,7 @@ def test_ldm_is_the_images_alone(pictures):
     assert not own.cache.exists() and not list(folder.glob("*.tsv"))
 
 
-def test_more_samples_and_targets_need_no_training(pictures):
+def test_further_samples_and_targets_do_not_repeat_training(pictures):
     compared(pictures / "run", ["continuous_sex"], ["age"], QUICK._replace(samples=0))
     folder = pictures / "run" / "comparisons" / "continuous_sex"
     before = (folder / "run" / "model.safetensors").stat().st_mtime_ns
@@ -47,7 +48,7 @@ def test_more_samples_and_targets_need_no_training(pictures):
     assert (folder / "predictions-sex.tsv").exists() and (folder / "samples" / "samples.tsv").exists()
 
 
-def test_continuous_sex_answers_as_the_run_does(pictures):
+def test_continuous_sex_predicts_in_the_format_of_the_run(pictures):
     records = compared(pictures / "run", ["continuous_sex"])
     assert not records["continuous_sex"].failures
     folder = pictures / "run" / "comparisons" / "continuous_sex"
@@ -67,7 +68,7 @@ def test_continuous_sex_answers_as_the_run_does(pictures):
 
 
 @pytest.mark.slow
-def test_continuous_sex_in_the_papers_mode(pictures):
+def test_continuous_sex_with_shared_times(pictures):
     raw = {**PICTURES, "diffusion": {"times": "shared"}}
     train(write_schema(pictures, raw, name="shared.yaml"), pictures / "shared")
     records = compared(pictures / "shared", ["continuous_sex"])

@@ -1,4 +1,4 @@
-"""Linear models against a known law."""
+"""Linear models against a known distribution."""
 
 import json
 import math
@@ -22,7 +22,7 @@ def truth_of(folder):
     return frame.loc[RunFolder(folder / "run").read_record()["split"]["test"]].reset_index()
 
 
-def test_errors_are_those_of_the_law(numbers):
+def test_errors_match_the_known_distribution(numbers):
     records = compared(numbers / "run", ["linear"])
     assert not records["linear"].failures
     truth = truth_of(numbers)
@@ -32,13 +32,13 @@ def test_errors_are_those_of_the_law(numbers):
     expected, spread = math.sqrt(2 / math.pi), math.sqrt(1 - 2 / math.pi)
     assert abs(errors.mean() - expected) < 4 * spread / math.sqrt(len(errors))
     label = table_of(numbers, "linear", "label")
-    law = 1 / (1 + np.exp(-2 * truth["first"]))
-    assert np.abs(label["label_p[b]"] - law).mean() < 0.05
+    exact = 1 / (1 + np.exp(-2 * truth["first"]))
+    assert np.abs(label["label_p[b]"] - exact).mean() < 0.05
     assert np.allclose(label["label_p[a]"] + label["label_p[b]"], 1, atol=1e-5)
     assert ((label["label"] == "b") == (label["label_p[b]"] > 0.5)).all()
 
 
-def test_components_of_pictures_are_enough_here(pictures):
+def test_principal_components_predict_age_and_sex(pictures):
     compared(pictures / "run", ["linear"])
     truth = truth_of(pictures)
     error = (table_of(pictures, "linear", "age")["age"] - truth["age"]).abs().mean()
@@ -49,8 +49,8 @@ def test_components_of_pictures_are_enough_here(pictures):
     assert record["evaluations"] == 0 and record["parameters"] > 2 * 8 * 256 and record["failed"] is None
 
 
-def test_what_test_subjects_have_changes_nothing(numbers):
-    """Their targets may be anything: nothing that is said of them, or fitted, depends on it."""
+def test_targets_of_test_subjects_are_not_used(numbers):
+    """Neither fits nor predictions depend on their values."""
     compared(numbers / "run", ["linear"], ["second"])
     before = table_of(numbers, "linear", "second")
     frame = pandas.read_csv(numbers / "people.csv")
@@ -62,20 +62,20 @@ def test_what_test_subjects_have_changes_nothing(numbers):
     pandas.testing.assert_frame_equal(table_of(numbers, "linear", "second"), before)
 
 
-def test_missing_cells_are_answered_all_the_same(numbers):
+def test_rows_with_missing_predictors_are_predicted(numbers):
     frame = pandas.read_csv(numbers / "people.csv", dtype=str)
     frame.loc[::5, "first"] = "n/a"
     frame.to_csv(numbers / "people.csv", index=False)
     compared(numbers / "run", ["linear"], ["second"])
     found, truth = table_of(numbers, "linear", "second"), truth_of(numbers)
     assert found["second"].notna().all()
-    errors, unknown = (found["second"] - truth["second"]).abs(), truth["first"].isna()
-    assert errors[unknown].mean() > errors[~unknown].mean()
+    errors, missing = (found["second"] - truth["second"]).abs(), truth["first"].isna()
+    assert errors[missing].mean() > errors[~missing].mean()
 
 
 @pytest.mark.filterwarnings("ignore:.*no training row.*:metavoxel.errors.CohortWarning")
-def test_a_label_that_training_lacks_fails_alone(numbers):
-    """The split is the table's; no training subject has the label a."""
+def test_a_target_with_a_single_training_label_fails_independently(numbers):
+    """The split is a column of the table; no training subject has the label a."""
     frame = pandas.read_csv(numbers / "people.csv")
     frame["part"] = np.where(frame["label"] == "b", "train", "test")
     frame.loc[frame.index[frame["label"] == "b"][:5], "part"] = "validation"
@@ -86,5 +86,5 @@ def test_a_label_that_training_lacks_fails_alone(numbers):
     assert set(records["linear"].failures) == {"label"} and set(records["linear"].targets) == {"first", "second"}
     folder = numbers / "other" / "comparisons" / "linear"
     record = json.loads((folder / "record.json").read_text())
-    assert "nothing to tell apart" in record["failed"] and set(record["targets"]) == {"first", "second"}
+    assert "requires at least two labels" in record["failed"] and set(record["targets"]) == {"first", "second"}
     assert sorted(path.name for path in folder.glob("*.tsv")) == ["predictions-first.tsv", "predictions-second.tsv"]

@@ -18,7 +18,7 @@ def trained(folder, raw):
 
 @pytest.fixture(scope="session")
 def table_study(tmp_path_factory):
-    """A folder with a table, a schema and a run of it."""
+    """A folder with a table, a schema and a trained run."""
     folder = tmp_path_factory.mktemp("table")
     write_table(folder)
     return trained(folder, TABLE)
@@ -26,7 +26,7 @@ def table_study(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def large_study(tmp_path_factory):
-    """The same with thirty test rows, enough for generated rows to be compared with."""
+    """The same with thirty test rows, enough for a comparison of generated rows."""
     folder = tmp_path_factory.mktemp("large")
     write_table(folder, rows=100)
     return trained(folder, TABLE)

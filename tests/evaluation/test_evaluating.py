@@ -1,4 +1,4 @@
-"""Whole evaluations of tiny runs: what comes out, going on where one stopped, and whom it looks at."""
+"""Complete evaluations of tiny runs: outputs, resuming, and exclusion of training subjects."""
 
 import shutil
 from dataclasses import replace
@@ -26,9 +26,9 @@ SCANS = Settings(targets=["age"], flexible="sex", steps=1, sample_steps=1, draws
 
 
 class Moments(AbstractFeatures):
-    """Two features, of which a handful of scans has a covariance."""
+    """Two features, whose covariance has full rank for a few scans."""
 
-    name, told, size = "moments", "moments: mean and standard deviation", 2
+    name, description, size = "moments", "moments: mean and standard deviation", 2
 
     def describe(self, slices):
         return torch.stack([slices.mean((1, 2)), slices.std((1, 2))], 1)
@@ -45,7 +45,7 @@ def evaluate(run, output, settings=QUICK):
 
 @pytest.fixture
 def no_figures(monkeypatch):
-    """Figures take most of the time of a tiny evaluation."""
+    """Skip the figures, which take most of the time of a tiny evaluation."""
     monkeypatch.setattr("metavoxel.evaluation.evaluating.drawings", lambda results: iter(()))
 
 
@@ -64,7 +64,7 @@ def table_report(table_study, tmp_path_factory):
     return evaluate(run, output), output
 
 
-def test_table_1_has_a_row_a_method(table_report):
+def test_table_1_has_one_row_per_method(table_report):
     _, output = table_report
     table = csv(output / "table1.csv").set_index("method")
     assert list(table.index) == ["metavoxel (evidence)", "population mean or majority", "linear", "vit"]
@@ -78,18 +78,18 @@ def test_table_1_has_a_row_a_method(table_report):
     assert 0 <= float(joint["age (years) 90 % coverage"]) <= 1
 
 
-def test_point_predictions_are_those_of_predict(table_report, table_study):
+def test_point_predictions_equal_those_of_predict(table_report, table_study):
     results, _ = table_report
     model = load(table_study / "run")
     rows = part_table(model, RunFolder(table_study / "run"), "test")
     for target in ("age", "sex"):
-        said = model.predict(rows, target)
-        assert results.joint[target].table[target].tolist() == said[target].tolist()
+        predicted = model.predict(rows, target)
+        assert results.joint[target].table[target].tolist() == predicted[target].tolist()
     drawn = model.predict(rows, "age", draws=20, steps=2)
     assert results.joint["age"].table["age_sd"].tolist() == drawn["age_sd"].tolist()
 
 
-def test_table_2_has_a_row_a_subset(table_report):
+def test_table_2_has_one_row_per_subset(table_report):
     results, output = table_report
     table = csv(output / "table2.csv").set_index("given")
     assert list(table.index) == ["sex, score", "sex", "score", "∅", "population mean"]
@@ -110,25 +110,25 @@ def test_the_report_is_one_file(table_report):
     assert "http" not in text and "<link" not in text and "<script" not in text
 
 
-def test_an_evaluation_goes_on_where_it_stopped(no_figures, table_report, table_study, tmp_path, monkeypatch):
+def test_an_interrupted_evaluation_resumes(no_figures, table_report, table_study, tmp_path, monkeypatch):
     run = table_study / "run"
     monkeypatch.setattr(answering, "BLOCK", 5)
-    asked = []
-    answer = answering.Respondent._block
+    computed = []
+    block = answering.Respondent._block
 
     def counted(self, target, given, protocol, rows):
-        asked.append((target, given, rows.start))
-        return answer(self, target, given, protocol, rows)
+        computed.append((target, given, rows.start))
+        return block(self, target, given, protocol, rows)
 
     monkeypatch.setattr(answering.Respondent, "_block", counted)
     stopped = evaluating(load(run), RunFolder(run), tmp_path, QUICK, Moments())
     for _ in range(5):
         next(stopped)
     stopped.close()
-    before = list(asked)
+    before = list(computed)
     assert before
     results = evaluate(run, tmp_path)
-    assert len(asked) == len(set(asked)), "no block is asked about twice"
+    assert len(computed) == len(set(computed)), "no block is computed twice"
     pandas.testing.assert_frame_equal(results.joint["age"].table, table_report[0].joint["age"].table)
 
 
@@ -156,7 +156,7 @@ def write_oracle(run):
     table.to_csv(folder / "predictions-volume.tsv", sep="\t", index=False)
 
 
-def test_images_have_their_measures(scan_report):
+def test_image_quality_is_measured(scan_report):
     results, output = scan_report
     text = (output / "report.html").read_text(encoding="utf-8")
     for image in ("picture", "volume"):
@@ -174,7 +174,7 @@ def test_images_have_their_measures(scan_report):
         assert f"Memorisation, {image} by metavoxel" in text
         for figure in ("denoising", "samples", "inpainting", "sweep"):
             assert (output / "figures" / f"{figure}-{image}.svg").exists()
-    assert np.mean(results.judged.codec["picture"]["psnr"]) > 60, "pictures are their own codes"
+    assert np.mean(results.judged.codec["picture"]["psnr"]) > 60, "the codec of pictures is the identity"
     table = csv(output / "table1.csv")
     assert float(table["picture FID low"][0]) <= float(table["picture FID"][0]) and table["volume FID"][1] == DASH
     assert [row["method"] for row in results.translations["volume"].rows] == [
@@ -182,7 +182,7 @@ def test_images_have_their_measures(scan_report):
     ]  # fmt: skip
 
 
-def test_a_comparison_s_images_are_judged(scan_report):
+def test_images_of_a_comparison_are_measured(scan_report):
     results, output = scan_report
     found = results.judged.measures["volume"]["oracle"]
     assert found["fid"][0] == pytest.approx(0, abs=1e-6) and found["precision"] == found["recall"] == 1
@@ -193,29 +193,29 @@ def test_a_comparison_s_images_are_judged(scan_report):
     assert table.loc["oracle", "age MAE"] == DASH and float(table.loc["oracle", "volume FID"]) < 1e-6
 
 
-def test_too_few_scans_for_a_covariance_are_told(scan_part):
+def test_too_few_scans_for_a_covariance_are_reported(scan_part):
     quality = ImageQuality(scan_part, "volume", Scattering(), 0)
     assert quality.too_few(6).startswith(
-        "image volume: no FID with 5 held-out and 6 generated scans. It takes at least 15 of each: the covariance of 113 "
-        "features needs 114 slices, and a scan has 8 of a plane."
+        "image volume: no FID with 5 held-out and 6 generated scans. It needs at least 15 of each: the covariance of 113 "
+        "features needs 114 slices, and a scan has 8 per plane."
     )
     assert "fid" not in {name for name, value in quality.measure(quality.real, 5).items() if value is not None}
     assert ImageQuality(scan_part, "volume", Moments(), 0).too_few(5) == ""
 
 
-def test_fid_that_is_asked_for_is_refused_before_anything_is_computed(scan_study, tmp_path):
+def test_requested_fid_with_too_few_scans_is_refused_before_any_computation(scan_study, tmp_path):
     run = scan_study / "run"
     with pytest.raises(EvidenceError) as caught:
         list(evaluating(load(run), RunFolder(run), tmp_path, replace(SCANS, fid=True), Scattering()))
-    said = {problem.where: problem.what for problem in caught.value.problems if "volume" in problem.what}
-    assert said["--features"].startswith(
-        "image volume: no FID with 5 held-out and 5 generated scans. It takes at least 15"
+    found = {problem.where: problem.what for problem in caught.value.problems if "volume" in problem.what}
+    assert found["--features"].startswith(
+        "image volume: no FID with 5 held-out and 5 generated scans. It needs at least 15"
     )
     assert not list(tmp_path.iterdir())
     check_enough(held_out(load(run), RunFolder(run)), Moments(), 5)
 
 
-def test_generated_scans_are_those_of_sample(scan_report, scan_study):
+def test_generated_scans_equal_those_of_sample(scan_report, scan_study):
     results, _ = scan_report
     drawn = load(scan_study / "run").sample(5, seed=0, steps=1)
     assert results.samples.table["age"].tolist() == pytest.approx(drawn["age"].tolist(), rel=1e-4)
@@ -231,8 +231,8 @@ def training_subjects(study):
 
 
 @pytest.mark.slow
-def test_training_subjects_are_not_touched(no_figures, table_report, table_study, scan_report, scan_study, tmp_path):
-    """A marker in the training subjects' values and files changes the population row alone."""
+def test_training_subjects_are_not_read(no_figures, table_report, table_study, scan_report, scan_study, tmp_path):
+    """A marker in the values and files of training subjects changes only the population baseline."""
     study = copied(table_study, tmp_path / "table")
     frame = pandas.read_csv(study / "people.csv", dtype=str, keep_default_na=False).set_index("participant_id")
     rows = sorted(training_subjects(study))

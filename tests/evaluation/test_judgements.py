@@ -1,4 +1,4 @@
-"""An exact model, which nothing may be found wrong with, and wrong ones, of which what is wrong is known."""
+"""Calibration findings for an exact model, and for models with a known misspecification."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ from metavoxel.evaluation.rows import drawn_rows, real_rows, with_gaps
 from metavoxel.evaluation.samples import generate
 from metavoxel.evaluation.settings import Settings, protocol
 from metavoxel.evaluation.store import Store
-from metavoxel.evaluation.table_quality import compared_rows, told_apart
+from metavoxel.evaluation.table_quality import compared_rows, distinguishable
 from metavoxel.runs.run import RunFolder
 from metavoxel.testing import MixtureOracle
 
@@ -29,11 +29,11 @@ SETTINGS = Settings(steps=10, sample_steps=12, draws=20)
 WIDTH = np.ptp(
     np.quantile(np.random.default_rng(0).normal(size=(20000, 20)), [0.05, 0.95], axis=1, method="weibull").mean(1)
 )
-"""Of the interval of 20 standard normal draws."""
+"""Mean width of the 90 % interval of 20 standard normal draws."""
 
 
 def oracle(correlation=CORRELATION, spread=(1.0, 1.0)):
-    """Two numbers, and a class whose two groups have means 1.5 apart and may spread differently."""
+    """Two numbers, and two classes with means 1.5 apart and possibly different standard deviations."""
     cov = torch.tensor([[1.0, correlation], [correlation, 1.0]])
     return MixtureOracle(
         weights=[0.5, 0.5],
@@ -45,7 +45,7 @@ def oracle(correlation=CORRELATION, spread=(1.0, 1.0)):
 
 
 def truth(seed, rows=ROWS):
-    """Rows of the joint, drawn by numpy; every ninth x and every seventh class is missing."""
+    """Rows of the joint distribution, drawn by numpy; every ninth x and every seventh class is missing."""
     rng = np.random.default_rng(seed)
     a = rng.integers(0, 2, rows)
     xy = rng.multivariate_normal([0, 0], [[1, CORRELATION], [CORRELATION, 1]], rows)
@@ -58,8 +58,8 @@ def truth(seed, rows=ROWS):
 
 
 def part(model, folder, seed=1):
-    truth(seed).to_csv(folder / "people.csv", index=False)
-    table = read_table(folder / "people.csv")
+    truth(seed).to_csv(folder / "subjects.csv", index=False)
+    table = read_table(folder / "subjects.csv")
     return HeldOut(model, RunFolder(folder), table, model.read(table, model.names))
 
 
@@ -71,7 +71,7 @@ def finished(steps):
             return stop.value
 
 
-def asked(held_out, folder, target, given):
+def predicted(held_out, folder, target, given):
     settings = replace(SETTINGS, targets=[target]).checked(held_out.model.schema)
     respondent = Respondent(held_out, Store(folder, {}), 0)
     with pytest.MonkeyPatch.context() as patch:
@@ -84,10 +84,10 @@ def exact(tmp_path_factory):
     folder = tmp_path_factory.mktemp("exact")
     held_out = part(exact_model(oracle(), folder), folder)
     questions = (("x", ("y", "a")), ("x", ()), ("a", ("x", "y")))
-    return held_out, [asked(held_out, folder / "parts", *question) for question in questions]
+    return held_out, [predicted(held_out, folder / "parts", *question) for question in questions]
 
 
-def test_nothing_is_wrong_with_an_exact_model(exact):
+def test_an_exact_model_has_no_findings(exact):
     held_out, answers = exact
     found = list(judgements(held_out, [*answers, answers[0]], seed=0))
     assert [(one.target, one.given) for one in found] == [("x", "y, a"), ("x", "∅"), ("a", "x, y")]
@@ -97,7 +97,7 @@ def test_nothing_is_wrong_with_an_exact_model(exact):
     assert set(found[0].table["predictor"]) == {"all rows", "y", "a", "prediction"}
     assert found[0].table.set_index(["predictor", "region"]).loc[("a", "missing"), "rows"] > 0
     assert found[1].table["predictor"].tolist() == ["all rows"]
-    # Of x from y and the class the exact conditional standard deviation is .6 where the class is known.
+    # The exact standard deviation of x given y and the class is .6 where the class is known.
     one = found[0].table[(found[0].table["predictor"] == "a") & (found[0].table["region"] == "a1")].iloc[0]
     assert one["width"] == pytest.approx(WIDTH * 0.6, rel=0.12)
     assert one["CRPS"] == pytest.approx(0.6 / np.sqrt(np.pi), abs=4 * one["CRPS se"])
@@ -122,9 +122,9 @@ def test_tables_have_every_region(exact):
     assert ranks["high"].unique() == stats.binom.ppf(0.9975, rows, 0.1)
 
 
-def test_a_model_that_is_too_wide_in_one_class_and_too_narrow_in_the_other(tmp_path):
+def test_a_model_too_wide_in_one_class_and_too_narrow_in_the_other(tmp_path):
     held_out = part(exact_model(oracle(spread=(3.0, 0.5)), tmp_path), tmp_path)
-    answers = asked(held_out, tmp_path / "parts", "x", ("a",))
+    answers = predicted(held_out, tmp_path / "parts", "x", ("a",))
     (one,) = judgements(held_out, [answers], seed=0)
     table = one.table.set_index(["predictor", "region"])
     assert table.loc[("a", "a0"), "finding"] == "too wide" and table.loc[("a", "a1"), "finding"] == "too narrow"
@@ -132,7 +132,7 @@ def test_a_model_that_is_too_wide_in_one_class_and_too_narrow_in_the_other(tmp_p
     assert one.stands_out and summary([one]).rows[0]["worst region"] in ("a: a0", "a: a1")
 
 
-def test_generated_rows_of_an_exact_model_are_like_real_ones_and_others_are_not(tmp_path):
+def test_only_generated_rows_of_an_exact_model_are_indistinguishable(tmp_path):
     real = exact_model(oracle(), tmp_path)
     training, held = (real_rows(real, part(real, tmp_path, seed).cohort) for seed in (2, 1))
     assert len(held) == ROWS and np.isnan(held.values[0]).tolist() == [True, False, True]
@@ -143,13 +143,13 @@ def test_generated_rows_of_an_exact_model_are_like_real_ones_and_others_are_not(
         return compared_rows(drawn, held, training, None, seed=0)
 
     found = compared(real, "exact")
-    assert not told_apart(found.test) and abs(found.test.accuracy - 0.5) < 3 * found.test.error
+    assert not distinguishable(found.test) and abs(found.test.accuracy - 0.5) < 3 * found.test.error
     assert (found.marginals["finding"] == CHANCE).all() and found.pairs.p > 0.01
     (tmp_path / "other").mkdir()
     wrong = compared(exact_model(oracle(correlation=-0.8), tmp_path / "other"), "wrong")
-    assert told_apart(wrong.test) and wrong.test.accuracy > 0.65
-    assert (wrong.marginals["finding"] == CHANCE).all(), "each variable by itself is right"
+    assert distinguishable(wrong.test) and wrong.test.accuracy > 0.65
+    assert (wrong.marginals["finding"] == CHANCE).all(), "the marginal distributions are exact"
     pair = wrong.pairs.table.iloc[0]
     assert {pair["first"], pair["second"]} == {"x", "y"} and wrong.pairs.p < 1e-6
-    # Correlation over both classes: .8 / sqrt(1 + 1.5² / 4), in both directions; Spearman's is a little less.
+    # Correlation over both classes: .8 / sqrt(1 + 1.5² / 4), with either sign; Spearman's is slightly less.
     assert pair["difference"] == pytest.approx(-2 * CORRELATION / np.sqrt(1 + 1.5**2 / 4), abs=0.25)

@@ -1,4 +1,4 @@
-"""What is evaluated: choices made for a schema, and those that are refused."""
+"""Settings of an evaluation: defaults for a schema, and validation."""
 
 import pytest
 from tiny_cohorts import IMAGES, TABLE, write_schema, write_table
@@ -12,7 +12,7 @@ def schema_of(raw, tmp_path):
     return load_schema(write_schema(tmp_path, raw))
 
 
-def test_choices_are_made_for_the_schema(tmp_path):
+def test_defaults_are_resolved_for_the_schema(tmp_path):
     write_table(tmp_path)
     schema = schema_of(TABLE, tmp_path)
     checked = Settings().checked(schema)
@@ -21,12 +21,12 @@ def test_choices_are_made_for_the_schema(tmp_path):
     assert others(schema, "sex") == ("age", "score")
 
 
-def test_the_paper_s_mode_draws_three(tmp_path):
+def test_shared_times_default_to_three_draws(tmp_path):
     raw = {**TABLE, "diffusion": {"times": "shared"}}
     assert Settings().checked(schema_of(raw, tmp_path)).draws == 3
 
 
-def test_all_that_is_wrong_is_told(tmp_path):
+def test_all_problems_are_reported(tmp_path):
     schema = schema_of(IMAGES, tmp_path)
     with pytest.raises(EvidenceError) as caught:
         Settings(targets=["agee", "volume"], flexible="sx", samples=2).checked(schema)
@@ -43,7 +43,7 @@ def test_table_2_has_every_subset_of_few_variables(tmp_path):
     assert found[0] == ("picture", "volume", "sex") and found[-1] == () and len(found) == len(set(found)) == 8
 
 
-def test_of_many_variables_it_has_the_telling_ones(tmp_path):
+def test_table_2_has_the_smallest_and_largest_subsets_of_many_variables(tmp_path):
     many = {f"x{number}": {"type": "continuous"} for number in range(8)}
     found = subsets(schema_of({**TABLE, "variables": many}, tmp_path), "x0")
     assert [len(subset) for subset in found] == [7, *[6] * 7, *[1] * 7, 0]

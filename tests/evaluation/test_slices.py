@@ -1,4 +1,4 @@
-"""Slices of volumes."""
+"""Slices of volumes for the 2.5-D Fréchet distance."""
 
 import torch
 
@@ -12,7 +12,7 @@ def ball(x=12, y=14, z=16):
     return volume
 
 
-def test_planes_across_each_axis_without_the_empty_ones():
+def test_slices_of_each_plane_exclude_empty_positions():
     volumes = [ball() for _ in range(3)]
     where = cut(volumes)
     assert where.planes == ("YZ", "ZX", "XY")
@@ -22,13 +22,13 @@ def test_planes_across_each_axis_without_the_empty_ones():
     assert min(part.min() for part in (yz, zx, xy)) == 0 and max(part.max() for part in (yz, zx, xy)) == 1
 
 
-def test_a_position_that_few_volumes_fill_is_left_out():
+def test_positions_empty_in_most_volumes_are_excluded():
     odd = torch.zeros(1, 12, 14, 16)
     odd[:, 0] = 1
     assert 0 not in cut([ball(), ball(), ball(), odd]).positions[0]
 
 
-def test_there_is_a_most_of_slices():
+def test_number_of_slices_is_limited():
     where = cut([torch.rand(1, 60, 8, 8) + 0.5])
     assert len(where.positions[0]) == MOST_SLICES and where.positions[0][0] == 0 and where.positions[0][-1] == 59
 
@@ -41,8 +41,8 @@ def test_a_picture_is_its_own_slice():
     assert planes.shape == (3, 1, 113)
 
 
-def test_intensities_of_a_volume_are_its_own():
-    """Brighter or darker is the same volume; a constant one is no division by zero."""
+def test_slices_are_scaled_by_the_range_of_their_volume():
+    """Affine changes of intensity have no effect; a constant volume causes no division by zero."""
     volume = ball()
     where = cut([volume])
     for one, other in zip(where.slices(volume), where.slices(3 * volume + 1), strict=True):

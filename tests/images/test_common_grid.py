@@ -8,21 +8,21 @@ from metavoxel.images.grid import Grid
 
 
 def _grid(shape, origin, step=1.0, degrees=0.0):
-    turn = np.deg2rad(degrees)
+    angle = np.deg2rad(degrees)
     affine = np.eye(4)
-    affine[1:3, 1:3] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    affine[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     affine[:3, :3] *= step
     affine[:3, 3] = origin
     return Grid(shape, affine)
 
 
 def _contains(outer, inner, slack=1e-6):
-    places = (np.linalg.inv(outer.affine) @ np.c_[inner.corners(), np.ones(len(inner.corners()))].T)[:3].T
+    indices = (np.linalg.inv(outer.affine) @ np.c_[inner.corners(), np.ones(len(inner.corners()))].T)[:3].T
     ends = np.array([*outer.shape, 1][:3])
-    return (places >= -0.5 - slack).all() and (places <= ends - 0.5 + slack).all()
+    return (indices >= -0.5 - slack).all() and (indices <= ends - 0.5 + slack).all()
 
 
-def test_one_grid_is_its_own():
+def test_the_common_grid_of_one_grid_is_itself():
     grid = _grid((5, 6, 7), (-3, 4, 9), 2, 25)
     same = common_grid([grid, grid])
     assert same.shape == grid.shape
@@ -38,14 +38,14 @@ def test_boxes_of_one_lattice_keep_their_voxels():
     assert union.shape == (46, 55, 46), "the smaller lies within the larger, but for half a voxel"
 
 
-def test_turned_grids_lie_within_a_straight_one():
+def test_rotated_grids_lie_within_a_world_aligned_one():
     grids = [_grid((32, 32, 32), (-60, -60, -60), 4), _grid((32, 32, 32), (-60, -30, -80), 4, 25)]
     union = common_grid(grids)
     np.testing.assert_allclose(union.directions(), np.eye(3), atol=1e-12)
     assert all(_contains(union, grid) for grid in grids)
 
 
-def test_slices_keep_their_plane_and_its_height():
+def test_slices_keep_their_plane():
     low, high = _grid((8, 9), (0, 0, 10), 2), _grid((8, 9), (4, 0, 30), 2)
     union = common_grid([low, low, high])
     assert union.shape == (10, 9)
@@ -58,7 +58,7 @@ def test_slices_keep_their_plane_and_its_height():
     degrees=st.sampled_from([0.0, 7.0, -25.0]),
     spacing=st.sampled_from([None, 1.0, 2.5, 4.0]),
 )
-def test_all_are_covered_and_little_more(origins, degrees, spacing):
+def test_all_grids_are_covered_with_little_margin(origins, degrees, spacing):
     grids = [_grid((12, 10, 9), origin, 2.0, degrees if index % 2 else 0) for index, origin in enumerate(origins)]
     union = common_grid(grids, spacing)
     step = spacing or 2.0
@@ -69,7 +69,7 @@ def test_all_are_covered_and_little_more(origins, degrees, spacing):
     assert (np.array(union.shape) * step <= extent + 2 * step + 1e-6).all()
 
 
-def test_the_commonest_the_distinct_and_their_spread():
+def test_commonest_distinct_and_spread():
     one, other = _grid((4, 4, 4), (0, 0, 0)), _grid((4, 4, 4), (0, 0, 10), 1, 20)
     rounded = Grid(one.shape, one.affine + 1e-5)
     assert commonest([other, one, rounded]) is one

@@ -64,7 +64,7 @@ def test_damaged_files(tmp_path, stored, reason):
         read_content(_written(tmp_path, stored), len(CONTENT))
 
 
-def test_what_may_follow_is_read_over(tmp_path):
+def test_further_bytes_are_skipped(tmp_path):
     assert read_content(_written(tmp_path, gzip.compress(CONTENT + b"tags" * 9)), len(CONTENT), further=36) == CONTENT
 
 
@@ -78,7 +78,7 @@ def test_no_flipped_bit_changes_the_content(tmp_path_factory, at, bit):
         assert read_content(path, len(CONTENT)) == CONTENT
 
 
-def test_a_claim_is_held_against_the_file_before_memory_is_taken(tmp_path):
+def test_claimed_sizes_are_checked_before_allocation(tmp_path):
     path = _written(tmp_path, PACKED)
     check_capacity(path, 1000 * len(PACKED))
     tracemalloc.start()
@@ -89,7 +89,7 @@ def test_a_claim_is_held_against_the_file_before_memory_is_taken(tmp_path):
     tracemalloc.stop()
 
 
-def test_a_bomb_is_left_when_it_exceeds_its_claim(tmp_path):
+def test_decompression_stops_beyond_the_claimed_size(tmp_path):
     packer = zlib.compressobj(9, wbits=31)
     bomb = b"".join(packer.compress(bytes(1 << 20)) for _ in range(200)) + packer.flush()
     path = _written(tmp_path, bomb)

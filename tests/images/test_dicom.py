@@ -14,7 +14,7 @@ AXIAL = np.eye(3)[:2]
 def _series(
     folder, data, directions, *, step=None, skip=(), uid="1.2.3", name="T1", slope=(1, 0), origin=(10, -20, 30)
 ):
-    """Save slices of ``data`` (column, row, slice) in a shuffled order of names; places of voxels in mm (RAS)."""
+    """Save slices of ``data`` (column, row, slice) under shuffled names; return the map from voxel indices to mm (RAS)."""
     folder.mkdir(exist_ok=True)
     spacing, origin = np.array([1.5, 2.0]), np.array(origin, float)
     step = np.cross(*directions) * 3 if step is None else np.asarray(step, float)
@@ -50,7 +50,7 @@ DATA = np.random.default_rng(0).integers(0, 900, (4, 5, 6)).astype(np.int16)
 
 @pytest.mark.parametrize("directions", [AXIAL, SAGITTAL, OBLIQUE], ids=["axial", "sagittal", "oblique"])
 @pytest.mark.parametrize("tilt", [False, True])
-def test_each_voxel_lies_where_it_was_scanned(tmp_path, directions, tilt):
+def test_voxels_keep_their_positions(tmp_path, directions, tilt):
     step = np.cross(*directions) * 3 + (directions[1] * 0.7 if tilt else 0)
     mm = _series(tmp_path / "scan", DATA, directions, step=step)
     image = read_image(tmp_path / "scan")
@@ -65,27 +65,27 @@ def test_each_voxel_lies_where_it_was_scanned(tmp_path, directions, tilt):
 
 
 def test_a_slope_is_applied(tmp_path):
-    """SimpleITK stores numbers such that the slope makes of them what it was asked to write."""
+    """SimpleITK stores the written values with slope and intercept removed."""
     _series(tmp_path / "scan", DATA * 2, AXIAL, slope=(2, -1024))
     np.testing.assert_array_equal(read_image(tmp_path / "scan").data, 2 * DATA[::-1, ::-1].astype(float))
 
 
-def test_one_slice_alone(tmp_path):
+def test_a_single_slice(tmp_path):
     _series(tmp_path / "scan", DATA[:, :, :1], SAGITTAL)
     for path in (tmp_path / "scan", next((tmp_path / "scan").iterdir())):
         assert read_image(path).data.shape == (4, 5)
         assert read_header(path).oriented
 
 
-def test_a_missing_slice_is_seen(tmp_path):
+def test_a_missing_slice_is_detected(tmp_path):
     _series(tmp_path / "scan", DATA, OBLIQUE, skip=(2,))
     with pytest.raises(ValueError, match="3 mm apart, but .* 6 mm: some are missing"):
         read_grid(tmp_path / "scan")
 
 
-def test_slices_at_one_place_are_refused(tmp_path):
+def test_slices_at_one_position_are_refused(tmp_path):
     _series(tmp_path / "scan", DATA, AXIAL, step=[0, 0, 0])
-    with pytest.raises(ValueError, match="at one place"):
+    with pytest.raises(ValueError, match="at one position"):
         read_grid(tmp_path / "scan")
 
 
@@ -104,7 +104,7 @@ def test_a_folder_without_images(tmp_path):
 
 
 def test_a_projection_is_a_picture(tmp_path):
-    """Without a place in space: as it is shown, x to the right and y up, pixels of their size."""
+    """Without a position in space: as displayed, x to the right and y up, with the size of its pixels."""
     image = itk.GetImageFromArray(np.array([[10, 20, 30], [40, 50, 60]], np.int16))
     image.SetSpacing([0.5, 0.7])
     image.SetMetaData("0008|0060", "DX")

@@ -3,7 +3,7 @@ import pytest
 from metavoxel.images.fetched import absence, absences
 
 
-def test_a_file_is_no_absence(tmp_path):
+def test_present_files(tmp_path):
     (tmp_path / "scan.nii.gz").write_bytes(b"\x1f\x8b" + bytes(100))
     (tmp_path / "empty.tsv").write_bytes(b"")
     (tmp_path / "link").symlink_to("scan.nii.gz")
@@ -22,7 +22,7 @@ def test_links_into_an_annex_without_content(tmp_path, target):
     assert f"datalad get {path}, or git annex get {path}" in reason
 
 
-def test_links_whose_content_is_there(tmp_path):
+def test_links_with_content(tmp_path):
     key = tmp_path / ".git/annex/objects/K"
     key.parent.mkdir(parents=True)
     key.write_bytes(b"content")
@@ -38,25 +38,25 @@ def test_other_broken_links(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "cure"),
+    ("text", "kind", "remedy"),
     [
         ("/annex/objects/MD5E-s8000--00ff.nii.gz\n", "git-annex", "datalad get"),
         ("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 8\n", "Git LFS", "git lfs pull --include"),
     ],
 )
-def test_pointer_files(tmp_path, text, kind, cure):
+def test_pointer_files(tmp_path, text, kind, remedy):
     path = tmp_path / "scan.nii.gz"
     path.write_text(text)
-    assert f"(a pointer file of {kind}); fetch it: {cure} {path}" in absence(path)
+    assert f"(a pointer file of {kind}); fetch it: {remedy} {path}" in absence(path)
 
 
-def test_folders_and_nothing(tmp_path):
-    assert absence(tmp_path) == "a folder, where a file is expected"
+def test_folders_and_missing_files(tmp_path):
+    assert absence(tmp_path) == "a folder, but a file is expected"
     assert absence(tmp_path / "no.nii") == "no such file"
     assert absence(tmp_path / "no/no.nii") == f"no such file, and no folder {tmp_path / 'no'}"
 
 
-def test_many_absences_are_one_sentence(tmp_path):
+def test_absences_are_summarised_in_one_sentence(tmp_path):
     paths = [tmp_path / f"{number}.nii" for number in range(12)]
     for number, path in enumerate(paths):
         if number < 4:

@@ -37,7 +37,7 @@ def test_nifti_becomes_canonical(tmp_path, name, kind):
     np.testing.assert_array_equal(grid.affine, image.grid.affine)
 
 
-def test_scaled_integers_get_their_slope(tmp_path):
+def test_integers_are_scaled_by_their_slope(tmp_path):
     file = nibabel.Nifti1Image(_ramp(4, 5, 6).astype(np.int16), np.eye(4))
     file.header.set_slope_inter(0.5, 10)
     nibabel.save(file, tmp_path / "a.nii")
@@ -55,7 +55,7 @@ def test_scaled_integers_get_their_slope(tmp_path):
         ((4, 1, 6), (4, 6)),
     ],
 )
-def test_axes_of_one_are_dropped(tmp_path, stored, read):
+def test_single_voxel_axes_are_dropped(tmp_path, stored, read):
     path = _save(tmp_path / "a.nii.gz", _ramp(*stored), np.eye(4))
     assert read_image(path).data.shape == read
     assert read_grid(path).shape == read
@@ -85,7 +85,7 @@ def test_a_constant_image_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("kind", [np.complex64, np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])])
-def test_voxels_that_are_no_numbers_are_refused(tmp_path, kind):
+def test_voxels_that_are_not_real_numbers_are_refused(tmp_path, kind):
     path = _save(tmp_path / "a.nii.gz", np.zeros((4, 5, 6), kind))
     with pytest.raises(ValueError, match="must be real numbers"):
         read_grid(path)
@@ -132,7 +132,7 @@ def test_damaged_files_are_refused(tmp_path, name, damage):
     assert str(caught.value).count(str(tmp_path / name)) == 1
 
 
-def test_an_uncompressed_file_is_seen_to_be_truncated_by_its_header(tmp_path):
+def test_truncation_of_an_uncompressed_file_is_detected_from_its_header(tmp_path):
     _truncated(tmp_path / "a.nii")
     with pytest.raises(ValueError, match="truncated"):
         read_grid(tmp_path / "a.nii")
@@ -173,7 +173,7 @@ def test_luminance_weighs_green_most(tmp_path):
     np.testing.assert_allclose(read_image(tmp_path / "a.png").data[:, 0], [59.8, 117.4, 22.8], rtol=1e-5)
 
 
-def test_a_turned_photograph_stands_upright(tmp_path):
+def test_exif_rotation_is_applied(tmp_path):
     picture = PIL.Image.fromarray(_ramp(8, 16).astype(np.uint8))
     exif = picture.getexif()
     exif[0x0112] = 6
@@ -183,7 +183,7 @@ def test_a_turned_photograph_stands_upright(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(4, 5, 6), (4, 5)])
-def test_nifti_comes_back(tmp_path, shape):
+def test_nifti_round_trip(tmp_path, shape):
     affine = np.array([[2, 0.1, 0, -3], [-0.1, 2, 0, 4], [0, 0, 2.5, 5], [0, 0, 0, 1.0]])
     image = Image(_ramp(*shape) / 7, Grid(shape, affine))
     write_nifti(tmp_path / "a.nii.gz", image)
@@ -196,7 +196,7 @@ def test_nifti_comes_back(tmp_path, shape):
     np.testing.assert_allclose(again.grid.affine, affine, atol=1e-6)
 
 
-def test_png_comes_back_to_8_bits(tmp_path):
+def test_png_round_trip_to_8_bits(tmp_path):
     image = Image(np.random.default_rng(0).uniform(-0.2, 1.2, (7, 5)).astype(np.float32), Grid((7, 5), np.eye(4)))
     write_png(tmp_path / "a.png", image)
     np.testing.assert_allclose(
@@ -204,21 +204,21 @@ def test_png_comes_back_to_8_bits(tmp_path):
     )
 
 
-def test_png_holds_no_volume(tmp_path):
+def test_a_volume_cannot_be_written_as_png(tmp_path):
     with pytest.raises(ValueError, match="2 axes"):
         write_png(tmp_path / "a.png", Image(_ramp(2, 2, 2), Grid((2, 2, 2), np.eye(4))))
 
 
 @pytest.mark.parametrize(
-    ("name", "cure"),
-    [("bids::a.nii.gz", "BIDS URIs"), ("~/a.nii", "~ is not followed"), ("b\\a.nii", "between folders")],
+    ("name", "remedy"),
+    [("bids::a.nii.gz", "BIDS URIs"), ("~/a.nii", "~ is not expanded"), ("b\\a.nii", "between folders")],
 )
-def test_forms_of_paths_that_are_not_followed(tmp_path, name, cure):
-    with pytest.raises(ValueError, match=f"no such file.*{cure}"):
+def test_unsupported_path_syntax(tmp_path, name, remedy):
+    with pytest.raises(ValueError, match=f"no such file.*{remedy}"):
         read_image(str(tmp_path / name))
 
 
-def test_nan_becomes_what_is_asked(tmp_path):
+def test_nan_voxels_are_replaced(tmp_path):
     data = _ramp(4, 5, 6) - 7
     truth = data.copy()
     data[0, 0, 0] = data[1, 2, 3] = np.nan
@@ -230,7 +230,7 @@ def test_nan_becomes_what_is_asked(tmp_path):
         read_image(path)
 
 
-def test_what_nan_does_not_mend(tmp_path):
+def test_voxels_that_nan_does_not_replace(tmp_path):
     data = _ramp(4, 5, 6)
     data[0, 0, 0] = np.inf
     with pytest.raises(ValueError, match="1 infinite"):
@@ -244,8 +244,8 @@ def test_what_nan_does_not_mend(tmp_path):
 @pytest.mark.parametrize(("single", "kept"), [(0, (1, 2)), (1, (0, 2)), (2, (0, 1))])
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 0, 2)])
 @pytest.mark.parametrize("signs", [(1, 1, 1), (-1, 1, -1)])
-def test_a_slice_lies_where_the_volume_has_it(tmp_path, single, kept, order, signs):
-    """Each pixel, by its place in mm, has the intensity of the volume's voxel there; rotations are oblique by 10 degrees."""
+def test_a_slice_has_the_positions_of_its_volume(tmp_path, single, kept, order, signs):
+    """Each pixel, by its position in mm, has the intensity of the volume's voxel there; rotations are oblique by 10 degrees."""
     turn = np.deg2rad(10)
     rotation = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
     columns = (rotation @ np.diag([2.0, 3.0, 4.0]) * signs)[:, order]
@@ -268,13 +268,13 @@ def test_a_slice_lies_where_the_volume_has_it(tmp_path, single, kept, order, sig
     assert read_grid(tmp_path / "a.nii").shape == image.data.shape
 
 
-def test_pictures_do_not_tell_their_orientation(tmp_path):
+def test_pictures_have_no_orientation(tmp_path):
     write_png(tmp_path / "a.png", Image(_ramp(4, 5) / 20, Grid((4, 5), np.eye(4))))
     assert read_header(tmp_path / "a.png").oriented is False
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_damaged_files_are_refused_or_read_right(tmp_path, name):
+def test_damaged_files_are_refused_or_read_correctly(tmp_path, name):
     tracemalloc.start()
     assert fuzz(tmp_path, name, 150) >= 10
     assert tracemalloc.get_traced_memory()[1] < 64 << 20
@@ -283,7 +283,7 @@ def test_damaged_files_are_refused_or_read_right(tmp_path, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_many_damaged_files_are_refused_or_read_right(tmp_path, name):
+def test_many_damaged_files_are_refused_or_read_correctly(tmp_path, name):
     assert fuzz(tmp_path, name, 3000, seed=1) >= 200
 
 
@@ -300,7 +300,7 @@ def test_a_file_that_is_not_fetched(tmp_path):
     ("labels", "kind"),
     [((0, 255), np.uint8), ((0, 256), np.int16), ((-1, 1), np.int16), ((-32769, 0), np.int32), ((0, 40000), np.int32)],
 )
-def test_labels_are_written_as_the_smallest_whole_numbers_that_hold_them(tmp_path, labels, kind):
+def test_labels_are_written_in_the_smallest_sufficient_integer_type(tmp_path, labels, kind):
     data = np.array(labels, np.float32)[np.random.default_rng(0).integers(0, 2, (5, 4, 3))]
     affine = np.diag([1.0, 2, 3, 1])
     write_labels(tmp_path / "a.nii.gz", Image(data, Grid((5, 4, 3), affine)), labels)

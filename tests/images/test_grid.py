@@ -6,8 +6,8 @@ import pytest
 from metavoxel.images.grid import Grid
 
 
-def _corner_places(grid: Grid) -> set[tuple[float, ...]]:
-    """Places in mm of the outer corners of the field of view."""
+def _corner_positions(grid: Grid) -> set[tuple[float, ...]]:
+    """Positions in mm of the corners of the field of view."""
     ends = [(-0.5, size - 0.5) for size in grid.shape] + [(0.0,)] * (3 - len(grid.shape))
     return {tuple(np.round((grid.affine @ [*corner, 1])[:3], 6)) for corner in itertools.product(*ends)}
 
@@ -15,7 +15,7 @@ def _corner_places(grid: Grid) -> set[tuple[float, ...]]:
 ROTATED = np.array([[0, 0, -1.5, 40], [-2, 0, 0, 50], [0, 3, 0, -60], [0, 0, 0, 1]], float)
 
 
-def test_spacing_follows_the_image_axes():
+def test_spacing_is_along_the_image_axes():
     assert Grid((4, 5, 6), ROTATED).spacing == (2.0, 3.0, 1.5)
     assert Grid((4, 5), np.diag([2.0, 3, 1, 1])).spacing == (2.0, 3.0)
 
@@ -34,7 +34,7 @@ def test_canonical_covers_the_same_space(order, signs):
     affine[:3, 3] = [7, -8, 9]
     grid = Grid((4, 5, 6), affine)
     canonical = grid.canonical()
-    assert _corner_places(canonical) == _corner_places(grid)
+    assert _corner_positions(canonical) == _corner_positions(grid)
     assert (np.diag(canonical.affine)[:3] > 0).all()
 
 
@@ -44,7 +44,7 @@ def test_canonical_in_two_axes_keeps_the_slice_in_its_plane():
     canonical = grid.canonical()
     assert canonical.shape == (20, 10)
     assert canonical.spacing == (2.0, 3.0)
-    assert _corner_places(canonical) == _corner_places(grid)
+    assert _corner_positions(canonical) == _corner_positions(grid)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_resampling_never_shrinks_the_field_of_view(shape, step, spacing, expect
     assert all(size * spacing >= old * step - 0.02 * spacing for size, old in zip(new.shape, shape, strict=True))
 
 
-def test_padding_is_centred_and_keeps_every_voxel_in_place():
+def test_padding_is_centred_and_keeps_positions():
     grid = Grid((3, 4, 5), ROTATED)
     padded = grid.padded((6, 4, 8))
     assert grid.margins((6, 4, 8)) == ((1, 2), (0, 0), (1, 2))
@@ -79,7 +79,7 @@ def test_padding_never_crops(shape):
         Grid((3, 4, 5), ROTATED).padded(shape)
 
 
-def test_agreement_is_of_shape_and_spacing():
+def test_grids_agree_by_shape_and_spacing():
     grid = Grid((3, 4), np.eye(4))
     moved = np.eye(4)
     moved[:3, 3] = 9

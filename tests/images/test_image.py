@@ -19,8 +19,8 @@ def test_a_plane_stays_a_plane(spacing, tolerance):
     x, y, z = np.meshgrid(np.arange(30), np.arange(31), np.arange(32), indexing="ij")
     image = _image(2 * x - y + 3 * z)
     new = image.resampled(spacing)
-    places = np.stack(np.meshgrid(*map(np.arange, new.grid.shape), indexing="ij"), -1)
-    mm = places @ new.grid.affine[:3, :3].T + new.grid.affine[:3, 3]
+    indices = np.stack(np.meshgrid(*map(np.arange, new.grid.shape), indexing="ij"), -1)
+    mm = indices @ new.grid.affine[:3, :3].T + new.grid.affine[:3, 3]
     expected = mm @ [2, -1, 3]
     inner = (slice(3, -3),) * 3
     np.testing.assert_allclose(new.data[inner], expected[inner], atol=tolerance)
@@ -31,21 +31,21 @@ def test_a_constant_stays_constant(spacing):
     np.testing.assert_allclose(_image(np.full((9, 8, 7), 5.0)).resampled(spacing).data, 5, rtol=1e-6)
 
 
-def test_detail_that_the_new_grid_cannot_hold_is_averaged_away():
+def test_detail_finer_than_the_new_grid_is_averaged():
     coarse = _image(_wave(400, period=4.4)).resampled(4.0)
     aliased = map_coordinates(_wave(400, period=4.4)[:, 0], [np.arange(1.5, 400, 4)], order=1)
     inner = coarse.data[3:-3, 0]
     assert inner.std() < 0.06
-    assert aliased.std() > 0.4, "plain interpolation would turn it into a false wave"
+    assert aliased.std() > 0.4, "plain interpolation would alias it"
 
 
-def test_detail_that_the_new_grid_can_hold_survives():
+def test_coarser_detail_is_preserved():
     coarse = _image(_wave(400, period=40)).resampled(4.0)
     x = coarse.grid.affine[0, 0] * np.arange(coarse.grid.shape[0]) + coarse.grid.affine[0, 3]
     np.testing.assert_allclose(coarse.data[3:-3, 0], np.sin(2 * np.pi * x / 40)[3:-3], atol=0.03)
 
 
-def test_intensities_stay_within_those_of_the_image():
+def test_intensities_stay_within_the_range_of_the_image():
     step = np.zeros((24, 24))
     step[8:16, 8:16] = 1
     new = _image(step).resampled(0.6)
@@ -53,7 +53,7 @@ def test_intensities_stay_within_those_of_the_image():
     assert new.data.max() == 1
 
 
-def test_a_place_keeps_its_intensity():
+def test_positions_keep_their_intensity():
     rng = np.random.default_rng(0)
     knots = rng.normal(size=(6, 6, 6))
     at = np.stack(np.meshgrid(*[np.linspace(0, 5, 60)] * 3, indexing="ij"))
@@ -67,22 +67,22 @@ def test_a_place_keeps_its_intensity():
     np.testing.assert_allclose(new.data[tuple(voxels.T)], expected, atol=0.03)
 
 
-def test_padding_has_the_intensity_that_it_is_given():
+def test_padding_has_the_fill_intensity():
     padded = _image(np.full((3, 3), 2.0)).padded((6, 4), -1024)
     assert (padded.data[0] == -1024).all() and (padded.data[:, 3] == -1024).all()
     assert (padded.data[1:4, :3] == 2).all()
     assert _image(np.full((3, 3), 2.0)).padded((6, 4)).data.sum() == 18
 
 
-@pytest.mark.parametrize("level", [0.0, 0.4, -1024.0])
-def test_the_background_is_that_of_the_outermost_voxels(level):
-    head = np.full((20, 22, 24), level)
-    head[5:15, 5:17, :12] = 700  # cut off below, as a neck is
-    assert _image(head).background() == pytest.approx(level)
+@pytest.mark.parametrize("intensity", [0.0, 0.4, -1024.0])
+def test_the_background_is_the_median_of_the_outermost_voxels(intensity):
+    head = np.full((20, 22, 24), intensity)
+    head[5:15, 5:17, :12] = 700  # cut off at the edge, as a neck is
+    assert _image(head).background() == pytest.approx(intensity)
     assert _image(np.arange(6.0).reshape(2, 3)).background() == 2.5
 
 
-def test_what_lies_beyond_a_grid_is_counted_by_its_contrast():
+def test_the_share_beyond_a_grid_is_weighted_by_contrast():
     data = np.full((20, 8, 8), 5.0)
     data[2:4], data[12:18] = 9, 1
     image = _image(data)
@@ -109,6 +109,6 @@ def test_an_image_without_contrast_between_the_percentiles_is_refused():
         _image(spike).percentiles((0.5, 99.5))
 
 
-def test_percentiles_may_be_of_some_voxels_alone():
+def test_percentiles_of_some_voxels():
     image = _image(np.arange(100.0).reshape(10, 10))
     assert image.percentiles((0, 100), image.data >= 50) == (50, 99)

@@ -11,14 +11,14 @@ NAMES = ["a.nrrd", "a.nhdr", "a.mha", "a.mhd"]
 
 
 def _oblique():
-    """Direction cosines (LPS), spacing and origin of a scan turned by 20 degrees, its first axis running backwards."""
+    """Direction cosines (LPS), spacing and origin of a scan rotated by 20 degrees, with its first axis reversed."""
     turn = np.deg2rad(20)
     directions = np.array([[-np.cos(turn), -np.sin(turn), 0], [-np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
     return directions, np.array([1.5, 2.0, 3.0]), np.array([11.0, -22.0, 33.0])
 
 
 def _write(path, data, compressed=False):
-    """Save ``data`` (x, y, z), and the place in mm (RAS) of each voxel's indices."""
+    """Save ``data`` (x, y, z); return the map from voxel indices to mm (RAS)."""
     directions, spacing, origin = _oblique()
     image = itk.GetImageFromArray(data.T)
     image.SetDirection(directions.ravel().tolist())
@@ -31,7 +31,7 @@ def _write(path, data, compressed=False):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float32, np.float64])
-def test_each_voxel_lies_where_it_was_scanned(tmp_path, name, compressed, kind):
+def test_voxels_keep_their_positions(tmp_path, name, compressed, kind):
     data = np.random.default_rng(0).integers(0, 250, (4, 5, 6)).astype(kind)
     mm = _write(tmp_path / name, data, compressed)
     image = read_image(tmp_path / name)
@@ -104,7 +104,7 @@ def test_colours_are_refused(tmp_path):
         read_grid(tmp_path / "a.nrrd")
 
 
-def test_what_to_install(tmp_path, monkeypatch):
+def test_a_missing_simpleitk_is_reported(tmp_path, monkeypatch):
     _write(tmp_path / "a.nrrd", np.zeros((4, 5, 6), np.int16))
     monkeypatch.setitem(sys.modules, "SimpleITK", None)
     with pytest.raises(ValueError, match=r'pip install "metavoxel\[formats\]"'):

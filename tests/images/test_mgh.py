@@ -29,8 +29,8 @@ def test_tags_after_the_voxels_are_allowed(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "a.mgh").data, data)
 
 
-def test_coordinates_that_are_not_good(tmp_path):
-    """1 mm and FreeSurfer's own (coronal) axes, which the file does not vouch for."""
+def test_an_unset_good_ras_flag(tmp_path):
+    """Without valid coordinates: FreeSurfer's default (coronal) axes at 1 mm, and unknown orientation."""
     nibabel.save(nibabel.MGHImage(np.arange(120, dtype=np.int16).reshape(4, 5, 6), AFFINE), tmp_path / "a.mgh")
     raw = bytearray((tmp_path / "a.mgh").read_bytes())
     raw[28:30] = bytes(2)

@@ -40,7 +40,7 @@ def test_voxels_never_begin_in_the_header(tmp_path, name, offset):
 
 @BOTH
 @pytest.mark.parametrize("offset", [np.nan, np.inf, -352, 352.5, 3.0e38, 368])
-def test_an_offset_that_is_none(tmp_path, name, offset):
+def test_invalid_offsets(tmp_path, name, offset):
     with pytest.raises(ValueError, match="begin at byte|cannot hold|truncated"):
         read_image(_file(tmp_path, _put(_raw(), 108, "<f", offset), name))
 
@@ -57,14 +57,14 @@ def test_an_extension_lies_before_the_voxels(tmp_path):
     ("shape", "reason"),
     [
         ((5, 6, 28), "truncated"),
-        ((32767, 32767, 32767), "more than the 2147483648"),
+        ((32767, 32767, 32767), "more than the maximum of 2147483648"),
         ((2000, 1000, 1000), "cannot hold"),
         ((5, 6, 3), "holds more"),
         ((5, 0, 7), "2 or 3 axes"),
         ((5, -6, 7), "2 or 3 axes"),
     ],
 )
-def test_a_header_that_lies_of_voxels(tmp_path, name, shape, reason):
+def test_wrong_sizes_in_the_header(tmp_path, name, shape, reason):
     with pytest.raises(ValueError, match=reason):
         read_image(_file(tmp_path, _put(_raw(), 42, "<3h", *shape), name))
 
@@ -75,7 +75,7 @@ def test_a_huge_claim_is_refused_by_the_header(tmp_path):
             read_grid(_file(tmp_path, _put(_raw(), 42, "<3h", 2000, 1000, 1000), name))
 
 
-def test_a_fourth_axis_of_no_size_is_none(tmp_path):
+def test_a_fourth_axis_of_size_0_is_dropped(tmp_path):
     """As the reference library (nifti_clib) reads it."""
     path = _file(tmp_path, _put(_raw(), 40, "<5h", 4, 5, 6, 7, 0))
     np.testing.assert_array_equal(read_image(path).data, DATA)
@@ -86,12 +86,12 @@ def _without_forms(raw):
 
 
 @pytest.mark.parametrize("steps", [(0, 4, 4), (0, 0, 0), (4, 4, np.nan), (4, 4, np.inf)])
-def test_no_size_of_voxels_is_refused(tmp_path, steps):
+def test_invalid_voxel_sizes_are_refused(tmp_path, steps):
     raw = _without_forms(_put(_raw(), 80, "<3f", *steps))
-    with pytest.raises(ValueError, match="no size of voxels|affine is singular or not finite"):
+    with pytest.raises(ValueError, match="no valid voxel size|affine is singular or not finite"):
         read_grid(_file(tmp_path, raw))
     raw = _put(_put(_raw(), 80, "<3f", *steps), 252, "<2h", 1, 0)
-    with pytest.raises(ValueError, match="no size of voxels|affine is singular or not finite"):
+    with pytest.raises(ValueError, match="no valid voxel size|affine is singular or not finite"):
         read_grid(_file(tmp_path, raw))
 
 
@@ -100,7 +100,7 @@ def test_a_good_sform_needs_no_pixdim(tmp_path):
     np.testing.assert_allclose(grid.affine, AFFINE)
 
 
-def test_negative_sizes_count_by_their_length(tmp_path):
+def test_negative_voxel_sizes_count_by_their_absolute_value(tmp_path):
     raw = _put(_raw(), 80, "<3f", -4, -4, 4)
     assert read_grid(_file(tmp_path, _without_forms(bytearray(raw)))).spacing == (4, 4, 4)
     assert read_grid(_file(tmp_path, _put(raw, 252, "<2h", 1, 0))).spacing == (4, 4, 4)
@@ -115,7 +115,7 @@ def test_an_sform_that_is_not_finite(tmp_path, value):
 @pytest.mark.parametrize(("code", "factor"), [(0, 1), (1, 1000), (2, 1), (3, 0.001)])
 @pytest.mark.parametrize("forms", ["sform", "qform", "none"])
 @pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
-def test_places_are_in_mm_whatever_the_unit(tmp_path, code, factor, forms, kind):
+def test_positions_are_in_mm_for_every_unit(tmp_path, code, factor, forms, kind):
     stored = AFFINE.copy()
     stored[:3] /= factor
     file = kind(DATA, stored)
@@ -140,7 +140,7 @@ def test_places_are_in_mm_whatever_the_unit(tmp_path, code, factor, forms, kind)
         (-1, 4000, lambda x: 4000 - x),
     ],
 )
-def test_slopes_as_the_standard_has_them(tmp_path, slope, inter, truth):
+def test_slopes_follow_the_standard(tmp_path, slope, inter, truth):
     stored = DATA.astype(np.int16)
     path = _file(tmp_path, _put(_raw(stored), 112, "<2f", slope, inter))
     np.testing.assert_array_equal(read_image(path).data, truth(stored.astype(float)))
@@ -152,7 +152,7 @@ def test_a_slope_without_an_intercept_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "packed"), [("a.nii.gz", False), ("a.nii", True), ("A.NII.GZ", True)])
-def test_whether_a_file_is_compressed_is_seen_in_its_content(tmp_path, name, packed):
+def test_compression_is_detected_from_the_content(tmp_path, name, packed):
     (tmp_path / name).write_bytes(gzip.compress(_raw()) if packed else _raw())
     np.testing.assert_array_equal(read_image(tmp_path / name).data, DATA)
 
@@ -179,12 +179,12 @@ def test_analyze_has_sizes_and_no_orientation(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "a.img").data, truth.get_fdata())
 
 
-def test_a_pair_in_one_name_is_told(tmp_path):
+def test_headers_of_the_other_file_layout_are_refused(tmp_path):
     raw = _raw()
     raw[344:348] = b"ni1\0"
-    with pytest.raises(ValueError, match="not a NIfTI header of one file"):
+    with pytest.raises(ValueError, match="not the header of a single NIfTI file"):
         read_grid(_file(tmp_path, raw))
-    with pytest.raises(ValueError, match="not a header of a pair"):
+    with pytest.raises(ValueError, match="not the header of a pair"):
         read_grid(_file(tmp_path, _raw(), "a.hdr"))
 
 
@@ -194,8 +194,8 @@ _FINITE = st.floats(-1000, 1000, width=32)
 
 @settings(deadline=None, max_examples=150)
 @given(data=st.data())
-def test_any_header_reads_as_nibabel_reads_it(tmp_path_factory, data):
-    """Types, orders of bytes, shapes, slopes, forms: the same voxels at the same places."""
+def test_any_header_is_read_as_by_nibabel(tmp_path_factory, data):
+    """Types, byte orders, shapes, slopes, forms: the same voxels at the same positions."""
     shape = data.draw(st.lists(st.integers(2, 6), min_size=3, max_size=3), label="shape")
     kind = np.dtype(data.draw(st.sampled_from(KINDS), label="kind"))
     order = data.draw(st.sampled_from("<>"), label="order")

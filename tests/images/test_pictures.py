@@ -1,4 +1,4 @@
-"""Pictures of every kind of pixel; PNG files are written by hand, so that what is stored is known."""
+"""Pictures of every pixel format; PNG files are encoded here, so that their content is known."""
 
 import struct
 import zlib
@@ -33,7 +33,7 @@ def _png(path, pixels, depth, kind, *extra):
 
 
 def _rows(path):
-    """What is read, as rows from the top."""
+    """Read a picture as rows of pixels from the top."""
     data = read_image(path).data
     assert read_grid(path).shape == data.shape
     return data.T[::-1]
@@ -41,17 +41,17 @@ def _rows(path):
 
 @pytest.fixture
 def levels():
-    """1000 levels of a range of 16 bits that 8 bits make 4 of."""
+    """1000 grey levels of 16 bits, which are 4 levels of 8 bits."""
     return np.arange(100, 1100).reshape(25, 40)
 
 
-def test_16_bits_of_colour_stay(tmp_path, levels):
+def test_16_bits_of_colour_are_kept(tmp_path, levels):
     pixels = np.stack([levels, levels + 7, levels * 3], -1)
     np.testing.assert_allclose(_rows(_png(tmp_path / "a.png", pixels, 16, 2)), pixels @ LUMA, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("kind", "planes"), [(4, 1), (6, 3)])
-def test_16_bits_with_alpha_stay(tmp_path, levels, kind, planes):
+def test_16_bits_with_alpha_are_kept(tmp_path, levels, kind, planes):
     alpha = np.linspace(0, 65535, levels.size).astype(int).reshape(levels.shape)
     pixels = np.stack([levels] * planes + [alpha], -1)
     truth = levels * (alpha / 65535)
@@ -60,9 +60,9 @@ def test_16_bits_with_alpha_stay(tmp_path, levels, kind, planes):
 
 @pytest.mark.parametrize(("depth", "factor"), [(16, 1), (8, 1), (4, 17), (2, 85), (1, 255)])
 def test_a_transparent_grey_is_black(tmp_path, depth, factor):
-    most = min(2**depth - 1, 300)
-    pixels = np.arange(24).reshape(4, 6) * most // 23
-    key = most if depth == 1 else pixels[3, 2]
+    maximum = min(2**depth - 1, 300)
+    pixels = np.arange(24).reshape(4, 6) * maximum // 23
+    key = maximum if depth == 1 else pixels[3, 2]
     path = _png(tmp_path / "a.png", pixels, depth, 0, _chunk(b"tRNS", struct.pack(">H", key)))
     if depth == 1:
         with pytest.raises(ValueError, match="constant: every voxel is 0"):
@@ -90,7 +90,7 @@ def test_a_palette_with_transparency(tmp_path):
 
 
 @pytest.mark.parametrize(("kind", "planes"), [(4, 1), (6, 3)])
-def test_the_colour_that_transparency_hides_does_not_count(tmp_path, kind, planes):
+def test_transparent_colours_have_no_effect(tmp_path, kind, planes):
     grey = np.arange(24).reshape(4, 6) * 10
     alpha = np.where(grey < 100, 0, 255)
     read = []
@@ -108,7 +108,7 @@ def test_the_same_picture_in_8_and_16_bits_keeps_its_own_levels(tmp_path):
     np.testing.assert_array_equal(_rows(_png(tmp_path / "b.png", grey * 257, 16, 0)), grey * 257)
 
 
-def test_a_series_of_pictures_is_refused(tmp_path):
+def test_an_animated_picture_is_refused(tmp_path):
     frames = [PIL.Image.fromarray(np.full((4, 5), grey, np.uint8)) for grey in (10, 20)]
     frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
     for read in (read_grid, read_image):
@@ -118,21 +118,21 @@ def test_a_series_of_pictures_is_refused(tmp_path):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("deep", [False, True])
-def test_every_turn_of_a_camera(tmp_path, orientation, deep):
-    """Against Pillow's own table of turns."""
+def test_every_exif_orientation(tmp_path, orientation, deep):
+    """Compare with Pillow's transpositions."""
     pixels = np.arange(1, 13).reshape(3, 4) * 20
     exif = PIL.Image.Exif()
     exif[0x0112] = orientation
     chunk = _chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
     stored = np.stack([pixels] * 3, -1) if deep else pixels
     path = _png(tmp_path / "a.png", stored, 16 if deep else 8, 2 if deep else 0, chunk)
-    way = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}.get(orientation)
+    transposition = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}.get(orientation)
     picture = PIL.Image.fromarray(pixels.astype(np.uint8))
-    truth = np.asarray(picture if way is None else picture.transpose(PIL.Image.Transpose(way)))
+    truth = np.asarray(picture if transposition is None else picture.transpose(PIL.Image.Transpose(transposition)))
     np.testing.assert_allclose(_rows(path), truth, rtol=1e-6)
 
 
-def test_a_picture_is_what_its_content_is(tmp_path):
+def test_the_format_is_detected_from_the_content(tmp_path):
     PIL.Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(tmp_path / "a.png", format="JPEG")
     assert read_image(tmp_path / "a.png").data.shape == (8, 8)
     PIL.Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(tmp_path / "b.png", format="GIF")
@@ -140,7 +140,7 @@ def test_a_picture_is_what_its_content_is(tmp_path):
         read_image(tmp_path / "b.png")
 
 
-def test_a_flipped_bit_among_stored_pixels_is_seen(tmp_path):
+def test_a_flipped_bit_in_uncompressed_pixels_is_detected(tmp_path):
     """Pillow does not verify the checksums of pixels."""
     path = tmp_path / "a.png"
     PIL.Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(path, compress_level=0)

@@ -6,8 +6,8 @@ from exact_joint import ExactJoint, agreeing_pair
 
 from metavoxel.inference.order import DrawRequest, joint_draws
 from metavoxel.rng import Rng
-from metavoxel.sampling.ask import Sampling
 from metavoxel.sampling.evidence import Evidence
+from metavoxel.sampling.settings import Sampling
 from metavoxel.testing import MixtureOracle
 
 MIXTURE = MixtureOracle.default()

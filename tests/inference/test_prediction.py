@@ -159,7 +159,7 @@ def skewed(tmp_path):
 
 
 def test_draws_of_quantile_codes_are_distributed_as_the_training_rows(skewed):
-    assert skewed.limits["x"][0] == -math.inf
+    assert skewed.bounds["x"][0] == -math.inf
     drawn = skewed.sample(4000, steps=20)["x"].double().numpy()
     assert drawn.min() == 0 and drawn.max() <= 500
     assert abs((drawn == 0).mean() - 0.6) < 0.03

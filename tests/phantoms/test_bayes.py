@@ -1,4 +1,4 @@
-"""Exact posteriors and Bayes errors against brute force."""
+"""Exact posteriors and Bayes errors against Monte Carlo estimates."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ ROWS = 40_000
 
 
 def population(model: FactorModel, rows: int = ROWS, seed: int = 0):
-    """Ages, sexes, diagnoses and factors, drawn by their definition."""
+    """Draw ages, sexes, diagnoses and factors from their definition."""
     generator = np.random.default_rng(seed)
     age = generator.uniform(YOUNGEST, OLDEST, rows)
     male = generator.random(rows) < 0.5
@@ -20,7 +20,7 @@ def population(model: FactorModel, rows: int = ROWS, seed: int = 0):
 
 
 def z_score(values: np.ndarray, expected: float) -> float:
-    """How many standard errors the mean is from what is expected."""
+    """Deviation of the mean from its expectation, in standard errors."""
     return float((values.mean() - expected) / (values.std() / len(values) ** 0.5))
 
 
@@ -55,21 +55,21 @@ def test_bounds_agree_with_errors_on_a_drawn_population(disease: bool) -> None:
     age, male, patient, factors = population(model)
     parts = np.array_split(np.arange(ROWS), 40)
 
-    def ask(**given: np.ndarray) -> list[np.ndarray]:
+    def estimate(**given: np.ndarray) -> list[np.ndarray]:
         answers = [
             posterior(model, factors[part], cells=70, **{name: label[part] for name, label in given.items()})
             for part in parts
         ]
         return [np.concatenate(field) for field in zip(*answers, strict=True)]
 
-    mean, _, median, p_male, p_patient = ask()
+    mean, _, median, p_male, p_patient = estimate()
     assert abs(z_score((mean - age) ** 2, found.age_rmse**2)) < 4
     assert abs(z_score(np.abs(median - age), found.age_mae)) < 4
     assert abs(z_score((p_male > 0.5) == male, found.sex_accuracy)) < 4
-    mean, _, median, *_ = ask(male=male)
+    mean, _, median, *_ = estimate(male=male)
     assert abs(z_score((mean - age) ** 2, found.age_rmse_given_sex**2)) < 4
     assert abs(z_score(np.abs(median - age), found.age_mae_given_sex)) < 4
-    p_male = ask(age=age)[3]
+    p_male = estimate(age=age)[3]
     assert abs(z_score((p_male > 0.5) == male, found.sex_accuracy_given_age)) < 4
     if disease:
         assert abs(z_score((p_patient > 0.5) == patient, found.diagnosis_accuracy)) < 4
@@ -77,12 +77,12 @@ def test_bounds_agree_with_errors_on_a_drawn_population(disease: bool) -> None:
         controls = np.sort(p_patient[~patient])
         below = np.searchsorted(controls, p_patient[patient]) / len(controls)
         assert abs(z_score(below, found.diagnosis_auc)) < 4
-        mean, _, median, *_ = ask(male=male, patient=patient)
+        mean, _, median, *_ = estimate(male=male, patient=patient)
         assert abs(z_score((mean - age) ** 2, found.age_rmse_given_others**2)) < 4
         assert abs(z_score(np.abs(median - age), found.age_mae_given_others)) < 4
-        p_male = ask(age=age, patient=patient)[3]
+        p_male = estimate(age=age, patient=patient)[3]
         assert abs(z_score((p_male > 0.5) == male, found.sex_accuracy_given_others)) < 4
-        p_patient = ask(age=age, male=male)[4]
+        p_patient = estimate(age=age, male=male)[4]
         assert abs(z_score((p_patient > 0.5) == patient, found.diagnosis_accuracy_given_others)) < 4
         controls = np.sort(p_patient[~patient])
         below = np.searchsorted(controls, p_patient[patient]) / len(controls)
@@ -90,7 +90,7 @@ def test_bounds_agree_with_errors_on_a_drawn_population(disease: bool) -> None:
 
 
 @pytest.mark.parametrize("disease", [False, True])
-def test_the_signal_is_strong_and_knowing_more_never_hurts(disease: bool) -> None:
+def test_the_signal_is_strong_and_further_variables_never_increase_errors(disease: bool) -> None:
     found = bounds(FactorModel(disease=disease))
     assert found.age_sd == AGE_SD
     assert 0.25 < found.age_rmse / found.age_sd <= 0.35
@@ -117,7 +117,7 @@ def test_bounds_do_not_depend_on_the_lattice() -> None:
     assert abs(usual.sex_accuracy - finer.sex_accuracy) < 1e-3
 
 
-def test_what_is_given_is_certain() -> None:
+def test_given_variables_have_point_posteriors() -> None:
     model = FactorModel(disease=True)
     age, male, patient, factors = population(model, 50)
     answer = posterior(model, factors, age=age, male=male, patient=patient)
@@ -130,8 +130,8 @@ def test_what_is_given_is_certain() -> None:
 def test_sex_given_age_is_linear_discriminant_analysis() -> None:
     model = FactorModel()
     age, _, _, factors = population(model, 50)
-    nobody = np.zeros(50)
-    women, men = model.mean(age, nobody, nobody), model.mean(age, nobody + 1, nobody)
+    zeros = np.zeros(50)
+    women, men = model.mean(age, zeros, zeros), model.mean(age, zeros + 1, zeros)
     direction = np.linalg.solve(model.covariance, (men - women).T).T
     log_odds = ((factors - (men + women) / 2) * direction).sum(1)
     np.testing.assert_allclose(posterior(model, factors, age=age).male, 1 / (1 + np.exp(-log_odds)), rtol=1e-9)

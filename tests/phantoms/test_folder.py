@@ -1,4 +1,4 @@
-"""Phantom cohorts as folders: real files, read back by the libraries that others use."""
+"""Phantom cohorts as folders, read back with common libraries."""
 
 import json
 import shutil
@@ -21,14 +21,14 @@ from metavoxel.phantoms.subjects import draw_subject
 
 
 def write(folder: Path, **settings) -> Path:
-    """A phantom cohort of coarse voxels."""
+    """Write a phantom cohort of coarse voxels."""
     for _ in write_phantom(folder, PhantomSettings(**{"spacing": 8.0, "subjects": 4, **settings})):
         pass
     return folder
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Everything in the folder."""
+    """Contents of all files in the folder."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
@@ -40,13 +40,13 @@ def images(folder: Path, contrast: str = "T1w") -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The plain cohort that others are compared with. Read only."""
+    """Reference cohort with default settings. Read only."""
     return write(tmp_path_factory.mktemp("small") / "cohort")
 
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Enough subjects to learn from. Read only."""
+    """Cohort with enough subjects to fit a regression. Read only."""
     return write(tmp_path_factory.mktemp("phantom") / "cohort", subjects=150)
 
 
@@ -91,14 +91,14 @@ def test_the_same_anatomy_at_every_voxel_size(tmp_path: Path) -> None:
     assert np.corrcoef(pooled.ravel(), np.asarray(coarse.dataobj).ravel())[0, 1] > 0.98
 
 
-def test_same_seed_same_bytes_and_another_seed_others(small: Path, tmp_path: Path) -> None:
+def test_files_are_a_function_of_the_seed(small: Path, tmp_path: Path) -> None:
     first, again = files(small), files(write(tmp_path / "b"))
     assert first == again
     other = files(write(tmp_path / "c", seed=1))
     assert all(first[name] != other[name] for name in first if name.endswith((".nii.gz", ".tsv")))
 
 
-def test_a_larger_cohort_begins_with_the_smaller(small: Path, tmp_path: Path) -> None:
+def test_a_larger_cohort_starts_with_the_smaller(small: Path, tmp_path: Path) -> None:
     before, after = files(small), files(write(tmp_path / "b", subjects=6))
     assert all(after[name] == content for name, content in before.items() if name.endswith(".nii.gz"))
     for table in ("participants.tsv", "derivatives/phantom/factors.tsv"):
@@ -109,7 +109,7 @@ def test_a_larger_cohort_begins_with_the_smaller(small: Path, tmp_path: Path) ->
     assert files(extended) == after
 
 
-def test_extras_leave_the_rest_as_it_was(small: Path, tmp_path: Path) -> None:
+def test_optional_settings_do_not_change_other_draws(small: Path, tmp_path: Path) -> None:
     plain = read_truth(small).table
     rich = write(
         tmp_path / "rich", disease=True, site=True, second_contrast=True, missing={"rule": "mcar", "fraction": 0.3}
@@ -121,7 +121,7 @@ def test_extras_leave_the_rest_as_it_was(small: Path, tmp_path: Path) -> None:
     assert set(table.site) == {"A", "B"}
 
 
-def test_truth_is_what_the_cohort_was_made_from(cohort: Path) -> None:
+def test_the_truth_matches_the_cohort(cohort: Path) -> None:
     truth = read_truth(cohort)
     assert truth.settings == PhantomSettings(subjects=150, spacing=8)
     assert truth.bounds == pytest.approx(bounds(FactorModel()))
@@ -146,20 +146,20 @@ def test_the_signal_is_in_the_images(cohort: Path) -> None:
         assert unexplained < share, name
 
 
-def test_disease_shows_in_the_medial_temporal_lobes_alone(tmp_path: Path) -> None:
+def test_disease_changes_only_the_medial_temporal_lobes(tmp_path: Path) -> None:
     settings = {"subjects": 24, "noise": 0, "second_contrast": True}
-    healthy, sick = write(tmp_path / "a", **settings), write(tmp_path / "b", disease=True, **settings)
-    table = read_truth(sick).table
+    healthy, diseased = write(tmp_path / "a", **settings), write(tmp_path / "b", disease=True, **settings)
+    table = read_truth(diseased).table
     patients = (table.diagnosis == "patient").to_numpy()
     assert 0 < patients.sum() < 24
-    change = images(sick) - images(healthy)
+    change = images(diseased) - images(healthy)
     points = nibabel.load(healthy / "sub-0001/anat/sub-0001_T1w.nii.gz")
     place = np.indices(points.shape).reshape(3, -1).T * 8 + points.affine[:3, 3]
     far = np.min([np.linalg.norm(place - (side, -18, -18), axis=1) for side in (-26, 26)], axis=0)
     assert np.abs(change[:, far > 60]).max() == 0
     near = change[:, far < 12].mean(1)
     assert near[patients].mean() < near[~patients].mean() - 20
-    assert (images(sick, "T2w") - images(healthy, "T2w"))[:, far < 12].mean(1)[patients].mean() > 0
+    assert (images(diseased, "T2w") - images(healthy, "T2w"))[:, far < 12].mean(1)[patients].mean() > 0
 
 
 def test_sites_differ_in_contrast(tmp_path: Path) -> None:
@@ -189,8 +189,8 @@ def test_cells_are_missing_by_the_rule(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rule", ["mcar", "mar_by_age"])
-def test_every_column_is_missing_by_the_rule_alone(rule: str) -> None:
-    """In each band of age as often as the rule says, and columns independently of each other."""
+def test_missing_cells_depend_only_on_the_rule(rule: str) -> None:
+    """In each age band with the probability of the rule, and independently across columns."""
     columns = ("sex", "diagnosis", "site", "T1w", "T2w")
     settings = PhantomSettings(
         disease=True, second_contrast=True, site=True, missing={"rule": rule, "fraction": 0.3, "columns": columns}
@@ -198,16 +198,16 @@ def test_every_column_is_missing_by_the_rule_alone(rule: str) -> None:
     model = FactorModel(disease=True)
     subjects = [draw_subject(settings, model, number) for number in range(1, 4001)]
     age = np.array([subject.age for subject in subjects])
-    lacks = np.array([[column in subject.missing for column in columns] for subject in subjects], dtype=float)
-    chance = 0.6 * (age - 20) / 70 if rule == "mar_by_age" else np.full(len(age), 0.3)
-    surplus, variance = lacks - chance[:, None], chance * (1 - chance)
+    absent = np.array([[column in subject.missing for column in columns] for subject in subjects], dtype=float)
+    probability = 0.6 * (age - 20) / 70 if rule == "mar_by_age" else np.full(len(age), 0.3)
+    surplus, variance = absent - probability[:, None], probability * (1 - probability)
     for low in range(20, 90, 14):
         band = (age >= low) & (age < low + 14)
         assert (np.abs(surplus[band].sum(0)) < 4 * variance[band].sum() ** 0.5).all()
     together = surplus.T @ surplus
     assert (np.abs(together[np.triu_indices(len(columns), 1)]) < 4 * (variance**2).sum() ** 0.5).all()
-    for fact in ([s.male for s in subjects], [s.patient for s in subjects], [s.site == "B" for s in subjects]):
-        signs = np.where(fact, 1.0, -1.0)
+    for factor in ([s.male for s in subjects], [s.patient for s in subjects], [s.site == "B" for s in subjects]):
+        signs = np.where(factor, 1.0, -1.0)
         assert (np.abs(signs @ surplus) < 4 * variance.sum() ** 0.5).all()
 
 
@@ -229,14 +229,14 @@ def test_impossible_settings_are_refused(settings: dict, message: str) -> None:
         PhantomSettings(**settings)
 
 
-def test_foreign_folders_are_left_alone(tmp_path: Path) -> None:
+def test_other_folders_are_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(CohortError, match="no phantom cohort"):
+    with pytest.raises(CohortError, match="not a phantom cohort"):
         write(tmp_path)
     assert files(tmp_path) == {"thesis.txt": b"mine"}
 
 
-def test_other_settings_are_refused_all_at_once(small: Path) -> None:
+def test_all_changed_settings_are_refused_together(small: Path) -> None:
     before = files(small)
     with pytest.raises(CohortError) as refusal:
         write(small, seed=1, subjects=2, site=True)
@@ -244,7 +244,7 @@ def test_other_settings_are_refused_all_at_once(small: Path) -> None:
     assert files(small) == before
 
 
-def test_an_interrupted_cohort_is_not_read_but_continued(small: Path, tmp_path: Path) -> None:
+def test_an_interrupted_cohort_is_refused_and_can_be_continued(small: Path, tmp_path: Path) -> None:
     steps = write_phantom(tmp_path / "a", PhantomSettings(subjects=4, spacing=8))
     next(steps)
     steps.close()
@@ -253,14 +253,14 @@ def test_an_interrupted_cohort_is_not_read_but_continued(small: Path, tmp_path: 
     assert files(write(tmp_path / "a")) == files(small)
 
 
-def test_a_folder_without_truth_says_so(tmp_path: Path) -> None:
+def test_a_folder_without_truth_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CohortError) as refusal:
         read_truth(tmp_path)
     assert [Path(problem.where).name for problem in refusal.value.problems] == ["phantom.json", "factors.tsv"]
 
 
 @pytest.mark.parametrize("record", ["not json", "{}", '{"generator": 0}'])
-def test_a_foreign_record_is_refused(tmp_path: Path, record: str) -> None:
+def test_an_invalid_record_is_refused(tmp_path: Path, record: str) -> None:
     truth = tmp_path / "derivatives" / "phantom"
     truth.mkdir(parents=True)
     (truth / "phantom.json").write_text(record)

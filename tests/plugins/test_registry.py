@@ -1,4 +1,4 @@
-"""Built-in types, and installed distributions that bring more, or bring trouble."""
+"""Built-in types, and working and broken installed distributions."""
 
 import importlib.metadata
 import sys
@@ -36,7 +36,7 @@ def metavoxel_codecs():
 """
 
 
-def test_built_in_types_and_where_they_come_from():
+def test_built_in_types_and_their_origin():
     registry = load_registry(entry_points=False)
     version = importlib.metadata.version("metavoxel")
     for kind in KINDS:
@@ -48,7 +48,7 @@ def test_built_in_types_and_where_they_come_from():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_unknown_name_lists_what_is_there(kind):
+def test_an_unknown_name_lists_installed_types(kind):
     registry = load_registry(entry_points=False)
     name = BUILT_IN[kind][0]
     with pytest.raises(PluginError) as caught:
@@ -59,7 +59,7 @@ def test_an_unknown_name_lists_what_is_there(kind):
 
 @pytest.fixture
 def install(tmp_path, monkeypatch):
-    """Puts a distribution on the path: its name and version, entry points (name to module) and modules' text."""
+    """Install a distribution on the path, by name, version, entry points (name to module) and source of modules."""
     monkeypatch.syspath_prepend(str(tmp_path))
     before = set(sys.modules)
 
@@ -78,7 +78,7 @@ def install(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
-def test_an_installed_distribution_gives_types(install):
+def test_an_installed_distribution_provides_types(install):
     install("mv-soft", "1.2", {"soft": "mv_soft"}, {"mv_soft": SOFT_CODEC.format(name="SoftSpec", type="soft")})
     registry = load_registry()
     assert str(registry.origin("codecs", "soft")) == "mv-soft 1.2"
@@ -104,7 +104,7 @@ def test_a_distribution_may_have_several_entry_points(install):
         ("metavoxel_api = 'one'", "written for plugin API one, and this metavoxel has 1: upgrade mv-odd"),
     ],
 )  # fmt: skip
-def test_a_broken_distribution_is_named_and_stops_only_who_needs_it(install, text, reason):
+def test_a_broken_distribution_is_named_and_affects_only_its_users(install, text, reason):
     install("mv-odd", "0.3", {"odd": "mv_odd"}, {"mv_odd": text})
     registry = load_registry()
     (failure,) = registry.failures
@@ -117,7 +117,7 @@ def test_a_broken_distribution_is_named_and_stops_only_who_needs_it(install, tex
 
 
 class Misplaced:
-    """A codec under the hook of kernels."""
+    """A codec returned by the hook of kernels."""
 
     @hookimpl
     def metavoxel_kernels(self):
@@ -125,7 +125,7 @@ class Misplaced:
 
 
 class Instances:
-    """Settings where classes of settings are wanted."""
+    """Settings objects instead of settings classes."""
 
     @hookimpl
     def metavoxel_codecs(self):
@@ -133,9 +133,9 @@ class Instances:
 
 
 @pytest.mark.parametrize(("plugin", "base"), [(Misplaced, "AbstractKernel"), (Instances, "AbstractCodecSpec")])
-def test_what_a_hook_gives_is_checked(plugin, base):
+def test_values_returned_by_hooks_are_checked(plugin, base):
     registry = load_registry(plugins=[plugin()], entry_points=False)
     (failure,) = registry.failures
     assert failure.origin.distribution == plugin.__name__
-    assert f"no class derived from {base}" in failure.reason
+    assert f"not a class derived from {base}" in failure.reason
     assert [registry.names(kind) for kind in KINDS] == list(BUILT_IN.values())

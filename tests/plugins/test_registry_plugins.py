@@ -1,4 +1,4 @@
-"""Plugins as third parties write them: each hook gives types that a schema can name; a broken plugin breaks little."""
+"""Third-party plugins: each hook provides types for schemas, and broken plugins affect only their own types."""
 
 import re
 from pathlib import Path
@@ -23,32 +23,32 @@ from metavoxel.schema import parse_schema
 
 
 class HalvedCodec(LinearSpec):
-    """A codec of a plugin's own."""
+    """A plugin's codec."""
 
     type: Literal["halved"] = "halved"
 
 
 class SofterKernel(GaussianKernel):
-    """A kernel of a plugin's own."""
+    """A plugin's kernel."""
 
     type: Literal["softer"] = "softer"
-    softness: float = Field(1.0, description="how soft (no unit)")
+    softness: float = Field(1.0, description="softness (no unit)")
 
 
 class PostedAdapter(TokenAdapterSpec):
-    """An adapter of a plugin's own."""
+    """A plugin's adapter."""
 
     type: Literal["posted"] = "posted"
 
 
 class NarrowBackbone(TransformerSpec):
-    """A backbone of a plugin's own."""
+    """A plugin's backbone."""
 
     type: Literal["narrow"] = "narrow"
 
 
 class ScoreVariable(ContinuousSpec):
-    """A variable type of a plugin's own, a bundle of parts that it brings along."""
+    """A plugin's variable type, with the plugin's own parts."""
 
     type: Literal["score"] = "score"
 
@@ -123,7 +123,7 @@ def test_a_hook_adds_a_type(kind):
         assert registry.names(other) == sorted([*builtin.names(other), *([name] if other == kind else [])])
 
 
-def test_a_schema_names_parts_of_plugins():
+def test_a_schema_uses_parts_of_plugins():
     registry = registry_of(*(plugin() for plugin, _ in PLUGINS.values()))
     schema = schema_of(
         registry,
@@ -136,7 +136,7 @@ def test_a_schema_names_parts_of_plugins():
     assert isinstance(schema.backbone, NarrowBackbone)
 
 
-def test_a_variable_type_brings_its_parts():
+def test_a_variable_type_provides_its_parts():
     registry = registry_of(*(plugin() for plugin, _ in PLUGINS.values()))
     schema = schema_of(registry, {"type": "score"}, backbone={"type": "narrow", "width": 8, "heads": 2, "depth": 1})
     assert set(versions(schema, registry)) == {
@@ -144,7 +144,7 @@ def test_a_variable_type_brings_its_parts():
         "metavoxel",
         *(plugin.__name__ for plugin, _ in PLUGINS.values()),
     }
-    # What a run folder keeps is read back to the same settings.
+    # The schema in a run folder is read back to the same settings.
     folder = Path()
     again = schema_of(registry, {"type": "score", "kernel": {"type": "softer"}}, backbone=schema.backbone.model_dump())
     assert again.to_yaml(folder) == schema.to_yaml(folder)
@@ -172,7 +172,7 @@ class Registered(TokenAdapterSpec):
         return adapter
 
 
-def test_what_is_common_is_the_models():
+def test_modules_common_to_adapters_belong_to_the_model():
     class Plugin:
         metavoxel_api = API_VERSION
 
@@ -181,7 +181,7 @@ def test_what_is_common_is_the_models():
             return [Registered]
 
     schema = schema_of(registry_of(Plugin()), {"type": "continuous", "adapter": "registered"})
-    with pytest.raises(PluginError, match=r"variables\.mood\.adapter: .*registers context\.common"):
+    with pytest.raises(PluginError, match=r"variables\.mood\.adapter: .*registers a module of its context as its own"):
         build_joint(schema, build_codecs(schema))
 
 
@@ -193,12 +193,12 @@ def test_factors_beside_a_contested_backbone():
 
     registry = registry_of(BackbonePlugin(), Rival())
     with pytest.raises(
-        SchemaError, match=r"diffusion\.factors: backbone 'mlp' .* keep to factors: narrow, transformer"
+        SchemaError, match=r"diffusion\.factors: backbone 'mlp' .* respect factors: narrow, transformer"
     ):
         schema_of(registry, {"type": "continuous"}, backbone="mlp", diffusion={"factors": [["mood"]]})
 
 
-def test_one_name_of_two_plugins_stops_only_what_uses_it():
+def test_a_name_of_two_plugins_affects_only_its_users():
     class Rival:
         @hookimpl
         def metavoxel_kernels(self):
@@ -211,7 +211,7 @@ def test_one_name_of_two_plugins_stops_only_what_uses_it():
     schema_of(registry, {"type": "continuous"})
 
 
-def test_a_name_of_a_built_in_type_is_taken():
+def test_names_of_built_in_types_are_reserved():
     class Replacement:
         @hookimpl
         def metavoxel_codecs(self):
@@ -271,7 +271,7 @@ class Nameless:
         (Nameless, "NamelessKernel.type has no default"),
     ],
 )
-def test_a_broken_plugin_is_reported_and_breaks_little(plugin, reason):
+def test_a_broken_plugin_is_reported_and_affects_only_its_types(plugin, reason):
     registry = registry_of(plugin(), CodecPlugin())
     (failure,) = registry.failures
     assert failure.origin.distribution == plugin.__name__
@@ -290,14 +290,14 @@ def test_a_broken_plugin_is_reported_and_breaks_little(plugin, reason):
         ({"type": "continuous", "codec": {"type": "count"}}, "codec.type", "count"),
     ],
 )
-def test_a_known_plugin_that_is_absent_says_how_to_install_it(variable, where, plugin):
+def test_a_known_plugin_that_is_absent_is_named_with_its_installation(variable, where, plugin):
     with pytest.raises(SchemaError, match=rf"variables\.mood\.{where}: .*pip install metavoxel-{plugin}"):
         schema_of(registry_of(), variable)
 
 
-def test_known_plugins_are_those_that_are_kept():
-    """Every type that a plugin of this repository registers is known, under its distribution's name."""
-    folders = sorted((Path(__file__).resolve().parents[1] / "plugins").iterdir())
+def test_known_plugins_are_those_of_this_repository():
+    """Every type registered by a plugin of this repository is known, under its distribution's name."""
+    folders = sorted((Path(__file__).resolve().parents[2] / "plugins").iterdir())
     found = {}
     for folder in folders:
         for path in folder.glob("metavoxel_*/*.py") if list(folder.glob("metavoxel_*/")) else folder.glob("*.py"):

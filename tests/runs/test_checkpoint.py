@@ -1,4 +1,4 @@
-"""Training states: what is restored goes on as if it had never been saved, in whatever order memory holds it."""
+"""Resuming from a training state equals uninterrupted training, in every memory format."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from metavoxel.learning.loop import Optimisation, Optimiser
 
 
 class Network(nn.Module):
-    """A volume's convolution and a matrix for Muon, in the memory order that is asked for. Final."""
+    """A 3-D convolution and a matrix for Muon, in a given memory format. Final."""
 
     def __init__(self, memory_format):
         super().__init__()
@@ -24,7 +24,7 @@ class Network(nn.Module):
 
 
 def trained(network, folder, stops):
-    """Six steps, in a new optimiser and module after each stop; weights and average at the end."""
+    """Train for six steps, with a new optimiser and module after each stop; return final weights and average."""
     settings = Optimisation(6, 1e-2, 0.1, 0, 1.0, ema=0.9, orthogonal=("matrix",))
     x = torch.randn(2, 4, 5, 4, 3, generator=torch.Generator().manual_seed(1))
     fabric = Fabric(accelerator="cpu", devices=1, precision="32-true")
@@ -51,5 +51,5 @@ def test_a_resumed_training_has_the_same_weights(tmp_path, memory_format):
     for name, weight in whole.items():
         assert torch.equal(weight, parts[name]), name
         assert weight.stride() == parts[name].stride(), name
-    moved = Network(memory_format).convolution.weight
-    assert not torch.equal(whole["convolution.weight"], moved), "nothing was trained"
+    initial = Network(memory_format).convolution.weight
+    assert not torch.equal(whole["convolution.weight"], initial), "nothing was trained"

@@ -14,7 +14,7 @@ from metavoxel.schema.parse import load_schema
         ({"table": "study/participants.tsv"}, ["11", "22"]),
     ],
 )
-def test_a_models_own_table_is_that_of_its_schema(tmp_path, cohort, ages):
+def test_own_table_is_the_cohort_of_the_schema(tmp_path, cohort, ages):
     for subject in ("01", "02"):
         (tmp_path / f"study/sub-{subject}/anat").mkdir(parents=True)
     (tmp_path / "study/participants.tsv").write_text("participant_id\tage\nsub-01\t11\nsub-02\t22\n")
@@ -22,6 +22,6 @@ def test_a_models_own_table_is_that_of_its_schema(tmp_path, cohort, ages):
     (tmp_path / "schema.yaml").write_text(
         yaml.safe_dump({"cohort": cohort, "variables": {"age": {"type": "continuous"}, "iq": {"type": "continuous"}}})
     )
-    model = object.__new__(Model)  # its schema alone is read
+    model = object.__new__(Model)  # only its schema is used
     object.__setattr__(model, "schema", load_schema(tmp_path / "schema.yaml"))
     assert own_table(model).frame["age"].tolist() == ages

@@ -19,17 +19,12 @@ from metavoxel.parts.variables.image import ImageSpec
 from metavoxel.rng import Rng
 from metavoxel.runs.run import build_codecs, build_joint
 from metavoxel.sampling import ask
-from metavoxel.sampling.ask import (
-    PAPER_SAMPLING,
-    Sampling,
-    check_conditioning,
-    posterior_means,
-    row_streams,
-    sample_codes,
-)
 from metavoxel.sampling.conditioning import Clean, Replace
 from metavoxel.sampling.evidence import Evidence
 from metavoxel.sampling.guidance import guided
+from metavoxel.sampling.posterior_mean import posterior_mean
+from metavoxel.sampling.sample import PAPER_SAMPLING, row_streams, sample_codes
+from metavoxel.sampling.settings import Sampling, check_conditioning
 from metavoxel.sampling.smc import particle_trajectory
 from metavoxel.sampling.solvers import DDIM, DPMSolver2M
 from metavoxel.sampling.times import uniform_grid
@@ -212,12 +207,12 @@ def test_a_prediction_of_noise_cannot_be_read_out(joint):
     """Of the variable that is asked for; of the others all the same."""
     keys = row_streams(0, ["a", "b"], 0)
     with pytest.raises(EvidenceError, match="age: its kernel 'gaussian' predicts the noise.*Ask for draws 1 or more"):
-        posterior_means(joint, given_scans(2), keys, evaluations=1)
-    means = posterior_means(joint, given_scans(2), keys, evaluations=1, asked=["site"])
+        posterior_mean(joint, given_scans(2), keys, evaluations=1)
+    means = posterior_mean(joint, given_scans(2), keys, evaluations=1, asked=["site"])
     assert list(means) == ["site"]
     torch.testing.assert_close(means["site"].sum(1), torch.ones(2))
     age = {"age": Evidence(torch.ones(2, 1), torch.ones(2, 1, dtype=torch.bool))}
-    assert list(posterior_means(joint, age, keys, evaluations=1)) == ["scan", "site"]
+    assert list(posterior_mean(joint, age, keys, evaluations=1)) == ["scan", "site"]
 
 
 def test_streams_belong_to_seed_row_and_draw():

@@ -8,8 +8,9 @@ from exact_joint import ExactJoint, exact_model
 
 from metavoxel.errors import LimitWarning
 from metavoxel.inference.order import DrawRequest, joint_draws
-from metavoxel.sampling.ask import Sampling, row_streams, sample_codes
 from metavoxel.sampling.evidence import Evidence
+from metavoxel.sampling.sample import row_streams, sample_codes
+from metavoxel.sampling.settings import Sampling
 from metavoxel.testing import MixtureOracle
 
 pytestmark = pytest.mark.filterwarnings("ignore::metavoxel.errors.LimitWarning")
@@ -45,7 +46,7 @@ def assert_mean(values, mean, sd):
 
 
 def test_a_draw_is_one_of_those_within(oracle):
-    drawn = sample_codes(ExactJoint(oracle), {}, row_streams(0, keys(), 0), Sampling(steps=50), limits=LIMITS)
+    drawn = sample_codes(ExactJoint(oracle), {}, row_streams(0, keys(), 0), Sampling(steps=50), bounds=LIMITS)
     x, y = drawn["x"][:, 0], drawn["y"][:, 0]
     assert float(x.min()) >= 0.5 and float(x.max()) <= 1.5
     mean, sd = normal_between(0.5, 1.5)
@@ -56,9 +57,9 @@ def test_a_draw_is_one_of_those_within(oracle):
 
 def test_a_row_does_not_depend_on_its_company(oracle):
     model, sampling = ExactJoint(oracle), Sampling(steps=5)
-    together = sample_codes(model, {}, row_streams(3, keys(40), 0), sampling, limits=LIMITS)
+    together = sample_codes(model, {}, row_streams(3, keys(40), 0), sampling, bounds=LIMITS)
     order = [17, 4, 30]
-    alone = sample_codes(model, {}, row_streams(3, [f"row {row}" for row in order], 0), sampling, limits=LIMITS)
+    alone = sample_codes(model, {}, row_streams(3, [f"row {row}" for row in order], 0), sampling, bounds=LIMITS)
     for name in together:
         torch.testing.assert_close(alone[name], together[name][order])
 
@@ -66,7 +67,7 @@ def test_a_row_does_not_depend_on_its_company(oracle):
 def test_rows_within_are_left_as_they_were(oracle):
     model, sampling = ExactJoint(oracle), Sampling(steps=5)
     free, held = (
-        sample_codes(model, {}, row_streams(3, keys(200), 0), sampling, limits=limits) for limits in ({}, LIMITS)
+        sample_codes(model, {}, row_streams(3, keys(200), 0), sampling, bounds=limits) for limits in ({}, LIMITS)
     )
     kept = (free["x"][:, 0] >= 0.5) & (free["x"][:, 0] <= 1.5)
     assert 0 < int(kept.sum()) < 200
@@ -75,14 +76,14 @@ def test_rows_within_are_left_as_they_were(oracle):
 
 def test_what_is_integrated_out_has_no_limits(oracle):
     model = ExactJoint(oracle)
-    sample_codes(model, {}, row_streams(0, keys(10), 0), Sampling(steps=5), marginal=["x"], limits=LIMITS)
+    sample_codes(model, {}, row_streams(0, keys(10), 0), Sampling(steps=5), marginal=["x"], bounds=LIMITS)
     assert model.rows == 50
 
 
 def test_what_never_lies_within_is_moved_to_the_limit(oracle):
     with pytest.warns(LimitWarning, match="x: draws that were still outside 'valid' after 16 walks"):
         drawn = sample_codes(
-            ExactJoint(oracle), {}, row_streams(0, keys(20), 0), Sampling(steps=2), limits={"x": (40.0, 50.0)}
+            ExactJoint(oracle), {}, row_streams(0, keys(20), 0), Sampling(steps=2), bounds={"x": (40.0, 50.0)}
         )
     assert torch.equal(drawn["x"], torch.full((20, 1), 40.0))
 
@@ -98,7 +99,7 @@ def test_what_is_given_is_no_draw(oracle):
     """Whatever its value; and a row that lacks it has limits."""
     model, known = ExactJoint(oracle), torch.tensor([[True], [False]])
     given = {"x": Evidence(torch.tensor([[9.0], [9.0]]), known)}
-    drawn = sample_codes(model, given, row_streams(0, keys(2), 0), Sampling(steps=5), limits=LIMITS)["x"]
+    drawn = sample_codes(model, given, row_streams(0, keys(2), 0), Sampling(steps=5), bounds=LIMITS)["x"]
     assert float(drawn[0]) == 9 and 0.5 <= float(drawn[1]) <= 1.5
 
 
@@ -116,8 +117,8 @@ def test_no_sample_is_a_value_that_would_count_as_missing(oracle, tmp_path):
     logarithmic = {"type": "continuous", "transform": "log", "valid": [1.0, 2.0], "codec": {
         "type": "linear", "scale": "range", "range": [math.exp(-1), math.exp(1)], "transform": "log"}}  # fmt: skip
     model = exact_model(oracle, tmp_path, x=logarithmic)
-    low, high = model.limits["x"]
-    assert (low, high) == pytest.approx((0.0, math.log(2))) and list(model.limits) == ["x"]
+    low, high = model.bounds["x"]
+    assert (low, high) == pytest.approx((0.0, math.log(2))) and list(model.bounds) == ["x"]
     drawn = model.sample(500, steps=5)["x"]
     assert float(drawn.min()) >= 1 and float(drawn.max()) <= 2
     assert 1.2 < float(drawn.mean()) < 1.6
@@ -126,4 +127,4 @@ def test_no_sample_is_a_value_that_would_count_as_missing(oracle, tmp_path):
 def test_limits_that_have_no_code_limit_nothing(oracle, tmp_path):
     spec = {"type": "continuous", "transform": "log", "valid": [-1.0, 100.0]}
     model = exact_model(oracle, tmp_path, x=spec)
-    assert model.limits["x"] == (-math.inf, pytest.approx(math.log(100), abs=1e-5))
+    assert model.bounds["x"] == (-math.inf, pytest.approx(math.log(100), abs=1e-5))

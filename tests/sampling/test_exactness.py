@@ -14,11 +14,13 @@ from exact_pair import KERNELS as KERNELS_OF_PAIR
 from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
 from metavoxel.parts.kernels.gaussian import GaussianKernel
 from metavoxel.rng import Rng
+from metavoxel.sampling.conditional import Conditional
 from metavoxel.sampling.conditioning import Clean, Replace
 from metavoxel.sampling.evidence import Evidence
+from metavoxel.sampling.posterior_mean import batch_mean
 from metavoxel.sampling.solvers import DDIM, DPMSolver2M
 from metavoxel.sampling.times import log_snr_grid, uniform_grid
-from metavoxel.sampling.trajectory import Question, read_out, sample_trajectory
+from metavoxel.sampling.trajectory import sample_trajectory
 from metavoxel.testing import MixtureOracle
 
 
@@ -29,7 +31,7 @@ def oracle_denoiser(oracle, kernels):
 
 def walk(denoiser, kernels, shapes, given, grid, solver, conditioning, rng, marginal=()):
     like = torch.zeros((), dtype=torch.float64)
-    question = Question(kernels, shapes, given, marginal, like, rng)
+    question = Conditional(kernels, shapes, given, marginal, like, rng)
     *_, last = sample_trajectory(denoiser, question, grid, solver=solver, conditioning=conditioning)
     return last
 
@@ -168,8 +170,8 @@ def test_the_read_out_is_the_posterior_mean():
     given = {
         name: Evidence(code, torch.ones(rows, 1, dtype=torch.bool)) for name, code in MIXTURE.codes(values).items()
     }
-    question = Question(KERNELS, SHAPES, given, (), torch.zeros((), dtype=torch.float64), Rng.for_rows(rows, "walk"))
-    means = read_out(oracle_denoiser(MIXTURE, KERNELS), question, conditioning=Clean(), evaluations=2)
+    question = Conditional(KERNELS, SHAPES, given, (), torch.zeros((), dtype=torch.float64), Rng.for_rows(rows, "walk"))
+    means = batch_mean(oracle_denoiser(MIXTURE, KERNELS), question, evaluations=2)
     posterior = MIXTURE.given(values)
     for name in ("s2", "s3", "s4"):
         torch.testing.assert_close(means[name][:, 0], posterior.mean(name))

@@ -10,12 +10,13 @@ from metavoxel.errors import EvidenceError
 from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
 from metavoxel.parts.kernels.gaussian import GaussianKernel
 from metavoxel.rng import Rng
+from metavoxel.sampling.conditional import Conditional
 from metavoxel.sampling.conditioning import Clean
 from metavoxel.sampling.evidence import Evidence
 from metavoxel.sampling.guidance import guide, guided
 from metavoxel.sampling.solvers import DDIM, DPMSolver2M
 from metavoxel.sampling.times import log_snr_grid, uniform_grid
-from metavoxel.sampling.trajectory import Question, sample_trajectory
+from metavoxel.sampling.trajectory import sample_trajectory
 from metavoxel.testing import MixtureOracle
 
 RHO, GIVEN = 0.9, 1.5
@@ -38,7 +39,7 @@ def exact(states, times, observed):
 def question(values, rows=500, marginal=()):
     codes = TRIO.codes({name: torch.tensor([value]).expand(rows) for name, value in values.items()})
     given = {name: Evidence(code, torch.ones(rows, 1, dtype=torch.bool)) for name, code in codes.items()}
-    return Question(KERNELS, SHAPES, given, marginal, LIKE, Rng.for_rows(rows, "guided"))
+    return Conditional(KERNELS, SHAPES, given, marginal, LIKE, Rng.for_rows(rows, "guided"))
 
 
 def draw(asked, weight, steps=25):
@@ -146,7 +147,7 @@ def test_what_it_does_not_suit_is_told_at_once():
 
     known = torch.ones(2, 1, 2, 2, dtype=torch.bool)
     known[1, :, 0] = False
-    asked = Question(
+    asked = Conditional(
         {"scan": GaussianKernel(), "phase": Phases()}, {"scan": (1, 2, 2), "phase": (4,)},
         {"scan": Evidence(torch.zeros(2, 1, 2, 2), known)}, (), LIKE, Rng.for_rows(2, "refused"),
     )  # fmt: skip

@@ -8,9 +8,9 @@ from exact_joint import ExactJoint
 
 from metavoxel.parts.kernels.gaussian import GaussianKernel
 from metavoxel.rng import Rng
+from metavoxel.sampling.conditional import Conditional
 from metavoxel.sampling.evidence import Evidence
 from metavoxel.sampling.likelihood import FINEST, code_bound, has_likelihood, log_likelihood
-from metavoxel.sampling.trajectory import Question
 from metavoxel.testing import MixtureOracle
 
 MIXTURE = MixtureOracle.default()
@@ -56,7 +56,7 @@ def test_what_is_finer_than_the_least_noise_is_lost():
         return {"x": states["x"] * signal * spread**2 / (signal**2 * spread**2 + noise)}
 
     like = torch.zeros((), dtype=torch.float64)
-    question = Question(kernels, {"x": (1,)}, {}, (), like, Rng.for_rows(rows, "narrow bound"))
+    question = Conditional(kernels, {"x": (1,)}, {}, (), like, Rng.for_rows(rows, "narrow bound"))
     found = code_bound(denoiser, question, "x", truth, evaluations=64)
     exact = -0.5 * (truth[:, 0] / spread) ** 2 - math.log(spread) - 0.5 * math.log(2 * math.pi)
     expected = 0.5 * math.log1p(math.exp(-FINEST) / spread**2)
@@ -74,7 +74,7 @@ def test_cells_of_a_grid_add_up():
         signal = torch.sigmoid(kernels["scan"].log_snr(times["scan"])).sqrt().reshape(-1, 1, 1, 1)
         return {"scan": (signal * states["scan"]).float()}
 
-    question = Question(kernels, {"scan": (2, 3, 4)}, {}, (), torch.zeros(()), Rng.for_rows(rows, "scan bound"))
+    question = Conditional(kernels, {"scan": (2, 3, 4)}, {}, (), torch.zeros(()), Rng.for_rows(rows, "scan bound"))
     found = code_bound(denoiser, question, "scan", truth, evaluations=32) / 24
     exact = (-0.5 * truth.double().square() - 0.5 * math.log(2 * math.pi)).flatten(1).mean(1)
     assert ((exact - found).abs() < 0.15).all()

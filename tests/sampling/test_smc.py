@@ -11,12 +11,13 @@ from metavoxel.errors import NumericalError
 from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
 from metavoxel.parts.kernels.gaussian import GaussianKernel
 from metavoxel.rng import Rng
+from metavoxel.sampling.conditional import Conditional
 from metavoxel.sampling.conditioning import Replace
 from metavoxel.sampling.evidence import Evidence
 from metavoxel.sampling.smc import log_weights_of, particle_trajectory, resample, systematic
 from metavoxel.sampling.solvers import DDIM, DPMSolver2M
 from metavoxel.sampling.times import log_snr_grid, uniform_grid
-from metavoxel.sampling.trajectory import Question, sample_trajectory
+from metavoxel.sampling.trajectory import sample_trajectory
 from metavoxel.testing import MixtureOracle
 
 LIKE = torch.zeros((), dtype=torch.float64)
@@ -75,7 +76,7 @@ def sample_clusters(values, *, rows=1_000, particles=16, steps=40, soft_end=Fals
     exact = CLUSTERS.denoiser(KERNELS)
     codes = CLUSTERS.codes({name: value.expand(rows) for name, value in values.items()})
     given = {name: Evidence(code, torch.ones(rows, 1, dtype=torch.bool)) for name, code in codes.items()}
-    asked = Question(KERNELS, {"x": (1,), "k": (3,)}, given, (), LIKE, Rng.for_rows(rows, "clusters"))
+    asked = Conditional(KERNELS, {"x": (1,), "k": (3,)}, given, (), LIKE, Rng.for_rows(rows, "clusters"))
     path = particle_trajectory(
         lambda x, t, _: exact(x, t),
         asked,
@@ -120,7 +121,7 @@ def test_two_categories_by_enumeration():
 
     code = torch.eye(2, dtype=torch.float64)[torch.ones(rows, dtype=torch.long)]
     given = {"a": Evidence(code, torch.ones(rows, 1, dtype=torch.bool))}
-    asked = Question(kernels, {"a": (2,), "b": (3,)}, given, (), LIKE, Rng.for_rows(rows, "enumerated"))
+    asked = Conditional(kernels, {"a": (2,), "b": (3,)}, given, (), LIKE, Rng.for_rows(rows, "enumerated"))
     drawn = last_of(particle_trajectory(exact, asked, uniform_grid(30), particles=16, solver=DDIM(1.0)))
     expected = table[1] / table[1].sum()
     assert float((drawn["b"].mean(0) - expected).abs().sum() / 2) < 0.03
@@ -140,7 +141,7 @@ def test_half_an_image_weighs_the_other_half():
     known = torch.zeros(rows, 1, 2, 4, dtype=torch.bool)
     known[..., :2] = True
     code = torch.where(known, torch.tensor(1.2, dtype=torch.float64), torch.nan)
-    asked = Question(
+    asked = Conditional(
         {"scan": kernel}, {"scan": shape}, {"scan": Evidence(code, known)}, (), LIKE, Rng.for_rows(rows, "im")
     )
     scan = last_of(particle_trajectory(exact, asked, uniform_grid(60), particles=16, solver=DPMSolver2M(1.0)))["scan"]

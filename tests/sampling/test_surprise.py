@@ -5,9 +5,9 @@ import torch
 from exact_joint import ExactJoint
 
 from metavoxel.rng import Rng
+from metavoxel.sampling.conditional import Conditional
 from metavoxel.sampling.evidence import Evidence
 from metavoxel.sampling.surprise import EVALUATIONS, normal_scores, tail_probability
-from metavoxel.sampling.trajectory import Question
 from metavoxel.testing import MixtureOracle
 
 MIXTURE = MixtureOracle.default()
@@ -33,7 +33,7 @@ def exact_scores(name, values, truth, given, rows):
 def test_the_flow_ranks_a_scalar(name, given):
     rows = 200
     truth, codes, evidence = setting(rows, given, name)
-    question = Question(MODEL.kernels, MODEL.code_shapes, evidence, (), MODEL.time_tags, Rng.for_rows(rows, "flow"))
+    question = Conditional(MODEL.kernels, MODEL.code_shapes, evidence, (), MODEL.time_tags, Rng.for_rows(rows, "flow"))
     with torch.inference_mode():
         found = normal_scores(MODEL.denoise, question, name, codes[name].float(), evaluations=EVALUATIONS)[:, 0]
     error = found - exact_scores(name, truth[name], truth, given, rows)

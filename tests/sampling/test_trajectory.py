@@ -11,13 +11,15 @@ from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
 from metavoxel.parts.kernels.gaussian import GaussianKernel
 from metavoxel.parts.kernels.schedules import CosineSchedule, LinearSchedule, ScaledLinearSchedule
 from metavoxel.rng import Rng
-from metavoxel.sampling.ask import row_streams
+from metavoxel.sampling.conditional import Conditional
 from metavoxel.sampling.conditioning import Clean, Replace
 from metavoxel.sampling.evidence import Evidence
+from metavoxel.sampling.posterior_mean import batch_mean
+from metavoxel.sampling.sample import row_streams
 from metavoxel.sampling.smc import particle_trajectory
 from metavoxel.sampling.solvers import DDIM, DPMSolver2M, Estimate, Move
 from metavoxel.sampling.times import log_snr_grid, time_grid, uniform_grid
-from metavoxel.sampling.trajectory import Question, read_out, sample_trajectory
+from metavoxel.sampling.trajectory import sample_trajectory
 
 KERNELS = {"scan": GaussianKernel(), "age": GaussianKernel(prediction="x0"), "site": UniformD3PMKernel()}
 SHAPES = {"scan": (2, 3, 4), "age": (1,), "site": (3,)}
@@ -37,7 +39,7 @@ def denoiser(states, times, observed):
 
 
 def question(keys, given=None, marginal=(), seed=0):
-    return Question(KERNELS, SHAPES, given or {}, marginal, LIKE, row_streams(seed, keys, 0))
+    return Conditional(KERNELS, SHAPES, given or {}, marginal, LIKE, row_streams(seed, keys, 0))
 
 
 def walking(solver, conditioning):
@@ -122,7 +124,7 @@ def test_a_variable_more_leaves_the_draws_of_others_alone(method):
     keys, found = ["a", "d"], []
     for more in ({}, {"height": GaussianKernel()}):
         kernels, shapes = {**more, **KERNELS}, {**SHAPES, "height": (1,)}
-        asked = Question(kernels, shapes, given_for(keys), (), LIKE, row_streams(0, keys, 0))
+        asked = Conditional(kernels, shapes, given_for(keys), (), LIKE, row_streams(0, keys, 0))
 
         def heedless(states, times, observed):
             return denoiser(states, times, observed) | {name: states[name] for name in states if name == "height"}
@@ -195,7 +197,7 @@ def test_a_belief_that_is_not_finite_is_named(bad, method):
         return {**denoiser(states, times, observed), "age": torch.full((2, 1), bad)}
 
     with pytest.raises(NumericalError, match="variable 'age': .* not finite at t = 1"):
-        read_out(useless, question(["a", "b"]), conditioning=Clean(), evaluations=1)
+        batch_mean(useless, question(["a", "b"]), evaluations=1)
 
 
 @pytest.mark.parametrize(
@@ -275,7 +277,7 @@ def test_the_history_ends_with_a_jump():
             return super().transition(kernel, x0_hat, xt, move)
 
     solver = Watched()
-    only_age = Question({"age": KERNELS["age"]}, SHAPES, {}, (), LIKE, row_streams(0, ["a"], 0))
+    only_age = Conditional({"age": KERNELS["age"]}, SHAPES, {}, (), LIKE, row_streams(0, ["a"], 0))
     sine = lambda states, times, observed: {"age": torch.sin(states["age"])}  # noqa: E731
     list(sample_trajectory(sine, only_age, uniform_grid(4), solver=solver, conditioning=Replace(2, 2)))
     assert solver.befores == [None, 1.0, None, 1.0, 0.75, 0.5, None, 0.5]

@@ -1,4 +1,4 @@
-"""The three schemas that this package promises to read, and what it reads in them."""
+"""The three contract schemas, and the settings parsed from them."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ NAMES = ("ds000228", "ds000228_paper", "ixi_tabular")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_copies_here_are_the_contracts(name):
+def test_copies_equal_the_contracts(name):
     original = Path(__file__).parents[3] / "shared" / "contracts" / f"{name}.yaml"
     if not original.exists():
         pytest.skip("the contracts are not on this machine")
@@ -27,7 +27,7 @@ def test_the_copies_here_are_the_contracts(name):
     load_schema(original)
 
 
-def test_the_main_job():
+def test_the_main_schema():
     schema = load_schema(CONTRACTS / "ds000228.yaml")
     assert schema.folder == CONTRACTS
     assert schema.cohort.table == Path("data/ds000228/participants.tsv")
@@ -49,7 +49,7 @@ def test_the_main_job():
     assert schema.multiples() == {"T1w": 4 * schema.backbone.grid_multiple(), "age": 2, "sex": 2}
 
 
-def test_the_paper():
+def test_the_schema_of_the_paper():
     schema = load_schema(CONTRACTS / "ds000228_paper.yaml")
     assert schema.diffusion.times == "shared"
     as_published = GaussianKernel(
@@ -57,7 +57,7 @@ def test_the_paper():
     )
     assert schema.variables["T1w"].parts.kernel == schema.variables["age"].parts.kernel == as_published
     age, sex = schema.variables["age"].parts, schema.variables["sex"].parts
-    # The range is the variable's, though the codec is overridden.
+    # The variable's range is kept when the codec is overridden.
     assert (age.codec.scale, age.codec.range, age.codec.transform) == ("range", (3.0, 40.0), None)
     assert sex.kernel.reverse == "printed" and sex.kernel.schedule == CosineSchedule(power=1)
     assert age.adapter.type == sex.adapter.type == "painted"
@@ -86,10 +86,10 @@ EXTRA = {
 
 
 @pytest.mark.parametrize("name", [*NAMES, *EXTRA])
-def test_what_is_written_is_read_back(tmp_path, name):
-    """With every default written out, in the same folder or in another."""
+def test_schemas_round_trip_through_yaml(tmp_path, name):
+    """Written with all defaults, to the same folder or another."""
     if name in EXTRA:
-        raw = {"cohort": {"table": "people.csv", "missing": [-999, "NA"]}, "variables": {"a": EXTRA[name]}}
+        raw = {"cohort": {"table": "cohort.csv", "missing": [-999, "NA"]}, "variables": {"a": EXTRA[name]}}
         schema = parse_schema(raw, folder=tmp_path)
     else:
         schema = load_schema(CONTRACTS / f"{name}.yaml")
@@ -105,7 +105,7 @@ def test_what_is_written_is_read_back(tmp_path, name):
     assert again.to_yaml(elsewhere) == schema.to_yaml(elsewhere)
 
 
-def test_weights_start_where_the_schema_is(tmp_path):
-    raw = {"cohort": {"table": "people.csv"}, "variables": {"a": EXTRA["weights"]}}
+def test_paths_of_weights_are_relative_to_the_schema(tmp_path):
+    raw = {"cohort": {"table": "cohort.csv"}, "variables": {"a": EXTRA["weights"]}}
     codec = parse_schema(raw, folder=tmp_path / "study").variables["a"].parts.codec
     assert codec.weights == tmp_path / "study" / "fitted" / "T1w.safetensors"

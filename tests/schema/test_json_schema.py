@@ -1,4 +1,4 @@
-"""The JSON Schema that editors complete and check a schema file with."""
+"""The JSON Schema for completion and validation in editors."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ def of_type(value, name):
 
 
 def accepts(schema, value):
-    """As much of draft 2020-12 as these schemas use; any other keyword is an error."""
+    """Validate by the keywords of draft 2020-12 that these schemas use; any other keyword is an error."""
     checks = {
         "$ref": lambda to: accepts(SCHEMA["$defs"][to.removeprefix("#/$defs/")], value),
         "type": lambda names: any(of_type(value, name) for name in ([names] if isinstance(names, str) else names)),
@@ -53,65 +53,65 @@ def accepts(schema, value):
     return all(checks[word](given) for word, given in schema.items() if word not in ANNOTATIONS)
 
 
-def test_it_is_plain_json():
+def test_the_schema_is_plain_json():
     assert json.loads(json.dumps(SCHEMA)) == SCHEMA
     assert SCHEMA["$schema"] == "https://json-schema.org/draft/2020-12/schema"
 
 
 @pytest.mark.parametrize("name", ["ds000228", "ds000228_paper", "ixi_tabular"])
-def test_it_accepts_the_contracts(name):
+def test_contracts_are_accepted(name):
     assert accepts(SCHEMA, yaml.safe_load((CONTRACTS / f"{name}.yaml").read_text(encoding="utf-8")))
 
 
-def around(variable, **sections):
-    return {"cohort": {"table": "people.csv"}, "variables": {"x": variable}, **sections}
+def schema_with(variable, **sections):
+    return {"cohort": {"table": "cohort.csv"}, "variables": {"x": variable}, **sections}
 
 
 CONTINUOUS = {"type": "continuous"}
 
 ACCEPTED = [
-    around(CONTINUOUS),
-    around({"type": "image", "entities": {"run": 1}, "codec": "identity"}),
-    around({"type": "continuous", "codec": {"scale": "standard"}, "kernel": {"prediction": "x0"}}),
-    around({"type": "categorical", "categories": {"a": 1, "b": "two"}}),
-    around(CONTINUOUS, backbone={"dropout": 0.1}),
-    around(CONTINUOUS, backbone="transformer"),
-    {**around(CONTINUOUS), "cohort": {"bids": "folder", "missing": [-999, "n/a"], "split": {"column": "part"}}},
+    schema_with(CONTINUOUS),
+    schema_with({"type": "image", "entities": {"run": 1}, "codec": "identity"}),
+    schema_with({"type": "continuous", "codec": {"scale": "standard"}, "kernel": {"prediction": "x0"}}),
+    schema_with({"type": "categorical", "categories": {"a": 1, "b": "two"}}),
+    schema_with(CONTINUOUS, backbone={"dropout": 0.1}),
+    schema_with(CONTINUOUS, backbone="transformer"),
+    {**schema_with(CONTINUOUS), "cohort": {"bids": "folder", "missing": [-999, "n/a"], "split": {"column": "part"}}},
 ]
 
 REFUSED = [
     {},
-    {"cohort": {"table": "people.csv"}},
-    around({}),
-    around({"column": "Age"}),
-    around({"type": "continous"}),
-    around({"type": "continuous", "wieght": 2}),
-    around({"type": "continuous", "weight": 0}),
-    around({"type": "continuous", "range": [1]}),
-    around({"type": "categorical"}),
-    around({"type": "categorical", "categories": ["a"]}),
-    around({"type": "image", "codec": "kl-vae"}),
-    around({"type": "image", "codec": {"type": "kl_vae", "downsamplin": 4}}),
-    around({"type": "image", "kernel": {"type": "gaussian", "schedule": {"type": "cosin"}}}),
-    around(CONTINUOUS, backbone={"type": "transformer", "channels": [3]}),
-    around(CONTINUOUS, training={"batchsize": 3}),
-    around(CONTINUOUS, trainin={}),
-    around(CONTINUOUS, diffusion={"times": "own"}),
+    {"cohort": {"table": "cohort.csv"}},
+    schema_with({}),
+    schema_with({"column": "Age"}),
+    schema_with({"type": "continous"}),
+    schema_with({"type": "continuous", "wieght": 2}),
+    schema_with({"type": "continuous", "weight": 0}),
+    schema_with({"type": "continuous", "range": [1]}),
+    schema_with({"type": "categorical"}),
+    schema_with({"type": "categorical", "categories": ["a"]}),
+    schema_with({"type": "image", "codec": "kl-vae"}),
+    schema_with({"type": "image", "codec": {"type": "kl_vae", "downsamplin": 4}}),
+    schema_with({"type": "image", "kernel": {"type": "gaussian", "schedule": {"type": "cosin"}}}),
+    schema_with(CONTINUOUS, backbone={"type": "transformer", "channels": [3]}),
+    schema_with(CONTINUOUS, training={"batchsize": 3}),
+    schema_with(CONTINUOUS, trainin={}),
+    schema_with(CONTINUOUS, diffusion={"times": "own"}),
 ]
 
 
 @pytest.mark.parametrize("raw", ACCEPTED, ids=str)
-def test_it_accepts(raw):
+def test_valid_schemas_are_accepted(raw):
     assert accepts(SCHEMA, raw)
 
 
 @pytest.mark.parametrize("raw", REFUSED, ids=str)
-def test_it_refuses(raw):
+def test_invalid_schemas_are_refused(raw):
     assert not accepts(SCHEMA, raw)
 
 
 def test_every_setting_is_described():
-    """An editor shows the description beside the name; ``type`` speaks for itself."""
+    """Editors show the description of a setting; ``type`` needs none."""
     bare = [
         f"{model}.{name}"
         for model, definition in SCHEMA["$defs"].items()
@@ -121,7 +121,7 @@ def test_every_setting_is_described():
     assert not bare
 
 
-def test_a_branch_for_every_type():
+def test_every_type_has_a_branch():
     registry = load_registry(entry_points=False)
     branches = SCHEMA["properties"]["variables"]["additionalProperties"]["oneOf"]
     named = {SCHEMA["$defs"][branch["$ref"].rsplit("/", 1)[1]]["properties"]["type"]["const"] for branch in branches}

@@ -1,4 +1,4 @@
-"""Which cells are missing: numbers by their exact value, all else as text."""
+"""Missing cells: numbers match by exact value, other codes as text."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -15,19 +15,19 @@ from metavoxel.schema.missing import MissingCodes
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=4, min_value=-(10**12), max_value=10**12))
 def test_numbers_match_by_their_exact_value(number):
     codes = MissingCodes([f"{number.normalize():f}"])
-    near = number + Decimal("0.00001")
+    nearby = number + Decimal("0.00001")
     for text in (f"{number:f}", f"{number:.6f}", f"{number:.20E}"):
         assert text in codes
-    assert f"{near:f}" not in codes
+    assert f"{nearby:f}" not in codes
 
 
 @pytest.mark.parametrize("cell", ["077", "0999", "-0999", "1_0", "0x9", "9 9", "inf", "\uff11"])
-def test_codes_with_leading_zeros_and_other_texts_are_no_numbers(cell):
+def test_codes_with_leading_zeros_and_other_texts_are_not_numbers(cell):
     assert cell not in MissingCodes(["77", "999", "-999", "10", "9", "99", "1"])
     assert cell in MissingCodes([cell])
 
 
-def test_texts():
+def test_text_codes():
     codes = MissingCodes(["n/a", "nan", "caf\u00e9"])
     for cell in ("", "n/a", "nan", "NaN", "NAN", "cafe\u0301"):
         assert cell in codes
@@ -43,10 +43,10 @@ def refused(missing=None, **variables):
     return str(caught.value)
 
 
-def test_a_label_that_is_missing():
+def test_labels_that_are_missing_codes():
     region = {"type": "categorical", "categories": ["EU", "NA", "AS"]}
     assert refused(region=region) == (
-        "variables.region: 'NA': a label or its code, and by cohort.missing such a cell is missing. Set cohort.missing "
+        "variables.region: 'NA': a label or its code, but cohort.missing makes such cells missing. Set cohort.missing "
         "without it: ['', 'n/a', 'NaN', 'nan', '<NA>', 'NaT']"
     )
     coded = {"type": "categorical", "categories": {"yes": 1, "unknown": "9.0"}}
@@ -54,8 +54,8 @@ def test_a_label_that_is_missing():
     parse_schema({"cohort": {"table": "t.csv", "missing": ["n/a"]}, "variables": {"region": region}}, folder=Path())
 
 
-def test_variables_named_as_columns_that_are_written():
-    assert "variables.draw: is the name of a column of what 'metavoxel predict --write-draws' writes" in refused(
+def test_variables_named_like_written_columns():
+    assert "variables.draw: is the name of a column written by 'metavoxel predict --write-draws'" in refused(
         draw={"type": "continuous"}
     )
     with pytest.raises(SchemaError, match=r"cohort\.subject: 'draw' is the name"):

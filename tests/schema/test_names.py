@@ -1,4 +1,4 @@
-"""Names of variables, after which files are named."""
+"""Valid and invalid names of variables, after which files are named."""
 
 from pathlib import Path
 
@@ -17,23 +17,23 @@ def parsed(*names):
 
 
 @pytest.mark.parametrize("name", ["n" * 64, "脑" * 64, "1", "Größe_2", "com", "com10", "cone", "null"])
-def test_names_that_files_can_have(name):
+def test_valid_names(name):
     assert list(parsed(name, "other").variables) == [name, "other"]
 
 
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
-        (["n" * 65], "has more than 64 letters, and files are named after it"),
-        (["\U0001d49c" * 64], "has more than 64 letters"),
-        (["con"], "is a device to Windows"),
-        (["LPT1"], "is a device to Windows"),
-        (["age", "Age"], "variables.Age: differs from 'age' in upper and lower case alone"),
+        (["n" * 65], "has more than 64 characters, and files are named after it"),
+        (["\U0001d49c" * 64], "has more than 64 characters"),
+        (["con"], "is a device name on Windows"),
+        (["LPT1"], "is a device name on Windows"),
+        (["age", "Age"], "variables.Age: differs from 'age' only in upper and lower case"),
         (["straße", "STRASSE"], "variables.STRASSE: differs from 'straße'"),
         (["a b"], "a variable's name is made of letters, digits and _"),
     ],
 )
-def test_names_that_files_cannot_have(names, expected):
+def test_invalid_names(names, expected):
     with pytest.raises(SchemaError) as caught:
         parsed(*names)
     (problem,) = caught.value.problems

@@ -1,4 +1,4 @@
-"""Schemas with something wrong: what is said of it, word for word."""
+"""Invalid schemas, and the exact messages of their problems."""
 
 from copy import deepcopy
 from pathlib import Path
@@ -10,17 +10,17 @@ from metavoxel.errors import SchemaError
 from metavoxel.schema import load_schema, parse_schema
 
 GOOD = {
-    "cohort": {"table": "people.csv"},
+    "cohort": {"table": "cohort.csv"},
     "variables": {
         "T1w": {"type": "image", "codec": "identity"},
         "age": {"type": "continuous", "range": [3, 40]},
         "sex": {"type": "categorical", "categories": ["F", "M"]},
     },
 }
-TABLE = {"cohort": {"table": "people.csv"}, "variables": {"age": {"type": "continuous"}}}
+TABLE = {"cohort": {"table": "cohort.csv"}, "variables": {"age": {"type": "continuous"}}}
 DELETE = object()
 SECTIONS = "cohort, diffusion, training, variables, backbone"
-NAME = "a variable's name is made of letters, digits and _ (use 'column' for the table's name)"
+NAME = "a variable's name is made of letters, digits and _ (give the table's name as 'column')"
 INF, NAN = float("inf"), float("nan")
 
 WRONG = [
@@ -42,15 +42,15 @@ WRONG = [
      "Variables: T1w, age, sex"),
     ("training.questions", [["T1w", "agee"]], "training.questions: no variable 'agee'. Did you mean 'age'? "
      "Variables: T1w, age, sex"),
-    ("training.questions", [["sex", "T1w", "age"]], "training.questions: [sex, T1w, age] leaves nothing to ask for"),
-    ("training", {"questions": [["T1w"]], "missing_weights": ["age"]}, "training.questions: the weights of "),
-    ("diffusion.factors", [["age", "sex", "T1w"]], "diffusion.factors: backbone 'unet' lets all variables see each other. "
-     "Those that keep to factors: transformer"),
-    ("training", {"question_share": 0.9}, "training.question_share: there are no 'questions'"),
-    ("training", {"draw_share": 0.5, "missing_weights": ["age"]}, "training.draw_share: the weights of "),
+    ("training.questions", [["sex", "T1w", "age"]], "training.questions: [sex, T1w, age] leaves no variable to predict"),
+    ("training", {"questions": [["T1w"]], "missing_weights": ["age"]}, "training.questions: 'missing_weights' assume the default "),
+    ("diffusion.factors", [["age", "sex", "T1w"]], "diffusion.factors: backbone 'unet' connects all variables. "
+     "Backbones that respect factors: transformer"),
+    ("training", {"question_share": 0.9}, "training.question_share: only used with 'questions'"),
+    ("training", {"draw_share": 0.5, "missing_weights": ["age"]}, "training.draw_share: 'missing_weights' assume the default "),
     ("backbone", {"type": "unett"}, "backbone.type: unknown type 'unett'. Did you mean 'unet'? "
      "Installed: mlp, transformer, unet"),
-    # Not there
+    # Missing
     ("cohort", DELETE, "cohort: this section is missing"),
     ("variables", DELETE, "variables: this section is missing"),
     ("variables", {}, "variables: name at least one variable"),
@@ -59,7 +59,7 @@ WRONG = [
     ("variables.sex.categories", DELETE, "variables.sex.categories: is missing"),
     ("cohort.table", DELETE, "cohort: give exactly one of 'table' (a CSV or TSV file) and 'bids' (a folder)"),
     ("cohort.bids", "folder", "cohort: give exactly one of 'table' (a CSV or TSV file) and 'bids' (a folder)"),
-    # Of another kind
+    # Of another type
     ("variables.age", "continuous", "variables.age: must be a mapping of names to settings, not 'continuous'"),
     ("variables.age", None, "variables.age: must be a mapping of names to settings, not None"),
     ("variables", ["age"], "variables: must be a mapping of names to settings, not ['age']"),
@@ -87,10 +87,10 @@ WRONG = [
     ("variables.sex.categories", [True, False], "variables.sex.categories: True is no text or number; "
      "write it in quotation marks, as the table has it"),
     ("variables.sex.categories", {"F": [1, 2], "M": 3}, "variables.sex.categories: [1, 2] is no text or number"),
-    ("variables.sample", {"type": "continuous"}, "variables.sample: is the name of a column of what 'metavoxel sample' "
-     "writes; choose another, and say 'column'"),
-    ("variables.participant_id", {"type": "continuous"}, "variables.participant_id: is the name of the subjects' column"),
-    ("variables.age_sd", {"type": "continuous"}, "variables.age_sd: is the name of a column of what is predicted of 'age'"),
+    ("variables.sample", {"type": "continuous"}, "variables.sample: is the name of a column written by "
+     "'metavoxel sample'; choose another, and set 'column'"),
+    ("variables.participant_id", {"type": "continuous"}, "variables.participant_id: is the name of the subject column"),
+    ("variables.age_sd", {"type": "continuous"}, "variables.age_sd: is the name of a column of the predictions of 'age'"),
     # Ranges and shapes
     ("variables.age.range", [40, 3], "variables.age: range must rise: [low, high], not [40.0, 3.0]"),
     ("variables.age.range", [NAN, 3], "variables.age: range must rise: [low, high], not [nan, 3.0]"),
@@ -105,10 +105,10 @@ WRONG = [
     ("variables.T1w.shape", [8], "variables.T1w: shape has 2 or 3 axes, not 1"),
     ("variables.T1w.affine", [[1, 0], [0, 1]], "variables.T1w: affine has 4 rows of 4 numbers"),
     ("variables.T1w", {"type": "image", "path": "x", "column": "y"},
-     "variables.T1w: path and column each say where the file is: give one of them"),
+     "variables.T1w: path and column each specify the file: give one of them"),
     ("variables.T1w.codec", {"type": "kl_vae", "channels": [8]},
      "variables.T1w.codec: downsampling 4 needs 3 channel widths, not 1"),
-    # Parts that do not fit
+    # Incompatible parts
     ("variables.age.kernel", "d3pm_uniform", "variables.age.kernel: kernel 'd3pm_uniform' needs one_hot code, "
      "but codec 'linear' of variable 'age' gives real code"),
     ("variables.sex.codec", {"categories": 3}, "variables.sex: codec 'onehot' has 3 categories, and the variable 2"),
@@ -134,7 +134,7 @@ WRONG_WITHOUT_IMAGES = [
     ("variables.age.adapter", "painted", "variables.age.adapter: adapter 'painted' needs an image in the schema to "
      "paint on. Use adapter 'token'"),
     ("diffusion", {"factors": [["age", "agee"]]}, "diffusion.factors: no variable 'agee'. Did you mean 'age'? Variables: "),
-    ("diffusion", {"factors": [[]]}, "diffusion.factors: age: in no group. Name every variable; one that depends on no "),
+    ("diffusion", {"factors": [[]]}, "diffusion.factors: age: in no group. List every variable; an independent one forms "),
 ]  # fmt: skip
 
 RIGHT = [
@@ -147,9 +147,9 @@ RIGHT = [
 
 def changed(raw, path, value):
     raw = deepcopy(raw)
-    *way, last = path.split(".")
+    *sections, last = path.split(".")
     section = raw
-    for step in way:
+    for step in sections:
         section = section.setdefault(step, {})
     if value is DELETE:
         del section[last]
@@ -158,13 +158,13 @@ def changed(raw, path, value):
     return raw
 
 
-def said_of(raw):
+def messages_of(raw):
     with pytest.raises(SchemaError) as caught:
         parse_schema(raw, folder=Path())
     return [str(problem) for problem in caught.value.problems]
 
 
-def test_the_schemas_that_are_changed_here_are_good():
+def test_the_unchanged_schemas_are_valid():
     parse_schema(GOOD, folder=Path())
     parse_schema(TABLE, folder=Path())
 
@@ -174,17 +174,17 @@ def test_the_schemas_that_are_changed_here_are_good():
     [*((GOOD, *case) for case in WRONG), *((TABLE, *case) for case in WRONG_WITHOUT_IMAGES)],
     ids=[f"{path}-{expected[:40]}" for path, _, expected in WRONG + WRONG_WITHOUT_IMAGES],
 )
-def test_what_is_wrong_is_said_where_it_is(raw, path, value, expected):
-    (said,) = said_of(changed(raw, path, value))
-    assert said.startswith(expected)
+def test_problems_are_located_and_explained(raw, path, value, expected):
+    (message,) = messages_of(changed(raw, path, value))
+    assert message.startswith(expected)
 
 
 @pytest.mark.parametrize(("path", "value"), RIGHT, ids=[path for path, _ in RIGHT])
-def test_what_is_right_is_read(path, value):
+def test_valid_schemas_are_read(path, value):
     parse_schema(changed(GOOD, path, value), folder=Path())
 
 
-def test_everything_is_said_at_once():
+def test_all_problems_are_reported_together():
     raw = {
         "cohort": {"table": "a", "bids": "b", "subjct": "id"},
         "variables": {
@@ -198,7 +198,7 @@ def test_everything_is_said_at_once():
         "trainin": {},
         "diffusion": {"times": "own"},
     }
-    places = [line.split(": ")[0] for line in said_of(raw)]
+    places = [line.split(": ")[0] for line in messages_of(raw)]
     assert places == [
         "trainin", "cohort.subjct", "diffusion.times", "variables.age", "variables.sex.categories",
         "variables.sex.wieght", "variables.site.type", "variables.T1w.codec.downsampling", "variables.score.kernel",
@@ -208,7 +208,7 @@ def test_everything_is_said_at_once():
 
 @pytest.mark.parametrize("raw", [None, [], "text", 3, {1: 2}])
 def test_a_schema_is_a_mapping(raw):
-    assert said_of(raw) == [f"schema: must be a mapping of names to settings, not {raw!r}"]
+    assert messages_of(raw) == [f"schema: must be a mapping of names to settings, not {raw!r}"]
 
 
 YAML = {
@@ -216,7 +216,7 @@ YAML = {
     "own-tag": ("a: !environment HOME", "line 1, column 4: the tag '!environment' is not supported"),
     "twice": ("cohort: {table: a}\ncohort: {table: b}", "key 'cohort' is given twice"),
     "twice-inside": ("variables: {age: {type: continuous, type: image}}", "key 'type' is given twice"),
-    "list-as-key": ("? [a, b]\n: c", "a key must be a word"),
+    "list-as-key": ("? [a, b]\n: c", "a key must be text"),
     "broken": ("a: [", "not valid YAML"),
     "control": ("a: \x01", "not valid YAML"),
     "deep": ("[" * 5000, "nested too deeply"),
@@ -225,7 +225,7 @@ YAML = {
 
 
 @pytest.mark.parametrize("name", YAML)
-def test_yaml_that_is_refused(tmp_path, monkeypatch, name):
+def test_invalid_yaml_is_refused(tmp_path, monkeypatch, name):
     text, expected = YAML[name]
     monkeypatch.chdir(tmp_path)
     Path("schema.yaml").write_text(text, encoding="utf-8")
@@ -235,7 +235,7 @@ def test_yaml_that_is_refused(tmp_path, monkeypatch, name):
     assert not Path("made").exists(), "a tag was executed"
 
 
-def test_files_that_are_none(tmp_path):
+def test_unreadable_files(tmp_path):
     with pytest.raises(SchemaError, match="no such file"):
         load_schema(tmp_path / "none.yaml")
     with pytest.raises(SchemaError, match="is a folder"):
@@ -247,10 +247,10 @@ def test_files_that_are_none(tmp_path):
         load_schema(tmp_path / "latin.yaml" / "schema.yaml")
 
 
-def test_words_that_yaml_once_took_for_truth(tmp_path):
-    """yes, no, on and off are labels in many a table."""
+def test_yaml_1_1_booleans_are_labels(tmp_path):
+    """The words yes, no, on and off are common labels."""
     text = """
-        cohort: {table: people.csv}
+        cohort: {table: cohort.csv}
         variables:
           smoker: &answer {type: categorical, categories: [no, yes, "true"]}
           drinker: {<<: *answer, column: alcohol}
@@ -263,8 +263,8 @@ def test_words_that_yaml_once_took_for_truth(tmp_path):
     assert schema.variables["scan"].spec.flip is True
 
 
-def test_names_that_modules_have_for_themselves():
-    """A variable may be called what torch calls an attribute."""
+def test_names_of_module_attributes():
+    """A variable may have the name of an attribute of torch modules."""
     from metavoxel.runs.run import build_codecs, build_joint
 
     names = ["type", "values", "training", "forward", "half"]
@@ -274,14 +274,14 @@ def test_names_that_modules_have_for_themselves():
     assert [joint.adapter(name) for name in names] == list(joint.adapters.children())
 
 
-def test_a_long_file_that_is_no_mapping_is_not_repeated():
-    (said,) = said_of(["a"] * 1000)
-    assert len(said) < 120
+def test_a_long_value_is_not_repeated_in_the_message():
+    (message,) = messages_of(["a"] * 1000)
+    assert len(message) < 120
 
 
-def test_an_optimiser_that_this_pytorch_lacks(monkeypatch):
+def test_an_optimiser_that_needs_a_newer_pytorch(monkeypatch):
     monkeypatch.setattr("metavoxel.schema.between.torch.__version__", TorchVersion("2.8.1"))
-    assert said_of({**TABLE, "training": {"optimiser": "muon"}}) == [
+    assert messages_of({**TABLE, "training": {"optimiser": "muon"}}) == [
         "training.optimiser: 'muon' needs PyTorch 2.9 or later, and 2.8.1 is installed; use 'adamw'"
     ]
     monkeypatch.setattr("metavoxel.schema.between.torch.__version__", TorchVersion("2.13.0"))

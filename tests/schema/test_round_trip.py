@@ -1,4 +1,4 @@
-"""Any schema of built-in types is read, and is the same when it has been written and read again."""
+"""Schemas of built-in types are read, and unchanged by writing and reading."""
 
 from hypothesis import given, settings
 
@@ -11,7 +11,7 @@ REGISTRY = load_registry(entry_points=False)
 
 @settings(max_examples=50)
 @given(raw=schemas())
-def test_what_is_written_is_read_back(raw, tmp_path_factory):
+def test_any_schema_round_trips_through_yaml(raw, tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     schema = parse_schema(raw, folder=folder, registry=REGISTRY)
     assert list(schema.variables) == list(raw["variables"])
@@ -19,4 +19,4 @@ def test_what_is_written_is_read_back(raw, tmp_path_factory):
     written.write_text(schema.to_yaml(folder), encoding="utf-8")
     again = load_schema(written, REGISTRY)
     assert again == schema
-    assert list(again.variables) == list(schema.variables), "the order of the file"
+    assert list(again.variables) == list(schema.variables), "the order of the file is kept"

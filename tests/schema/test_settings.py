@@ -6,10 +6,10 @@ from metavoxel.schema.parse import load_schema
 from metavoxel.schema.settings import CohortSettings
 
 
-def test_participants_go_with_a_bids_folder():
-    assert str(CohortSettings(bids="study", participants="people.tsv").participants) == "people.tsv"
+def test_participants_require_a_bids_folder():
+    assert str(CohortSettings(bids="study", participants="subjects.tsv").participants) == "subjects.tsv"
     with pytest.raises(ValidationError, match="'participants' is the table of a BIDS folder's subjects"):
-        CohortSettings(table="people.csv", participants="people.tsv")
+        CohortSettings(table="cohort.csv", participants="subjects.tsv")
 
 
 def test_participants_and_null_entities_survive_a_move(tmp_path):

@@ -1,4 +1,4 @@
-"""Plain data from YAML files: YAML 1.2 numbers, labels as written, and what is refused with its line and column."""
+"""Plain data from YAML files: YAML 1.2 numbers, labels as written, and errors with line and column."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from metavoxel.errors import SchemaError
 from metavoxel.plugins.registry import load_registry
 from metavoxel.schema import load_schema
-from metavoxel.schema.yaml_loader import MOST_BYTES, read_yaml
+from metavoxel.schema.yaml_loader import MAX_BYTES, read_yaml
 
 ROOT = Path(__file__).parents[2]
 REGISTRY = load_registry(entry_points=False)
@@ -24,7 +24,7 @@ def read(folder, text):
 
 
 def schema_of(folder, settings, cohort="table: t.csv", more=""):
-    """The one variable of a schema whose settings are written so, and the schema."""
+    """Load a schema of one variable with these settings; return the variable's settings and the schema."""
     (folder / "schema.yaml").write_text(
         f"cohort: {{{cohort}}}\nvariables:\n  v: {{{settings}}}\n{more}", encoding="utf-8"
     )
@@ -35,9 +35,9 @@ def schema_of(folder, settings, cohort="table: t.csv", more=""):
 def refused(folder, text):
     with pytest.raises(SchemaError) as caught:
         read(folder, text)
-    said = str(caught.value)
-    assert "\n" not in said, "one sentence"
-    return said
+    message = str(caught.value)
+    assert "\n" not in message, "one sentence"
+    return message
 
 
 WRITTEN = [
@@ -52,7 +52,7 @@ NUMBERS = {
 
 
 @pytest.mark.parametrize("text", WRITTEN, ids=lambda text: text[:30])
-def test_a_label_is_the_text_as_written(tmp_path, text):
+def test_labels_keep_their_text(tmp_path, text):
     spec, _ = schema_of(tmp_path, f"type: categorical, categories: [{text}, other]")
     assert spec.labels == (text, "other")
     spec, _ = schema_of(tmp_path, f"type: categorical, categories: {{{text}: {text}, other: b}}")
@@ -66,7 +66,7 @@ def test_a_label_is_the_text_as_written(tmp_path, text):
 
 
 @pytest.mark.parametrize("text", NUMBERS)
-def test_a_setting_of_numbers_reads_the_number_of_yaml_1_2(tmp_path, text):
+def test_numeric_settings_follow_yaml_1_2(tmp_path, text):
     number = NUMBERS[text]
     spec, _ = schema_of(tmp_path, f"type: continuous, range: [{text}, 1e6], valid: [-1e3, {text}]")
     assert spec.range == (number, 1e6) and spec.valid == (-1000, number)
@@ -77,7 +77,7 @@ def test_a_setting_of_numbers_reads_the_number_of_yaml_1_2(tmp_path, text):
         assert (schema.training.steps, schema.training.batch_size) == (number, number)
 
 
-def test_numbers_in_settings_of_other_kinds(tmp_path):
+def test_coercion_in_other_settings(tmp_path):
     spec, _ = schema_of(tmp_path, "type: continuous, valid: [-.inf, .INF]")
     assert spec.valid == (-math.inf, math.inf)
     spec, _ = schema_of(tmp_path, "type: image, codec: {type: kl_vae, downsampling: 04}, shape: [010, 0x10, 8]")
@@ -106,7 +106,7 @@ def test_numbers_in_settings_of_other_kinds(tmp_path):
         ("type: categorical, categories: [a, null]", "", "variables.v.categories: None is no text or number"),
     ],
 )
-def test_a_number_that_is_none_is_refused(tmp_path, settings, more, expected):
+def test_invalid_numbers_are_refused(tmp_path, settings, more, expected):
     with pytest.raises(SchemaError) as caught:
         schema_of(tmp_path, settings, more=more)
     assert str(caught.value).startswith(expected) and len(str(caught.value)) < 400
@@ -118,17 +118,17 @@ def test_a_missing_code_null_has_to_be_quoted(tmp_path):
 
 
 @given(label=st.text(st.characters(exclude_categories=("C",)), min_size=1, max_size=12))
-def test_any_quoted_label_is_read_as_it_is(label, tmp_path_factory):
+def test_quoted_labels_are_read_unchanged(label, tmp_path_factory):
     folder = tmp_path_factory.getbasetemp()
     text = f"cohort: {json.dumps(label)}\n'{label.replace(chr(39), chr(39) * 2)}x': 1" if "\n" not in label else "a: 1"
     if not any(separator in label for separator in "\x85\u2028\u2029"):
         assert read(folder, text) == {"cohort": label, f"{label}x": 1}
-    # And as others write it.
+    # Also as PyYAML writes it.
     assert read(folder, yaml.safe_dump({"key": [label], label: 1}, allow_unicode=True)) == {"key": [label], label: 1}
 
 
 @given(number=st.floats(allow_nan=False) | st.integers(-(10**18), 10**18))
-def test_any_number_is_read_back(number, tmp_path_factory):
+def test_numbers_round_trip(number, tmp_path_factory):
     folder = tmp_path_factory.getbasetemp()
     written = repr(number) if math.isfinite(number) else (".inf" if number > 0 else "-.inf")
     for text in (written, yaml.safe_dump(number).split("\n")[0]):
@@ -143,8 +143,8 @@ def test_any_number_is_read_back(number, tmp_path_factory):
     sorted(ROOT.glob("examples/**/*.yaml")) + sorted(Path(__file__).parent.glob("contracts/*.yaml")),
     ids=lambda path: path.stem,
 )
-def test_schemas_without_traps_are_read_as_any_loader_reads_them(path):
-    """But for how a number is held, of which only the kind that its setting asks for counts."""
+def test_ordinary_schemas_are_read_as_by_pyyaml(path):
+    """Compared up to the types of numbers and booleans, which settings coerce."""
 
     def text(value):
         if isinstance(value, dict):
@@ -163,15 +163,15 @@ def test_schemas_without_traps_are_read_as_any_loader_reads_them(path):
 
 WRONG = {
     "duplicate": ("a: 1\nb: {c: 1, d: 2,\n  c: 3}", "line 3, column 3: key 'c' is given twice"),
-    "null-key": ("a:\n  ~: 1", "line 2, column 3: a key must be a word, and null is none"),
-    "list-key": ("? [a, b]\n: c", "line 1, column 3: a key must be a word"),
+    "null-key": ("a:\n  ~: 1", "line 2, column 3: a key must be text, not null"),
+    "list-key": ("? [a, b]\n: c", "line 1, column 3: a key must be text"),
     "tag": ("a: 1\nb: !!python/name:os.system x", "line 2, column 4: the tag '!!python/name:os.system' is not supported"),
     "set": ("a: !!set {b, c}", "line 1, column 4: the tag '!!set' is not supported"),
     "binary": ("a: !!binary aGk=", "line 1, column 4: the tag '!!binary' is not supported"),
     "timestamp": ("a: !!timestamp 2020-13-01", "line 1, column 4: the tag '!!timestamp' is not supported"),
     "no-integer": ("a: !!int 1.5", "line 1, column 4: '1.5' is not a number of the tag '!!int'"),
     "deep": ("a: " + "[" * 3000, "line 1, column 103: nested too deeply (more than 100 levels)"),
-    "alias-in-itself": ("a: &x [b, *x]", "line 1, column 11: alias *x refers to what it is itself part of"),
+    "alias-in-itself": ("a: &x [b, *x]", "line 1, column 11: alias *x refers to a value that contains it"),
     "alias-of-nothing": ("a: *x", "line 1, column 4: alias *x has no anchor before it"),
     "merge": ("a: {<<: 3}", "line 1, column 9: '<<' merges a mapping"),
     "nul": ("a: b\nc: d\x00", "line 2, column 5: the control character U+0000 is not allowed"),
@@ -188,7 +188,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_no_plain_data_is_refused_in_a_sentence(tmp_path, name):
+def test_other_than_plain_data_is_refused_in_one_sentence(tmp_path, name):
     text, expected = WRONG[name]
     assert refused(tmp_path, text).startswith(f"{tmp_path / 'schema.yaml'}: not valid YAML: {expected}")
 
@@ -202,7 +202,7 @@ def test_a_byte_that_is_not_utf_8(tmp_path):
 
 
 def test_aliases_are_counted_before_they_are_expanded(tmp_path):
-    """Ten of ten of ten ... of a word: 10^8 in four hundred bytes."""
+    """Nested tenfold aliases: 10^8 words in four hundred bytes."""
     lines = ["a0: &a0 [" + ", ".join("x" * 10) + "]"]
     lines += [f"a{n}: &a{n} [" + ", ".join([f"*a{n - 1}"] * 10) + "]" for n in range(1, 8)]
     assert "line 6, column " in refused(tmp_path, "\n".join(lines))
@@ -220,16 +220,16 @@ def test_a_long_text_that_aliases_repeat_counts_by_its_length(tmp_path):
     assert len(read(tmp_path, text.replace("x" * 200_000, "x" * 20_000))["b"]) == 600
 
 
-def test_a_file_that_is_too_large_is_not_parsed(tmp_path):
-    (tmp_path / "schema.yaml").write_bytes(b"#" * (MOST_BYTES + 1))
+def test_files_that_are_too_large_are_not_parsed(tmp_path):
+    (tmp_path / "schema.yaml").write_bytes(b"#" * (MAX_BYTES + 1))
     with pytest.raises(SchemaError, match="larger than 4 MiB"):
         read_yaml(tmp_path / "schema.yaml")
-    (tmp_path / "schema.yaml").write_bytes(b"#" * (MOST_BYTES - 4) + b"\na: 1"[:5])
+    (tmp_path / "schema.yaml").write_bytes(b"#" * (MAX_BYTES - 4) + b"\na: 1"[:5])
     with pytest.raises(SchemaError, match="larger than 4 MiB"):
         read_yaml(tmp_path / "schema.yaml")
 
 
-def test_merged_keys_go_behind_own_ones(tmp_path):
+def test_own_keys_override_merged_ones(tmp_path):
     text = "base: &b {x: 1, y: 2}\nmore: &m {y: 3, z: 4}\na: {y: 9, <<: *b}\nb: {<<: [*b, *m], w: 0}"
     found = read(tmp_path, text)
     assert found["a"] == {"x": 1, "y": 9} and found["b"] == {"x": 1, "y": 2, "z": 4, "w": 0}

@@ -1,4 +1,4 @@
-"""Errors of predictions, with intervals."""
+"""Bootstrap confidence intervals over subjects."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from jaxtyping import Float64, Int64
 
 
 class Estimate(NamedTuple):
-    """A figure over subjects and its bootstrap 95 % interval; NaN ends where resampling cannot tell one."""
+    """A statistic over subjects and its bootstrap 95 % interval; NaN bounds where the interval is undefined."""
 
     value: float
     low: float
@@ -19,10 +19,10 @@ class Estimate(NamedTuple):
 
 
 ROUNDS = 2000
-"""Resamplings of a mean."""
+"""Bootstrap resamples of a mean."""
 
 FEWEST_SUBJECTS = 5
-"""Of fewer subjects no interval is given: resamplings of so few are too much alike, and of one all the same."""
+"""Fewest subjects for an interval: resamples of fewer are too similar."""
 
 
 def bootstrap_mean(
@@ -32,13 +32,13 @@ def bootstrap_mean(
     seed: int = 0,
     rounds: int = ROUNDS,
 ) -> Estimate:
-    """Mean of one figure a row, and the interval that resampling subjects gives it (percentiles).
+    """Mean over rows with its percentile bootstrap interval, resampling subjects.
 
     Args:
-        errors: one figure a row.
-        subjects: whose rows they are: all rows of a subject are drawn together. By default every row is a subject.
-        seed: of the resampling.
-        rounds: resamplings.
+        errors: one value per row.
+        subjects: subject of each row; rows of a subject are drawn together. By default every row is its own subject.
+        seed: seed of the resampling.
+        rounds: number of resamples.
     """
     errors = np.asarray(errors, np.float64)
     members = clusters(subjects if subjects is not None else range(len(errors)))
@@ -47,7 +47,7 @@ def bootstrap_mean(
     generator = np.random.default_rng(seed)
     drawn = generator.integers(0, len(sums), (rounds, len(sums)))
     means = sums[drawn].sum(1) / counts[drawn].sum(1)
-    return Estimate(float(errors.mean()), *_ends(means, len(sums)))
+    return Estimate(float(errors.mean()), *_bounds(means, len(sums)))
 
 
 def bootstrap(
@@ -58,24 +58,24 @@ def bootstrap(
     seed: int = 0,
     rounds: int = 500,
 ) -> Estimate:
-    """Any figure of a set of rows, and the interval that resampling subjects gives it (percentiles).
+    """Any statistic of a set of rows with its percentile bootstrap interval, resampling subjects.
 
     Args:
-        figure: of the rows with these numbers, which may come several times; NaN where it has no value.
-        rows: how many there are.
+        figure: statistic of the rows with these indices, which may repeat; NaN where undefined.
+        rows: number of rows.
         subjects, seed: as for :func:`bootstrap_mean`.
-        rounds: resamplings; those without a value are left out.
+        rounds: number of resamples; those with an undefined statistic are left out.
     """
     members = clusters(subjects if subjects is not None else range(rows))
     own = [np.flatnonzero(members == member) for member in range(members.max() + 1)]
     generator = np.random.default_rng(seed)
     draws = (generator.integers(0, len(own), len(own)) for _ in range(rounds))
     found = np.array([figure(np.concatenate([own[member] for member in draw])) for draw in draws])
-    return Estimate(float(figure(np.arange(rows))), *_ends(found[np.isfinite(found)], len(own)))
+    return Estimate(float(figure(np.arange(rows))), *_bounds(found[np.isfinite(found)], len(own)))
 
 
-def _ends(found: Float64[np.ndarray, "r"], subjects: int) -> tuple[float, float]:
-    """Percentiles of the resamplings; none of few subjects, nor where all are alike, as when all answers are right."""
+def _bounds(found: Float64[np.ndarray, "r"], subjects: int) -> tuple[float, float]:
+    """Percentiles of the resamples; NaN for few subjects, or where all resamples are equal."""
     if subjects < FEWEST_SUBJECTS or not len(found) or np.ptp(found) < 1e-12:
         return np.nan, np.nan
     low, high = np.percentile(found, [2.5, 97.5])
@@ -83,6 +83,6 @@ def _ends(found: Float64[np.ndarray, "r"], subjects: int) -> tuple[float, float]
 
 
 def clusters(subjects: Sequence[object]) -> Int64[np.ndarray, "n"]:
-    """A number for each row that its subject's rows share, counted from 0."""
+    """Integer id of each row's subject, in order of first appearance."""
     numbers: dict[object, int] = {}
     return np.array([numbers.setdefault(subject, len(numbers)) for subject in subjects], np.int64)

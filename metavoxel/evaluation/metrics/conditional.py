@@ -1,4 +1,4 @@
-"""Whether predicted distributions hold in every region of the predictors, and not only on average over all rows."""
+"""Conditional calibration: tests of predicted distributions in every region of the predictors."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,21 +14,21 @@ from metavoxel.evaluation.metrics.regions import Region, masks
 from metavoxel.evaluation.metrics.scores import LEAST_PROBABILITY
 
 NOMINAL = 0.9
-"""Coverage of the central interval that is judged, where there are draws enough for it."""
+"""Nominal coverage of the tested central interval, if there are enough draws."""
 
 LEVEL = 0.01
-"""Of all regions and tests of a question together: of a hundred questions of a right model, one stands out."""
+"""Family-wise level over the regions and tests of a question: one in a hundred is significant for a perfect model."""
 
 FEWEST_ROWS = 10
-"""Of fewer rows nothing is tested."""
+"""Fewest rows of a tested region."""
 
 CHANCE, FEW = "within chance", "few rows"
 
-EVERYBODY = "all rows"
+ALL_ROWS = "all rows"
 
 
 class _Test(NamedTuple):
-    """One test in every region: z-scores, two-sided tail probabilities, and what is wrong below and above 0."""
+    """One test in every region: z-scores, two-sided p-values, and the findings for z below and above 0."""
 
     name: str
     z: Float64[np.ndarray, "r"]
@@ -38,7 +38,7 @@ class _Test(NamedTuple):
 
 
 def nominal_coverage(draws: int) -> float:
-    """The coverage that is judged: ``NOMINAL``, or of few draws that of the interval from the least to the greatest."""
+    """Nominal coverage of the tested interval: ``NOMINAL``, or for few draws that of their range."""
     return min(NOMINAL, 1 - 2 / (draws + 1))
 
 
@@ -50,18 +50,18 @@ def number_regions(
     *,
     seed: int = 0,
 ) -> pandas.DataFrame:
-    """Coverage, interval width and CRPS of a number's draws, a row for all rows and one for each region.
+    """Coverage, interval width and CRPS of a number's draws, one row for all rows and one per region.
 
-    Tests compare each region with what draws of the right distribution give: coverage with a binomial, and four
-    components of the ranks' distribution with a uniform one (:func:`metavoxel.evaluation.metrics.ranks.components`). All are of
-    randomised ranks, so that ties do no harm.
+    Each region is tested against calibrated draws: coverage by a binomial test, and the distribution of ranks by four
+    components of a uniformity test (:func:`metavoxel.evaluation.metrics.ranks.components`). All tests use randomised
+    ranks, so that ties do not bias them.
 
     Args:
-        regions: of the predictors.
-        draws: of each row, at least two.
-        truth: NaN where there is none; such rows do not count.
-        subjects: of the rows; those of one subject are not taken for independent.
-        seed: of the randomised ranks.
+        regions: regions of the predictors.
+        draws: draws of each row, at least two.
+        truth: true values; rows with NaN are left out.
+        subjects: subject of each row; rows of one subject are not treated as independent.
+        seed: seed of the randomised ranks.
     """
     known = np.isfinite(truth)
     inside, names = _regions(regions, known)
@@ -71,7 +71,7 @@ def number_regions(
     covered = ((low <= truth) & (truth <= high)).astype(np.float64)
     u = transforms(draws, truth, seed=seed)
     count = inside.sum(0)
-    # Intervals of discrete values cover more than they say, ends included; the randomised ranks do not.
+    # Closed intervals of discrete values cover more than the nominal share; randomised ranks do not.
     within = (np.abs(u - 0.5) < nominal / 2).astype(np.float64)
     variance = nominal * (1 - nominal) * count + _dependence(within - nominal, inside, owner)
     z = _ratio((within - nominal) @ inside, np.sqrt(variance))
@@ -79,10 +79,10 @@ def number_regions(
     exact = 2 * np.minimum(stats.binom.cdf(hits, count, nominal), stats.binom.sf(hits - 1, count, nominal))
     p = np.minimum(1.0, exact) if len(np.unique(owner)) == len(owner) else _two_sided(z)
     tests = [_Test("coverage", z, p, "too narrow", "too wide")]
-    words = {"centre": ("too high", "too low"), "spread": ("too wide", "too narrow")}
+    findings = {"centre": ("too high", "too low"), "spread": ("too wide", "too narrow")}
     for name, values in zip(COMPONENTS, components(u).T, strict=True):
         z = _ratio(values @ inside, np.sqrt(count + _dependence(values, inside, owner)))
-        tests.append(_Test(name, z, _two_sided(z), *words.get(name, ("wrong shape", "wrong shape"))))
+        tests.append(_Test(name, z, _two_sided(z), *findings.get(name, ("wrong shape", "wrong shape"))))
     width, width_error = _means(high - low, inside, owner)
     score, score_error = _means(crps(draws, truth), inside, owner)
     found = {
@@ -102,19 +102,19 @@ def label_regions(
     *,
     of_draws: bool = False,
 ) -> pandas.DataFrame:
-    """Log score of a label's probabilities, and the class whose frequency is least like them, by region.
+    """Log score of a label's probabilities, and the class with the least calibrated frequency, by region.
 
-    Tests compare each class's count with the sum of its probabilities, and the log score with the entropy that the
-    probabilities themselves expect: above it they are too sure, below it not sure enough. Variances are those of the
-    probabilities, or of what was found where that is more, so that one rare event of probability 0 is no proof.
+    Tests compare each class's count with the sum of its probabilities, and the log score with its expectation, the
+    entropy: above it, probabilities are over-confident, below it under-confident. Variances are the predicted ones, or
+    the empirical ones where larger, so that a single event of probability near 0 is not significant.
 
     Args:
-        regions: of the predictors.
-        p: probabilities of each row; rows with NaN do not count.
-        truth: the place of each row's class; -1 where there is none.
-        subjects, regions: as for :func:`number_regions`.
+        regions, subjects: as for :func:`number_regions`.
+        p: class probabilities of each row; rows with NaN are left out.
+        truth: class index of each row; -1 where missing.
         classes: names of the columns of ``p``.
-        of_draws: whether ``p`` are means of a few draws, which look surer than the model is: that is then not tested.
+        of_draws: whether ``p`` are frequencies among a few draws, which look over-confident; confidence is then not
+            tested.
     """
     known = (truth >= 0) & np.isfinite(p).all(1)
     inside, names = _regions(regions, known)
@@ -146,12 +146,12 @@ def label_regions(
 
 
 def _regions(regions: Sequence[Region], known: np.ndarray) -> tuple[Float64[np.ndarray, "m r"], list[tuple[str, str]]]:
-    """Which known rows are in each region, all rows first, and the regions' names; empty regions are left out."""
+    """Membership of the known rows in each region, all rows first, and the regions' names; without empty regions."""
     inside = masks(regions, len(known))[known]
     some = inside.any(0)
     names = [(region.variable, region.label) for region, there in zip(regions, some, strict=True) if there]
     every = np.ones((int(known.sum()), 1))
-    return np.concatenate([every, inside[:, some]], 1).astype(np.float64), [(EVERYBODY, ""), *names]
+    return np.concatenate([every, inside[:, some]], 1).astype(np.float64), [(ALL_ROWS, ""), *names]
 
 
 def _owners(subjects: Sequence[str], known: np.ndarray) -> Int64[np.ndarray, "m"]:
@@ -166,7 +166,7 @@ def _sums(values: Float64[np.ndarray, "m"], inside: Float64[np.ndarray, "m r"], 
 
 
 def _dependence(values: Float64[np.ndarray, "m"], inside: np.ndarray, owner: np.ndarray) -> Float64[np.ndarray, "r"]:
-    """What repeated rows of subjects add to the variance of a sum, at least 0; 0 where each has one row."""
+    """Contribution of repeated rows of subjects to the variance of a sum, at least 0; 0 where each has one row."""
     if len(np.unique(owner)) == len(owner):
         return np.zeros(inside.shape[1])
     return np.maximum(0.0, (_sums(values, inside, owner) ** 2).sum(0) - values**2 @ inside)
@@ -175,22 +175,22 @@ def _dependence(values: Float64[np.ndarray, "m"], inside: np.ndarray, owner: np.
 def _standardised(
     values: Float64[np.ndarray, "m"], variance: Float64[np.ndarray, "m"], inside: np.ndarray, owner: np.ndarray
 ) -> Float64[np.ndarray, "r"]:
-    """z-score of a sum of values of mean 0, by their own variance or what is found, whichever is more."""
+    """z-score of a sum of zero-mean values, by the larger of the predicted and the empirical variance."""
     most = np.maximum(variance @ inside, values**2 @ inside) + _dependence(values, inside, owner)
     return _ratio(values @ inside, np.sqrt(most))
 
 
 def _means(values: Float64[np.ndarray, "m"], inside: np.ndarray, owner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean in each region and its standard error over subjects (ddof 1); NaN of one subject."""
+    """Mean in each region and its standard error over subjects (ddof 1); NaN for one subject."""
     count = inside.sum(0)
     mean = _ratio(values @ inside, count)
     if len(np.unique(owner)) == len(owner):
-        people, squares = count, values**2 @ inside - count * mean**2
+        number, squares = count, values**2 @ inside - count * mean**2
     else:
         sums, rows = _sums(values, inside, owner), _sums(np.ones(len(values)), inside, owner)
-        people, squares = (rows > 0).sum(0).astype(np.float64), ((sums - rows * mean) ** 2).sum(0)
-    factor = _ratio(people, people - 1)
-    return mean, _ratio(np.sqrt(np.maximum(0.0, squares) * np.where(people > 1, factor, np.nan)), count)
+        number, squares = (rows > 0).sum(0).astype(np.float64), ((sums - rows * mean) ** 2).sum(0)
+    factor = _ratio(number, number - 1)
+    return mean, _ratio(np.sqrt(np.maximum(0.0, squares) * np.where(number > 1, factor, np.nan)), count)
 
 
 def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -206,14 +206,14 @@ def _two_sided(z: Float64[np.ndarray, "r"]) -> Float64[np.ndarray, "r"]:
 def _frame(
     names: Sequence[tuple[str, str]], count: np.ndarray, found: dict[str, object], tests: Sequence[_Test]
 ) -> pandas.DataFrame:
-    """A row for each region, with the test that stands out most in it and its probability in view of all of them."""
+    """One row per region, with its most significant test and the p-value adjusted for all regions and tests."""
     z, p = np.stack([test.z for test in tests]), np.stack([test.p for test in tests])
     tested = count >= FEWEST_ROWS
     p = np.where(np.isfinite(z) & tested, np.maximum(p, 1e-300), np.inf)
     first = np.lexsort((-np.abs(np.nan_to_num(z)), p), axis=0)[0]
     worst = z[first, np.arange(len(count))]
     adjusted = np.minimum(1.0, p[first, np.arange(len(count))] * max(1, int(tested.sum())) * len(tests))
-    words = [
+    findings = [
         FEW if not enough else CHANCE if not chance < LEVEL else tests[test].below if score < 0 else tests[test].above
         for enough, chance, test, score in zip(tested, adjusted, first, worst, strict=True)
     ]
@@ -226,5 +226,5 @@ def _frame(
         "z": np.where(tested, worst, np.nan),
         "test": [tests[test].name if enough else "" for test, enough in zip(first, tested, strict=True)],
         "p": np.where(tested, adjusted, np.nan),
-        "finding": words,
+        "finding": findings,
     })  # fmt: skip

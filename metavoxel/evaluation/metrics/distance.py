@@ -1,4 +1,4 @@
-"""Distances between sets of volumes, by the features of their slices."""
+"""Distances between sets of volumes, from the features of their slices."""
 
 import math
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ from sklearn.neighbors import NearestNeighbors
 from metavoxel.evaluation.metrics.bootstrap import Estimate
 
 NEIGHBOURS = 3
-"""Of the manifolds of precision and recall (Kynkäänniemi et al. 2019)."""
+"""Nearest neighbours that define the manifolds of precision and recall (Kynkäänniemi et al. 2019)."""
 
 ROUNDS = 60
-"""Resamplings of volumes behind an interval, where the features are few; a fifth of it where they are many."""
+"""Bootstrap resamples of volumes for an interval; a fifth of them above ``MANY`` features."""
 
 MANY = 256
 
 Planes = Sequence[Float[np.ndarray, "_ _ _"]]
-"""For each plane the features of every volume's slices (n, m, f); planes differ in how many slices they have."""
+"""For each plane, features of every volume's slices (n, m, f); the number of slices m differs between planes."""
 
 
 class Spread(NamedTuple):
@@ -30,18 +30,19 @@ class Spread(NamedTuple):
 
 
 def fewest_volumes(slices: int, features: int) -> int:
-    """The smallest number of volumes of so many slices a plane that a Fréchet distance is taken of.
+    """Smallest number of volumes, with ``slices`` per plane, for a Fréchet distance.
 
-    A covariance of f features has full rank only from f + 1 slices on; below, the distance is of a degenerate normal
-    and falls with the number of slices rather than with what is in them.
+    A covariance of f features has full rank only from f + 1 slices on; below, the distance is that of a degenerate
+    Gaussian and depends on the number of slices rather than on their content.
     """
     return max(2, math.ceil((features + 1) / slices))
 
 
 def frechet(a: Float[np.ndarray, "n f"], b: Float[np.ndarray, "m f"]) -> float:
-    """|μ_a - μ_b|² + tr(Σ_a + Σ_b - 2 (Σ_a Σ_b)^½), of normals with these vectors' moments (Heusel et al. 2017, eq. 6).
+    """Fréchet distance of Gaussians with the samples' moments (Heusel et al. 2017, eq. 6).
 
-    The trace of the root is the sum of the roots of the eigenvalues of Σ_a^½ Σ_b Σ_a^½, which is symmetric.
+    It is |μ_a - μ_b|² + tr(Σ_a + Σ_b - 2 (Σ_a Σ_b)^½). The trace of the root is the sum of the roots of the eigenvalues
+    of Σ_a^½ Σ_b Σ_a^½, which is symmetric.
     """
     a, b = a.astype(np.float64), b.astype(np.float64)
     mean = a.mean(0) - b.mean(0)
@@ -53,16 +54,16 @@ def frechet(a: Float[np.ndarray, "n f"], b: Float[np.ndarray, "m f"]) -> float:
 
 
 def frechet_of_planes(generated: Planes, real: Planes) -> list[float]:
-    """One distance a plane, of the features of all slices."""
+    """One Fréchet distance per plane, between the features of all slices."""
     size = real[0].shape[2]
     return [frechet(a.reshape(-1, size), b.reshape(-1, size)) for a, b in zip(generated, real, strict=True)]
 
 
 def fid(generated: Planes, real: Planes, *, seed: int = 0) -> Estimate:
-    """The mean over planes (MAISI's 2.5-D FID), and an interval over volumes: ± 1.96 bootstrap standard deviations.
+    """Mean over planes (MAISI's 2.5-D FID), with an interval of ± 1.96 bootstrap standard deviations over volumes.
 
-    Both sets of volumes are drawn anew, whole volumes at a time, for slices of one volume are not independent. A drawn
-    set repeats volumes, so its own distance is too large; only the spread over rounds is used, and not its quantiles.
+    Both sets are resampled by whole volumes, because slices of one volume are dependent. Repeated volumes bias the
+    distance of a resample upwards, so only the standard deviation over resamples is used, not their quantiles.
     """
     value = float(np.mean(frechet_of_planes(generated, real)))
     generator = np.random.default_rng(seed)
@@ -77,16 +78,16 @@ def fid(generated: Planes, real: Planes, *, seed: int = 0) -> Estimate:
 
 
 def volume_vectors(planes: Planes, like: Planes) -> Float64[np.ndarray, "n p"]:
-    """One vector a volume: the mean over slices of each plane's features, in standard deviations of ``like``."""
+    """One vector per volume: the mean over slices of each plane's features, standardised by those of ``like``."""
     means, scale = (np.concatenate([plane.mean(1) for plane in each], 1).astype(np.float64) for each in (planes, like))
     return (means - scale.mean(0)) / scale.std(0).clip(1e-9)
 
 
 def kernel_distance(a: Float64[np.ndarray, "n p"], b: Float64[np.ndarray, "m p"]) -> float:
-    """Squared maximum mean discrepancy with the kernel (x·y / p + 1)³, without bias (Bińkowski et al. 2018): KID.
+    """Kernel inception distance (KID): unbiased squared MMD with kernel (x·y / p + 1)³ (Bińkowski et al. 2018).
 
-    Of whole volumes, so it needs no more than two of each, and is 0 on average (and may be negative) between sets of
-    one distribution, whatever their numbers.
+    It is computed on volumes, at least two per set. Its expectation between sets of one distribution is 0 for any set
+    sizes, so it may be negative.
     """
 
     def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -100,10 +101,10 @@ def kernel_distance(a: Float64[np.ndarray, "n p"], b: Float64[np.ndarray, "m p"]
 
 
 def precision_recall(generated: Float64[np.ndarray, "n p"], real: Float64[np.ndarray, "m p"]) -> Spread:
-    """Share of generated volumes within the real ones' manifold, and of real ones within the generated one's.
+    """Share of generated volumes within the manifold of the real ones, and of real within that of the generated ones.
 
     The manifold of a set is the union of balls about its members that reach their third neighbours (Kynkäänniemi et al.
-    2019, eq. 1 to 3). Recall that is far below precision is a model that leaves out some of the population.
+    2019, eq. 1 to 3). Recall far below precision indicates that part of the population is not generated.
     """
     return Spread(_share_within(generated, real), _share_within(real, generated))
 

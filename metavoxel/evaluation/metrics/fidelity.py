@@ -1,4 +1,4 @@
-"""How like real rows generated ones are: each variable by itself, and each pair of variables."""
+"""Fidelity of generated rows: marginal distributions of variables, and correlations of pairs."""
 
 from typing import NamedTuple
 
@@ -10,26 +10,26 @@ from scipy import stats
 from metavoxel.evaluation.rows import Rows
 
 LEVEL = 0.01
-"""Of all variables, or all pairs, together."""
+"""Family-wise level over all variables, or over all pairs."""
 
 FEWEST_OF_A_KIND = 5
-"""Rows that an indicator must have on each side, in both samples, before its correlations are compared."""
+"""Fewest rows with each value of an indicator, in both samples, for its correlations to be compared."""
 
 LARGEST = 0.9999
-"""Correlation beyond which Fisher's transform is held."""
+"""Largest correlation in Fisher's transform; larger ones are clipped."""
 
 EXPECTED = 5
-"""Rows that a cell of a chi-square test must be expected to have."""
+"""Least expected count per cell of a chi-square test."""
 
 
 class Pairs(NamedTuple):
-    """How far correlations of two samples differ.
+    """Differences of correlations between two samples.
 
     Attributes:
-        table: a row for each pair of variables, the most different first: correlations, their difference, z.
+        table: one row per pair of variables, the most significant first: correlations, their difference, z.
         rms: root mean square of the differences over all pairs.
-        largest: the largest difference.
-        p: probability of a difference as significant as the most significant one, in view of the number of pairs.
+        largest: the largest absolute difference.
+        p: p-value of the most significant difference, adjusted for the number of pairs.
     """
 
     table: pandas.DataFrame
@@ -39,10 +39,10 @@ class Pairs(NamedTuple):
 
 
 def marginals(first: Rows, second: Rows) -> pandas.DataFrame:
-    """Distances between the distributions of each variable, a row each; ``p`` is not adjusted for their number.
+    """Distances between the marginal distributions of each variable, one row each; ``p`` is not adjusted.
 
-    Of numbers the Kolmogorov-Smirnov distance, and Wasserstein's in standard deviations of the second sample; of
-    categories the total variation, with the probability of a chi-square test.
+    For numbers, the Kolmogorov-Smirnov distance, and Wasserstein's in standard deviations of the second sample; for
+    categories, the total variation, with the p-value of a chi-square test.
     """
     found = []
     for place, name in enumerate(first.names):
@@ -78,9 +78,9 @@ def marginals(first: Rows, second: Rows) -> pandas.DataFrame:
 def pairs(first: Rows, second: Rows) -> Pairs:
     """Differences of correlations over all pairs of variables.
 
-    Numbers enter by their ranks (Spearman), categories by the indicators of their classes; of a pair with several the
-    largest difference counts. z is Fisher's, its error widened where the features' fourth moments ask for it, as those
-    of rare classes do; a pair is compared over the rows that have both. All are products of matrices.
+    Numbers enter by their ranks (Spearman), categories by class indicators; of several indicators per pair, the most
+    significant difference counts. z is Fisher's, with a standard error widened for large fourth moments, as of rare
+    classes. Each pair is compared over the rows with both variables.
     """
     x, y = (_correlations(rows) for rows in (first, second))
     _, owners = first.encoded()
@@ -109,10 +109,10 @@ class _Correlations(NamedTuple):
     """Correlations of features.
 
     Attributes:
-        r: over the rows that have both features.
-        rows: how many these are.
-        excess: asymptotic variance of r over that of a normal pair of the same correlation.
-        usable: pairs of features that vary enough.
+        r: correlations over the rows with both features.
+        rows: number of these rows.
+        excess: asymptotic variance of r relative to that of a Gaussian pair with the same correlation.
+        usable: mask of the pairs of features with enough variation.
     """
 
     r: Float64[np.ndarray, "f f"]
@@ -139,27 +139,27 @@ def _correlations(rows: Rows) -> _Correlations:
         both = (x**2).T @ (x**2) / n
         spread = both * (1 + r**2 / 2) + r**2 * (fourth + fourth.T) / 4 - r * (cubed + cubed.T)
         excess = np.where(r**2 < LARGEST**2, spread / (1 - r**2) ** 2, 1.0)
-    usual = np.array([_second_commonest(column[np.isfinite(column)]) for column in values.T]) >= FEWEST_OF_A_KIND
-    return _Correlations(r, n, excess, usual[:, None] & usual[None, :] & (scale > 0))
+    varied = np.array([_outside_mode(column[np.isfinite(column)]) for column in values.T]) >= FEWEST_OF_A_KIND
+    return _Correlations(r, n, excess, varied[:, None] & varied[None, :] & (scale > 0))
 
 
 def _ranks(values: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:
-    """Ranks of the known values, 0 for others."""
+    """Ranks of the known values, 0 elsewhere."""
     known = np.isfinite(values)
     found = np.zeros(len(values))
     found[known] = stats.rankdata(values[known])
     return found
 
 
-def _second_commonest(values: Float64[np.ndarray, "n"]) -> int:
-    """Rows that do not have the commonest value: of a number nearly all, of an indicator those of its rarer side."""
+def _outside_mode(values: Float64[np.ndarray, "n"]) -> int:
+    """Number of rows without the most frequent value: nearly all for a number, the rarer class for an indicator."""
     return len(values) - int(np.unique(values, return_counts=True)[1].max(initial=0))
 
 
 def _chi_square(counts: Int64[np.ndarray, "2 c"]) -> float:
-    """Tail probability of the chi-square test of two rows of counts.
+    """p-value of the chi-square test of two rows of counts.
 
-    The rarest classes are taken together until five rows are expected of them, as the approximation needs.
+    The rarest classes are merged until their expected count is at least ``EXPECTED``, as the approximation requires.
     """
     counts = counts[:, np.argsort(counts.sum(0))]
     expected = counts.sum(0) * counts.sum(1).min() / counts.sum()

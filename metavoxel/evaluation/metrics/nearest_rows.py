@@ -1,4 +1,4 @@
-"""How near rows lie to the nearest training row: whether generated rows are copies."""
+"""Distances to the nearest training row, to detect memorisation by generated rows."""
 
 from typing import NamedTuple
 
@@ -10,24 +10,23 @@ from metavoxel.evaluation.metrics.similarity import Copying
 from metavoxel.evaluation.rows import Rows
 
 AT_ONCE = 20_000_000
-"""Distances held at once."""
+"""Distances in memory at once."""
 
 SAME = 1e-6
-"""Distance below which two rows are one; the least difference of ranks is larger."""
+"""Distance below which two rows are equal; the least difference of ranks is larger."""
 
 
 class Nearness(NamedTuple):
-    """Distances of generated rows to the nearest training row beside those of held-out rows.
+    """Distances of generated and of held-out rows to the nearest training row.
 
     Attributes:
-        generated, held_out: median distances, in standard deviations a variable.
-        nearer: chance that a generated row lies nearer to its nearest training row than a held-out row does; half the
-            ties. .5 where nothing is copied.
-        error: its standard error.
-        closest: share of generated rows that are nearer than all but 5 % of held-out rows.
-        alike: share whose distance to the nearest is less of that to the second nearest than it is for all but 5 % of
-            held-out rows.
-        same: share of generated rows that are a training row in every cell; ``held_out_same`` that of held-out rows.
+        generated, held_out: median distances, in standard deviations per variable.
+        nearer: probability that a generated row is nearer to its nearest training row than a held-out row is, ties
+            counted half; .5 without copying.
+        error: standard error of ``nearer``.
+        closest: share of generated rows with a distance below the 5 % quantile of held-out rows.
+        alike: the same share for the ratio of the distances to the nearest and the second nearest subject.
+        same: share of generated rows equal to a training row in every cell; ``held_out_same`` that of held-out rows.
     """
 
     generated: float
@@ -41,7 +40,7 @@ class Nearness(NamedTuple):
 
 
 class _Training(NamedTuple):
-    """Training rows by subject: features, which are known (by feature and by variable), whose they are, first rows."""
+    """Training rows by subject: features, known cells by feature and by variable, variables of features, first rows."""
 
     features: Float64[np.ndarray, "t f"]
     wide: Float64[np.ndarray, "t f"]
@@ -51,11 +50,11 @@ class _Training(NamedTuple):
 
 
 def nearest_rows(rows: Rows, training: Rows) -> Copying:
-    """Distance of each row to the nearest training row, and its ratio to the distance to the second nearest.
+    """Distance of each row to the nearest training row, and its ratio to the distance to the second nearest subject.
 
-    Root mean square over the variables that both rows have. A number counts by its place among the training rows, in
-    standard deviations, and so is no more than its rank whatever its unit or outliers; two labels that differ count as
-    much as two numbers drawn at random do.
+    The distance is the root mean square over variables known in both rows. Numbers enter by their quantile among the
+    training rows, in standard deviations, so that units and outliers do not matter. Two different labels count as much
+    as two random numbers.
     """
     order = np.argsort(training.owners, kind="stable")
     training = training.take(order)
@@ -72,7 +71,7 @@ def nearest_rows(rows: Rows, training: Rows) -> Copying:
 
 
 def nearness(generated: Copying, held_out: Copying) -> Nearness:
-    """Distances of generated rows beside those of held-out rows."""
+    """Compare the distances of generated rows with those of held-out rows."""
     a, b = generated.distance, held_out.distance
     test = stats.mannwhitneyu(a, b)
     nearer = 1 - float(test.statistic) / (len(a) * len(b))
@@ -96,7 +95,7 @@ def _area_error(area: float, first: int, second: int) -> float:
 
 
 def _vectors(rows: Rows, training: Rows) -> tuple[Float64[np.ndarray, "n f"], Int64[np.ndarray, "f"]]:
-    """Features whose squared differences sum to the distance, missing ones 0; and the variable of each."""
+    """Features whose squared differences sum to the squared distance, 0 where missing, and the variable of each."""
     parts, owners = [], []
     for place, name in enumerate(rows.names):
         values, reference = rows.values[:, place], training.values[:, place]
@@ -116,7 +115,7 @@ def _vectors(rows: Rows, training: Rows) -> tuple[Float64[np.ndarray, "n f"], In
 def _least_two(
     a: Float64[np.ndarray, "n f"], present: Float64[np.ndarray, "n v"], training: "_Training"
 ) -> Float64[np.ndarray, "n 2"]:
-    """Distances to the nearest rows of the two nearest training subjects; infinite where there is none."""
+    """Distances to the two nearest training subjects, each by its nearest row; infinite where there is none."""
     wide = present[:, training.place]
     square = (a**2) @ training.wide.T + wide @ (training.features**2).T - 2 * a @ training.features.T
     shared = present @ training.known.T

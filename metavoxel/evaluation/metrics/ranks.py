@@ -1,4 +1,4 @@
-"""Ranks of true values among draws: whether they are uniform, as those of one more draw would be, and the CRPS."""
+"""Ranks of true values among draws, tests of their uniformity, and the CRPS."""
 
 from typing import NamedTuple
 
@@ -7,23 +7,23 @@ from jaxtyping import Float64, Int64
 from scipy import stats
 
 BINS = 10
-"""Of the histogram of transforms; fewer where a bin would hold less than ``ROWS_A_BIN`` rows."""
+"""Bins of the histogram of transforms; fewer where the expected count would be below ``ROWS_A_BIN``."""
 
 ROWS_A_BIN = 5
 
 STREAM = 0x7A9C
-"""Keeps the randomised ranks apart from whatever else was drawn from the same seed, such as a simulated cohort."""
+"""Second word of the seed: separates the randomised ranks from other draws with the same seed."""
 
 COMPONENTS = ("centre", "spread", "skew", "peaks")
-"""What each component of Neyman's smooth test sees."""
+"""Property of the distribution detected by each component of Neyman's smooth test."""
 
 
 class Histogram(NamedTuple):
-    """Rows in equal bins of [0, 1], and the counts between which a uniform distribution keeps all bins.
+    """Histogram over equal bins of [0, 1], with a band for uniform distributions.
 
     Attributes:
         counts: rows of each bin.
-        low, high: of the simultaneous 95 % band: a uniform distribution leaves it in one of twenty histograms.
+        low, high: bounds of the simultaneous 95 % band of a uniform distribution's counts.
     """
 
     counts: Int64[np.ndarray, "m"]
@@ -36,9 +36,9 @@ def transforms(
 ) -> Float64[np.ndarray, "n"]:
     """Randomised probability integral transform of each true value by the row's draws (Czado et al. 2009).
 
-    The rank of the truth among its k draws, spread over its share of [0, 1]: (below + u (equal + 1)) / (k + 1) with a
-    uniform u. It is uniform whenever the truth is exchangeable with the draws, for any k and with any ties, so discrete
-    values need no other treatment. NaN where there is no truth.
+    The rank of the truth among its k draws, randomised over its share of [0, 1]: (below + u (equal + 1)) / (k + 1) with
+    a uniform u. It is uniform whenever the truth is exchangeable with the draws, for any k and any ties, so discrete
+    values need no special treatment. NaN where the truth is missing.
     """
     u = np.random.default_rng([seed, STREAM]).uniform(size=len(truth))
     below = (draws < truth[:, None]).sum(1)
@@ -49,8 +49,8 @@ def transforms(
 def components(u: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "n 4"]:
     """Normalised Legendre polynomials of degree 1 to 4, of mean 0 and variance 1 under a uniform u (Neyman 1937).
 
-    Means above 0: the first, draws lie too low; the second, their spread is too small (the transforms pile up at both
-    ends); the third and fourth, the shape is wrong.
+    A positive mean of the first indicates draws that are too low; of the second, too little spread (transforms near 0
+    and 1); of the third and fourth, a wrong shape.
     """
     x = 2 * u - 1
     legendre = (x, (3 * x**2 - 1) / 2, (5 * x**3 - 3 * x) / 2, (35 * x**4 - 30 * x**2 + 3) / 8)
@@ -58,7 +58,7 @@ def components(u: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "n 4"]:
 
 
 def histogram(u: Float64[np.ndarray, "n"], bins: int) -> Histogram:
-    """Counts in equal bins, with the band that Bonferroni's bound gives all of them together."""
+    """Counts in equal bins, with a simultaneous band by Bonferroni's bound."""
     u = u[np.isfinite(u)]
     counts = np.bincount(np.minimum((u * bins).astype(np.int64), bins - 1), minlength=bins)
     low, high = stats.binom.ppf([0.025 / bins, 1 - 0.025 / bins], len(u), 1 / bins)
@@ -66,15 +66,15 @@ def histogram(u: Float64[np.ndarray, "n"], bins: int) -> Histogram:
 
 
 def bins_for(rows: int, most: int = BINS) -> int:
-    """As many bins as so many rows fill, at least two."""
+    """Number of bins for ``rows`` rows: ``ROWS_A_BIN`` expected in each, at least two bins."""
     return max(2, min(most, rows // ROWS_A_BIN))
 
 
 def crps(draws: Float64[np.ndarray, "n k"], truth: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:
     """Continuous ranked probability score of each row, in the unit of the draws; smaller is better.
 
-    mean |x - y| less half the mean |x - x'| over pairs of different draws: the fair estimator (Ferro 2014), whose mean
-    does not depend on the number of draws. Of one draw it is the absolute error.
+    mean |x - y| minus half the mean |x - x'| over pairs of different draws: the fair estimator (Ferro 2014), whose
+    expectation does not depend on the number of draws. For one draw it is the absolute error.
     """
     k = draws.shape[1]
     error = np.abs(draws - truth[:, None]).mean(1)

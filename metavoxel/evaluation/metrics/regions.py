@@ -1,4 +1,4 @@
-"""Regions of the test part, by what predictions are made from: thirds of numbers, classes, what is missing."""
+"""Regions of the test rows by predictor: thirds of numbers, classes, missing values."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -10,18 +10,18 @@ from metavoxel.evaluation.held_out import HeldOut
 from metavoxel.evaluation.report.table import digits
 
 PARTS = 3
-"""Of a number: the lower, the middle and the upper third of the test rows."""
+"""Regions of a number: the lower, the middle and the upper third of the test rows."""
 
 MISSING, GIVEN = "missing", "given"
 
 
 class Region(NamedTuple):
-    """Test rows that are alike in one predictor.
+    """Test rows with similar values of one predictor.
 
     Attributes:
         variable: the predictor.
-        label: which of its values.
-        rows: that have them.
+        label: name of these values.
+        rows: mask of the rows.
     """
 
     variable: str
@@ -30,10 +30,10 @@ class Region(NamedTuple):
 
 
 def regions_of(held_out: HeldOut, name: str) -> list[Region]:
-    """Regions by one variable; none where all rows are alike in it.
+    """Regions by one variable, excluding empty ones and those of all rows.
 
-    A number has thirds, a category its classes, and both the rows in which they are missing; anything else has the rows
-    with and without it.
+    A number has thirds, a categorical variable its classes, any other variable the rows in which it is given; all have
+    the rows in which they are missing.
     """
     present = held_out.present(name)
     found: list[Region] = []
@@ -50,7 +50,7 @@ def regions_of(held_out: HeldOut, name: str) -> list[Region]:
 
 
 def thirds(name: str, values: Float64[np.ndarray, "n"]) -> Iterator[Region]:
-    """Thirds of the known values, named by the least and greatest in them; equal values stay together."""
+    """Thirds of the known values, named by their smallest and largest value; equal values are in one third."""
     known = np.isfinite(values)
     if not known.any():
         return
@@ -64,5 +64,5 @@ def thirds(name: str, values: Float64[np.ndarray, "n"]) -> Iterator[Region]:
 
 
 def masks(regions: Sequence[Region], rows: int) -> Bool[np.ndarray, "n r"]:
-    """The regions side by side, a column each."""
+    """Masks of the regions, one column each."""
     return np.stack([region.rows for region in regions], 1) if regions else np.zeros((rows, 0), bool)

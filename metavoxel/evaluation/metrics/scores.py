@@ -1,4 +1,4 @@
-"""How good predictions of one target are: figures with intervals over subjects."""
+"""Scores of the predictions of one target, with intervals over subjects."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,21 +13,21 @@ from metavoxel.evaluation.held_out import HeldOut
 from metavoxel.evaluation.metrics.bootstrap import Estimate, bootstrap, bootstrap_mean
 
 LEAST_PROBABILITY = 1e-6
-"""Probabilities are written with six digits; a smaller one is none in the logarithm of the score."""
+"""Lower bound of probabilities in the log score, as tables store six digits."""
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class NumberScore:
-    """Predictions of a number. Errors are in its unit.
+    """Scores of predictions of a number. Errors are in its unit.
 
     Attributes:
-        errors: absolute errors of all test rows; NaN where there is no answer or no truth.
-        mae: their mean.
-        sd: standard deviation of the absolute error over rows (ddof 1), as the paper prints beside the mean.
+        errors: absolute errors of all test rows; NaN where the prediction or the true value is missing.
+        mae: mean absolute error.
+        sd: standard deviation of the absolute error over rows (ddof 1), as reported in the paper.
         variance: mean over rows of the variance of the row's draws (ddof 1); NaN without draws.
         coverage: share of true values between the 5 % and the 95 % quantile of the row's draws; None without these.
-        rows: that were judged.
+        rows: number of scored rows.
     """
 
     errors: Float64[np.ndarray, "n"]
@@ -41,17 +41,17 @@ class NumberScore:
 @final
 @dataclass(frozen=True, eq=False)
 class LabelScore:
-    """Predictions of a label.
+    """Scores of predictions of a label.
 
     Attributes:
-        errors: 0 where the label is right and 1 where it is wrong, of all test rows; NaN as for a number.
-        accuracy: share of right labels.
-        auc: area under the receiver operating characteristic, of several classes the mean of each against the others
-            (weighted by their frequency); None without probabilities or with one class.
+        errors: 0-1 errors of all test rows; NaN as for a number.
+        accuracy: share of correct labels.
+        auc: area under the receiver operating characteristic; for several classes the mean of one against the rest,
+            weighted by frequency; None without probabilities or with one class.
         brier: mean squared error of the probabilities, summed over classes.
         log_loss: mean of -log p of the true label, in nats.
-        entropy: mean entropy of the predicted probabilities, in nats: a label's spread.
-        rows: that were judged.
+        entropy: mean entropy of the predicted probabilities, in nats.
+        rows: number of scored rows.
     """
 
     errors: Float64[np.ndarray, "n"]
@@ -67,27 +67,27 @@ Score = NumberScore | LabelScore
 
 
 def score(held_out: HeldOut, target: str, table: pandas.DataFrame) -> Score | None:
-    """Judge the predictions of a target; None where no row has both an answer and a truth."""
+    """Score the predictions of a target; None where no row has both a prediction and a true value."""
     return (
         _label_score(held_out, target, table) if held_out.is_label(target) else _number_score(held_out, target, table)
     )
 
 
 def column(table: pandas.DataFrame, name: str) -> Float64[np.ndarray, "n"]:
-    """Numbers of a column; NaN where a cell, or the column, has none."""
+    """Numbers of a column; NaN where the cell or the column is missing."""
     if name not in table:
         return np.full(len(table), np.nan)
     return pandas.to_numeric(table[name], errors="coerce").to_numpy(np.float64)
 
 
 def absolute_errors(held_out: HeldOut, target: str, table: pandas.DataFrame) -> Float64[np.ndarray, "n"]:
-    """How far each prediction is from the truth; for a label 0 or 1. NaN without an answer or a truth."""
+    """Absolute error of each prediction, 0-1 error for a label; NaN where prediction or true value is missing."""
     if not held_out.is_label(target):
         return np.abs(column(table, target) - held_out.numbers(target))
-    said, truth = table[target].astype(str).to_numpy(), held_out.truth(target)
+    predicted, truth = table[target].astype(str).to_numpy(), held_out.truth(target)
     return np.array([
-        np.nan if true is None or answer in ("", "nan") else float(answer != str(true))
-        for answer, true in zip(said, truth, strict=True)
+        np.nan if true is None or label in ("", "nan") else float(label != str(true))
+        for label, true in zip(predicted, truth, strict=True)
     ])  # fmt: skip
 
 
@@ -102,22 +102,24 @@ def _number_score(held_out: HeldOut, target: str, table: pandas.DataFrame) -> Nu
     variances = column(table, f"{target}_sd")[judged] ** 2
     return NumberScore(
         errors,
-        bootstrap_mean(errors[judged], subjects=_of(held_out.subjects, judged)),
+        bootstrap_mean(errors[judged], subjects=_select(held_out.subjects, judged)),
         float(errors[judged].std(ddof=1)) if judged.sum() > 1 else np.nan,
         float(np.nanmean(variances)) if np.isfinite(variances).any() else np.nan,
-        bootstrap_mean(inside[ranged].astype(float), subjects=_of(held_out.subjects, ranged)) if ranged.any() else None,
+        bootstrap_mean(inside[ranged].astype(float), subjects=_select(held_out.subjects, ranged))
+        if ranged.any()
+        else None,
         int(judged.sum()),
     )
 
 
 def probabilities(held_out: HeldOut, target: str, table: pandas.DataFrame) -> Float64[np.ndarray, "n k"]:
-    """Of each label in the order of the schema, NaN where a method gives none; rows sum to 1."""
-    chances = np.stack([column(table, f"{target}_p[{label}]") for label in held_out.model.labels[target]], 1)
-    return chances / chances.sum(1, keepdims=True)
+    """Probabilities of the labels in schema order, NaN where a method has none; rows sum to 1."""
+    p = np.stack([column(table, f"{target}_p[{label}]") for label in held_out.model.labels[target]], 1)
+    return p / p.sum(1, keepdims=True)
 
 
 def true_labels(held_out: HeldOut, target: str) -> Int64[np.ndarray, "n"]:
-    """The place of each row's label in the schema; -1 where there is none."""
+    """Index of each row's label in the schema; -1 where missing."""
     places = {label: place for place, label in enumerate(held_out.model.labels[target])}
     return np.array([-1 if label is None else places[str(label)] for label in held_out.truth(target)])
 
@@ -127,23 +129,23 @@ def _label_score(held_out: HeldOut, target: str, table: pandas.DataFrame) -> Lab
     judged = np.isfinite(errors)
     if not judged.any():
         return None
-    chances, truth = probabilities(held_out, target, table), true_labels(held_out, target)
-    known = judged & np.isfinite(chances).all(1)
+    predicted, truth = probabilities(held_out, target, table), true_labels(held_out, target)
+    known = judged & np.isfinite(predicted).all(1)
     auc, brier, log_loss, entropy = None, np.nan, np.nan, np.nan
     if known.any():
-        p, labels, subjects = chances[known], truth[known], _of(held_out.subjects, known)
+        p, labels, subjects = predicted[known], truth[known], _select(held_out.subjects, known)
         auc = bootstrap(lambda rows: area(p[rows], labels[rows]), len(p), subjects=subjects)
         logs = np.log(np.clip(p, LEAST_PROBABILITY, 1))
         brier = float(((p - np.eye(p.shape[1])[labels]) ** 2).sum(1).mean())
         log_loss = float(-logs[np.arange(len(p)), labels].mean())
         entropy = float(-(p * logs).sum(1).mean())
-    right = bootstrap_mean(1 - errors[judged], subjects=_of(held_out.subjects, judged))
+    accuracy = bootstrap_mean(1 - errors[judged], subjects=_select(held_out.subjects, judged))
     auc = auc if auc is not None and np.isfinite(auc.value) else None
-    return LabelScore(errors, right, auc, brier, log_loss, entropy, int(judged.sum()))
+    return LabelScore(errors, accuracy, auc, brier, log_loss, entropy, int(judged.sum()))
 
 
 def area(p: Float64[np.ndarray, "n k"], labels: Int64[np.ndarray, "n"]) -> float:
-    """Area under the ROC curve; of several classes, each against the others, weighted by frequency. NaN with one."""
+    """Area under the ROC curve; for several classes, one against the rest, weighted by frequency. NaN with one."""
     present, counts = np.unique(labels, return_counts=True)
     if len(present) < 2:
         return np.nan
@@ -153,5 +155,5 @@ def area(p: Float64[np.ndarray, "n k"], labels: Int64[np.ndarray, "n"]) -> float
     return float(np.average(areas, weights=counts))
 
 
-def _of(subjects: Sequence[str], rows: Bool[np.ndarray, "n"]) -> list[str]:
+def _select(subjects: Sequence[str], rows: Bool[np.ndarray, "n"]) -> list[str]:
     return [subject for subject, keep in zip(subjects, rows, strict=True) if keep]

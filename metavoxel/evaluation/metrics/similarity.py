@@ -1,4 +1,4 @@
-"""How alike images are: of a pair, of generated ones among each other, and to the people that were trained on."""
+"""Similarity of images: of pairs, within a generated set, and to training subjects."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -11,19 +11,19 @@ from monai.metrics import MultiScaleSSIMMetric, SSIMMetric
 from torch import Tensor
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-"""Of the scales of MS-SSIM, finest first (Wang et al. 2003); coarse ones are left out where an image is too small."""
+"""Weights of the scales of MS-SSIM, finest first (Wang et al. 2003); small images omit the coarse scales."""
 
 WINDOW = 7
-"""Voxels along each side of SSIM's window; less where an image is smaller."""
+"""Side of SSIM's window in voxels; less for smaller images."""
 
 
 class Copying(NamedTuple):
-    """How near images lie to the nearest training subject.
+    """Distances to the nearest training subject.
 
     Attributes:
-        distance: root mean squared difference from the nearest, for each image.
-        ratio: of the distance to the nearest to that to the second nearest: near 0 for a copy, near 1 for an image that
-            is like nobody in particular.
+        distance: root mean squared difference from the nearest subject, for each image.
+        ratio: distance to the nearest over distance to the second nearest subject: near 0 for a copy, near 1 for an
+            image similar to no subject in particular.
     """
 
     distance: Float64[np.ndarray, "n"]
@@ -31,19 +31,19 @@ class Copying(NamedTuple):
 
 
 def psnr(image: Float[Tensor, "1 *s"], truth: Float[Tensor, "1 *s"], inside: Bool[Tensor, "1 *s"]) -> float:
-    """Peak signal-to-noise ratio (dB) over unpadded voxels, with intensities clipped to [0, 1]."""
+    """Peak signal-to-noise ratio (dB) over the voxels ``inside``, with intensities clipped to [0, 1]."""
     error = ((image.clamp(0, 1) - truth)[inside] ** 2).mean()
     return float(-10 * torch.log10(error.clamp_min(1e-12)))
 
 
 def window(shape: Sequence[int]) -> int:
-    """The odd window of SSIM that fits an image."""
+    """Odd side of the SSIM window that fits an image."""
     smallest = min(shape)
     return min(WINDOW, smallest if smallest % 2 else smallest - 1)
 
 
 def scales(shape: Sequence[int]) -> int:
-    """How many scales of MS-SSIM an image has room for: each halves it, and the coarsest must hold the window."""
+    """Number of MS-SSIM scales for an image: each halves it, and the coarsest must contain the window."""
     size, count = window(shape), 1
     while count < len(WEIGHTS) and min(shape) // max(1, count) ** 2 > size - 1 and min(shape) // 2**count >= size:
         count += 1
@@ -65,7 +65,7 @@ def ms_ssim(a: Float[Tensor, "1 *s"], b: Float[Tensor, "1 *s"]) -> float:
 
 
 def pairs(count: int, most: int, *, seed: int = 0) -> list[tuple[int, int]]:
-    """Distinct pairs of images, drawn without order."""
+    """Random distinct unordered pairs of images, at most ``most``."""
     every = math.comb(count, 2)
     chosen = np.random.default_rng(seed).permutation(every)[:most]
     first, second = np.triu_indices(count, 1)
@@ -75,7 +75,7 @@ def pairs(count: int, most: int, *, seed: int = 0) -> list[tuple[int, int]]:
 def nearest(
     images: Sequence[Float[Tensor, "1 *s"]], training: Iterable[Float[Tensor, "1 *s"]], inside: Bool[Tensor, "1 *s"]
 ) -> Copying:
-    """Compare images with every training subject's, one of which is held at a time."""
+    """Distances of images to the nearest training subject, with one training image in memory at a time."""
     flat = torch.stack([image[inside] for image in images])
     best = torch.full((len(images), 2), math.inf)
     for other in training:

@@ -1,4 +1,4 @@
-"""Classifier two-sample test: how well a random forest tells two samples apart (Lopez-Paz and Oquab 2017)."""
+"""Classifier two-sample test (C2ST) with a random forest (Lopez-Paz and Oquab 2017)."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -15,7 +15,7 @@ TREES, FOLDS = 100, 5
 class TwoSample(NamedTuple):
     """Cross-validated accuracy of a classifier of two samples of equal size, and its standard error.
 
-    .5 is a classifier that cannot tell them apart.
+    An accuracy of .5 is chance.
     """
 
     accuracy: float
@@ -32,9 +32,9 @@ def c2st(
 ) -> float:
     """Cross-validated accuracy of a random forest: .5 for samples of one distribution, 1 for samples far apart.
 
-    As in the ``sbi`` package with ``classifier="rf"``, which published figures come from: columns standardised by
-    the first sample, shuffled folds, accuracy. A row of one sample must not stand in the other as well: its twin in the
-    training folds would teach the forest the wrong label.
+    As in the ``sbi`` package with ``classifier="rf"``, used for published results: columns standardised by the first
+    sample, shuffled folds, accuracy. No row may be in both samples: its duplicate in the training folds would have the
+    wrong label.
     """
     centre, scale = first.mean(0), first.std(0)
     scale = np.where(scale > 0, scale, 1.0)
@@ -54,17 +54,17 @@ def two_sample(
     trees: int = TREES,
     folds: int = FOLDS,
 ) -> TwoSample:
-    """The same test of rows with missing cells (NaN), of which several may be one subject's.
+    """Two-sample test of rows with missing cells (NaN), possibly several per subject.
 
-    All rows of a subject are in one fold, and folds have equally many of both samples. The standard error is a
-    binomial's, widened for training sets that overlap (Nadeau and Bengio 2003) and for repeated rows of subjects.
+    All rows of a subject are in one fold, and folds are stratified by sample. The standard error is binomial, widened
+    for overlapping training sets (Nadeau and Bengio 2003) and for repeated rows of subjects.
 
     Args:
-        first, second: the samples, equally many rows, at least as many subjects each as folds.
-        owners: the subject of each row, those of the first sample first.
-        seed: of folds and forest.
-        trees: of the forest.
-        folds: of the cross-validation.
+        first, second: the samples, with equally many rows and at least as many subjects each as folds.
+        owners: subject id of each row, the first sample's rows first.
+        seed: seed of folds and forest.
+        trees: number of trees.
+        folds: number of cross-validation folds.
     """
     rows = np.concatenate([first, second])
     labels = np.repeat([0, 1], [len(first), len(second)])
@@ -74,7 +74,7 @@ def two_sample(
     for tested, right in _right(forest, rows, labels, splits):
         hits[tested] = right
     accuracy = float(hits.mean())
-    # The prior keeps the error of an accuracy of 1 above 0.
+    # Laplace's rule keeps the standard error above 0 at an accuracy of 1.
     spread = (hits.sum() + 1) / (len(hits) + 2)
     binomial = spread * (1 - spread) * len(hits)
     together = (np.bincount(owners, hits - accuracy) ** 2).sum() if len(np.unique(owners)) < len(owners) else 0.0
@@ -85,7 +85,7 @@ def two_sample(
 def _right(
     forest: RandomForestClassifier, rows: Float64[np.ndarray, "m d"], labels: Int64[np.ndarray, "m"], splits: Iterator
 ) -> Iterator[tuple[Int64[np.ndarray, "t"], Bool[np.ndarray, "t"]]]:
-    """The tested rows of each fold, and which of them a forest that was trained on the others labels rightly."""
+    """Test rows of each fold, and which of them a forest trained on the other rows classifies correctly."""
     for trained, tested in splits:
         fitted = clone(forest).fit(rows[trained], labels[trained])
         yield tested, fitted.predict(rows[tested]) == labels[tested]

@@ -1,1 +1,1 @@
-"""The evaluation as tables, figures and a page."""
+"""Report of an evaluation: tables, figures and an HTML page."""

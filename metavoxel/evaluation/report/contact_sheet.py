@@ -1,4 +1,4 @@
-"""A sheet of slices: rows of images, each with a caption."""
+"""Contact sheet: rows of image slices with captions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,25 +8,25 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 _WIDTH, _LEFT, _GAP, _LINE = 1.6, 1.5, 0.06, 0.15
-"""Inches: a picture, the titles of the rows, between pictures, a line of a caption."""
+"""Sizes in inches: width of a picture, of the row titles, of the gap between pictures; height of a caption line."""
 
 
 class Picture(NamedTuple):
-    """An image (1, *d) and what to write under it."""
+    """An image (1, *d) and its caption."""
 
     image: Tensor
     caption: str
 
 
 class Row(NamedTuple):
-    """Pictures side by side, with a title at their left."""
+    """Pictures side by side, with a title on the left."""
 
     title: str
     pictures: Sequence[Picture]
 
 
 def middle_slice(image: Tensor) -> Tensor:
-    """The axial slice through the middle of a volume, nose up; a 2-D image as it is."""
+    """Middle axial slice of a volume, anterior up; a 2-D image unchanged."""
     plane = image[0] if image.ndim == 3 else image[0, :, :, image.shape[3] // 2]
     return plane.T.flip(0)
 
@@ -39,15 +39,15 @@ def draw_sheet(rows: Sequence[Row], path: Path) -> None:
 
 
 def sheet(rows: Sequence[Row]) -> Figure:
-    """The sheet as a figure; all images share one grey scale from 0 to 1."""
+    """Draw the sheet as a figure; all images share one grey scale from 0 to 1."""
     planes = [[middle_slice(picture.image) for picture in row.pictures] for row in rows]
     heights = [_WIDTH * max(plane.shape[0] / plane.shape[1] for plane in line) for line in planes]
     above = [_GAP + _LINE * max(_lines(picture.caption) for picture in row.pictures) for row in rows]
     width = _LEFT + (_WIDTH + _GAP) * max(map(len, planes))
     height = top = sum(heights) + sum(above)
     figure = Figure(figsize=(width, height), facecolor="black")
-    for row, line, tall, words in zip(rows, planes, heights, above, strict=True):
-        top -= words + tall
+    for row, line, tall, head in zip(rows, planes, heights, above, strict=True):
+        top -= head + tall
         for number, (picture, plane) in enumerate(zip(row.pictures, line, strict=True)):
             left = _LEFT + number * (_WIDTH + _GAP)
             axis = figure.add_axes((left / width, top / height, _WIDTH / width, tall / height))

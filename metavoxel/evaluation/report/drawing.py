@@ -1,4 +1,4 @@
-"""Which figures a run has, drawn one at a time."""
+"""Figures of an evaluation, drawn one at a time."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -15,17 +15,17 @@ from metavoxel.evaluation.report.tables import unit
 from metavoxel.evaluation.results import Results
 from metavoxel.inference.summaries import DRAWS_FOR_QUANTILES
 
-PEOPLE = 3
-FILLED_IN = 5
+SUBJECTS = 3
+INPAINTED = 5
 RANKED = 12
-"""Targets in the figures of ranks at most."""
+"""Most targets in the figures of ranks."""
 
 PREDICTIONS, CALIBRATION, PICTURES = "Predictions", "Calibration", "Pictures"
 """Sections of the report that have figures."""
 
 
 class Drawing(NamedTuple):
-    """A figure, what it is called and shows, and the section of the report that it belongs to."""
+    """A figure, its name and caption, and its section of the report."""
 
     figure: Figure
     pictured: Pictured
@@ -50,17 +50,17 @@ def drawings(results: Results) -> Iterator[Drawing]:
 
 def _predicted(results: Results, target: str) -> Iterator[Drawing]:
     truth, label = results.held_out.numbers(target), f"{target}{unit(results.held_out, target)}"
-    said = {
+    predicted = {
         method.name: column(method.predictions[target], target)
         for method in (results.methods[0], *results.methods[2:])
         if isinstance(results.scores[method.name].get(target), NumberScore)
     }
     caption = f"Predicted against true {label} of every held-out row, from all other variables."
-    yield Drawing(plots.against_truth(truth, said, label), Pictured(f"predicted-{target}", caption), PREDICTIONS)
+    yield Drawing(plots.against_truth(truth, predicted, label), Pictured(f"predicted-{target}", caption), PREDICTIONS)
     draws = results.joint[target].draws
     if draws.shape[1] > 1:
-        figure = plots.spread_against_error(draws.std(1, ddof=1), np.abs(said[results.mode] - truth), label)
-        caption = f"{label}: where draws spread widely, errors should be large."
+        figure = plots.spread_against_error(draws.std(1, ddof=1), np.abs(predicted[results.mode] - truth), label)
+        caption = f"{label}: errors should increase with the spread of the draws."
         yield Drawing(figure, Pictured(f"spread-{target}", caption), PREDICTIONS)
 
 
@@ -73,8 +73,8 @@ def _coverage(results: Results) -> Iterator[Drawing]:
     if curves:
         axes = ("nominal coverage of the central interval", "share of true values within it")
         caption = (
-            "Interval coverage. On the diagonal intervals hold as often as they say; below it they are too narrow. "
-            "Bars are the 95 % intervals of chance."
+            "Interval coverage. On the diagonal intervals have their nominal coverage; below it they are too narrow. "
+            "Bars are 95 % confidence intervals (Wilson)."
         )
         yield Drawing(plots.calibrations(curves, *axes), Pictured("coverage", caption), CALIBRATION)
 
@@ -84,11 +84,11 @@ def _ranks(results: Results) -> Iterator[Drawing]:
     chosen = sorted(found, key=lambda one: one.uniformity)[:RANKED] if len(found) > RANKED else found
     if not chosen:
         return
-    which = f" The {RANKED} targets that stand out most." if len(found) > RANKED else ""
+    which = f" The {RANKED} targets of smallest p are shown." if len(found) > RANKED else ""
     how = (
-        "Level bars within the grey band, which chance leaves in one of twenty panels, are calibrated draws. Bars that "
-        "rise at both ends: draws spread too little; in the middle: too widely; to one side: draws lie too low (right) "
-        f"or too high (left); a valley or two humps: the shape is wrong. Bars outside the band are red.{which}"
+        "For calibrated draws all bars are within the grey band in 19 of 20 panels. Bars that rise at both ends: draws "
+        "spread too little; in the middle: too widely; to one side: draws are too low (right) or too high (left); a "
+        f"valley or two modes: the shape is wrong. Bars outside the band are red.{which}"
     )
     rows = {one.target: int(np.isfinite(one.transforms).sum()) for one in chosen}
     panels = {one.target: ranks.histogram(one.transforms, ranks.bins_for(rows[one.target])) for one in chosen}
@@ -111,15 +111,15 @@ def _posteriors(results: Results) -> Iterator[Drawing]:
     if target is None or held_out.is_label(target):
         return
     truth = held_out.numbers(target)
-    rows = plots.spread_rows(truth, held_out.present(target), PEOPLE)
+    rows = plots.spread_rows(truth, held_out.present(target), SUBJECTS)
     if rows and all(one.draws.shape[1] for one in results.flexible):
         label = f"{target}{unit(held_out, target)}"
         names = [held_out.subjects[row] for row in rows]
         few = min(one.draws.shape[1] for one in results.flexible) < DRAWS_FOR_QUANTILES
-        ends = "the least to the greatest draw" if few else "the 5 % to the 95 % quantile"
+        bounds = "the smallest to the largest draw" if few else "the 5 % to the 95 % quantile"
         caption = (
-            f"Draws of {label} for a few people under every subset of evidence. Dots are medians, lines reach from "
-            f"{ends}, dashed is the truth."
+            f"Draws of {label} for a few subjects, given every subset of the other variables. Dots are medians, lines "
+            f"extend from {bounds}, the dashed line is the true value."
         )
         figure = plots.posteriors(results.flexible, truth, rows, names, label)
         yield Drawing(figure, Pictured("posteriors", caption), PREDICTIONS)
@@ -132,17 +132,17 @@ def _reliability(results: Results, target: str) -> Iterator[Drawing]:
     curves = {}
     for method in (results.methods[0], *results.methods[2:]):
         if target in method.predictions:
-            chances = probabilities(held_out, target, method.predictions[target])
-            known = np.isfinite(chances).all(1) & (truth >= 0)
+            predicted = probabilities(held_out, target, method.predictions[target])
+            known = np.isfinite(predicted).all(1) & (truth >= 0)
             if known.any():
-                p = np.concatenate([chances[known, labels.index(label)] for label in shown])
-                hits = np.concatenate([truth[known] == labels.index(label) for label in shown])
-                curves[method.name] = calibration.reliability(p, hits.astype(np.int64))
+                p = np.concatenate([predicted[known, labels.index(label)] for label in shown])
+                outcomes = np.concatenate([truth[known] == labels.index(label) for label in shown])
+                curves[method.name] = calibration.reliability(p, outcomes.astype(np.int64))
     if curves:
         what = f"p({target} = {shown[0]})" if len(shown) == 1 else f"probability of each {target}"
         caption = (
-            f"Reliability of the probabilities of {target}, in bins of equally many rows. Bars are the 95 % "
-            "intervals of chance; the mean distance from the diagonal is the expected calibration error."
+            f"Reliability of the probabilities of {target}, in bins of equally many rows. Bars are 95 % confidence "
+            "intervals (Wilson); the mean distance from the diagonal is the expected calibration error."
         )
         figure = plots.calibrations(curves, what, "frequency")
         yield Drawing(figure, Pictured(f"reliability-{target}", caption), CALIBRATION)
@@ -150,29 +150,29 @@ def _reliability(results: Results, target: str) -> Iterator[Drawing]:
 
 def _of_image(results: Results, image: str) -> Iterator[Drawing]:
     held_out, settings, samples = results.held_out, results.settings, results.samples
-    assert samples is not None, "pictures are drawn where there are samples"
-    model, walk = held_out.model, {"steps": settings.sample_steps, "seed": settings.seed}
+    assert samples is not None, "figures of images require samples"
+    model, sampling = held_out.model, {"steps": settings.sample_steps, "seed": settings.seed}
     caption = (
-        f"Unconditional walks from noise to {image}, decoded at each time, with what the other variables are there "
-        "(the paper's Figure 2)."
+        f"Unconditional denoising trajectories from noise to {image}, decoded at each time, with the other variables "
+        "of the same state (the paper's Figure 2)."
     )
-    figure = sheet(pictures.denoising(model, image, **walk))
+    figure = sheet(pictures.denoising(model, image, **sampling))
     yield Drawing(figure, Pictured(f"denoising-{image}", caption), PICTURES)
     caption = f"Generated {image} with the other variables of the same draws (the paper's Figure B.1)."
     figure = sheet(pictures.sampled(model, image, samples))
     yield Drawing(figure, Pictured(f"samples-{image}", caption), PICTURES)
-    rows = np.flatnonzero(held_out.present(image)).tolist()[:FILLED_IN]
+    rows = np.flatnonzero(held_out.present(image)).tolist()[:INPAINTED]
     if rows:
         caption = f"Half of a held-out {image} given, the other half drawn (the paper's Figure B.2)."
-        figure = sheet(pictures.inpainted(held_out, image, rows, **walk))
+        figure = sheet(pictures.inpainted(held_out, image, rows, **sampling))
         yield Drawing(figure, Pictured(f"inpainting-{image}", caption), PICTURES)
     numbers = [name for name in model.names if not held_out.spec(name).data_shape and not held_out.is_label(name)]
     swept = settings.flexible if settings.flexible in numbers else next(iter(numbers), None)
-    person = plots.spread_rows(held_out.numbers(swept), held_out.present(swept), 1) if swept is not None else []
-    if swept is not None and person:
+    subject = plots.spread_rows(held_out.numbers(swept), held_out.present(swept), 1) if swept is not None else []
+    if swept is not None and subject:
         caption = (
-            f"One draw of {image} at rising {swept}: the labels are those of one held-out person, and the noise is the "
-            "same. Below, what has changed since the first: grey is no change, white brighter, black darker."
+            f"One draw of {image} at increasing {swept}, with the labels of one held-out subject and fixed noise. "
+            "Below, the difference from the first image: grey is none, white brighter, black darker."
         )
-        figure = sheet(pictures.sweep(held_out, image, swept, person[0], **walk))
+        figure = sheet(pictures.sweep(held_out, image, swept, subject[0], **sampling))
         yield Drawing(figure, Pictured(f"sweep-{image}", caption), PICTURES)

@@ -18,5 +18,5 @@ def save_figure(figure: Figure, folder: Path, name: str) -> None:
 
 
 def embedded(path: Path) -> str:
-    """A PNG as an address that holds all of it."""
+    """Encode a PNG as a data URI."""
     return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -1,4 +1,4 @@
-"""Figures of images: how samples come about, what they look like, half given, and one person at rising ages."""
+"""Figures of images: denoising trajectories, samples, inpainting, and sweeps over a number."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,18 +11,18 @@ from metavoxel.evaluation.held_out import HeldOut
 from metavoxel.evaluation.report.contact_sheet import Picture, Row
 from metavoxel.evaluation.samples import Samples, sample_files, sample_images
 from metavoxel.inference.model import Model
-from metavoxel.sampling.ask import row_streams
+from metavoxel.sampling.conditional import Conditional
+from metavoxel.sampling.sample import row_streams
 from metavoxel.sampling.times import time_grid
-from metavoxel.sampling.trajectory import Question
 
 SHOWN = 6
 SHEET_ROWS = 4
 TIMES = (1.0, 0.8, 0.6, 0.5, 0.4, 0.3, 0.15, 0.0)
-WALKS = 3
+TRAJECTORIES = 3
 
 
 def caption(model: Model, values: Mapping[str, object]) -> str:
-    """Scalars of a subject in few words: numbers without decimals where they are large, labels as they are."""
+    """Scalars of a subject, at most four: numbers with three significant digits, labels unchanged."""
     words = []
     for name, value in values.items():
         if not model.schema.variables[name].spec.data_shape:
@@ -31,28 +31,28 @@ def caption(model: Model, values: Mapping[str, object]) -> str:
 
 
 def denoising(model: Model, image: str, *, steps: int, seed: int) -> list[Row]:
-    """States of unconditional walks from t = 1 to 0, decoded, with the scalars there (the paper's Figure 2)."""
+    """Decoded states of unconditional trajectories from t = 1 to 0, with their scalars (the paper's Figure 2)."""
     sampling = model.default_sampling(steps=steps)
     grid = time_grid(sampling.grid, sampling.steps, list(model.joint.kernels.values()))
-    rng = row_streams(seed, [f"draw {number}" for number in range(WALKS)], 0)
-    question = Question(model.joint.kernels, model.joint.code_shapes, {}, (), model.joint.time_tags, rng)
+    rng = row_streams(seed, [f"draw {number}" for number in range(TRAJECTORIES)], 0)
+    question = Conditional(model.joint.kernels, model.joint.code_shapes, {}, (), model.joint.time_tags, rng)
     wanted = {int((grid - time).abs().argmin()): None for time in TIMES}
-    rows: list[list[Picture]] = [[] for _ in range(WALKS)]
+    rows: list[list[Picture]] = [[] for _ in range(TRAJECTORIES)]
     with torch.inference_mode():
         states = [
             question.prior(question.streams()),
-            *sampling.walk(model.joint.denoise, question, grid, soft_end=False),
+            *sampling.trajectory(model.joint.denoise, question, grid, soft_end=False),
         ]
         for index in wanted:
             shown = {name: model.codecs[name].decode(code).cpu() for name, code in states[index].items()}
-            for walk, row in enumerate(rows):
-                words = caption(model, _cells(model, {name: values[walk] for name, values in shown.items()}))
-                row.append(Picture(shown[image][walk], f"t = {float(grid[index]):.2f}\n{words}"))
-    return [Row(f"walk {walk + 1}", row) for walk, row in enumerate(rows)]
+            for number, row in enumerate(rows):
+                words = caption(model, _cells(model, {name: values[number] for name, values in shown.items()}))
+                row.append(Picture(shown[image][number], f"t = {float(grid[index]):.2f}\n{words}"))
+    return [Row(f"trajectory {number}", row) for number, row in enumerate(rows, start=1)]
 
 
 def sampled(model: Model, image: str, samples: Samples) -> list[Row]:
-    """A sheet of generated subjects with their scalars (the paper's Figure B.1)."""
+    """Generated images with their scalars (the paper's Figure B.1)."""
     files = sample_files(samples, image, SHOWN * SHEET_ROWS)
     spec = model.schema.variables[image].spec
     cells = samples.table.to_dict("records")
@@ -65,7 +65,7 @@ def sampled(model: Model, image: str, samples: Samples) -> list[Row]:
 
 
 def inpainted(held_out: HeldOut, image: str, rows: Sequence[int], *, steps: int, seed: int) -> list[Row]:
-    """Held-out scans of which one half (along the first axis) is given and the other drawn (the paper's Figure B.2)."""
+    """Held-out scans with one half (along the first axis) given and the other drawn (the paper's Figure B.2)."""
     model, column = held_out.model, held_out.cohort.columns[image]
     truth = [column.read([row])[0] for row in rows]
     half = torch.zeros_like(truth[0], dtype=torch.bool)
@@ -77,12 +77,12 @@ def inpainted(held_out: HeldOut, image: str, rows: Sequence[int], *, steps: int,
     return [
         Row("held out", [Picture(one, held_out.subjects[row]) for row, one in zip(rows, truth, strict=True)]),
         Row("given", [Picture(torch.where(half, one, 0.0), "") for one in truth]),
-        Row("filled in", [Picture(one, "") for one in filled]),
+        Row("inpainted", [Picture(one, "") for one in filled]),
     ]
 
 
 def sweep(held_out: HeldOut, image: str, number: str, row: int, *, steps: int, seed: int) -> list[Row]:
-    """One person's scan at rising values of a number: the labels fixed, the noise the same; and what changes."""
+    """One draw at increasing values of a number, with a subject's labels and fixed noise, and the differences."""
     model = held_out.model
     fixed = {name: cell for name in model.labels if (cell := held_out.truth(name)[row]) is not None}
     known = held_out.numbers(number)
@@ -98,7 +98,7 @@ def sweep(held_out: HeldOut, image: str, number: str, row: int, *, steps: int, s
         Row(f"{number} given", [
             Picture(one, f"{value:.3g} {words}") for one, value in zip(drawn, values, strict=True)
         ]),
-        Row(f"less the first\n(± {scale:.2g})", [Picture(0.5 + (one - first) / (2 * scale), "") for one in drawn]),
+        Row(f"minus the first\n(± {scale:.2g})", [Picture(0.5 + (one - first) / (2 * scale), "") for one in drawn]),
     ]  # fmt: skip
 
 

@@ -15,16 +15,18 @@ INK, QUIET = "#1f4e79", "#9a9a9a"
 COLOURS = ("#1f4e79", "#c0504d", "#4f9a55", "#8064a2", "#d68a1f", "#3a9fb5", "#7f7f7f", "#a0522d")
 
 PANELS = 4
-"""Side by side at most."""
+"""Most panels side by side."""
 
 
-def against_truth(truth: Float64[np.ndarray, "n"], said: Mapping[str, Float64[np.ndarray, "n"]], label: str) -> Figure:
-    """Predicted against true values, one panel a method, on common axes."""
-    figure, axes = _panels(len(said), f"true {label}", f"predicted {label}")
-    every = np.concatenate([truth, *said.values()])
-    ends = [float(np.nanmin(every)), float(np.nanmax(every))]
-    for axis, (name, values) in zip(axes, said.items(), strict=True):
-        axis.plot(ends, ends, color=QUIET, lw=1)
+def against_truth(
+    truth: Float64[np.ndarray, "n"], predicted: Mapping[str, Float64[np.ndarray, "n"]], label: str
+) -> Figure:
+    """Predicted against true values, one panel per method, on common axes."""
+    figure, axes = _panels(len(predicted), f"true {label}", f"predicted {label}")
+    every = np.concatenate([truth, *predicted.values()])
+    bounds = [float(np.nanmin(every)), float(np.nanmax(every))]
+    for axis, (name, values) in zip(axes, predicted.items(), strict=True):
+        axis.plot(bounds, bounds, color=QUIET, lw=1)
         axis.plot(truth, values, "o", ms=3.5, alpha=0.6, color=INK, mew=0)
         known = np.isfinite(truth) & np.isfinite(values)
         error = np.abs(values - truth)[known].mean() if known.any() else np.nan
@@ -39,13 +41,13 @@ def spread_against_error(spread: Float64[np.ndarray, "n"], errors: Float64[np.nd
     axis = figure.subplots()
     known = np.isfinite(spread) & np.isfinite(errors)
     spread, errors = spread[known], errors[known]
-    axis.plot(spread, errors, "o", ms=3.5, alpha=0.6, color=INK, mew=0, label="a test row")
+    axis.plot(spread, errors, "o", ms=3.5, alpha=0.6, color=INK, mew=0, label="test row")
     order = np.argsort(spread)
     thirds = [rows for rows in np.array_split(order, 3) if len(rows)]
     axis.plot([spread[rows].mean() for rows in thirds], [errors[rows].mean() for rows in thirds], "s-",
               color=COLOURS[1], ms=6, label="mean of a third of the rows")  # fmt: skip
     top = float(spread.max(initial=0.0))
-    axis.plot([0, top], [0, top * np.sqrt(2 / np.pi)], color=QUIET, lw=1, label="of a calibrated normal")
+    axis.plot([0, top], [0, top * np.sqrt(2 / np.pi)], color=QUIET, lw=1, label="calibrated Gaussian")
     axis.set_xlabel(f"standard deviation of the draws, {label}", fontsize=9)
     axis.set_ylabel("absolute error", fontsize=9)
     axis.legend(fontsize=7, frameon=False)
@@ -56,7 +58,7 @@ def spread_against_error(spread: Float64[np.ndarray, "n"], errors: Float64[np.nd
 def posteriors(
     answers: Sequence[Answers], truth: Float64[np.ndarray, "n"], rows: Sequence[int], names: Sequence[str], label: str
 ) -> Figure:
-    """For a few people the draws of a number under every subset of evidence, with the truth."""
+    """Draws of a number for a few subjects, given every subset of the other variables, with the true value."""
     figure = Figure(figsize=(2.6 * len(rows) + 1.2, 0.42 * len(answers) + 1.1), layout="constrained")
     axes = figure.subplots(1, len(rows), squeeze=False, sharex=True, sharey=True)[0]
     places = np.arange(len(answers))[::-1]
@@ -77,20 +79,20 @@ def posteriors(
 
 
 def calibrations(curves: Mapping[str, Curve], x: str, y: str) -> Figure:
-    """What was said against what was found, one panel a name, with the interval that chance gives."""
+    """Predicted against observed frequencies, one panel per curve, with 95 % intervals."""
     figure, axes = _panels(len(curves), x, y)
     for axis, (name, curve) in zip(axes, curves.items(), strict=True):
-        bars = [np.clip(curve.found - curve.low, 0, 1), np.clip(curve.high - curve.found, 0, 1)]
+        bars = [np.clip(curve.observed - curve.low, 0, 1), np.clip(curve.high - curve.observed, 0, 1)]
         axis.plot([0, 1], [0, 1], color=QUIET, lw=1)
-        axis.errorbar(curve.said, curve.found, bars, fmt="o-", ms=4, lw=1.2, elinewidth=0.8, color=INK)
+        axis.errorbar(curve.predicted, curve.observed, bars, fmt="o-", ms=4, lw=1.2, elinewidth=0.8, color=INK)
         axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
         axis.set_title(f"{name}\nmean distance {calibration_error(curve):.2f}", fontsize=9)
     return figure
 
 
 def histograms(panels: Mapping[str, Histogram], x: str) -> Figure:
-    """Counts in equal bins of [0, 1], one panel a name, with the band that chance keeps all bins of a panel within."""
-    figure, axes = _panels(len(panels), x, "test rows in the bin, of the expected number")
+    """Counts in equal bins of [0, 1], one panel per histogram, with its simultaneous 95 % band."""
+    figure, axes = _panels(len(panels), x, "test rows in the bin / expected number")
     for axis, (name, found) in zip(axes, panels.items(), strict=True):
         expected, bins = found.counts.sum() / len(found.counts), len(found.counts)
         axis.axhspan(found.low / expected, found.high / expected, color=QUIET, alpha=0.3, lw=0)
@@ -103,7 +105,7 @@ def histograms(panels: Mapping[str, Histogram], x: str) -> Figure:
 
 
 def spread_rows(truth: Float64[np.ndarray, "n"], known: Bool[np.ndarray, "n"], count: int) -> list[int]:
-    """A few rows whose true values lie evenly from the lowest to the highest."""
+    """Select rows with true values at evenly spaced ranks."""
     rows = np.flatnonzero(known & np.isfinite(truth))
     ordered = rows[np.argsort(truth[rows], kind="stable")]
     chosen = np.linspace(0, len(ordered) - 1, min(count, len(ordered)) + 2).round().astype(int)[1:-1]
@@ -111,7 +113,7 @@ def spread_rows(truth: Float64[np.ndarray, "n"], known: Bool[np.ndarray, "n"], c
 
 
 def _panels(count: int, x: str, y: str) -> tuple[Figure, list[Axes]]:
-    """Panels on common axes, a few side by side, with the axes named once a row and column."""
+    """Panels on common axes, at most ``PANELS`` per row, with one axis label per row and column."""
     columns = min(count, PANELS)
     rows = -(-count // columns)
     figure = Figure(figsize=(2.8 * columns + 0.4, 3.1 * rows), layout="constrained")

@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing beside it."""
+"""Report as one self-contained HTML file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from metavoxel.evaluation.report.table import Figures
 
 
 class Tabulated(NamedTuple):
-    """A table and what it says above it."""
+    """A table and its caption."""
 
     caption: str
     figures: Figures
 
 
 class Pictured(NamedTuple):
-    """A figure by the name of its files, and what it shows."""
+    """File name (without extension) and caption of a figure."""
 
     name: str
     caption: str
@@ -29,7 +29,7 @@ class Pictured(NamedTuple):
 @final
 @dataclass(frozen=True)
 class Section:
-    """One part of the report."""
+    """A section of the report."""
 
     title: str
     words: Sequence[str] = ()
@@ -46,15 +46,15 @@ def write_report(
     """Write the report.
 
     Args:
-        path: of the HTML file.
-        title: of the report.
-        facts: how it was measured, a sentence each.
-        notes: what failed or could not be measured.
-        sections: in order; empty ones are left out.
-        figures: folder with the PNG files that the sections name, which go into the report.
+        path: path of the HTML file.
+        title: title of the report.
+        facts: sentences on the evaluation protocol.
+        notes: failures and missing measures.
+        sections: sections in order; empty ones are left out.
+        figures: folder with the PNG files of the sections' figures, which are embedded.
     """
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    template = resources.files("metavoxel.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
+    template = resources.files("metavoxel.evaluation.report").joinpath("report.html.j2").read_text(encoding="utf-8")
     shown = [section for section in sections if section]
     text = environment.from_string(template).render(
         title=title, facts=facts, notes=notes, sections=shown, picture=lambda name: embedded(figures / f"{name}.png")

@@ -1,4 +1,4 @@
-"""What the report says: the results in words, tables and figures."""
+"""Sections of the report: text, tables and figures."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -15,43 +15,43 @@ from metavoxel.evaluation.results import Results
 from metavoxel.evaluation.settings import others, protocol
 
 COPIES = 0.15
-"""Share of generated scans that stand out by a similarity as 5 % of held-out people do, above which it is told."""
+"""Share of generated scans beyond the 5 % quantile of held-out scans, above which copying is reported."""
 
 
 def facts(results: Results, network: AbstractFeatures) -> Iterator[str]:
-    """How it was measured, a sentence each."""
+    """Sentences on the evaluation protocol."""
     held_out, settings = results.held_out, results.settings
     split = held_out.folder.read_record()["split"]
-    people = len(set(held_out.subjects))
+    subjects = len(set(held_out.subjects))
     counts = ", ".join(f"{part} {len(rows)}" for part, rows in split.items())
     yield (
         f"Run {held_out.folder.path.name}, times '{held_out.model.schema.diffusion.times}'. Rows: {counts}. All "
-        f"figures are of the {len(held_out)} test rows ({people} subjects), which neither training nor selection has "
-        "seen."
+        f"measures are on the {len(held_out)} test rows ({subjects} subjects), which were not used for training or "
+        "model selection."
     )
     for target in settings.targets:
-        yield f"{target}: {protocol(held_out.model, settings, target).told}."
+        yield f"{target}: {protocol(held_out.model, settings, target).description}."
     yield (
-        "Brackets are 95 % intervals: bootstraps over subjects, all rows of a subject drawn together (percentiles of "
-        f"2,000 rounds for means, of 500 for areas). There is none of fewer than {FEWEST_SUBJECTS} subjects, nor where "
-        "all rows are alike: resampling them tells nothing."
+        "Brackets are 95 % percentile bootstrap intervals over subjects, all rows of a subject drawn together (2,000 "
+        f"resamples for means, 500 for AUC). There is none for fewer than {FEWEST_SUBJECTS} subjects, nor where all "
+        "rows are equal."
     )
     if results.samples is not None:
         yield (
             f"Image quality: {settings.samples} generated scans, seed {settings.seed}, {settings.sample_steps} network "
-            f"evaluations each. FID: {slices.PRESET} (intensities of each scan from its least to its greatest, up to "
-            f"{slices.MOST_SLICES} slices a plane, mean of the planes). Features: {network.told}."
+            f"evaluations each. FID: {slices.PRESET} (each scan scaled by its minimum and maximum, up to "
+            f"{slices.MOST_SLICES} slices per plane, mean over planes). Features: {network.description}."
         )
     made = ", ".join(f"{name} {version}" for name, version in held_out.folder.read_record().get("versions", {}).items())
     yield f"Trained with {made}."
     yield (
-        "Training subjects enter in three places alone: the population rows, the floor that generated rows are "
-        "compared with, and the distance to the nearest of them."
+        "Training subjects enter in three places only: the population baseline, the floor for generated rows, and the "
+        "distances to the nearest training subject."
     )
 
 
 def sections(results: Results, figures: Mapping[str, Sequence[Pictured]]) -> Iterator[Section]:
-    """Parts of the report in order. ``figures`` are those of each part, by its title."""
+    """Sections of the report in order. ``figures`` are by section title."""
     yield _table1(results)
     if results.settings.flexible is not None:
         yield _table2(results)
@@ -69,27 +69,25 @@ def sections(results: Results, figures: Mapping[str, Sequence[Pictured]]) -> Ite
 def _table1(results: Results) -> Section:
     held_out = results.held_out
     given = "; ".join(f"{target} from {', '.join(others(held_out.model.schema, target))}" for target in results.joint)
-    words = [
-        f"Every target from all other variables ({given}). A dash means that a method does not answer, or is not asked."
-    ]
+    words = [f"Every target from all other variables ({given}). A dash is a target that a method does not predict."]
     intervals = [one for one in results.joint.values() if one.protocol.predicts_mean and one.protocol.draws]
     if intervals:
         seconds = max(one.interval_seconds for one in intervals)
         cost = intervals[0].protocol.draws * intervals[0].protocol.steps
         words.append(
-            f"Point predictions of the joint model cost what the table says; its intervals cost {cost:,} network "
-            f"evaluations ({seconds:.2g} s) a row more."
+            f"The table gives the cost of point predictions. Intervals of the joint model cost {cost:,} more network "
+            f"evaluations ({seconds:.2g} s) per row."
         )
     if any(method.samples for method in results.methods):
         words.append(
-            "Training times are wall time. The joint model's includes its codecs; that of a method that takes them "
-            "from the run, as ldm and continuous_sex do, leaves them out."
+            "Training times are wall time. That of the joint model includes its codecs; those of methods that reuse "
+            "the run's codecs, such as ldm and continuous_sex, do not."
         )
     tables = [Tabulated("Table 1", results.table1())]
     paired = results.differences()
     if paired.rows:
         caption = (
-            f"Paired differences: error less that of {results.mode}, row by row. Above 0 the joint model is better"
+            f"Paired differences: error minus that of {results.mode}, row by row. Above 0 the joint model is better"
         )
         tables.append(Tabulated(caption, paired))
     return Section("Table 1: all methods", words, tables)
@@ -99,8 +97,8 @@ def _table2(results: Results) -> Section:
     target = results.settings.flexible
     assert target is not None
     words = [
-        f"{target} from every subset of the other variables, by the same model. Where nothing bears on it, the error "
-        "should be that of the population, and the spread of the draws the greatest."
+        f"{target} from every subset of the other variables, by the same model. Given uninformative variables, the "
+        "error should be that of the population baseline, and the spread of the draws the largest."
     ]
     if results.held_out.is_label(target):
         words.append("Entropy is that of the predicted probabilities.")
@@ -120,21 +118,21 @@ def _subgroups(results: Results) -> Section:
         )
         for target in results.joint
     ]
-    words = "Small groups have wide intervals; a difference between groups is one only where these part."
+    words = "Small groups have wide intervals; differences between groups with overlapping intervals may be chance."
     return Section("Errors by subgroup", [words], tables)
 
 
 def _quality(judged: Judged) -> Section:
     words: list[str] = []
-    tables = [Tabulated(f"{image}: scans beside the held-out ones", judged.table(image)) for image in judged.measures]
+    tables = [Tabulated(f"{image}: scans against the held-out ones", judged.table(image)) for image in judged.measures]
     if judged.codec:
-        tables.append(Tabulated("The autoencoder alone, on held-out scans: the ceiling", judged.codec_table()))
+        tables.append(Tabulated("Autoencoder reconstructions of held-out scans: the ceiling", judged.codec_table()))
     if tables:
         words = [
-            f"FID and KID: lower is nearer to the held-out scans. '{AUTOENCODER}' are the held-out scans rebuilt from "
-            f"their codes, what no sampler can better; '{HALVES}' is one half of them beside the other, what a perfect "
-            "model would show at that number. FID falls with the number of scans, so compare equal numbers alone. "
-            "MS-SSIM of pairs: above the held-out halves' is less variety than among people.",
+            f"FID and KID: lower is nearer to the held-out scans. '{AUTOENCODER}' are the held-out scans reconstructed "
+            f"from their codes, the limit for any sampler of codes; '{HALVES}' compares their two halves, as a perfect "
+            "model would score at that sample size. FID falls with the number of scans, so compare equal numbers only. "
+            "MS-SSIM of pairs above that of the held-out halves indicates less diversity than among subjects.",
             *copied(judged),
         ]
     return Section("Image quality", words, tables)
@@ -147,37 +145,37 @@ def _translation(results: Results) -> Section:
     ]
     words = [
         "Every held-out image predicted from all other variables. Peak signal-to-noise ratio and structural similarity "
-        "favour the smooth posterior mean over any single draw; the autoencoder's own figures are their ceiling."
+        "favour the smooth posterior mean over single draws; those of the autoencoder reconstructions are the ceiling."
     ]
     return Section("Images from the other variables", words if tables else [], tables)
 
 
 def copied(judged: Judged) -> Iterator[str]:
-    """Whether generated scans are copies of training subjects, in words."""
+    """Sentences on copies of training subjects among the generated scans."""
     for image, rows in judged.measures.items():
         for method, found in rows.items():
             copies = found.get("copying")
             if copies is None or method in (AUTOENCODER, HALVES):
                 continue
             start = (
-                f"Memorisation, {image} by {method}: the median generated scan lies {copies['median']:.3g} (root mean "
-                f"square intensity) from its nearest training subject, and a held-out person's reconstruction "
-                f"{copies['held_out']:.3g}. {copies['alike']:.0%} of generated scans stand out by being like one "
-                "training subject more than any other, as 5 % of held-out people do. "
+                f"Memorisation, {image} by {method}: the median distance to the nearest training subject (root mean "
+                f"square intensity) is {copies['median']:.3g} for generated scans, and {copies['held_out']:.3g} for "
+                f"reconstructions of held-out scans. {copies['alike']:.0%} of generated scans are much nearer to one "
+                "training subject than to any other (5 % of held-out scans are). "
             )
             if copies["alike"] > COPIES:
                 yield start + (
-                    "That is more than chance: this model may reproduce people that it was trained on, as a joint "
-                    "model of a small cohort can. Look at the nearest pairs before sharing samples or weights."
+                    "This exceeds chance: the model may reproduce training subjects, as a joint model of a small "
+                    "cohort can. Inspect the nearest pairs before sharing samples or weights."
                 )
             elif copies["nearer"] > COPIES:
                 yield start + (
-                    "That is no sign of copying. They do lie nearer to training subjects than people do "
-                    f"({copies['nearer']:.0%} nearer than 95 % of held-out people), but to nobody in particular, as "
-                    "smooth scans near the mean image do."
+                    "This is no evidence of copying. Generated scans are nearer to training subjects than held-out "
+                    f"scans are ({copies['nearer']:.0%} nearer than 95 % of them), but to no subject in particular, "
+                    "like smooth scans near the mean image."
                 )
             else:
-                yield start + "That is no sign of copying, which is no proof that there is none."
+                yield start + "This is no evidence of copying, but does not exclude it."
 
 
 def _methods(methods: Sequence[Method]) -> Section:
@@ -186,4 +184,4 @@ def _methods(methods: Sequence[Method]) -> Section:
         for method in methods[2:]
         for target, given in method.given.items()
     ]
-    return Section("What each comparison was given", words)
+    return Section("Variables given to each comparison", words)

@@ -1,4 +1,4 @@
-"""A table of figures: for a spreadsheet, every number in its own cell; for a reader, each with its interval."""
+"""Tables of results: as CSV with one number per cell, as text with intervals in brackets."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ import pandas
 from metavoxel.evaluation.metrics.bootstrap import Estimate
 
 DASH = "—"
-"""Where a method has no answer."""
+"""Text of a missing value."""
 
 Cell = Estimate | float | int | str | None
 
@@ -19,7 +19,7 @@ Cell = Estimate | float | int | str | None
 @final
 @dataclass(frozen=True)
 class Figures:
-    """Rows of cells under the same columns, which are those of all rows in the order of their first use."""
+    """Rows of cells; the columns are those of all rows, in order of first appearance."""
 
     rows: Sequence[Mapping[str, Cell]]
 
@@ -29,7 +29,7 @@ class Figures:
         return list(dict.fromkeys(name for row in self.rows for name in row))
 
     def frame(self) -> pandas.DataFrame:
-        """Every number in a column of its own; an interval's ends follow its figure."""
+        """Data frame with one number per cell; the bounds of an interval follow its estimate."""
         estimates = {
             name for row in self.rows for name, cell in row.items() if isinstance(cell, Estimate)
         }  # fmt: skip
@@ -39,8 +39,8 @@ class Figures:
             for name in self.columns:
                 cell = row.get(name)
                 if name in estimates:
-                    ends = cell if isinstance(cell, Estimate) else Estimate(*[math.nan] * 3)
-                    named = {name: ends.value, f"{name} low": ends.low, f"{name} high": ends.high}
+                    estimate = cell if isinstance(cell, Estimate) else Estimate(*[math.nan] * 3)
+                    named = {name: estimate.value, f"{name} low": estimate.low, f"{name} high": estimate.high}
                     cells |= {key: _written(value) for key, value in named.items()}
                 else:
                     cells[name] = _written(cell)
@@ -52,29 +52,29 @@ class Figures:
         self.frame().to_csv(path, index=False)
 
     def shown(self) -> list[list[str]]:
-        """Cells as a reader wants them."""
+        """Cells as formatted text."""
         return [[shown(row.get(name)) for name in self.columns] for row in self.rows]
 
 
 def write_frame(frame: pandas.DataFrame, path: Path) -> None:
-    """Save a table as CSV, cells as those of :class:`Figures`."""
+    """Save a table as CSV, with cells formatted as in :class:`Figures`."""
     frame.to_csv(path, index=False, float_format="%.6g", na_rep=DASH)
 
 
 def shown(cell: Cell) -> str:
-    """A cell in few digits, an interval in brackets, a dash for nothing."""
+    """Format a cell: three significant digits, an interval in brackets, a dash where missing."""
     if isinstance(cell, Estimate):
         if not math.isfinite(cell.value):
             return DASH
-        ends = f"[{digits(cell.low)}, {digits(cell.high)}]" if math.isfinite(cell.low) else ""
-        return f"{digits(cell.value)} {ends}".strip()
+        bounds = f"[{digits(cell.low)}, {digits(cell.high)}]" if math.isfinite(cell.low) else ""
+        return f"{digits(cell.value)} {bounds}".strip()
     if cell is None or (isinstance(cell, float) and not math.isfinite(cell)):
         return DASH
     return cell if isinstance(cell, str) else digits(cell)
 
 
 def digits(value: float) -> str:
-    """A number with three digits that count, and whole ones in full."""
+    """Format a number with three significant digits, integers and large values as whole numbers."""
     if isinstance(value, int) or (abs(value) >= 1000 and math.isfinite(value)):
         return f"{value:,.0f}"
     if value == 0:
@@ -84,7 +84,7 @@ def digits(value: float) -> str:
 
 
 def _written(cell: object) -> object:
-    """What a CSV cell holds: six digits, or a dash."""
+    """Value of a CSV cell: six significant digits, or a dash."""
     if cell is None or (isinstance(cell, float) and not math.isfinite(cell)):
         return DASH
     return float(f"{cell:.6g}") if isinstance(cell, float) else cell

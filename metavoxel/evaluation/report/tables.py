@@ -1,4 +1,4 @@
-"""The tables of the paper, and those that stand beside them."""
+"""Tables 1 and 2 of the paper, paired differences, and errors by subgroup."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,11 +13,11 @@ from metavoxel.evaluation.report.table import Cell, Figures
 from metavoxel.evaluation.subgroups import Group
 
 Scores = Mapping[str, Mapping[str, Score]]
-"""By method and target; a method without an answer to a target is not there."""
+"""Scores by method and target; targets that a method does not predict are absent."""
 
 
 def scores_of(held_out: HeldOut, methods: Sequence[Method]) -> dict[str, dict[str, Score]]:
-    """Every method's figures on every scalar that it answers."""
+    """Scores of every method on every scalar it predicts."""
     found: dict[str, dict[str, Score]] = {}
     for method in methods:
         judged = {
@@ -30,7 +30,7 @@ def scores_of(held_out: HeldOut, methods: Sequence[Method]) -> dict[str, dict[st
 
 
 def unit(held_out: HeldOut, target: str) -> str:
-    """A target's unit in brackets, where the schema names one."""
+    """Unit of a target in brackets, if defined in the schema."""
     found = held_out.spec(target).model_dump().get("unit")
     return f" ({found})" if found else ""
 
@@ -48,13 +48,13 @@ def label_cells(name: str, one: LabelScore) -> dict[str, Cell]:
 def table1(
     held_out: HeldOut, methods: Sequence[Method], scores: Scores, fid: Mapping[str, Mapping[str, Estimate]]
 ) -> Figures:
-    """One row a method: image quality, every target from all other variables, and costs (the paper's Table 1).
+    """One row per method: image quality, every target from all other variables, and costs (the paper's Table 1).
 
     Args:
         held_out: the test part.
-        methods: the rows.
-        scores: of the methods.
-        fid: by method and image variable.
+        methods: methods, one per row.
+        scores: scores by method and target.
+        fid: FID by method and image variable.
     """
     images = sorted({image for found in fid.values() for image in found}, key=held_out.images.index)
     targets = [name for name in held_out.model.schema.variables if any(name in found for found in scores.values())]
@@ -86,7 +86,7 @@ def table1(
 
 
 def table2(held_out: HeldOut, target: str, answers: Sequence[Answers], baseline: Method) -> Figures:
-    """The target from every subset of the others, beside what the training rows say alone (the paper's Table 2)."""
+    """Target from every subset of the other variables, and the population baseline (the paper's Table 2)."""
     rows: list[dict[str, Cell]] = []
     name = f"{target}{unit(held_out, target)}"
     for one in answers:
@@ -114,7 +114,7 @@ def _cells2(name: str, one: Score | None) -> dict[str, Cell]:
 
 
 def differences(held_out: HeldOut, reference: str, scores: Scores) -> Figures:
-    """Each method's error less the reference method's, row by row: below 0 the method is the better one."""
+    """Errors of each method minus those of the reference method, row by row: below 0 the method is better."""
     rows: list[dict[str, Cell]] = []
     for method, found in scores.items():
         for target, one in found.items():
@@ -136,7 +136,7 @@ def differences(held_out: HeldOut, reference: str, scores: Scores) -> Figures:
 def subgroup_table(
     held_out: HeldOut, target: str, groups: Sequence[Group], methods: Sequence[str], scores: Scores
 ) -> Figures:
-    """One target's error in every group of test rows, by method."""
+    """Errors of one target in every group of test rows, by method."""
     rows: list[dict[str, Cell]] = []
     for group in groups:
         row: dict[str, Cell] = {"group": f"{group.variable}: {group.label}", "rows": int(group.rows.sum())}

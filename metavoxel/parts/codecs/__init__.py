@@ -1,1 +1,1 @@
-"""Codecs: how a variable's data become the code that is diffused, and back."""
+"""Codecs: encoding of a variable's data to the code that is diffused, and decoding."""

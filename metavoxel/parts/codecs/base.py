@@ -1,4 +1,4 @@
-"""What a codec is: how a variable's data become the code that is diffused, and back."""
+"""Abstract codec: encoding of a variable's data to the code that is diffused, and decoding."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -14,29 +14,28 @@ from metavoxel.typing import Code, Mask
 
 
 class Encoded(NamedTuple):
-    """A code as its mean and, where the codec is uncertain, its standard deviation.
+    """Mean of a code and, for a stochastic codec, its standard deviation.
 
-    Caches keep both, and each use draws afresh: one stored noisy draw would teach the model the noise of that draw.
+    Caches store both, and each use draws anew: the model would otherwise fit the noise of one stored draw.
     """
 
     mean: Code
     sd: Code | None = None
 
     def draw(self, rng: Rng) -> Code:
-        """One code a row."""
+        """Draw one code per row."""
         if self.sd is None:
             return self.mean
         return self.mean + self.sd * rng.normal(tuple(self.mean.shape), like=self.mean, dtype=self.mean.dtype)
 
 
 class AbstractCodec(nn.Module, ABC):
-    """Data to code and back. What it learns are buffers or weights, so that a checkpoint holds it.
+    """Encoder and decoder of one variable. All fitted values are buffers or parameters, saved in checkpoints.
 
     Attributes:
         code_shape: (channels, *grid) of one code; grid is empty for scalars.
-        support: the word that a kernel must share: "real", "one_hot", or a plugin's own.
-        tolerance: largest absolute difference of ``decode(encode(x))`` from x that counts as faithful; infinite for a
-            codec that loses detail by design.
+        support: type of code, equal to the kernel's: "real", "one_hot" or one defined by a plugin.
+        tolerance: largest allowed absolute difference of ``decode(encode(x))`` from x; infinite for a lossy codec.
     """
 
     code_shape: tuple[int, ...]
@@ -44,38 +43,41 @@ class AbstractCodec(nn.Module, ABC):
     tolerance: float
 
     def fit(self, batches: Callable[[], Iterable[Shaped[Tensor, "b *d"]]]) -> None:
-        """Learn from the training rows in closed form; ``batches()`` walks them once. Nothing to learn by default."""
+        """Fit to the training rows in closed form; ``batches()`` iterates over them once. No-op by default."""
 
     @abstractmethod
     def encode(self, x: Shaped[Tensor, "b *d"]) -> Encoded:
-        """Code of complete data."""
+        """Encode complete data."""
 
     @abstractmethod
     def decode(self, z: Code) -> Shaped[Tensor, "b *d"]:
-        """Data of a code, also of one that no data have."""
+        """Decode any code, including codes outside the range of ``encode``."""
 
     def encode_partial(self, x: Shaped[Tensor, "b *d"], known: Bool[Tensor, "b *d"]) -> tuple[Encoded, Mask]:
-        """Code of partly known data, and which of its cells may be trusted.
+        """Encode partially known data, and mark the cells whose code is reliable.
 
-        By default a scalar code is trusted when all of its data are known; a codec with a grid has to say for itself.
+        By default a scalar code is reliable if all of its data are known; codecs with a grid must override this.
+
+        Raises:
+            NotImplementedError: a codec with a grid does not override this.
         """
         if len(self.code_shape) > 1:
-            raise NotImplementedError(f"{type(self).__name__} does not encode partly known data")
+            raise NotImplementedError(f"{type(self).__name__} does not encode partially known data")
         return self.encode(x), known.reshape(len(known), -1).all(1, keepdim=True)
 
     def code_interval(self, x: Float[Tensor, "b"]) -> tuple[Code, Code]:
-        """Lowest and highest code that stand for each of these numbers.
+        """Return the lowest and highest code that decode to each number.
 
-        One code by default, that of ``encode``; a codec under which many codes decode to one number gives their ends,
-        which may be infinite. Asked of codecs of one number (``code_shape`` (1,)) alone, as the next two are.
+        By default both are ``encode(x).mean``. If an interval of codes decodes to one number, its bounds may be
+        infinite. Like the next two methods, only called for codecs of one number (``code_shape`` (1,)).
         """
         code = self.encode(x).mean
         return code, code
 
     def code_slopes(self, x: Float[Tensor, "b"]) -> Float64[Tensor, "b"]:
-        """Code units that one unit of a number is, at each of these: the derivative of ``encode``, without its sign.
+        """Return the absolute derivative of ``encode`` at each number.
 
-        0 where a number has a probability of its own and therefore no density.
+        0 where a number is a point mass of the distribution, and therefore has no density.
         """
         with torch.inference_mode(False), torch.enable_grad():
             number = x.clone().double().requires_grad_()
@@ -83,12 +85,12 @@ class AbstractCodec(nn.Module, ABC):
         return slope.abs().cpu()
 
     def code_sd(self, x: Float[Tensor, "b"], sd: float) -> Float64[Tensor, "b"]:
-        """Standard deviation of a code whose number has an error of ``sd``, in its unit; by the delta method."""
+        """Return the standard deviation of codes, by the delta method, if ``sd`` is that of the number's error."""
         return sd * self.code_slopes(x)
 
 
 class CodecTraining(NamedTuple):
-    """How long and how fast a codec learns."""
+    """Optimiser steps, batch size and learning rate of a codec's training."""
 
     steps: int
     batch_size: int
@@ -96,49 +98,49 @@ class CodecTraining(NamedTuple):
 
 
 class AbstractLearnedCodec(AbstractCodec, ABC):
-    """A codec with weights that a gradient fits before the joint model is trained; ``fit`` comes after that.
+    """Codec with weights trained by gradient descent before the joint model; ``fit`` is called afterwards.
 
     Attributes:
-        training_plan: how it is trained; None where its weights came ready.
+        training_plan: training hyperparameters; None for pretrained weights.
     """
 
     training_plan: CodecTraining | None
 
     @abstractmethod
     def losses(self, x: Float[Tensor, "b *d"], *, rng: Rng) -> dict[str, Float[Tensor, ""]]:
-        """Weighted terms whose sum is minimised."""
+        """Return the weighted loss terms, by name; training minimises their sum."""
 
     @abstractmethod
     def prepare(self, batches: Callable[[], Iterable[Float[Tensor, "b *d"]]]) -> None:
-        """Statistics that training starts from (a mean image, say)."""
+        """Compute statistics required before training, such as a mean image."""
 
 
 class AbstractCodecSpec(BaseModel, ABC):
-    """Settings of a codec, as YAML and JSON Schema show them; ``build`` makes the module."""
+    """Settings of a codec, as represented in YAML and JSON Schema; ``build`` returns the module."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     support: ClassVar[str]
-    """The word that a kernel must share: "real", "one_hot", or a plugin's own; the codec's too."""
+    """Type of code, equal to the kernel's and the built codec's: "real", "one_hot" or one defined by a plugin."""
 
     type: str
 
     @classmethod
     def examples(cls) -> Sequence[tuple["AbstractCodecSpec", Shaped[Tensor, "b *d"]]]:
-        """Settings, and at least 4 unlike data, that ``metavoxel plugins --check`` tries the codec with.
+        """Return settings, each with at least 4 different data, that ``metavoxel plugins --check`` checks.
 
-        None by default: enough where a variable type of the same plugin has the codec among its parts.
+        Empty by default, which suffices if a variable type of the same plugin uses the codec.
         """
         return ()
 
     def problems(self) -> list[str]:
-        """What is wrong with the settings together, in words; nothing when they fit."""
+        """Return messages about inconsistent settings; empty if there are none."""
         return []
 
     def grid_multiple(self) -> int:
-        """Data axes must be multiples of this for the code grid to be whole."""
+        """Return the number of which the lengths of data axes must be multiples."""
         return 1
 
     @abstractmethod
     def build(self, data_shape: tuple[int, ...]) -> AbstractCodec:
-        """A fresh codec for data of this shape, without the batch dimension."""
+        """Return a new codec for data of this shape, without the batch dimension."""

@@ -1,4 +1,4 @@
-"""Data that are their own code, up to a scale."""
+"""Codes that are the standardised data."""
 
 from collections.abc import Callable, Iterable
 from typing import ClassVar, Literal
@@ -12,7 +12,7 @@ from metavoxel.typing import Code, Mask
 
 
 class IdentityCodec(AbstractCodec):
-    """(b, c, *s) images to codes of the same shape, standardised over the training rows. Final."""
+    """Codec of images (b, c, *s): codes of the same shape, standardised over the training rows. Final."""
 
     support = "real"
     tolerance = 1e-4
@@ -42,13 +42,13 @@ class IdentityCodec(AbstractCodec):
         return z * self.scale + self.center
 
     def encode_partial(self, x: Float[Tensor, "b c *s"], known: Bool[Tensor, "b c *s"]) -> tuple[Encoded, Mask]:
-        """Every cell stands for itself: a cell is trusted when all of its channels are known."""
+        """Encode cell by cell: a cell is reliable if all of its channels are known."""
         filled = torch.where(known, x, self.center)
         return self.encode(filled), known.all(1, keepdim=True)
 
 
 class IdentitySpec(AbstractCodecSpec):
-    """No compression: for small images, whose diffusion fits in memory as it is."""
+    """Settings of a codec without compression, for images small enough to be diffused directly."""
 
     support: ClassVar[str] = "real"
 

@@ -1,4 +1,4 @@
-"""Images to latents by a KL-regularised autoencoder (MetaVoxel 3.1; Rombach et al. 2022, extended to 3-D)."""
+"""KL-regularised autoencoder of images (MetaVoxel 3.1; Rombach et al. 2022, extended to 3-D)."""
 
 import math
 import os
@@ -21,10 +21,10 @@ from metavoxel.typing import Code, Mask
 
 
 class KLVAECodec(AbstractLearnedCodec):
-    """(b, k, *d) images to (b, latent_channels, *d / downsampling) latents. Final.
+    """Codec of images (b, k, *d) as latents (b, latent_channels, *d / downsampling). Final.
 
-    The autoencoder sees the image less the training mean: in a small cohort the mean is most of the image, and need not
-    be learnt. Latents are shifted and scaled to mean 0, variance 1 in each channel over the whole training set.
+    The autoencoder models the image minus the training mean, which in a small cohort explains most of the image.
+    Latents are standardised to mean 0 and variance 1 per channel over the whole training set.
     """
 
     support = "real"
@@ -60,7 +60,7 @@ class KLVAECodec(AbstractLearnedCodec):
         self.latent_scale: Tensor
 
     def prepare(self, batches: Callable[[], Iterable[Float[Tensor, "b c *s"]]]) -> None:
-        """Mean image of the training rows, and the spread around it."""
+        """Compute the mean image of the training rows and the standard deviation around it."""
         count, total, squares = 0, torch.zeros(()), torch.zeros(())
         for batch in batches():
             count += len(batch)
@@ -72,10 +72,10 @@ class KLVAECodec(AbstractLearnedCodec):
         self.contrast.copy_(variance.clamp_min(1e-12).sqrt())
 
     def losses(self, x: Float[Tensor, "b c *s"], *, rng: Rng) -> dict[str, Float[Tensor, ""]]:
-        """Absolute (or squared) error in units of the spread, and KL to a standard normal averaged over latent cells.
+        """Return the standardised absolute (or squared) error and the weighted KL divergence to a standard normal.
 
-        Averaging keeps the penalty's strength when the image or the latent grid changes size; the usual sum does not.
-        Further terms (perceptual, adversarial) are further entries.
+        The KL divergence is averaged over latent cells rather than summed, so that its relative weight does not depend
+        on image size. Further terms (perceptual, adversarial) are further entries.
         """
         image = (x - self.mean_image) / self.contrast
         mean, sd = self.autoencoder.encode(image)
@@ -88,7 +88,7 @@ class KLVAECodec(AbstractLearnedCodec):
         return {**fit, "kl": self._spec.kl_weight * kl}
 
     def fit(self, batches: Callable[[], Iterable[Float[Tensor, "b c *s"]]]) -> None:
-        """Scale the latents over the whole training set, the posterior's own variance included."""
+        """Standardise the latents over the whole training set, including the posterior variance."""
         axes = (0, *range(2, 2 + len(self.code_shape) - 1))
         count, total, squares = 0, torch.zeros(()), torch.zeros(())
         for batch in batches():
@@ -116,40 +116,39 @@ class KLVAECodec(AbstractLearnedCodec):
         return image * self.contrast + self.mean_image
 
     def encode_partial(self, x: Float[Tensor, "b c *d"], known: Bool[Tensor, "b c *d"]) -> tuple[Encoded, Mask]:
-        """The hole is filled from the training mean; a cell is trusted when it and its neighbours are all known.
+        """Fill unknown voxels with the training mean; a cell is reliable if it and its neighbours are all known.
 
-        The autoencoder's code is not local (its normalisation is global), so the code of the known side shifts with
-        what fills the hole: training uses this same filling, and what comes out is composited with the known voxels.
+        The encoder is not local (its normalisation is global), so codes of known voxels depend on the fill value.
+        Training uses the same fill, and decoded images are composited with the known voxels.
         """
         filled = torch.where(known, x, self.mean_image)
         factor = self._spec.downsampling
         pool = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}[len(self.code_shape) - 1]
-        hole = (~known).any(1, keepdim=True).float()
-        near_hole = pool(pool(hole, factor, factor), 3, 1, 1)
-        return self.encode(filled), near_hole < 0.5
+        unknown = (~known).any(1, keepdim=True).float()
+        near_unknown = pool(pool(unknown, factor, factor), 3, 1, 1)
+        return self.encode(filled), near_unknown < 0.5
 
 
 class KLVAESpec(AbstractCodecSpec):
-    """Autoencoder of images with a light KL penalty (MONAI's ``AutoencoderKL``), trained before the joint model."""
+    """Settings of a KL-regularised autoencoder (MONAI's ``AutoencoderKL``), trained before the joint model."""
 
     support: ClassVar[str] = "real"
 
     type: Literal["kl_vae"] = "kl_vae"
-    downsampling: Literal[2, 4, 8, 16] = Field(4, description="image voxels a latent cell spans along each axis")
+    downsampling: Literal[2, 4, 8, 16] = Field(4, description="image voxels per latent cell along each axis")
     latent_channels: PositiveInt = Field(8, description="channels of the latent")
     channels: tuple[PositiveInt, ...] = Field(
-        (), description="widths of the levels, log2(downsampling) + 1 of them; by default 16 doubling to at most 64"
+        (), description="channels per level, log2(downsampling) + 1 values; by default 16, doubling up to 64"
     )
-    residual_blocks: PositiveInt = Field(1, description="residual blocks a level")
+    residual_blocks: PositiveInt = Field(1, description="residual blocks per level")
     kl_weight: float = Field(1e-3, ge=0, description="weight of the KL term, which is a mean over latent cells")
     error: Literal["absolute", "squared"] = Field(
         "absolute",
-        description="difference from an image that its reconstruction makes least. 'absolute' keeps edges, and takes "
-        "voxels to their median: what few images have at a voxel, such as a lesion, it leaves out; 'squared' takes "
-        "them to their mean",
+        description="reconstruction loss. 'absolute' preserves edges and estimates the median of a voxel, which omits "
+        "what few images show there, such as a lesion; 'squared' estimates the mean",
     )
     steps: PositiveInt = Field(1000, description="optimiser steps")
-    batch_size: PositiveInt = Field(2, description="images a step")
+    batch_size: PositiveInt = Field(2, description="images per step")
     learning_rate: PositiveFloat = Field(1e-3, description="peak learning rate of AdamW")
     weights: Path | None = Field(
         None,
@@ -159,7 +158,7 @@ class KLVAESpec(AbstractCodecSpec):
     @field_validator("weights")
     @classmethod
     def _from_the_schema(cls, weights: Path | None, info: ValidationInfo) -> Path | None:
-        """A relative path starts at the schema's folder, where there is one."""
+        """Resolve a relative path against the folder of the schema, if known."""
         if weights is None or not info.context:
             return weights
         return Path(os.path.abspath(info.context["folder"] / weights))

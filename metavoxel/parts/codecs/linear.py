@@ -1,4 +1,4 @@
-"""Numbers to codes by a linear map, after an optional logarithm."""
+"""Linear codec of numbers, after an optional logarithm."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -14,7 +14,7 @@ from metavoxel.typing import Code
 
 
 class LinearCodec(AbstractCodec):
-    """(b,) numbers to (b, 1) codes, by way of double precision, which keeps seconds of Unix time apart. Final."""
+    """Codec of numbers (b,) as (b, 1), computed in float64, which distinguishes seconds of Unix time. Final."""
 
     support = "real"
     code_shape = (1,)
@@ -29,7 +29,7 @@ class LinearCodec(AbstractCodec):
 
     @property
     def tolerance(self) -> float:  # type: ignore[override]
-        """Rounding of single precision at four standard deviations from the centre."""
+        """Rounding error of single precision at four standard deviations from the centre."""
         extreme = float(self.center.abs() + 4 * self.scale)
         return 1e-5 * (math.exp(min(extreme, 80)) if self._logarithm else extreme)
 
@@ -38,8 +38,8 @@ class LinearCodec(AbstractCodec):
             return
         values = self._transform(torch.cat(list(batches())))
         self.center.copy_(values.mean())
-        spread = values.std(unbiased=False)
-        self.scale.copy_(spread if spread > 0 else torch.ones_like(spread))
+        sd = values.std(unbiased=False)
+        self.scale.copy_(sd if sd > 0 else torch.ones_like(sd))
 
     def _transform(self, x: Tensor) -> Float[Tensor, "b"]:
         x = x.double()
@@ -54,7 +54,7 @@ class LinearCodec(AbstractCodec):
 
 
 class LinearSpec(AbstractCodecSpec):
-    """A number to about one unit of spread: standardised on the training rows, or from a range to [-1, 1]."""
+    """Settings of a linear codec: standardised on the training rows, or from a range to [-1, 1]."""
 
     support: ClassVar[str] = "real"
 
@@ -62,9 +62,9 @@ class LinearSpec(AbstractCodecSpec):
     scale: Literal["standard", "range"] = Field(
         "standard", description="'standard': mean 0, sd 1 over the training rows; 'range': the range to [-1, 1]"
     )
-    range: tuple[float, float] | None = Field(None, description="values that become -1 and 1 (in the variable's unit)")
+    range: tuple[float, float] | None = Field(None, description="values mapped to -1 and 1 (in the variable's unit)")
     transform: Literal["log"] | None = Field(
-        None, description="'log' takes the natural logarithm first (values above 0)"
+        None, description="'log' applies the natural logarithm first (values above 0)"
     )
 
     def build(self, data_shape: tuple[int, ...]) -> LinearCodec:
@@ -72,7 +72,7 @@ class LinearSpec(AbstractCodecSpec):
         if self.scale == "standard":
             return LinearCodec(logarithm=logarithm, center=0.0, scale=1.0, fitted=False)
         assert self.range is not None
-        low, high = (math.log(end) if logarithm else end for end in self.range)
+        low, high = (math.log(bound) if logarithm else bound for bound in self.range)
         return LinearCodec(logarithm=logarithm, center=(low + high) / 2, scale=(high - low) / 2, fitted=True)
 
     def problems(self) -> list[str]:

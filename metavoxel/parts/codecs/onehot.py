@@ -1,4 +1,4 @@
-"""Categories to one-hot codes."""
+"""One-hot codec of categories."""
 
 from typing import ClassVar, Literal
 
@@ -12,7 +12,7 @@ from metavoxel.typing import Code
 
 
 class OneHotCodec(AbstractCodec):
-    """(b,) indices to (b, categories) of zeros and ones; a code decodes to its largest channel. Final."""
+    """Codec of indices (b,) as one-hot codes (b, categories), decoded by argmax. Final."""
 
     support = "one_hot"
     tolerance = 0.0
@@ -29,7 +29,7 @@ class OneHotCodec(AbstractCodec):
 
 
 class OneHotSpec(AbstractCodecSpec):
-    """One channel a category."""
+    """Settings of a one-hot codec: one channel per category."""
 
     support: ClassVar[str] = "one_hot"
 

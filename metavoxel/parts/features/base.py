@@ -1,8 +1,8 @@
 """What features are: a variable's part in the Gaussian baseline, and the prediction that the baseline makes of it.
 
 Every variable has k features f, numbers of mean 0 and variance 1 over rows that were not seen. The baseline
-(:mod:`metavoxel.network.baseline`) is a distribution p(f) of the features of all variables. With the Gaussian likelihood
-of each variable's features given its noisy code x_t,
+(:mod:`metavoxel.network.baseline`) is a distribution p(f) of the features of all variables. With the Gaussian
+likelihood of each variable's features given its noisy code x_t,
 
     log p(x_t | f) = -f'Pf / 2 + f'w + const,                                                                  (1)
 
@@ -88,5 +88,5 @@ class AbstractFeatures(nn.Module, ABC):
         return None
 
     def link(self, outputs: Float[Tensor, "b q *s"]) -> Float[Tensor, "b p *s"]:
-        """The kernel's prediction from the baseline's and the network's outputs together: by default these themselves."""
+        """The kernel's prediction from the sum of the baseline's and the network's outputs: by default that sum."""
         return outputs

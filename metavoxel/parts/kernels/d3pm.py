@@ -13,18 +13,18 @@ from metavoxel.parts.kernels.discrete import AbstractDiscreteKernel, Categorical
 from metavoxel.rng import Rng
 from metavoxel.typing import Code, Time
 
-UNLIKE = 30.0
-"""Logarithm of how much likelier a state is made, at most, by its own class than by another."""
+MAX_LOG_RATIO = 30.0
+"""Maximum log-likelihood ratio of a state between its own class and any other class."""
 
 
 class UniformD3PMKernel(AbstractDiscreteKernel):
-    """Each step keeps the category or draws one of the K uniformly; alpha_bar is the chance that it was always kept.
+    """Uniform D3PM: each step keeps the category or resamples it uniformly; alpha_bar = P(kept at every step).
 
-    Any stride is exact in closed form, for q(x_t | x_s) depends only on alpha_bar_t / alpha_bar_s. The network's head,
-    trained by cross-entropy, is the posterior p(x_0 | x_t, the rest), so ``reverse: mixture`` averages the normalised
-    q(x_s | x_t, x_0 = k) under it, which is exact for any stride. ``reverse: printed`` is D3PM's formula (Austin et al.
-    2021, eq. 4): it plugs the head into q(x_t | x_s) q(x_s | x_0) and normalises at the end, which is biased towards
-    uniform for a head trained so; it is kept for comparison with the paper.
+    Steps of any size are exact, as q(x_t | x_s) depends only on alpha_bar_t / alpha_bar_s. The network, trained by
+    cross-entropy, predicts the posterior p(x_0 | x_t, other inputs). ``reverse: mixture`` averages the normalised
+    q(x_s | x_t, x_0 = k) over this posterior, which is exact for any step size. ``reverse: printed`` is D3PM's formula
+    (Austin et al. 2021, eq. 4). It inserts the prediction into q(x_t | x_s) q(x_s | x_0) and then normalises, which is
+    biased towards uniform for a network trained by cross-entropy; it is provided for comparison with the paper.
     """
 
     type: Literal["d3pm_uniform"] = "d3pm_uniform"
@@ -41,17 +41,17 @@ class UniformD3PMKernel(AbstractDiscreteKernel):
 
     def log_likelihood(self, xt: Code, t: Time) -> Code:
         log_kept, log_uniform = self._log_ratio(torch.zeros_like(t), t, xt)
-        log_alike = torch.logaddexp(log_kept, log_uniform)
-        # At t = 0 no other class could have led here: far below all else, and finite
-        return torch.where(xt > 0.5, (log_alike - log_uniform).clamp_max(UNLIKE), 0.0)
+        log_same = torch.logaddexp(log_kept, log_uniform)
+        # At t = 0 other classes have likelihood 0; their logarithm is kept finite
+        return torch.where(xt > 0.5, (log_same - log_uniform).clamp_max(MAX_LOG_RATIO), 0.0)
 
     def _log_forward(self, xs: Code, s: Time, t: Time) -> Float[Tensor, "b c *s"]:
-        """log q(x_t = j | x_s) for every j."""
+        """Return log q(x_t = j | x_s) for every j."""
         log_kept, log_uniform = self._log_ratio(s, t, xs)
         return torch.logaddexp(torch.log(xs) + log_kept, log_uniform.expand_as(xs))
 
     def _log_ratio(self, s: Time, t: Time, x: Code) -> tuple[Tensor, Tensor]:
-        """log r and log((1 - r)/K) for r = alpha_bar_t / alpha_bar_s; finite differences taken in float64."""
+        """Return log r and log((1 - r)/K) for r = alpha_bar_t / alpha_bar_s; differences are taken in float64."""
         log_r = self.log_ratio(s, t, x)
         log_uniform = torch.log(-torch.expm1(log_r)) - math.log(x.shape[1])
         return log_r.to(x.dtype), log_uniform.to(x.dtype)
@@ -65,10 +65,10 @@ class UniformD3PMKernel(AbstractDiscreteKernel):
             # p(x_s = j) = sum_k p_k q(x_t | x_s = j) q(x_s = j | x_0 = k) / q(x_t | x_0 = k), in O(K).
             log_weight = log_x0 - self._log_forward(xt, zero, t).clamp_min(torch.finfo(xt.dtype).min)
             log_weight = torch.where(torch.isneginf(log_x0), log_x0, log_weight)
-            spread = torch.logsumexp(log_weight, 1, keepdim=True)
-            log_p = log_step + torch.logaddexp(log_kept_s + log_weight, log_uniform_s + spread)
+            log_total = torch.logsumexp(log_weight, 1, keepdim=True)
+            log_p = log_step + torch.logaddexp(log_kept_s + log_weight, log_uniform_s + log_total)
         else:
-            # At s = 0 the published sampler returns the head itself.
+            # At s = 0 the published sampler returns the prediction itself.
             log_p = log_step + torch.logaddexp(log_kept_s + log_x0, log_uniform_s.expand_as(log_x0))
             log_p = torch.where(along(s, xt) > 0, log_p, log_x0)
         log_p = torch.where(along(t, xt) == along(s, xt), torch.log(xt), log_p)

@@ -1,4 +1,4 @@
-"""What kernels of one-hot codes share: independent categories, and a head that is the posterior of the class."""
+"""Base of kernels of one-hot codes: independent categorical transitions, networks that predict class posteriors."""
 
 from abc import ABC
 from typing import ClassVar
@@ -15,7 +15,7 @@ from metavoxel.typing import Code, Time
 
 
 class CategoricalTransition(AbstractTransition):
-    """Independent categories of given log-probabilities on dimension 1. Final."""
+    """Independent categorical distributions, with log-probabilities along dimension 1. Final."""
 
     def __init__(self, log_probabilities: Float[Tensor, "b c *s"]) -> None:
         self._log = log_probabilities
@@ -33,20 +33,20 @@ class CategoricalTransition(AbstractTransition):
 
 
 def one_hot(index: Tensor, categories: int) -> Code:
-    """(b, *s) of whole numbers to (b, categories, *s) of zeros and ones, in float32."""
+    """Encode indices (b, *s) as one-hot codes (b, categories, *s) in float32."""
     return torch.nn.functional.one_hot(index, categories).movedim(-1, 1).float()
 
 
 class AbstractDiscreteKernel(AbstractKernel, ABC):
-    """A kernel of one-hot codes whose q(x_t | x_s) depends on alpha_bar_t / alpha_bar_s alone: any stride is exact.
+    """Kernel of one-hot codes whose q(x_t | x_s) depends only on alpha_bar_t / alpha_bar_s, for steps of any size.
 
-    The network gives logits and is trained by cross-entropy, so that a perfect head is p(x_0 | x_t, the rest).
+    The network predicts logits and is trained by cross-entropy; its optimum is p(x_0 | x_t, other inputs).
     """
 
     support: ClassVar[str] = "one_hot"
 
     schedule: Schedule = Field(
-        default_factory=CosineSchedule, description="how the chance of being kept fades with time"
+        default_factory=CosineSchedule, description="decay with time of the probability of keeping the category"
     )
 
     def log_snr(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
@@ -56,7 +56,7 @@ class AbstractDiscreteKernel(AbstractKernel, ABC):
         return Noised(self.renoise(x0, torch.zeros_like(t), t, rng=rng), x0)
 
     def log_ratio(self, s: Time, t: Time, x: Code) -> Float[Tensor, "b 1 *#s"]:
-        """log(alpha_bar_t / alpha_bar_s) in float64; 0 where the times are equal even if nothing is left at either."""
+        """Return log(alpha_bar_t / alpha_bar_s) in float64; 0 for equal times, also at zero signal."""
         log_t, log_s = self.schedule.log_alpha_bar(along(t, x)), self.schedule.log_alpha_bar(along(s, x))
         return torch.where(log_t == log_s, torch.zeros_like(log_t), log_t - log_s).clamp_max(0)
 

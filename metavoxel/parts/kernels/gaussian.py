@@ -1,4 +1,4 @@
-"""Gaussian diffusion of real codes, variance preserving (MetaVoxel eq. 1; Ho et al. 2020)."""
+"""Variance-preserving Gaussian diffusion of real codes (MetaVoxel eq. 1; Ho et al. 2020)."""
 
 import math
 from typing import ClassVar, Literal
@@ -15,7 +15,7 @@ from metavoxel.typing import Code, Time
 
 
 class GaussianTransition(AbstractTransition):
-    """Normal with independent cells. Final."""
+    """Gaussian transition with independent cells. Final."""
 
     def __init__(self, mean: Code, sd: Float[Tensor, "b 1 *#s"]) -> None:
         self._mean, self._sd = mean, sd
@@ -26,7 +26,7 @@ class GaussianTransition(AbstractTransition):
 
     def sample(self, rng: Rng) -> Code:
         if not self._sd.any():
-            rng.skip()  # or what a row draws next would depend on whether another row of its batch has noise here
+            rng.skip()  # else later draws of a row would depend on whether other rows of its batch have noise here
             return self._mean
         return self._mean + self._sd * rng.normal(tuple(self._mean.shape), like=self._mean, dtype=self._mean.dtype)
 
@@ -39,17 +39,17 @@ class GaussianTransition(AbstractTransition):
 
 
 class GaussianKernel(AbstractKernel):
-    """x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) noise.
+    """Gaussian kernel, x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) noise.
 
     The network predicts the noise (``epsilon``), the data (``x0``), or ``v`` = sqrt(alpha_bar) noise - sqrt(1 -
-    alpha_bar) x_0 (Salimans and Ho 2022), whose value at t = 1 is -E[x_0 | evidence]: a prediction in one evaluation.
+    alpha_bar) x_0 (Salimans and Ho 2022). At t = 1 the optimal v is -E[x_0 | evidence], the negative posterior mean.
     """
 
     support: ClassVar[str] = "real"
     is_gaussian: ClassVar[bool] = True
 
     type: Literal["gaussian"] = "gaussian"
-    schedule: Schedule = Field(default_factory=CosineSchedule, description="how the signal fades with time")
+    schedule: Schedule = Field(default_factory=CosineSchedule, description="noise schedule")
     prediction: Literal["v", "epsilon", "x0"] = Field("v", description="what the network predicts")
 
     def problems(self) -> list[str]:
@@ -68,7 +68,7 @@ class GaussianKernel(AbstractKernel):
         return self.schedule.log_snr(t)
 
     def _scales(self, t: Time, x: Code) -> tuple[Float[Tensor, "b 1 *#s"], Float[Tensor, "b 1 *#s"]]:
-        """sqrt(alpha_bar) and sqrt(1 - alpha_bar), in float64 so that neither end loses digits."""
+        """Return sqrt(alpha_bar) and sqrt(1 - alpha_bar), in float64 to keep precision near t = 0 and t = 1."""
         log_alpha_bar = self.schedule.log_alpha_bar(along(t, x))
         return torch.exp(log_alpha_bar / 2), torch.sqrt(-torch.expm1(log_alpha_bar))
 
@@ -94,11 +94,11 @@ class GaussianKernel(AbstractKernel):
     def renoise(self, xs: Code, s: Time, t: Time, *, rng: Rng) -> Code:
         log_ratio = self._log_ratio(t, s, xs)
         signal, noise = torch.exp(log_ratio / 2), torch.sqrt(-torch.expm1(log_ratio))
-        fresh = rng.normal(tuple(xs.shape), like=xs, dtype=xs.dtype)
-        return signal.to(xs.dtype) * xs + noise.to(xs.dtype) * fresh
+        epsilon = rng.normal(tuple(xs.shape), like=xs, dtype=xs.dtype)
+        return signal.to(xs.dtype) * xs + noise.to(xs.dtype) * epsilon
 
     def _log_ratio(self, t: Time, s: Time, x: Code) -> Float[Tensor, "b 1 *#s"]:
-        """log(alpha_bar_t / alpha_bar_s), 0 where the times are equal even if no signal is left at either."""
+        """Return log(alpha_bar_t / alpha_bar_s); 0 for equal times, also at zero signal."""
         log_t, log_s = self.schedule.log_alpha_bar(along(t, x)), self.schedule.log_alpha_bar(along(s, x))
         return torch.where(log_t == log_s, torch.zeros_like(log_t), log_t - log_s).clamp_max(0)
 
@@ -118,15 +118,15 @@ class GaussianKernel(AbstractKernel):
                 return signal * xt - noise * prediction
 
     def transition(self, x0_hat: Code, xt: Code, t: Time, s: Time, *, eta: float) -> GaussianTransition:
-        """DDIM's step (Song et al. 2021, eq. 12), its variance that of the ancestral step at ``eta`` = 1."""
-        # All scales stay in float64: near t = 1 single precision rounds noise_s and noise_t to the same number, and the
-        # difference of squares to nothing.
+        """Return the DDIM step (Song et al. 2021, eq. 12), with the ancestral variance at ``eta`` = 1."""
+        # Scales stay in float64: near t = 1 single precision rounds noise_s and noise_t to the same number, and the
+        # difference of their squares to 0.
         (signal_t, noise_t), (signal_s, noise_s) = self._scales(t, xt), self._scales(s, xt)
         log_ratio = self._log_ratio(t, s, xt)
         moves = log_ratio < 0
         safe_noise_t = torch.where(noise_t > 0, noise_t, 1.0)
-        fresh = torch.where(moves, eta * noise_s / safe_noise_t * torch.sqrt(-torch.expm1(log_ratio)), 0.0)
-        of_state = torch.sqrt((noise_s.square() - fresh.square()).clamp_min(0)) / safe_noise_t
-        of_data = signal_s - of_state * signal_t
-        mean = of_data.to(xt.dtype) * x0_hat + of_state.to(xt.dtype) * xt
-        return GaussianTransition(torch.where(moves, mean, xt), fresh.to(xt.dtype))
+        sd = torch.where(moves, eta * noise_s / safe_noise_t * torch.sqrt(-torch.expm1(log_ratio)), 0.0)
+        state_factor = torch.sqrt((noise_s.square() - sd.square()).clamp_min(0)) / safe_noise_t
+        data_factor = signal_s - state_factor * signal_t
+        mean = data_factor.to(xt.dtype) * x0_hat + state_factor.to(xt.dtype) * xt
+        return GaussianTransition(torch.where(moves, mean, xt), sd.to(xt.dtype))

@@ -1,4 +1,4 @@
-"""Noise schedules: how much of the data's variance, ``alpha_bar``, is left at time t in [0, 1]."""
+"""Noise schedules: ``alpha_bar``, the remaining fraction of the data's variance at time t in [0, 1]."""
 
 import math
 from abc import ABC, abstractmethod
@@ -11,34 +11,33 @@ from torch import Tensor
 
 
 class AbstractSchedule(BaseModel, ABC):
-    """``alpha_bar`` as a function of continuous time; 1 at t = 0 and falling."""
+    """``alpha_bar`` as a decreasing function of continuous time; 1 at t = 0."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     @abstractmethod
     def log_alpha_bar(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
-        """Logarithm of ``alpha_bar`` in float64, exactly 0 at t = 0; minus infinity where no signal is left."""
+        """Return the logarithm of ``alpha_bar`` in float64: exactly 0 at t = 0, minus infinity at zero signal."""
 
     def __call__(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
-        """``alpha_bar`` at these times, in float64."""
+        """Return ``alpha_bar`` at these times, in float64."""
         return torch.exp(self.log_alpha_bar(t))
 
     @property
     def ends_at_zero_signal(self) -> bool:
-        """Whether nothing of the data is left at t = 1."""
+        """Whether ``alpha_bar`` is 0 at t = 1."""
         return bool(torch.isneginf(self.log_alpha_bar(torch.ones(1, dtype=torch.float64))).item())
 
     def log_snr(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
-        """log(alpha_bar / (1 - alpha_bar)) in float64: infinity at t = 0; minus infinity where no signal is left."""
+        """Return log(alpha_bar / (1 - alpha_bar)) in float64: infinity at t = 0, minus infinity at zero signal."""
         log_alpha_bar = self.log_alpha_bar(t)
         return log_alpha_bar - torch.log(-torch.expm1(log_alpha_bar))
 
 
 class CosineSchedule(AbstractSchedule):
-    """alpha_bar = cos(pi/2 (t + s)/(1 + s))^power, scaled to 1 at t = 0, with s = 0.008.
+    """Cosine schedule: alpha_bar = cos(pi/2 (t + s)/(1 + s))^power, scaled to 1 at t = 0, with s = 0.008.
 
-    Power 2 is Nichol and Dhariwal (2021), eq. 17; power 1 is what the published D3PM code computes.
-    Both end at zero signal.
+    Power 2 is Nichol and Dhariwal (2021), eq. 17; power 1 is that of the published D3PM code. Both end at zero signal.
     """
 
     type: Literal["cosine"] = "cosine"
@@ -57,15 +56,15 @@ class CosineSchedule(AbstractSchedule):
 
 
 class _TableSchedule(AbstractSchedule, ABC):
-    """Continuous time through the usual table: alphas_cumprod[k - 1] at t = k / steps, log-linear in between."""
+    """Log-linear interpolation of a discrete schedule: alphas_cumprod[k - 1] at t = k / steps."""
 
     beta_start: float = Field(gt=0, lt=1, description="noise variance of the first step")
     beta_end: float = Field(gt=0, lt=1, description="noise variance of the last step")
-    steps: int = Field(1000, ge=1, description="length of the table that this schedule continues")
+    steps: int = Field(1000, ge=1, description="number of discrete steps that this schedule interpolates")
 
     @abstractmethod
     def betas(self) -> Float[Tensor, "steps"]:
-        """Noise variance of every step, in float64."""
+        """Return the noise variance of every step, in float64."""
 
     def log_alpha_bar(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
         table = torch.cumsum(torch.log1p(-self.betas()), 0)
@@ -76,7 +75,7 @@ class _TableSchedule(AbstractSchedule, ABC):
 
 
 class LinearSchedule(_TableSchedule):
-    """Betas rise linearly (Ho et al. 2020)."""
+    """Betas that increase linearly (Ho et al. 2020)."""
 
     type: Literal["linear"] = "linear"
     beta_start: float = Field(1e-4, gt=0, lt=1, description="noise variance of the first step")
@@ -87,7 +86,7 @@ class LinearSchedule(_TableSchedule):
 
 
 class ScaledLinearSchedule(_TableSchedule):
-    """Square roots of betas rise linearly (Rombach et al. 2022)."""
+    """Betas whose square roots increase linearly (Rombach et al. 2022)."""
 
     type: Literal["scaled_linear"] = "scaled_linear"
     beta_start: float = Field(0.0015, gt=0, lt=1, description="noise variance of the first step")
@@ -98,4 +97,4 @@ class ScaledLinearSchedule(_TableSchedule):
 
 
 Schedule = Annotated[CosineSchedule | LinearSchedule | ScaledLinearSchedule, Field(discriminator="type")]
-"""Any schedule, told apart by ``type`` when settings are read."""
+"""Any schedule, discriminated by ``type``."""

@@ -1,1 +1,1 @@
-"""Variable types: how cells are read and written, and which parts model them."""
+"""Variable types: reading and writing of table cells, and default codec, kernel and adapter."""

@@ -1,4 +1,4 @@
-"""Random changes of training images: shifts, contrast and gamma, mirroring."""
+"""Data augmentation of training images: shifts, contrast, gamma and mirroring."""
 
 import math
 
@@ -12,18 +12,18 @@ from metavoxel.rng import Rng
 def augmented(
     values: Float[Tensor, "b c *s"], rng: Rng, *, shifts: int, jitter: float, flip: bool
 ) -> Float[Tensor, "b c *s"]:
-    """The images shifted by up to ``shifts`` voxels, with gain and gamma changed by up to ``jitter``, perhaps mirrored.
+    """Shift images by up to ``shifts`` voxels, change gain and gamma by up to ``jitter``, and mirror with ``flip``.
 
-    Each change has its own place in the stream, whatever the number of axes: with one stream, a picture is mirrored
-    just when a volume is. Intensities stay in [0, 1].
+    The random number of each operation does not depend on the number of axes, so that 2-D and 3-D images of one stream
+    are mirrored together. Intensities stay in [0, 1].
     """
     rows, axes = len(values), values.ndim - 2
-    chance = rng.uniform((rows, 3 + axes))
-    changed = []
-    for image, (mirrored, brighter, steeper, *places) in zip(values, chance.tolist(), strict=True):
-        moves = [math.floor(place * (2 * shifts + 1)) - shifts for place in places]
-        image = torch.roll(image, moves, tuple(range(1, 1 + axes)))
-        gain, gamma = (1 + jitter * (2 * share - 1) for share in (brighter, steeper))
+    uniform = rng.uniform((rows, 3 + axes))
+    results = []
+    for image, (u_flip, u_gain, u_gamma, *u_shifts) in zip(values, uniform.tolist(), strict=True):
+        offsets = [math.floor(u * (2 * shifts + 1)) - shifts for u in u_shifts]
+        image = torch.roll(image, offsets, tuple(range(1, 1 + axes)))
+        gain, gamma = (1 + jitter * (2 * u - 1) for u in (u_gain, u_gamma))
         image = (image.clamp(0, 1) ** gamma * gain).clamp(0, 1)
-        changed.append(image.flip(1) if flip and mirrored < 0.5 else image)
-    return torch.stack(changed)
+        results.append(image.flip(1) if flip and u_flip < 0.5 else image)
+    return torch.stack(results)

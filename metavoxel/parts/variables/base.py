@@ -1,4 +1,4 @@
-"""What a variable type is: how its cells are read and written, and which parts model it."""
+"""Abstract variable type: reading and writing of table cells, and default codec, kernel and adapter."""
 
 import math
 from abc import ABC, abstractmethod
@@ -18,11 +18,11 @@ from metavoxel.parts.variables.text import composed
 from metavoxel.rng import Rng
 
 Point = Literal["mean", "median"]
-"""What one number stands for several draws."""
+"""Point estimate that summarises several draws."""
 
 
 class Parts(NamedTuple):
-    """The three parts that model a variable."""
+    """Settings of the codec, kernel and adapter of a variable."""
 
     codec: AbstractCodecSpec
     kernel: AbstractKernel
@@ -30,26 +30,26 @@ class Parts(NamedTuple):
 
 
 class Example(NamedTuple):
-    """Settings of a variable type and cells that it reads, at least two of them unlike: what conformance checks try."""
+    """Settings of a variable type and cells that it reads, not all equal, for conformance checks."""
 
     spec: "AbstractVariableSpec"
     cells: Sequence[str]
 
 
 class Missing(NamedTuple):
-    """A cell that a rule of the schema made missing; ``rule`` says which, in the user's words."""
+    """Cell that a rule of the schema makes missing; ``rule`` is its description in user-facing messages."""
 
     rule: str
 
 
 def read_number(cell: str) -> float:
-    """The number in a cell, infinities and NaN among them.
+    """Parse the number in a cell; infinities and NaN are accepted.
 
     Raises:
-        ValueError: there is none, in the user's words.
+        ValueError: the cell is not a number; the message is user-facing.
     """
     try:
-        if "_" not in cell:  # which Python takes for a space between digits
+        if "_" not in cell:  # which Python accepts as a digit separator
             return float(cell)
     except ValueError:
         pass
@@ -57,130 +57,136 @@ def read_number(cell: str) -> float:
 
 
 class AbstractVariableSpec(BaseModel, ABC):
-    """Settings of one variable of a schema. Frozen; holds no tensors."""
+    """Settings of one variable of a schema: frozen, without tensors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     lazy: ClassVar[bool] = False
-    """Whether values are too large to hold for a whole cohort; then they are read row by row, and cached on disk."""
+    """Whether values of a cohort are too large for memory, and are read row by row and cached on disk."""
 
     spatial: ClassVar[bool] = False
-    """Whether a value is a channel axis and a grid of voxels, rather than a number or a vector."""
+    """Whether a value has a channel axis and a grid of voxels, rather than being a scalar or vector."""
 
     type: str
     column: str | None = Field(None, description="column of the table; by default the variable's own name")
     weight: PositiveFloat = Field(
         1.0,
         allow_inf_nan=False,
-        description="factor of this variable's term in the training loss, and in what chooses the best step (no unit)",
+        description="weight of this variable in the training loss and in the choice of the best step (no unit)",
     )
 
     @field_validator("column")
     @classmethod
-    def _as_columns_are(cls, column: str | None) -> str | None:
+    def _composed_column(cls, column: str | None) -> str | None:
         return None if column is None else composed(column)
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        """What ``metavoxel plugins --check`` tries the type with; none by default, which does not pass."""
+        """Return the examples that ``metavoxel plugins --check`` requires; empty by default, which fails the check."""
         return ()
 
     @property
     def data_shape(self) -> tuple[int, ...]:
-        """Shape of one value: (), as it is, for a number or a category's index, (1, x, y, z) for a volume."""
+        """Shape of one value: () by default, for a number or category index; (1, x, y, z) for a volume."""
         return ()
 
     @abstractmethod
     def parts(self) -> Parts:
-        """Codec, kernel and adapter that suit this type; a schema may override each by name."""
+        """Return the default codec, kernel and adapter of this type; a schema may override each by name."""
 
     def warnings(self) -> list[str]:
-        """What is doubtful about these settings without being wrong, in words; nothing by default."""
+        """Return warnings about valid but questionable settings; empty by default."""
         return []
 
     def known_labels(self) -> dict[str, str]:
-        """The table's code of each label, in the order of the code's channels; none by default.
+        """Return the code of each label in tables, in the order of the channels; empty by default.
 
-        Types whose values are labels give them, so that their cells can be compared with ``cohort.missing``.
+        Types whose values are labels override this; their labels are compared with ``cohort.missing``.
         """
         return {}
 
     def problems(self, parts: Parts) -> list[str]:
-        """What is wrong with these parts for this variable, in words; nothing when they fit."""
+        """Return reasons why these parts do not suit this variable; empty if they do."""
         return []
 
     def locate(self, name: str, row: Mapping[str, str], folder: Path) -> str:
-        """The cell of one row of the table: here the column's own text. ``folder`` is where relative paths start.
+        """Return the cell of one row of the table; by default the text of the column.
+
+        Args:
+            name: name of the variable.
+            row: texts by column.
+            folder: base folder of relative paths.
 
         Raises:
-            KeyError: the name of a column that the table lacks.
+            KeyError: the table lacks a column; the argument is its name.
         """
         return row[self.column or name]
 
     def needs(self, name: str) -> set[str]:
-        """Columns of the table that ``locate`` reads."""
+        """Return the columns of the table that ``locate`` reads."""
         return {self.column or name}
 
     @abstractmethod
     def parse(self, cell: str) -> Tensor | Missing:
-        """One cell to a value of ``data_shape``, or why it counts as missing.
+        """Parse a cell to a value of ``data_shape``, or to ``Missing``.
 
         Raises:
-            ValueError: the cell cannot be read; the message says what is wrong with it and what is expected.
+            ValueError: the cell cannot be read; the message states the error and what is expected.
         """
 
     def parse_given(self, cell: str) -> Tensor | Missing:
-        """A value that is named outside a table (``sample --given dx=1``): read as a cell is, unless labels say more.
+        """Parse a value given outside a table (``sample --given dx=1``); by default like a cell.
 
         Raises:
-            ValueError: as ``parse``.
+            ValueError: as in ``parse``.
         """
         return self.parse(cell)
 
     def bounds(self) -> tuple[float, float] | None:
-        """Lowest and highest number that there may be, in the variable's unit and possibly infinite.
+        """Return the lowest and highest valid number, in the variable's unit and possibly infinite; None for no bounds.
 
-        Cells beyond are ``Missing``, and no draw lies there but for rounding. None if any number may be. Only for types
-        of one number, whose codec is monotone: it is asked for the codes of both ends.
+        Cells beyond are ``Missing``, and draws lie within up to rounding. Only for types of one number with a monotone
+        codec, which encodes both bounds.
         """
         return None
 
     def resolve(self, cells: Sequence[str], *, multiple: int) -> Self:
-        """The same settings with all that only the cohort can tell filled in (the grid of its images, say).
+        """Return the settings with values that depend on the cohort filled in, such as the grid of its images.
 
-        ``cells`` are the located, not-missing cells of all rows; ``multiple`` is what the codec and the backbone need
-        data axes to be multiples of.
+        Args:
+            cells: located cells of all rows that are not missing.
+            multiple: number of which the data axes must be multiples, for codec and backbone.
 
         Raises:
-            CohortError: the cells do not fit together.
+            CohortError: the cells are inconsistent.
         """
         return self
 
     def format(self, value: Tensor) -> object:
-        """One value as a table shows it: a number in the variable's unit, a label, a path's contents in words.
+        """Format one value for a table: a number in the variable's unit, a label, or a description of an image.
 
-        Of a number six digits, and no less than whole units where it is held in double precision: more than
-        computations in single precision carry would be noise in a table.
+        Numbers are rounded to six significant digits, the precision of float32; float64 numbers to whole units if that
+        is finer.
         """
         number = float(value)
         whole = len(f"{abs(number):.0f}") if value.dtype == torch.float64 and math.isfinite(number) else 0
         return float(f"{number:.{min(max(whole, 6), 15)}g}")
 
     def cells(self, name: str, value: Tensor) -> dict[str, object]:
-        """One value as cells of a table, by column: one, under the variable's name, unless it takes several."""
+        """Return the cells of one value by column; by default one cell, under the variable's name."""
         return {name: self.format(value)}
 
     def likeliest(self, scores: Float[Tensor, "b k"]) -> Int64[Tensor, "b"]:
-        """The class that stands for the probabilities (or votes) of all: the one that has most.
+        """Return the predicted class for given class probabilities (or vote counts); the argmax by default.
 
-        To be overridden where being off by one is better than being off by two.
+        Override for ordered classes, where errors of one class are less severe than errors of two.
         """
         return scores.argmax(1)
 
     def center(self, values: Shaped[Tensor, "k *d"], point: Point) -> Float64[Tensor, "*d"]:
-        """One value for ``k`` draws (of one row, or of several at once): their arithmetic mean or median.
+        """Return a point estimate from ``k`` draws (of one or several rows): their arithmetic mean or median.
 
-        To be overridden where arithmetic is wrong: numbers that wrap round, such as angles.
+        Override for values without linear order, such as angles.
         """
         draws = values.double()
         if point == "mean":
@@ -189,20 +195,24 @@ class AbstractVariableSpec(BaseModel, ABC):
         return (ranked[(len(draws) - 1) // 2] + ranked[len(draws) // 2]) / 2
 
     def differences(self, values: Shaped[Tensor, "k *d"], center: Float64[Tensor, "*d"]) -> Float64[Tensor, "k *d"]:
-        """How far each draw lies from the centre, with sign; a table's spread and quantiles are made of these."""
+        """Return the signed differences of draws from the centre; standard deviations and quantiles use these."""
         return values.double() - center
 
     def augment(self, values: Tensor, rng: Rng) -> Tensor:
-        """Values (b, *D) that a training row might as well have had: small shifts of an image, say. None by default.
+        """Augment values (b, *D) of training rows, by small shifts of images for example; identity by default.
 
-        All images of a row are given the same stream, so that they are moved alike.
+        All images of a row receive the same random stream, so that they are shifted and mirrored together.
         """
         return values
 
     def write(self, name: str, value: Tensor, *, folder: Path, stem: str, like: str | None = None) -> dict[str, object]:
-        """Save one value; the cells (column to text or number) that a table should hold for it.
+        """Save one value, and return its table cells (column to text or number).
 
-        ``folder`` and ``stem`` say where a value that needs a file of its own goes; ``like`` is a cell of the cohort
-        whose place in space it shares.
+        Args:
+            name: name of the variable.
+            value: value to save.
+            folder: folder of a value that is saved as a file.
+            stem: beginning of the file's name.
+            like: cell of the cohort whose spatial grid the value is on.
         """
         return self.cells(name, value)

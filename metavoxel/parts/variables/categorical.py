@@ -1,4 +1,4 @@
-"""Labels without order: sex, site, diagnosis."""
+"""Categorical variables: sex, site, diagnosis."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -20,13 +20,13 @@ _CATEGORIES = {
         {"type": "object", "additionalProperties": {"type": ["string", "number"]}, "minProperties": 2},
     ]
 }
-"""What labels may look like in a schema file."""
+"""JSON Schema of labels."""
 
 
 def _as_codes(labels: object) -> object:
-    """Labels with the table's codes; of a list, each is its own."""
-    every = [*labels, *labels.values()] if isinstance(labels, dict) else labels
-    for label in every if isinstance(every, list | tuple) else ():
+    """Normalise labels to a mapping from label to code; labels of a list are their own codes."""
+    values = [*labels, *labels.values()] if isinstance(labels, dict) else labels
+    for label in values if isinstance(values, list | tuple) else ():
         if isinstance(label, bool) or not isinstance(label, str | int | float | date):
             raise ValueError(f"{label!r} is no text or number; write it in quotation marks, as the table has it")
     if not isinstance(labels, list | tuple | dict):
@@ -53,16 +53,18 @@ Labels = Annotated[
     AfterValidator(_codes_differ),
     WithJsonSchema(_CATEGORIES),
 ]
-"""At least two labels, each with the table's code."""
+"""At least two labels, each with its code in tables."""
 
 
 class CategoricalSpec(AbstractVariableSpec):
-    """One of K labels. Its code is one-hot, its kernel discrete diffusion."""
+    """Settings of a variable with K unordered labels: one-hot code, discrete diffusion kernel."""
 
     type: Literal["categorical"] = "categorical"
-    categories: Labels = Field(description="labels, as a list [F, M], or with the table's codes {male: 1, female: 2}")
+    categories: Labels = Field(
+        description="labels, as a list [F, M], or with their codes in the table {male: 1, female: 2}"
+    )
     valid: tuple[float, float] | None = Field(
-        None, description="numeric codes outside [low, high] count as missing, without being unknown"
+        None, description="numeric codes outside [low, high] count as missing instead of unknown"
     )
 
     @property
@@ -82,15 +84,15 @@ class CategoricalSpec(AbstractVariableSpec):
         return []
 
     def warnings(self) -> list[str]:
-        """Labels that are codes of other labels, and texts that look the same."""
+        """Return warnings about labels that are codes of other labels, and about visually identical texts."""
         found = []
         for label in self.categories:
             other = next((o for o, code in self.categories.items() if position(label, [code]) == 0), label)
             if other != label:
                 found.append(
-                    f"label {label!r} is also the code of label {other!r}: in a table, {label!r} is read as the code, "
-                    "and where a value is given by itself as the label. Tables that metavoxel writes hold labels, and "
-                    "so cannot be read again as they were meant: rename the labels"
+                    f"label {label!r} is also the code of label {other!r}: {label!r} is read as the code in a table, "
+                    "but as the label in a value given outside a table. Tables written by metavoxel contain labels, "
+                    "which would be misread as codes: rename the labels"
                 )
         texts = list(dict.fromkeys([*self.categories, *self.categories.values()]))
         found += [
@@ -100,18 +102,18 @@ class CategoricalSpec(AbstractVariableSpec):
         return found
 
     def parse(self, cell: str) -> Tensor | Missing:
-        """A cell of a table to the label's index: a code, or else a label itself.
+        """Parse a cell to the index of its label: first as a code, then as a label.
 
-        Where a text is both the code of one label and another label, a cell with it is the code.
+        A text that is the code of one label and the name of another is thus read as the code.
         """
         return self._index(cell, list(self.categories.values()), list(self.categories))
 
     def parse_given(self, cell: str) -> Tensor | Missing:
-        """A label, as the schema names it, or else a code; where a text is both, it is the label."""
+        """Parse a value given outside a table: first as a label, then as a code."""
         return self._index(cell, list(self.categories), list(self.categories.values()))
 
     def _index(self, cell: str, *readings: Sequence[str]) -> Tensor | Missing:
-        """The index of a text among the labels or codes, the first of these where it is."""
+        """Return the index of a text in the first list that contains it, or the reason why it is missing."""
         cell = composed(cell)
         for texts in readings:
             index = position(cell, texts)

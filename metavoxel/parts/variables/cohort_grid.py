@@ -1,4 +1,4 @@
-"""The grid of the model, from those of the cohort's files."""
+"""Grid of the model, determined from the grids of the cohort's files."""
 
 import math
 from collections import Counter
@@ -19,11 +19,11 @@ NOT_ORIENTED = (
 )
 _READERS = 4
 _SPARSE = 8
-"""Times the voxels of an image beyond which a common grid is refused: most of it would be padding."""
+"""Maximum size of a common grid relative to the largest image; beyond, most of it would be padding."""
 
 
 def read_headers(cells: Sequence[str]) -> tuple[dict[str, Header], list[Problem]]:
-    """Headers of all distinct files, and what is wrong with those that cannot be read."""
+    """Read the headers of all distinct files; return them and the problems of unreadable ones."""
 
     def attempt(cell: str) -> Header | Problem:
         try:
@@ -39,55 +39,56 @@ def read_headers(cells: Sequence[str]) -> tuple[dict[str, Header], list[Problem]
 
 
 def usual_place(headers: Mapping[str, Header]) -> Place:
-    """Images whose headers have no orientation have no place in mm either."""
+    """Return the default of ``place``: "world" if any header has an orientation, else "box"."""
     return "world" if any(header.oriented for header in headers.values()) else "box"
 
 
 def unoriented(headers: Mapping[str, Header], place: Place) -> Iterator[Problem]:
-    """Headers without orientation where they have to have one: among others that do, and on a grid in mm."""
+    """Yield a problem if headers lack an orientation that other headers have or a grid in mm requires."""
     unknown = [cell for cell, header in headers.items() if not header.oriented]
     if unknown and (place == "world" or len(unknown) < len(headers)):
         yield Problem(unknown[0], f"is one of {len(unknown)} (of {len(headers)}) files: {NOT_ORIENTED}")
 
 
 def misfits(headers: Mapping[str, Header], spacing: float | None, place: Place) -> Iterator[Problem]:
-    """Files that cannot share a model with the others: of other axes, another plane or spacing, or not oriented."""
+    """Yield problems of files with an unusual number of axes, plane or spacing, or without orientation."""
     if not headers:
         return
     grids = {cell: header.grid for cell, header in headers.items()}
     if spacing is not None:
-        yield from _lost(grids, spacing)
+        yield from _single_voxel(grids, spacing)
     usual_axes = Counter(len(grid.shape) for grid in grids.values()).most_common(1)[0][0]
     yield from unoriented(
         {cell: header for cell, header in headers.items() if len(header.grid.shape) == usual_axes}, place
     )
-    alike = [grid for grid in grids.values() if len(grid.shape) == usual_axes]
-    usual = _usual(alike, place)
+    comparable = [grid for grid in grids.values() if len(grid.shape) == usual_axes]
+    usual = _usual(comparable, place)
     for cell, grid in grids.items():
         if len(grid.shape) != usual_axes:
             yield Problem(cell, f"has {len(grid.shape)} axes where most images of this variable have {usual_axes}")
         elif place == "world" and usual_axes == 2 and not _in_one_plane(grid, usual):
-            yield Problem(cell, "is a slice of another plane than most images; 'place: box' stacks them all the same")
+            yield Problem(cell, "is a slice in another plane than most images; 'place: box' ignores the plane")
         elif spacing is None and not (grid.agrees(usual) if place == "box" else grid.spaced_as(usual)):
             yield Problem(
                 cell, f"is {grid}, while most images are {usual}; set 'spacing' to resample them all to one grid"
             )
 
 
-def _lost(grids: Mapping[str, Grid], spacing: float) -> Iterator[Problem]:
-    """Files of which one voxel of this spacing is larger than the whole."""
+def _single_voxel(grids: Mapping[str, Grid], spacing: float) -> Iterator[Problem]:
+    """Yield a problem for files that this spacing would reduce to one voxel."""
     widest = {cell: float(np.max(np.multiply(grid.shape, grid.spacing))) for cell, grid in grids.items()}
-    lost = [cell for cell, width in widest.items() if width <= spacing]
-    if lost:
-        which = f"is one of {len(lost)} (of {len(grids)}) files that" if len(lost) > 1 else "is an image that"
+    small = [cell for cell, width in widest.items() if width <= spacing]
+    if small:
+        which = f"is one of {len(small)} (of {len(grids)}) files that" if len(small) > 1 else "is an image that"
         yield Problem(
-            lost[0],
-            f"{which} 'spacing: {spacing:g}' would reduce to one voxel: it is {widest[lost[0]]:g} mm wide "
-            f"({grids[lost[0]]}). 'spacing' is in mm, whatever the unit of the files",
+            small[0],
+            f"{which} 'spacing: {spacing:g}' would reduce to one voxel: it is {widest[small[0]]:g} mm wide "
+            f"({grids[small[0]]}). 'spacing' is in mm, for any unit in the files",
         )
 
 
 def _usual(grids: Sequence[Grid], place: Place) -> Grid:
+    """Return the most common grid."""
     if place == "world":
         return commonest(grids)
     most = Counter(map(str, grids)).most_common(1)[0][0]
@@ -95,23 +96,24 @@ def _usual(grids: Sequence[Grid], place: Place) -> Grid:
 
 
 def _in_one_plane(grid: Grid, usual: Grid) -> bool:
+    """Return whether the normals of two slices differ by less than 10 degrees."""
     return bool(abs(grid.directions()[:, 2] @ usual.directions()[:, 2]) > np.cos(np.deg2rad(10)))
 
 
 def cohort_grid(
     grids: Mapping[str, Grid], spacing: float | None, place: Place, shape: tuple[int, ...] | None, multiple: int
 ) -> Grid:
-    """The grid that all images are brought to, margins included: it holds each of them whole.
+    """Return the grid that all images are resampled to, with margins; it contains every image.
 
     Args:
-        grids: canonical ones, by file, without misfits.
-        spacing: isotropic, in mm; by default the images' own.
-        place: 'world' is one grid in mm; under 'box' it is as large as the largest image, where the first one lies.
-        shape: voxels along each axis; by default as few as are needed.
-        multiple: what these are to be multiples of.
+        grids: canonical grids by file, without misfits.
+        spacing: isotropic spacing in mm; by default that of the images.
+        place: 'world' for one grid in mm; 'box' for a grid of the size of the largest image, aligned with the first.
+        shape: voxels along each axis; by default the smallest that suffices.
+        multiple: number of which the axis lengths must be multiples.
 
     Raises:
-        CohortError: images too far apart for one grid, or a shape that does not hold them.
+        CohortError: the images are too far apart for one grid, or larger than ``shape``.
     """
     spaced = {cell: grid if spacing is None else grid.resampled(spacing) for cell, grid in grids.items()}
     first, *_ = spaced.values()
@@ -119,15 +121,15 @@ def cohort_grid(
         largest = np.max([grid.shape for grid in spaced.values()], axis=0).tolist()
         return first.padded(shape or _rounded_up(largest, multiple))
     union = common_grid(list(grids.values()), spacing)
-    times = math.prod(union.shape) / max(math.prod(grid.shape) for grid in spaced.values())
-    if times > _SPARSE:
+    ratio = math.prod(union.shape) / max(math.prod(grid.shape) for grid in spaced.values())
+    if ratio > _SPARSE:
         centres = {cell: grid.corners().mean(0) for cell, grid in grids.items()}
         middle = np.median(list(centres.values()), axis=0)
-        away = {cell: float(np.linalg.norm(centre - middle)) for cell, centre in centres.items()}
-        far = max(away, key=lambda cell: away[cell])
+        distance = {cell: float(np.linalg.norm(centre - middle)) for cell, centre in centres.items()}
+        far = max(distance, key=lambda cell: distance[cell])
         what = (
-            f"its centre lies {away[far]:.0f} mm from that of most images, and one grid in mm for all would have "
-            f"{times:.0f} times the voxels of the largest ({union}). Register the images, correct the header, or set "
+            f"its centre lies {distance[far]:.0f} mm from that of most images, and one grid in mm for all would have "
+            f"{ratio:.0f} times the voxels of the largest ({union}). Register the images, correct the header, or set "
             "'place: box' to stack images by the centres of their boxes"
         )
         raise CohortError(Problem(far, what))

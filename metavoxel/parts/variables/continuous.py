@@ -1,4 +1,4 @@
-"""Numbers with a unit: ages, volumes, scores."""
+"""Continuous variables: ages, volumes, scores."""
 
 import math
 import re
@@ -16,14 +16,16 @@ from metavoxel.parts.variables.base import AbstractVariableSpec, Missing, Parts,
 
 
 class ContinuousSpec(AbstractVariableSpec):
-    """A number. Its code is linear, logarithmic, or the normal quantile of its rank, and its kernel Gaussian."""
+    """Settings of a number: code linear, logarithmic or the normal quantile of its rank; Gaussian kernel."""
 
     type: Literal["continuous"] = "continuous"
-    range: tuple[float, float] | None = Field(None, description="usual values [low, high]; scales, does not forbid")
+    range: tuple[float, float] | None = Field(
+        None, description="usual values [low, high]; used for scaling, not as a constraint"
+    )
     valid: tuple[float, float] | None = Field(
         None,
-        description="values outside [low, high] count as missing, and are never drawn; by default the range widened by "
-        "half its width on each side (in the logarithm under 'transform: log')",
+        description="values outside [low, high] count as missing and are never drawn; by default the range widened by "
+        "half its width on each side (on the logarithmic scale with 'transform: log')",
     )
     transform: Literal["log", "quantile"] | None = Field(
         None,
@@ -35,18 +37,18 @@ class ContinuousSpec(AbstractVariableSpec):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         for name in ("range", "valid"):
-            ends = getattr(self, name)
-            if ends is not None and not ends[0] < ends[1]:
-                raise ValueError(f"{name} must rise: [low, high], not {list(ends)}")
-            if name == "range" and ends is not None and not all(map(math.isfinite, ends)):
-                raise ValueError(f"range must be finite, not {list(ends)}")
-            if name == "range" and ends is not None and self.transform == "log" and ends[0] <= 0:
-                raise ValueError(f"'transform: log' needs a range above 0, not {list(ends)}")
+            bounds = getattr(self, name)
+            if bounds is not None and not bounds[0] < bounds[1]:
+                raise ValueError(f"{name} must rise: [low, high], not {list(bounds)}")
+            if name == "range" and bounds is not None and not all(map(math.isfinite, bounds)):
+                raise ValueError(f"range must be finite, not {list(bounds)}")
+            if name == "range" and bounds is not None and self.transform == "log" and bounds[0] <= 0:
+                raise ValueError(f"'transform: log' needs a range above 0, not {list(bounds)}")
         return self
 
     def parts(self) -> Parts:
         if self.transform == "quantile":
-            low, high = (end if math.isfinite(end) else None for end in self.bounds())
+            low, high = (bound if math.isfinite(bound) else None for bound in self.bounds())
             return Parts(QuantileSpec(limits=(low, high)), GaussianKernel(), TokenAdapterSpec())
         codec = LinearSpec(range=self.range, transform=self.transform)
         return Parts(codec, GaussianKernel(), TokenAdapterSpec())
@@ -57,38 +59,38 @@ class ContinuousSpec(AbstractVariableSpec):
             return (max(low, 0.0) if self.transform == "log" else low), high
         if self.range is None:
             return (0.0 if self.transform == "log" else -math.inf), math.inf
-        low, high = (math.log(end) if self.transform == "log" else end for end in self.range)
+        low, high = (math.log(bound) if self.transform == "log" else bound for bound in self.range)
         low, high = low - (high - low) / 2, high + (high - low) / 2
         return (math.exp(low), math.exp(high)) if self.transform == "log" else (low, high)
 
     def parse(self, cell: str) -> Tensor | Missing:
-        """The number in a cell, in double precision; what lies outside ``valid`` is blank.
+        """Parse the number in a cell in double precision; values outside ``bounds`` are missing.
 
         Raises:
-            ValueError: there is none; the message says how such a cell might be read.
+            ValueError: the cell is not a number; the message suggests a correction.
         """
         try:
-            written = read_number(cell)
+            number = read_number(cell)
         except ValueError as error:
-            raise ValueError(f"{error}{_reading(cell)}") from None
-        # What single precision rounds to infinity, or under a logarithm to zero, no network can take.
-        single = torch.tensor(written, dtype=torch.float32)
+            raise ValueError(f"{error}{_advice(cell)}") from None
+        # The network requires values that are finite, and positive under a logarithm, in single precision.
+        single = torch.tensor(number, dtype=torch.float32)
         low, high = self.bounds()
-        if not torch.isfinite(single) or not low <= written <= high or (self.transform == "log" and single <= 0):
+        if not torch.isfinite(single) or not low <= number <= high or (self.transform == "log" and single <= 0):
             return Missing(f"outside valid [{low:g}, {high:g}]")
-        return torch.tensor(written, dtype=torch.float64)
+        return torch.tensor(number, dtype=torch.float64)
 
 
 _DIGITS = r"[0-9]+(?:[.,][0-9]+)?"
-_READINGS = (
+_ADVICE = (
     (
         re.compile(r"[+-]?[0-9]+,[0-9]+(?:[eE][+-]?[0-9]+)?"),
-        "; with a decimal comma, as it seems: write decimal points (in pandas, read_csv(decimal=',') reads it)",
+        "; with a decimal comma: write decimal points (pandas converts with read_csv(decimal=','))",
     ),
     (
         re.compile(rf"(?:[<>≤≥]=?\s*{_DIGITS}|{_DIGITS}\s*\+)"),
-        ", and only known to lie beyond a limit: write it as <5 or >89, and make the variable 'type: count' of the "
-        "plugin metavoxel-count, with 'whole: false' and that limit among its 'limits'",
+        ", but a censored value: write it as <5 or >89, and use 'type: count' of the plugin metavoxel-count with "
+        "'whole: false' and the detection limit in 'limits'",
     ),
     (
         re.compile(rf"{_DIGITS}\s*[-\u2013]\s*{_DIGITS}"),
@@ -97,12 +99,12 @@ _READINGS = (
     ),
     (
         re.compile(rf"[+-]?{_DIGITS}\s*[^\W\d_]+\.?"),
-        ": it has a unit in it. Write all numbers of the column in one unit (12 months as 1 year) and without it, and "
-        "say which by 'unit'",
+        ": it contains a unit. Convert the column to one unit (12 months to 1 year), write the numbers without it, and "
+        "set 'unit'",
     ),
 )
-"""What cells may look like that hold a number and more, and how they can be read."""
+"""Patterns of cells with more than a number, and advice for each."""
 
 
-def _reading(cell: str) -> str:
-    return next((advice for pattern, advice in _READINGS if pattern.fullmatch(cell.strip())), "")
+def _advice(cell: str) -> str:
+    return next((advice for pattern, advice in _ADVICE if pattern.fullmatch(cell.strip())), "")

@@ -1,4 +1,4 @@
-"""Images: volumes of three axes and pictures of two, from NIfTI, PNG or JPEG files."""
+"""Image variables: 2-D and 3-D images from NIfTI, PNG or JPEG files."""
 
 import math
 from pathlib import Path
@@ -22,25 +22,26 @@ from metavoxel.rng import Rng
 
 
 class ImageSpec(AbstractSpatialSpec):
-    """An image. Its code is a latent grid, its kernel Gaussian.
+    """Settings of an image: latent grid code, Gaussian kernel.
 
-    With ``place: world`` every image is interpolated once, onto one grid in mm that covers the whole cohort, turned
-    axes included, so that what lies at one place in mm lies at one voxel. With ``place: box`` images keep their own
-    axes, and are stacked by the centres of their boxes. Intensities become [0, 1], and voxels that a file does not
-    cover get the median of its outermost ones. Shape, affine and file type are filled in from the cohort.
+    With ``place: world`` every image is resampled once to a grid in mm that covers the cohort, oblique images included,
+    so that voxel indices correspond to world coordinates. With ``place: box`` images keep their axes and are aligned by
+    the centres of their boxes. Intensities are scaled to [0, 1]; voxels outside a file's field of view have the median
+    of its outermost voxels. Shape, affine and file type are filled in from the cohort.
     """
 
     type: Literal["image"] = "image"
     percentiles: tuple[float, float] = Field(
-        (0.5, 99.5), description="percentiles of an image's intensities that become 0 and 1; beyond is clipped"
+        (0.5, 99.5),
+        description="percentiles of an image's intensities that are scaled to 0 and 1; values beyond are clipped",
     )
     intensities: tuple[float, float] | None = Field(
         None,
-        description="instead of percentiles: intensities [low, high], in the files' unit, that become 0 and 1 in every "
-        "image, for maps whose level means something (CT, SUV, CBF, FA, T1); files written have the unit again",
+        description="instead of percentiles: intensities [low, high], in the unit of the files, that are scaled to 0 "
+        "and 1 in every image, for quantitative maps (CT, SUV, CBF, FA, T1); files written have the original unit",
     )
     jitter: float = Field(
-        0.05, ge=0, lt=1, description="training rows may have contrast and gamma changed by this share"
+        0.05, ge=0, lt=1, description="augmentation: change gain and gamma of training rows by up to this fraction"
     )
 
     @model_validator(mode="after")
@@ -52,7 +53,7 @@ class ImageSpec(AbstractSpatialSpec):
             if not self.intensities[0] < self.intensities[1] or not all(map(math.isfinite, self.intensities)):
                 raise ValueError(f"intensities must rise: [low, high], not {list(self.intensities)}")
             if self.percentiles != type(self).model_fields["percentiles"].default:
-                raise ValueError("percentiles and intensities each say what becomes 0 and 1: give one of them")
+                raise ValueError("percentiles and intensities both define the scaling to [0, 1]: give one of them")
         return self
 
     @property
@@ -63,10 +64,10 @@ class ImageSpec(AbstractSpatialSpec):
         return Parts(KLVAESpec(), GaussianKernel(), GridSummaryAdapterSpec())
 
     def parse(self, cell: str) -> Float[Tensor, "1 *s"]:
-        """The image of a file: on the model's grid, with intensities in [0, 1].
+        """Read a file as an image on the model's grid, with intensities in [0, 1].
 
         Raises:
-            ValueError: not a readable, finite image with contrast, or much of it lies outside the model's grid.
+            ValueError: the image cannot be read, is not finite, has no contrast, or lies largely outside the grid.
         """
         image = self._read(cell, constant=self.intensities is not None)
         try:
@@ -77,7 +78,7 @@ class ImageSpec(AbstractSpatialSpec):
         return torch.from_numpy(image.scaled(low, high).data)[None]
 
     def rescaled(self, data: Float[Tensor, "1 *s"]) -> Float[Tensor, "1 *s"]:
-        """Intensities as a NIfTI file holds them, to what the model gave: the inverse of what ``write`` does."""
+        """Rescale intensities of a written NIfTI file to those of the model, the inverse of ``write``."""
         if self.intensities is None:
             return data
         low, high = self.intensities
@@ -90,7 +91,7 @@ class ImageSpec(AbstractSpatialSpec):
         return "image of " + "x".join(map(str, value.shape[1:])) + " voxels"
 
     def write(self, name: str, value: Tensor, *, folder: Path, stem: str, like: str | None = None) -> dict[str, object]:
-        """Save as ``{stem}_{name}.nii.gz`` (or .png); the cell is the path relative to ``folder``."""
+        """Save as ``{stem}_{name}.nii.gz`` or .png; the returned cell is the path relative to ``folder``."""
         file, grid, as_picture = self._target(folder, f"{stem}_{name}", like)
         image = Image(value.detach().to("cpu", torch.float32)[0].numpy(), grid)
         if self.intensities is not None and not as_picture:

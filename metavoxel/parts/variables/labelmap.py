@@ -1,4 +1,4 @@
-"""Label maps: segmentations, tissue classes and lesion masks, one label a voxel."""
+"""Label map variables: segmentations, tissue classes and lesion masks, with one label per voxel."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -31,20 +31,20 @@ _NUMBERS = {
         {"type": "object", "additionalProperties": {"type": "integer"}, "minProperties": 2},
     ]
 }
-"""What labels may look like in a schema file."""
+"""JSON Schema of labels."""
 
 _LARGEST = 2**24
-"""Whole numbers up to which voxels are read exactly, in single precision."""
+"""Largest integer up to which all integers are exact in single precision."""
 _ROUNDING = 1e-3
-"""Distance from a label's number that a file's scaling factor in single precision may cause."""
+"""Tolerance of label numbers, for rounding by a file's scaling factor in single precision."""
 _TIE = 5
-"""Decimals to which shares of a voxel are compared."""
+"""Decimals to which label fractions of a voxel are compared."""
 _SHOWN = 8
-"""Unknown values that an error lists."""
+"""Maximum number of unknown values in an error message."""
 
 
 def _as_numbers(labels: object) -> object:
-    """Labels with the files' numbers; those of a list count from 0."""
+    """Normalise labels to a mapping from label to number in files; labels of a list are numbered from 0."""
     if isinstance(labels, list | tuple):
         labels = {label: number for number, label in enumerate(labels)} if len(set(labels)) == len(labels) else labels
     if not isinstance(labels, dict):
@@ -54,7 +54,7 @@ def _as_numbers(labels: object) -> object:
         if isinstance(label, bool) or not isinstance(label, str | int | float):
             raise ValueError(f"{label!r} is no text or number; write it in quotation marks")
         if isinstance(number, bool) or not isinstance(number, int | float) or not float(number).is_integer():
-            raise ValueError(f"label {label!r} has {number!r}, where the whole number that files hold is expected")
+            raise ValueError(f"label {label!r} has {number!r}, where the whole number in the files is expected")
         named[composed(str(label))] = int(number)
     return named
 
@@ -75,31 +75,31 @@ VoxelLabels = Annotated[
     AfterValidator(_numbers_differ),
     WithJsonSchema(_NUMBERS),
 ]
-"""At least two labels, each with the whole number that stands for it in files; the first is the background."""
+"""At least two labels, each with its integer in files; the first is the background."""
 
 
 class LabelMapSpec(AbstractSpatialSpec):
-    """A label at every voxel. Its code is a latent grid, its kernel Gaussian.
+    """Settings of a map with one label per voxel: latent grid code, Gaussian kernel.
 
-    Values are the labels' indicators, 0 or 1: one channel a label (K, *s); of two labels only that of the second
-    (1, *s), since the other's is the rest. Voxels that a file does not cover get the first label, the background.
+    Values are label indicators, 0 or 1: one channel per label (K, *s), or with two labels only that of the second
+    (1, *s). Voxels outside a file's field of view have the first label, the background.
 
-    A map is brought to the model's grid by resampling each label's indicator as an image is, low-pass filter included:
-    its share s_k of each new voxel. The voxel gets the label of the largest share, the first listed on a tie. Taking
-    the nearest voxel instead would keep or drop a small structure by chance, by where the new centres lie. What is
-    smaller than about half a new voxel has the largest share nowhere, though. So a label of the file that would be lost
-    gets the one voxel where its share is largest: a map with a lesion never becomes one without.
+    To resample a map, the indicator of each label is resampled like an image, including the low-pass filter, which
+    gives its fraction s_k of each new voxel. The voxel gets the label of the largest fraction, the first listed on a
+    tie. With nearest-neighbour interpolation, small structures would be kept or lost depending on the sampling grid.
+    Structures smaller than about half a new voxel have the largest fraction nowhere. A label that would vanish is
+    therefore assigned the one voxel where its fraction is largest, so that lesions within the grid are never lost.
     """
 
     type: Literal["labelmap"] = "labelmap"
     entities: Entities = Field(
         {},
-        description="BIDS entities of the file, its suffix among them: {suffix: mask, label: lesion}, or "
-        "{suffix: dseg}; otherwise as those of an image",
+        description="BIDS entities of the file, including its suffix: {suffix: mask, label: lesion}, or "
+        "{suffix: dseg}; otherwise as for an image",
     )
     labels: VoxelLabels = Field(
-        description="labels with the whole numbers of the files, {background: 0, lesion: 1}, or as a list, numbered "
-        "from 0. The first is the background, which voxels that a file does not cover get"
+        description="labels with their whole numbers in the files, {background: 0, lesion: 1}, or as a list, numbered "
+        "from 0. The first is the background, the label of voxels that a file does not cover"
     )
 
     @property
@@ -107,14 +107,14 @@ class LabelMapSpec(AbstractSpatialSpec):
         return (len(self.labels) if len(self.labels) > 2 else 1, *self._resolved_shape())
 
     def parts(self) -> Parts:
-        """An autoencoder of the least squared error: the median of a voxel that few maps label is the background."""
+        """Return parts with a squared-error autoencoder, as the median of rarely labelled voxels is the background."""
         return Parts(KLVAESpec(error="squared"), GaussianKernel(), GridSummaryAdapterSpec())
 
     def parse(self, cell: str) -> Float[Tensor, "c *s"]:
-        """The label map of a file on the model's grid. Maps of a single label are values like any other.
+        """Read a file as a label map on the model's grid; maps of a single label are valid.
 
         Raises:
-            ValueError: not a readable image, voxels that are none of the labels, or more than a tenth of a label lies
+            ValueError: the image cannot be read, voxels have unknown values, or more than a tenth of a label lies
                 outside the model's grid.
         """
         image = self._read(cell, constant=True)
@@ -126,33 +126,33 @@ class LabelMapSpec(AbstractSpatialSpec):
         return self.indicators(torch.from_numpy(placed))
 
     def indicators(self, indices: Int64[Tensor, "*s"]) -> Float[Tensor, "c *s"]:
-        """A value, of each voxel's label by its position in ``labels``."""
+        """Convert label indices (positions in ``labels``) to a value."""
         if len(self.labels) == 2:
             return indices[None].float()
         return torch.nn.functional.one_hot(indices, len(self.labels)).movedim(-1, 0).float()
 
     def indices(self, value: Float[Tensor, "c *s"]) -> Int64[Tensor, "*s"]:
-        """Each voxel's label by its position in ``labels``: the one of the largest channel; of two, above one half."""
+        """Return the label index of each voxel: argmax over channels, or with two labels a threshold of 0.5."""
         return (value[0] > 0.5).long() if len(self.labels) == 2 else value.argmax(0)
 
     def counts(self, value: Float[Tensor, "c *s"]) -> dict[str, int]:
-        """Voxels of each label."""
+        """Return the number of voxels of each label."""
         found = torch.bincount(self.indices(value).flatten(), minlength=len(self.labels))
         return dict(zip(self.labels, found.tolist(), strict=True))
 
     def center(self, values: Float[Tensor, "k c *s"], point: Point) -> Float64[Tensor, "c *s"]:
-        """The share of the draws that have each label at each voxel; written, it is the label that most draws have."""
+        """Return the fraction of draws with each label at each voxel; ``write`` saves the majority label."""
         return torch.stack([self.indicators(self.indices(value)) for value in values]).double().mean(0)
 
     def augment(self, values: Float[Tensor, "b c *s"], rng: Rng) -> Float[Tensor, "b c *s"]:
-        """Moved as the images of the row are, without a change of contrast."""
+        """Shift and mirror maps like the images of the row, without intensity changes."""
         return augmented(values, rng, shifts=self.shifts, jitter=0.0, flip=self.flip)
 
     def format(self, value: Tensor) -> str:
         return "label map of " + "x".join(map(str, value.shape[1:])) + " voxels"
 
     def write(self, name: str, value: Tensor, *, folder: Path, stem: str, like: str | None = None) -> dict[str, object]:
-        """Save as ``{stem}_{name}.nii.gz`` of the labels' whole numbers (or .png, where greys can hold them)."""
+        """Save the labels' integers as ``{stem}_{name}.nii.gz``, or as .png if grey levels can represent them."""
         numbers = np.array(list(self.labels.values()))[self.indices(value.detach().cpu()).numpy()]
         greys = bool(min(self.labels.values()) >= 0 and max(self.labels.values()) <= 255)
         file, grid, as_picture = self._target(folder, f"{stem}_{name}", like, pictures=greys)
@@ -163,10 +163,10 @@ class LabelMapSpec(AbstractSpatialSpec):
         return {name: file.name}
 
     def _indices(self, cell: str, image: Image) -> Int64[np.ndarray, "*s"]:
-        """The position in ``labels`` of each voxel's number.
+        """Return the label index of each voxel's number.
 
         Raises:
-            ValueError: voxels that have none of the numbers.
+            ValueError: voxels with unknown numbers.
         """
         numbers = np.array(list(self.labels.values()), np.float64)
         order = np.argsort(numbers)
@@ -181,36 +181,36 @@ class LabelMapSpec(AbstractSpatialSpec):
             known = ", ".join(f"{label} ({number})" for label, number in self.labels.items())
             raise ValueError(
                 f"{cell}: {int(wrong.sum())} of {wrong.size} voxels are none of the labels: {listed}. Labels: {known}. "
-                "Add what is missing to 'labels'; a map of intensities or probabilities is of 'type: image'"
+                "Add missing labels to 'labels', or use 'type: image' for intensities or probabilities"
             )
         return indices
 
 
 def _placed(placement: AbstractPlacement, image: Image, labels: Sequence[str]) -> Int64[np.ndarray, "*t"]:
-    """Positions in ``labels`` on the model's grid: of the largest share, and one voxel at least of each label there is.
+    """Return label indices on the model's grid: the largest fraction, and at least one voxel of each label present.
 
     Raises:
-        ValueError: it does not fit.
+        ValueError: the image does not fit the grid.
     """
 
-    def share(index: int) -> Float32[np.ndarray, "*t"]:
+    def fraction(index: int) -> Float32[np.ndarray, "*t"]:
         indicator = Image((image.data == index).astype(np.float32), image.grid)
         try:
             return placement.placed(indicator, float(index == 0))[0].data.round(_TIE)
         except ValueError as error:
             raise ValueError(f"label {labels[index]!r}: {error}") from error
 
-    largest = share(0)
+    largest = fraction(0)
     best = np.zeros(largest.shape, np.int64)
     for index in range(1, len(labels)):
-        other = share(index)
+        other = fraction(index)
         best[other > largest] = index
         largest = np.maximum(largest, other)
     counts = np.bincount(best.reshape(-1), minlength=len(labels))
     within = covered(placement.grid(image.grid), image.grid)
-    there = np.bincount(image.data[within].astype(np.int64), minlength=len(labels))
-    for index in np.flatnonzero((there > 0) & (counts == 0)).tolist():
-        free = np.where(counts[best] > 1, share(index), 0.0)  # never the only voxel of another label
+    present = np.bincount(image.data[within].astype(np.int64), minlength=len(labels))
+    for index in np.flatnonzero((present > 0) & (counts == 0)).tolist():
+        free = np.where(counts[best] > 1, fraction(index), 0.0)  # never the only voxel of another label
         place = np.unravel_index(int(free.argmax()), best.shape)
         if free[place] > 0:
             counts[best[place]] -= 1

@@ -1,4 +1,4 @@
-"""How an image comes to the model's voxels: by its place in mm, or as its own box."""
+"""Placement of images on the model's grid: by world coordinates in mm, or by the centre of the image box."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -13,38 +13,38 @@ from metavoxel.images.resampling import covered
 
 Place = Literal["world", "box"]
 
-_LOST = 0.1
-"""Share of what an image shows that may lie outside the model's grid."""
+_MAX_OUTSIDE = 0.1
+"""Maximum fraction of an image's contents outside the model's grid."""
 
 
 class AbstractPlacement(ABC):
-    """Brings images of one number of axes to the shape of the model's grid."""
+    """Mapping of images with a given number of axes to the shape of the model's grid."""
 
     @abstractmethod
     def misfit(self, own: Grid) -> str:
-        """Why an image on this grid cannot be brought to the model's; nothing when it can."""
+        """Return why an image on this grid does not fit the model's grid; empty if it does."""
 
     @abstractmethod
     def grid(self, own: Grid) -> Grid:
-        """The grid that an image lies on once it is placed; ``own`` fits."""
+        """Return the grid of an image after placement; ``own`` must fit."""
 
     @abstractmethod
     def inside(self, own: Grid) -> Bool[np.ndarray, "*s"]:
-        """True on the model's voxels that the image covers; ``own`` fits."""
+        """Return a mask of the model's voxels that the image covers; ``own`` must fit."""
 
     @abstractmethod
     def placed(self, image: Image, fill: float) -> tuple[Image, Bool[np.ndarray, "*s"]]:
-        """The image on the model's voxels, ``fill`` around it, and which of them it covers.
+        """Return the image on the model's voxels, padded with ``fill``, and the mask of covered voxels.
 
         Raises:
-            ValueError: it does not fit.
+            ValueError: the image does not fit.
         """
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class OneGrid(AbstractPlacement):
-    """By the affines: one grid in mm for all. With ``crop``, what lies beyond it is cut off without a limit."""
+    """Placement by affines on one grid in mm. With ``crop``, any fraction of an image may lie outside."""
 
     model: Grid
     crop: bool = False
@@ -53,8 +53,8 @@ class OneGrid(AbstractPlacement):
         if len(own.shape) != len(self.model.shape):
             return f"has {len(own.shape)} axes where {len(self.model.shape)} are expected"
         if not self.inside(own).any():
-            away = float(np.linalg.norm(own.corners().mean(0) - self.model.corners().mean(0)))
-            return f"lies outside the model's grid ({self.model}): the centres are {away:.0f} mm apart"
+            distance = float(np.linalg.norm(own.corners().mean(0) - self.model.corners().mean(0)))
+            return f"lies outside the model's grid ({self.model}): the centres are {distance:.0f} mm apart"
         return ""
 
     def grid(self, own: Grid) -> Grid:
@@ -66,10 +66,10 @@ class OneGrid(AbstractPlacement):
     def placed(self, image: Image, fill: float) -> tuple[Image, Bool[np.ndarray, "*s"]]:
         if reason := self.misfit(image.grid):
             raise ValueError(reason)
-        share = 0.0 if self.crop else image.share_beyond(self.model, fill)
-        if share > _LOST:
+        fraction = 0.0 if self.crop else image.share_beyond(self.model, fill)
+        if fraction > _MAX_OUTSIDE:
             raise ValueError(
-                f"{share:.0%} of what it shows lies outside the model's grid ({self.model}), by their places in mm: "
+                f"{fraction:.0%} of its contents lies outside the model's grid ({self.model}) in world coordinates: "
                 "register it to the cohort's space, or crop it"
             )
         return image.onto(self.model, fill)
@@ -78,7 +78,7 @@ class OneGrid(AbstractPlacement):
 @final
 @dataclass(frozen=True, eq=False)
 class OwnBoxes(AbstractPlacement):
-    """By the centres of the images' boxes, whatever their affines; at ``spacing`` mm, or that of the model's grid."""
+    """Placement by the centres of image boxes, ignoring affines; at ``spacing`` mm, or that of the model's grid."""
 
     model: Grid
     spacing: float | None
@@ -88,9 +88,9 @@ class OwnBoxes(AbstractPlacement):
         if len(own.shape) != len(shape):
             return f"has {len(own.shape)} axes where {len(shape)} are expected"
         if any(new > size for new, size in zip(own.shape, shape, strict=True)):
-            return f"is {own}, larger than the shape {list(shape)} that it must fit; crop it first"
+            return f"is {own}, larger than the shape {list(shape)}; crop it first"
         if self.spacing is None and not own.padded(shape).agrees(self.model):
-            return f"is {own}, while the others are at {self.model.spacing}; set 'spacing' to resample them all"
+            return f"is {own}, while the model's grid is at {self.model.spacing}; set 'spacing' to resample them all"
         return ""
 
     def grid(self, own: Grid) -> Grid:

@@ -1,4 +1,4 @@
-"""Variables whose value is a grid of voxels read from a file: where the file is, and where its voxels come to lie."""
+"""Base of variables whose values are voxel grids read from files: location of files and placement of voxels."""
 
 import math
 import os
@@ -41,53 +41,58 @@ _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 
 
 class AbstractSpatialSpec(AbstractVariableSpec):
-    """What all variables that are read from image files share: the file, the grid, and how training rows are moved.
+    """Settings shared by variables read from image files: files, grid and spatial augmentation.
 
-    A value has a channel axis and then the axes of the model's grid. Shape, affine and file type are filled in from the
-    cohort by ``resolve``.
+    A value has a channel axis followed by the axes of the model's grid. ``resolve`` fills in shape, affine and file
+    type from the cohort.
     """
 
     lazy: ClassVar[bool] = True
     spatial: ClassVar[bool] = True
 
     path: str | None = Field(
-        None, description="file of every row, with the table's columns in braces; relative to the table's folder"
+        None, description="file of every row, with columns of the table in braces; relative to the folder of the table"
     )
     entities: Entities = Field(
         {},
-        description="BIDS entities of the file, null for one that its name must not have; by default {suffix: T1w}. "
+        description="BIDS entities of the file, null for one that its name must not contain; by default {suffix: T1w}. "
         "Also 'run: first' or 'run: last' of a visit, 'extension', 'datatype', and 'derivative', a folder of "
         "'derivatives' instead of the raw data",
     )
     spacing: PositiveFloat | None = Field(
-        None, description="resample to this isotropic spacing in mm; by default files keep their own, and must agree"
+        None,
+        description="resample to this isotropic spacing in mm; by default files keep their spacing, and must agree",
     )
     place: Place | None = Field(
         None,
-        description="'world': one grid in mm for the cohort, by the files' affines; 'box': images are stacked by the "
-        "centres of their boxes, whatever their affines. By default 'world'; 'box' for PNG and JPEG, which have none",
+        description="'world': one grid in mm for the cohort, by the files' affines; 'box': images are aligned by the "
+        "centres of their boxes, ignoring affines. By default 'world'; 'box' for PNG and JPEG, which have no affine",
     )
     template: str | None = Field(
         None,
-        description="file whose field of view in mm all images are brought to, relative to the schema's folder; what "
-        "lies beyond is cut off. By default the smallest that covers all images",
+        description="file whose field of view in mm all images are cropped or padded to, relative to the folder of the "
+        "schema; by default the smallest that covers all images",
     )
     nan: float | Literal["minimum"] | None = Field(
-        None, description="what voxels that are NaN become: a number, or 'minimum', the image's least intensity"
+        None, description="replacement of NaN voxels: a number, or 'minimum' for the lowest intensity of the image"
     )
-    optional: bool = Field(False, description="a file that 'path' or 'column' names and that is not there is a gap")
+    optional: bool = Field(
+        False, description="treat a file of 'path' or 'column' that does not exist as a missing value"
+    )
     shape: tuple[PositiveInt, ...] | None = Field(
         None,
-        description="voxels along each axis after padding; by default as few as hold all images, as the model needs",
+        description="voxels along each axis after padding; by default the smallest that fits all images and the model",
     )
     affine: list[list[float]] | None = Field(
         None,
-        description="voxel indices to mm of the model's grid; by default the cohort's, or its first image's in 'box'",
+        description="voxel-to-world affine of the model's grid; by default the cohort's, or the first image's in 'box'",
     )
-    shifts: int = Field(1, ge=0, description="training rows may be shifted by up to this many voxels along each axis")
-    flip: bool = Field(False, description="training rows may be mirrored left to right (the first axis)")
+    shifts: int = Field(
+        1, ge=0, description="augmentation: shift training rows by up to this many voxels along each axis"
+    )
+    flip: bool = Field(False, description="augmentation: mirror training rows left to right (the first axis)")
     extension: Literal[".nii.gz", ".png"] | None = Field(
-        None, description="type of the files written; by default as those read"
+        None, description="type of the files written; by default that of the files read"
     )
 
     @field_validator("template")
@@ -98,13 +103,13 @@ class AbstractSpatialSpec(AbstractVariableSpec):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        given = [word for word in ("path", "column", "entities") if getattr(self, word)]
+        given = [name for name in ("path", "column", "entities") if getattr(self, name)]
         if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} each say where the file is: give one of them")
+            raise ValueError(f"{' and '.join(given)} each specify the file: give one of them")
         if isinstance(self.nan, float) and not math.isfinite(self.nan):
             raise ValueError("nan: must be a finite number or 'minimum'")
         if self.template is not None and self.place == "box":
-            raise ValueError("a template is a grid in mm, which 'place: box' takes no notice of: leave one out")
+            raise ValueError("a template is a grid in mm, which 'place: box' ignores: leave one out")
         if self.shape is not None and len(self.shape) not in (2, 3):
             raise ValueError(f"shape has 2 or 3 axes, not {len(self.shape)}")
         if self.affine is not None and [len(row) for row in self.affine] != [4] * 4:
@@ -114,19 +119,19 @@ class AbstractSpatialSpec(AbstractVariableSpec):
     @property
     @abstractmethod
     def data_shape(self) -> tuple[int, ...]:
-        """Channels, and the voxels along each axis of the model's grid."""
+        """Number of channels, and voxels along each axis of the model's grid."""
 
     @abstractmethod
     def parse(self, cell: str) -> Float[Tensor, "c *s"]:
-        """The value of a file, on the model's grid."""
+        """Read a file as a value on the model's grid."""
 
     def locate(self, name: str, row: Mapping[str, str], folder: Path) -> str:
-        """The file's path; nothing ("") when the column, or one that the pattern needs, is empty.
+        """Return the path of the file; "" if a column that it requires is empty.
 
-        A file that is ``optional`` and not there is nothing too; a link whose content is not there is no gap.
+        Also "" if ``optional`` and the file does not exist; a broken symbolic link counts as existing.
 
         Raises:
-            KeyError: the name of a column that the table lacks.
+            KeyError: the table lacks a column; the argument is its name.
         """
         if self.path is None:
             text = row[self.column or name]
@@ -139,14 +144,14 @@ class AbstractSpatialSpec(AbstractVariableSpec):
         return str(folder / text)
 
     def needs(self, name: str) -> set[str]:
-        """The path's column, or those in its pattern."""
+        """Return the column of the path, or the columns in its pattern."""
         return {self.column or name} if self.path is None else set(_PLACEHOLDER.findall(self.path))
 
     def parse_mask(self, cell: str) -> Bool[Tensor, "c *s"]:
-        """A mask file on the model's grid: True where it is above one half of 1, False where it covers nothing.
+        """Read a mask file on the model's grid: True above 0.5, False where the file does not cover the grid.
 
         Raises:
-            ValueError: not a readable image, or too large for ``shape``.
+            ValueError: the image cannot be read, or does not fit the grid.
         """
         image = read_image(cell, constant=True)
         self._check_fit(cell, image.grid)
@@ -154,28 +159,28 @@ class AbstractSpatialSpec(AbstractVariableSpec):
         return torch.from_numpy(placed.data > 0.5)[None].expand(self.data_shape).clone()
 
     def grid(self, cell: str) -> Grid:
-        """The grid that a file's image lies on after ``parse``: the model's, or with ``place: box`` its own, padded.
+        """Return the grid of a file's image after ``parse``: the model's, or its own, padded, with ``place: box``.
 
         Raises:
-            ValueError: not a readable header, or one that does not fit.
+            ValueError: the header cannot be read, or does not fit.
         """
         return self._placement().grid(self._fitting(cell))
 
     def inside(self, cell: str) -> Bool[Tensor, "c *s"]:
-        """True on the voxels that the file covers, False on padding.
+        """Return a mask of the voxels that the file covers, False on padding.
 
         Raises:
-            ValueError: not a readable header, or one that does not fit.
+            ValueError: the header cannot be read, or does not fit.
         """
         return torch.from_numpy(self._placement().inside(self._fitting(cell)))[None].expand(self.data_shape).clone()
 
     def resolve(self, cells: Sequence[str], *, multiple: int) -> Self:
-        """Place, shape (of all images together, rounded up to ``multiple``), affine, extension. Reads headers only.
+        """Fill in place, shape (rounded up to ``multiple``), affine and extension from the files' headers.
 
-        What is already given is kept: a model asked about new images keeps the shape it was trained on.
+        Values that are set are kept, so that a trained model keeps its shape for new images.
 
         Raises:
-            CohortError: files that cannot be read or do not fit together, one problem a file, ``where`` its cell.
+            CohortError: files cannot be read or are inconsistent; one problem per file, ``where`` its cell.
         """
         if self.shape is not None and any(size % multiple for size in self.shape):
             raise CohortError(
@@ -207,10 +212,10 @@ class AbstractSpatialSpec(AbstractVariableSpec):
         return resolved
 
     def _read(self, cell: str, *, constant: bool) -> Image:
-        """A file's image on its own grid; ``constant`` allows one of a single intensity.
+        """Read an image on its own grid; ``constant`` allows a single intensity.
 
         Raises:
-            ValueError: not readable, or without the orientation that a place in mm needs.
+            ValueError: the image cannot be read, or lacks the orientation that world coordinates require.
         """
         image = read_image(cell, constant=constant, nan=self.nan)
         if self.place == "world" and not read_header(cell).oriented:
@@ -218,9 +223,9 @@ class AbstractSpatialSpec(AbstractVariableSpec):
         return image
 
     def _target(self, folder: Path, stem: str, like: str | None, *, pictures: bool = True) -> tuple[Path, Grid, bool]:
-        """The file that a value is written to, the grid it lies on, and whether that file is a picture.
+        """Return the file that a value is written to, its grid, and whether the file is a PNG.
 
-        Without ``pictures`` it is none: for values that greys cannot hold.
+        ``pictures`` is False for values that grey levels cannot represent, which are never written as PNG.
         """
         grid = self._model_grid() if like is None else self.grid(like)
         as_picture = self.extension == ".png" if like is None else len(grid.shape) == 2 and is_picture(like)
@@ -230,12 +235,12 @@ class AbstractSpatialSpec(AbstractVariableSpec):
 
     def _resolved_shape(self) -> tuple[int, ...]:
         if self.shape is None:
-            raise ValueError("the shape of this image is not known before resolve() has seen the cohort's files")
+            raise ValueError("the shape of this image is not known before resolve() is called with the cohort's files")
         return self.shape
 
     def _model_grid(self) -> Grid:
         if self.affine is None:
-            raise ValueError("the place of this image is not known before resolve() has seen the cohort's files")
+            raise ValueError("the affine of this image is not known before resolve() is called with the cohort's files")
         return Grid(self._resolved_shape(), np.asarray(self.affine, np.float64))
 
     def _placement(self) -> AbstractPlacement:

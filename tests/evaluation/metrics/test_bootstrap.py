@@ -6,7 +6,7 @@ import pytest
 from metavoxel.evaluation.metrics.bootstrap import bootstrap, bootstrap_mean, clusters
 
 
-def test_the_interval_is_that_of_the_mean() -> None:
+def test_the_interval_matches_the_standard_error_of_the_mean() -> None:
     errors = np.random.default_rng(0).normal(3.0, 2.0, 400)
     estimate = bootstrap_mean(errors)
     standard_error = errors.std() / np.sqrt(len(errors))
@@ -16,7 +16,7 @@ def test_the_interval_is_that_of_the_mean() -> None:
 
 
 def test_rows_of_a_subject_are_drawn_together() -> None:
-    """Four copies of every subject's row are no more evidence than one."""
+    """Four copies of every subject's row give the same interval as one."""
     errors = np.random.default_rng(0).normal(3.0, 2.0, 100)
     once = bootstrap_mean(errors)
     copied = bootstrap_mean(np.repeat(errors, 4), subjects=np.repeat(np.arange(100), 4).tolist())
@@ -25,18 +25,18 @@ def test_rows_of_a_subject_are_drawn_together() -> None:
     assert (alone.high - alone.low) / (once.high - once.low) == pytest.approx(0.5, abs=0.05)
 
 
-def test_any_figure_has_the_interval_of_its_resamplings() -> None:
+def test_the_bootstrap_of_any_statistic_matches_that_of_the_mean() -> None:
     errors = np.random.default_rng(0).normal(3.0, 2.0, 200)
     subjects = [str(row // 2) for row in range(200)]
     mean = bootstrap_mean(errors, subjects=subjects)
     same = bootstrap(lambda rows: float(errors[rows].mean()), 200, subjects=subjects)
     assert same.value == pytest.approx(mean.value)
     assert same.high - same.low == pytest.approx(mean.high - mean.low, rel=0.15)
-    nowhere = bootstrap(lambda rows: float("nan"), 5)
-    assert np.isnan(nowhere).all()
+    undefined = bootstrap(lambda rows: float("nan"), 5)
+    assert np.isnan(undefined).all()
 
 
-def test_subjects_are_counted_in_order() -> None:
+def test_subject_ids_follow_first_appearance() -> None:
     assert clusters(["b", "a", "b", "c"]).tolist() == [0, 1, 0, 2]
 
 
@@ -48,7 +48,7 @@ def test_an_estimate_prints_with_its_interval() -> None:
     assert str(bootstrap_mean(np.arange(10.0))).startswith("4.50 [2.")
 
 
-def test_nothing_is_said_of_the_spread_of_few_subjects_or_of_rows_that_are_alike() -> None:
+def test_few_subjects_or_equal_rows_have_no_interval() -> None:
     assert str(bootstrap_mean(np.ones(50))) == "1.00"
     few = np.arange(4.0)
     for estimate in (bootstrap_mean(few), bootstrap(lambda rows: float(few[rows].mean()), 4)):

@@ -1,4 +1,4 @@
-"""Calibration by region, of distributions whose calibration is known."""
+"""Calibration by region, of distributions with known calibration."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ ROWS = 300
 
 
 def study(seed=0, rows=ROWS, draws=20, factor=lambda age: np.ones_like(age)):
-    """A normal number whose mean and spread depend on age, drawn ``factor`` times as widely as it varies."""
+    """A Gaussian number whose mean and sd depend on age, with draws of ``factor`` times its sd."""
     rng = np.random.default_rng(seed)
     age = rng.uniform(20, 80, rows)
     mean, sd = age / 10, 0.5 + age / 80
@@ -25,8 +25,8 @@ def by_age(age):
     return list(thirds("age", age))
 
 
-def test_exact_draws_are_within_chance_everywhere():
-    """At a level of .01 a question: of 200 exact ones, 2 are expected to stand out, and more than 8 never."""
+def test_exact_draws_are_within_chance_in_all_regions():
+    """At level .01 per question, 2 significant results of 200 are expected; more than 8 are very unlikely."""
     out = 0
     for seed in range(200):
         age, truth, draws, subjects = study(seed, rows=90)
@@ -36,7 +36,7 @@ def test_exact_draws_are_within_chance_everywhere():
     assert out <= 8
 
 
-def test_figures_are_those_of_the_rows():
+def test_measures_match_manual_computation():
     age, truth, draws, subjects = study()
     truth[::7] = np.nan
     table = number_regions(by_age(age), draws, truth, subjects, seed=3)
@@ -64,8 +64,8 @@ def test_figures_are_those_of_the_rows():
         assert record[["z centre", "z spread", "z skew", "z peaks"]].astype(float).tolist() == pytest.approx(expected)
 
 
-def test_intervals_that_are_too_wide_for_the_young_and_too_narrow_for_the_old():
-    """Coverage of all rows is about .9, as the factors are chosen; each third is far from it."""
+def test_intervals_too_wide_for_the_young_and_too_narrow_for_the_old():
+    """Coverage over all rows is about .9 by the choice of factors; the outer thirds are far from it."""
 
     def factor(age):
         return np.where(age < 40, 4.0, np.where(age < 60, 1.0, 0.66))
@@ -76,14 +76,14 @@ def test_intervals_that_are_too_wide_for_the_young_and_too_narrow_for_the_old():
     young, middle, old = (table.loc[region.label] for region in by_age(age))
     assert young["finding"] == "too wide" and young["z"] < -8
     assert old["finding"] == "too narrow" and old["z"] > 3
-    # Normal draws that are f times too wide cover 2 Phi(1.645 f) - 1; the lowest third reaches a little beyond 40.
+    # Gaussian draws with f times the sd cover 2 Phi(1.645 f) - 1; the lowest third extends slightly beyond 40.
     assert young["coverage"] > 0.96
     assert old["coverage"] == pytest.approx(2 * stats.norm.cdf(1.645 * 0.66) - 1, abs=0.08)
     assert middle["finding"] == CHANCE
 
 
 @pytest.mark.parametrize(("shift", "finding"), [(2.0, "too high"), (-2.0, "too low")])
-def test_draws_that_are_off_in_one_class(shift, finding):
+def test_draws_biased_in_one_class(shift, finding):
     _, truth, draws, subjects = study()
     first = np.arange(ROWS) % 2 == 0
     draws[first] += shift
@@ -91,8 +91,8 @@ def test_draws_that_are_off_in_one_class(shift, finding):
     assert table["finding"].tolist()[1:] == [finding, CHANCE]
 
 
-def test_draws_in_the_valley_between_two_humps():
-    """Truth is at 1 or -1, draws are normal with the same mean and variance: coverage is right, the shape is not."""
+def test_unimodal_draws_of_a_bimodal_truth():
+    """Truth near 1 or -1, Gaussian draws of the same mean and variance: coverage is right, the shape is not."""
     rng = np.random.default_rng(0)
     truth = rng.choice([-1.0, 1.0], ROWS) + 0.2 * rng.normal(size=ROWS)
     draws = np.sqrt(1.04) * rng.normal(size=(ROWS, 20))
@@ -100,15 +100,15 @@ def test_draws_in_the_valley_between_two_humps():
     assert table["finding"].tolist() == ["wrong shape"] and table["test"].tolist() == ["peaks"]
 
 
-def test_few_rows_are_never_alarming():
+def test_regions_of_few_rows_are_not_tested():
     age, truth, draws, subjects = study()
     few = np.arange(ROWS) < 9
     table = number_regions([Region("site", "x", few)], np.where(few[:, None], draws + 50, draws), truth, subjects)
     assert table["finding"].tolist()[1] == FEW and np.isnan(table["p"][1])
 
 
-def test_repeated_rows_of_a_subject_are_no_further_evidence():
-    """Ten copies of each row: z is that of about the rows once, and not of ten times as many."""
+def test_repeated_rows_of_a_subject_add_no_evidence():
+    """With ten copies of each row, z is about that of the single rows, not of ten times as many."""
     _, truth, draws, subjects = study(rows=60)
     draws = draws + 0.4
     once = number_regions([], draws, truth, subjects)
@@ -126,7 +126,7 @@ def test_repeated_rows_of_a_subject_are_no_further_evidence():
 
 
 def test_counts_with_ties_are_within_chance():
-    """Exact draws of a count that is mostly 0: their intervals cover more than .9, which is no fault."""
+    """Exact draws of a count that is mostly 0: their closed intervals cover more than .9, which is no finding."""
     rng = np.random.default_rng(0)
     group = np.arange(ROWS) % 2 == 0
     every = rng.poisson(np.where(group, 0.1, 2.0)[:, None], (ROWS, 21)).astype(float)
@@ -138,7 +138,7 @@ def test_counts_with_ties_are_within_chance():
     assert table["coverage"][1] > 0.92 and table["finding"].tolist() == [CHANCE] * 3
 
 
-def test_fewer_draws_have_a_narrower_interval():
+def test_few_draws_have_a_lower_nominal_coverage():
     assert nominal_coverage(3) == 0.5 and nominal_coverage(19) == nominal_coverage(20) == 0.9
     age, truth, draws, subjects = study(rows=900, draws=3)
     table = number_regions(by_age(age), draws, truth, subjects)
@@ -162,7 +162,7 @@ def test_exact_probabilities_are_within_chance():
     assert out <= 7
 
 
-def test_a_label_s_figures_are_those_of_the_rows():
+def test_measures_of_a_label_match_manual_computation():
     p, truth, subjects = probabilities(classes=2)
     truth[:20] = -1
     half = np.arange(ROWS) % 2 == 0
@@ -177,8 +177,8 @@ def test_a_label_s_figures_are_those_of_the_rows():
     assert found["frequency"] == pytest.approx((truth[rows] == 1).mean())
 
 
-def test_probabilities_that_are_right_on_average_alone():
-    """Every probability is .5; one site always has the label and the other never."""
+def test_probabilities_calibrated_only_on_average():
+    """Every probability is .5; all rows of one site have the label, and none of the other."""
     p = np.full((100, 2), 0.5)
     site = np.arange(100) < 50
     truth = site.astype(int)
@@ -188,15 +188,15 @@ def test_probabilities_that_are_right_on_average_alone():
     assert table["z"].tolist()[1:] == pytest.approx([50 * 0.5 / np.sqrt(50 * 0.25), -np.sqrt(50)])
 
 
-def test_probabilities_that_are_too_sure():
+def test_over_confident_probabilities():
     p, truth, subjects = probabilities(rows=900, classes=2)
-    sure = p**4 / (p**4).sum(1, keepdims=True)
-    table = label_regions([], sure, truth, subjects, ["no", "yes"])
+    sharpened = p**4 / (p**4).sum(1, keepdims=True)
+    table = label_regions([], sharpened, truth, subjects, ["no", "yes"])
     assert table["finding"].tolist() == ["too sure"] and table["log score"][0] > table["log score expected"][0]
 
 
-def test_probabilities_of_three_draws_are_not_taken_for_sure():
-    """The share of three exact draws is 0 or 1 most of the time; that is chance, and no over-confidence."""
+def test_frequencies_of_three_draws_are_not_over_confident():
+    """Frequencies of three exact draws are mostly 0 or 1 by chance, which is not over-confidence."""
     p, truth, subjects = probabilities(rows=900)
     rng = np.random.default_rng(1)
     shares = np.stack([rng.multinomial(3, row) / 3 for row in p])
@@ -204,7 +204,7 @@ def test_probabilities_of_three_draws_are_not_taken_for_sure():
     assert label_regions([], shares, truth, subjects, "abc")["finding"].tolist() == ["too sure"]
 
 
-def test_one_rare_event_is_no_proof():
+def test_a_single_rare_event_is_not_significant():
     p = np.tile([1 - 1e-9, 1e-9], (50, 1))
     truth = np.zeros(50, np.int64)
     truth[0] = 1

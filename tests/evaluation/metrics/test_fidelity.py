@@ -1,4 +1,4 @@
-"""Distances between samples of rows, against values that are computed otherwise."""
+"""Distances between samples of rows, against independently computed values."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from metavoxel.evaluation.rows import Rows
 
 
 def rows(values, classes=None, tag="a"):
-    """Columns a, b, ... of which some are categories."""
+    """Rows with columns a, b, ..., some categorical."""
     values = np.asarray(values, float)
     names = [chr(ord("a") + place) for place in range(values.shape[1])]
     return Rows(values, names, classes or {}, [f"{tag}{row}" for row in range(len(values))])
@@ -20,7 +20,7 @@ def normal(seed, count=400, rho=0.5, shift=0.0):
     return rng.multivariate_normal([shift, 0], [[1, rho], [rho, 1]], count)
 
 
-def test_a_number_s_distances_by_hand():
+def test_distances_of_a_number_match_manual_computation():
     found = marginals(rows([[0.0], [1], [2], [np.nan]]), rows([[1.0], [2], [3]])).iloc[0]
     assert found["rows"] == 3 and found["Kolmogorov-Smirnov"] == pytest.approx(1 / 3)
     sd = np.sqrt(2 / 3)
@@ -28,7 +28,7 @@ def test_a_number_s_distances_by_hand():
     assert found["mean difference (sd)"] == pytest.approx(-1 / sd) and np.isnan(found["total variation"])
 
 
-def test_a_category_s_distance_by_hand():
+def test_distance_of_a_category_matches_manual_computation():
     classes = {"a": ["x", "y", "z"]}
     first, second = (np.repeat([0.0, 1, 2], counts)[:, None] for counts in ([10, 30, 60], [40, 30, 30]))
     found = marginals(rows(first, classes), rows(second, classes)).iloc[0]
@@ -38,21 +38,21 @@ def test_a_category_s_distance_by_hand():
     assert found["p"] == pytest.approx(stats.chi2.sf(statistic, 2))
 
 
-def test_rare_classes_are_taken_together():
+def test_rare_classes_are_merged():
     classes = {"a": ["x", "y", "z", "never"]}
     first, second = (np.repeat([0.0, 1, 2], counts)[:, None] for counts in ([50, 47, 3], [50, 49, 1]))
     found = marginals(rows(first, classes), rows(second, classes)).iloc[0]
     assert found["p"] == pytest.approx(1) and found["total variation"] == pytest.approx(0.02)
 
 
-def test_equal_distributions_are_within_chance():
+def test_equal_distributions_do_not_differ_significantly():
     p = [marginals(rows(normal(seed)), rows(normal(seed + 1000)))["p"].min() for seed in range(60)]
     assert np.mean(np.array(p) < 0.05) < 0.2
     shifted = marginals(rows(normal(0, shift=0.5)), rows(normal(1)))
     assert shifted["p"][0] < 1e-6 and shifted["Wasserstein (sd)"][0] == pytest.approx(0.5, abs=0.15)
 
 
-def test_correlations_are_spearman_s_over_the_rows_that_have_both():
+def test_correlations_are_spearman_over_rows_with_both_variables():
     first, second = normal(0, rho=0.8), normal(1, rho=0.1)
     first[::5, 0] = np.nan
     found = pairs(rows(first), rows(second))
@@ -83,8 +83,8 @@ def excess_of(pair):
     return spread / (1 - r**2) ** 2
 
 
-def test_a_category_s_correlations_keep_their_direction():
-    """The number goes up with class y in one sample and down in the other: an association without sign is the same."""
+def test_correlations_of_a_category_keep_their_sign():
+    """The number is higher in class y in one sample and lower in the other, with the same unsigned association."""
     rng = np.random.default_rng(0)
     label = rng.integers(0, 3, 300).astype(float)
     up, down = (sign * (label == 1) + 0.5 * rng.normal(size=300) for sign in (1, -1))
@@ -96,8 +96,8 @@ def test_a_category_s_correlations_keep_their_direction():
     assert [row["generated"], row["real"]] == pytest.approx(expected) and found.p < 1e-6
 
 
-def test_of_many_equal_pairs_none_is_beyond_chance():
-    """44,850 pairs would be 300 variables; here 780 of 40, and ten repetitions at a level of .01 each."""
+def test_family_wise_error_over_many_pairs_is_controlled():
+    """Ten repetitions with 780 pairs of 40 variables, each at level .01."""
     out = 0
     for seed in range(10):
         rng = np.random.default_rng(seed)

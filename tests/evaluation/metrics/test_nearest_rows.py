@@ -1,4 +1,4 @@
-"""Distances to the nearest training row, and whether copies are noticed."""
+"""Distances to the nearest training row, and detection of copies."""
 
 import numpy as np
 import pytest
@@ -20,8 +20,8 @@ def sample(seed, count=200):
     return np.stack([a, np.exp(a + rng.normal(size=count)), rng.integers(0, 3, count)], 1)
 
 
-def by_hand(row, other, training):
-    """Root mean square over shared variables, with numbers as shares of the training rows."""
+def expected_distance(row, other, training):
+    """Root mean square over shared variables, with numbers as quantiles of the training rows."""
     parts = []
     for place in range(3):
         if np.isnan(row[place]) or np.isnan(other[place]):
@@ -35,31 +35,31 @@ def by_hand(row, other, training):
     return np.sqrt(np.mean(parts)) if parts else np.inf
 
 
-def test_distances_mix_numbers_and_categories_and_leave_out_what_is_missing():
+def test_distances_combine_numbers_and_categories_and_ignore_missing_cells():
     some, training = sample(0, 12), sample(1, 30)
     some[::3, 0], training[::4, 1], training[::5, 2] = np.nan, np.nan, np.nan
     found = nearest_rows(rows(some), rows(training))
     for row, distance, ratio in zip(some, found.distance, found.ratio, strict=True):
-        every = sorted(by_hand(row, other, training) for other in training)
+        every = sorted(expected_distance(row, other, training) for other in training)
         assert distance == pytest.approx(every[0], abs=1e-6)
         assert every[1] == 0 or ratio == pytest.approx(every[0] / every[1], abs=1e-5)
 
 
 def test_the_second_nearest_is_another_subject():
-    """Two visits of one subject are near each other; a copy of one is like that subject alone."""
+    """Two visits of one subject are near each other; a copy of one is near that subject only."""
     training = np.array([[0.0, 1, 0], [0.1, 1, 0], [5, 5, 1], [6, 6, 2]])
     found = nearest_rows(rows([[0.0, 1, 0]]), rows(training, ["s0", "s0", "s1", "s2"]))
     assert found.distance == pytest.approx([0], abs=1e-6) and found.ratio == pytest.approx([0], abs=1e-6)
 
 
-def test_rows_of_the_same_distribution_are_no_copies():
+def test_rows_of_the_same_distribution_are_not_copies():
     training, held, drawn = (rows(sample(seed)) for seed in range(3))
     found = nearness(nearest_rows(drawn, training), nearest_rows(held, training))
     assert abs(found.nearer - 0.5) < 3 * found.error
     assert found.closest < 0.12 and found.alike < 0.12 and found.same == 0
 
 
-def test_copies_with_a_little_noise_are_noticed():
+def test_copies_with_little_noise_are_detected():
     training, held = rows(sample(0)), rows(sample(1))
     copies = sample(0)
     copies[:, :2] *= 1 + 1e-3 * np.random.default_rng(2).normal(size=(200, 2))
@@ -69,7 +69,7 @@ def test_copies_with_a_little_noise_are_noticed():
     assert exact.same == 1 and exact.held_out_same == 0
 
 
-def test_the_chance_to_be_nearer_is_counted():
+def test_the_probability_to_be_nearer_matches_its_definition():
     training, held, drawn = (rows(sample(seed, 40)) for seed in range(3))
     a, b = nearest_rows(drawn, training), nearest_rows(held, training)
     apart = a.distance[:, None] - b.distance[None]

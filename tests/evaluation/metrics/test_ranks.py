@@ -1,4 +1,4 @@
-"""Ranks of true values among draws: uniform where they should be, and scores whose values are known."""
+"""Uniformity of the ranks of true values among draws, and scores with known values."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from metavoxel.evaluation.metrics.ranks import bins_for, components, crps, histo
 
 @pytest.mark.parametrize("draws", [1, 3, 20])
 @pytest.mark.parametrize("discrete", [False, True])
-def test_one_more_draw_has_uniform_transforms_however_many_draws_and_ties(draws, discrete):
+def test_transforms_of_exchangeable_draws_are_uniform(draws, discrete):
     rng = np.random.default_rng(0)
     every = rng.normal(size=(4000, draws + 1))
     if discrete:
@@ -21,7 +21,7 @@ def test_one_more_draw_has_uniform_transforms_however_many_draws_and_ties(draws,
     assert u.min() >= 0 and u.max() < 1
 
 
-def test_a_transform_lies_in_the_truth_s_own_rank():
+def test_a_transform_lies_in_the_interval_of_its_rank():
     u = transforms(np.array([[1.0, 2.0, 3.0]] * 4), np.array([0.0, 1.5, 9.0, np.nan]))
     assert (np.floor(4 * u[:3]) == [0, 1, 3]).all() and np.isnan(u[3])
 
@@ -35,7 +35,7 @@ def test_ties_are_spread_over_their_ranks(below, equal):
 
 
 def test_components_are_orthonormal_under_uniformity():
-    """Checked by Gauss quadrature of degree 16."""
+    """Checked by Gauss-Legendre quadrature with 8 nodes, exact up to degree 15."""
     x, w = np.polynomial.legendre.leggauss(8)
     b = components((x + 1) / 2)
     assert w / 2 @ b == pytest.approx(np.zeros(4), abs=1e-12)
@@ -43,7 +43,7 @@ def test_components_are_orthonormal_under_uniformity():
     assert components(np.array([1.0]))[0] == pytest.approx(np.sqrt([3, 5, 7, 9]))
 
 
-def test_a_histogram_s_band_holds_all_bins_of_nineteen_in_twenty():
+def test_the_band_contains_all_bins_in_95_percent_of_histograms():
     rng = np.random.default_rng(0)
     inside = []
     for _ in range(400):
@@ -56,8 +56,8 @@ def test_a_histogram_s_band_holds_all_bins_of_nineteen_in_twenty():
     assert [bins_for(rows) for rows in (3, 22, 500)] == [2, 4, 10]
 
 
-def test_crps_is_fair():
-    """Of a normal and its mean: sigma (sqrt 2 - 1) / sqrt pi (Gneiting et al. 2005, eq. 5), however few draws."""
+def test_crps_is_unbiased_in_the_number_of_draws():
+    """At a Gaussian's mean: sigma (sqrt 2 - 1) / sqrt pi (Gneiting et al. 2005, eq. 5), for any number of draws."""
     rng = np.random.default_rng(0)
     expected = 2 * (np.sqrt(2) - 1) / np.sqrt(np.pi)
     for draws in (2, 5, 40):
@@ -66,7 +66,7 @@ def test_crps_is_fair():
 
 
 @given(st.lists(st.floats(-5, 5), min_size=2, max_size=6), st.floats(-5, 5))
-def test_crps_is_its_definition(draws, truth):
+def test_crps_matches_its_definition(draws, truth):
     x = np.array(draws)
     k = len(x)
     expected = np.abs(x - truth).mean() - np.abs(x[:, None] - x[None]).sum() / (2 * k * (k - 1))

@@ -1,4 +1,4 @@
-"""Regions of the predictors."""
+"""Regions of the test rows by predictor."""
 
 import numpy as np
 from hypothesis import given
@@ -15,7 +15,7 @@ def test_thirds_of_distinct_numbers_have_equally_many_rows():
 
 
 @given(st.lists(st.integers(0, 4) | st.none(), min_size=1, max_size=40))
-def test_equal_numbers_are_in_one_region_and_missing_ones_in_none(cells):
+def test_equal_numbers_share_a_region_and_missing_ones_have_none(cells):
     values = np.array([np.nan if cell is None else float(cell) for cell in cells])
     found = masks(list(thirds("x", values)), len(values))
     assert (found.sum(1) == np.isfinite(values)).all()
@@ -23,7 +23,7 @@ def test_equal_numbers_are_in_one_region_and_missing_ones_in_none(cells):
         assert len(np.unique(found[values == value], axis=0)) == 1
 
 
-def test_a_variable_s_regions_are_its_thirds_its_classes_and_what_is_missing(table_part):
+def test_regions_are_thirds_classes_and_missing_values(table_part):
     ages = table_part.numbers("age")
     found = regions_of(table_part, "age")
     assert [region.label for region in found][-1] == "missing" and len(found) == 4
@@ -35,7 +35,7 @@ def test_a_variable_s_regions_are_its_thirds_its_classes_and_what_is_missing(tab
     assert all((region.rows == (truth == region.label)).all() for region in sexes)
 
 
-def test_an_image_has_the_rows_with_and_without_it(scan_part):
+def test_regions_of_an_image_are_given_and_missing(scan_part):
     present = scan_part.present("volume")
     found = {region.label: region.rows for region in regions_of(scan_part, "volume")}
     if present.all():

@@ -1,4 +1,4 @@
-"""Scores, groups and comparisons on a real test part."""
+"""Scores, subgroups and comparisons on the test part of a trained run."""
 
 import json
 import shutil
@@ -15,15 +15,15 @@ from metavoxel.evaluation.report.tables import differences, scores_of, subgroup_
 from metavoxel.evaluation.subgroups import check_columns, groups
 
 
-def answers(part, **columns):
+def predictions(part, **columns):
     return pandas.DataFrame({"participant_id": part.subjects, **columns})
 
 
-def test_a_number_is_judged_where_it_has_a_truth(table_part):
+def test_a_number_is_scored_where_its_true_value_is_known(table_part):
     truth = table_part.numbers("age")
     known = np.isfinite(truth)
     off = np.where(np.arange(len(truth)) % 2, 3.0, -1.0)
-    table = answers(table_part, age=np.nan_to_num(truth) + off, age_sd=2.0, age_p05=truth - 2, age_p95=truth + 2)
+    table = predictions(table_part, age=np.nan_to_num(truth) + off, age_sd=2.0, age_p05=truth - 2, age_p95=truth + 2)
     table["age"] = table["age"].astype(object)
     table.loc[np.flatnonzero(known)[0], "age"] = ""
     found = score(table_part, "age", table)
@@ -32,31 +32,31 @@ def test_a_number_is_judged_where_it_has_a_truth(table_part):
     assert 0 < known.sum() < len(truth) and found.rows == known.sum() - 1
     assert found.mae.value == pytest.approx(errors.mean()) and found.sd == pytest.approx(errors.std(ddof=1))
     assert found.variance == 4 and found.coverage.value == 1
-    plain = score(table_part, "age", answers(table_part, age=truth))
+    plain = score(table_part, "age", predictions(table_part, age=truth))
     assert plain.coverage is None and np.isnan(plain.variance)
-    assert score(table_part, "age", answers(table_part, age="")) is None
+    assert score(table_part, "age", predictions(table_part, age="")) is None
 
 
-def test_a_label_is_judged_by_its_probabilities_too(table_part):
+def test_a_label_is_scored_by_its_probabilities_too(table_part):
     truth = table_part.truth("sex")
     male = np.array([label == "male" for label in truth])
     p = np.where(male, 0.8, 0.4)
-    table = answers(table_part, sex=truth, **{"sex_p[female]": 1 - p, "sex_p[male]": p})
+    table = predictions(table_part, sex=truth, **{"sex_p[female]": 1 - p, "sex_p[male]": p})
     found = score(table_part, "sex", table)
     assert isinstance(found, LabelScore) and found.accuracy.value == 1 and found.auc.value == 1
     assert found.brier == pytest.approx(np.mean(2 * (male - p) ** 2))
     assert found.log_loss == pytest.approx(-np.log(np.where(male, p, 1 - p)).mean())
-    plain = score(table_part, "sex", answers(table_part, sex="male"))
+    plain = score(table_part, "sex", predictions(table_part, sex="male"))
     assert plain.accuracy.value == male.mean() and plain.auc is None
 
 
-def test_the_area_of_several_classes():
+def test_auc_of_several_classes():
     p = np.eye(3)[[0, 1, 2, 0]] * 0.7 + 0.1
     assert area(p, np.array([0, 1, 2, 0])) == 1 and area(p, np.array([1, 2, 0, 1])) < 0.5
     assert np.isnan(area(p, np.array([1, 1, 1, 1])))
 
 
-def test_the_population_rows_know_the_training_rows_alone(table_part):
+def test_the_population_baseline_uses_training_rows_only(table_part):
     method = population(table_part, ["age", "sex"])
     cohort = table_part.model.schema.cohort
     frame = pandas.read_csv(table_part.model.schema.folder / cohort.table, dtype=str).set_index("participant_id")
@@ -92,7 +92,7 @@ def test_methods_are_compared_row_by_row(table_part):
     truth = table_part.numbers("age")
     methods = [
         population(table_part, ["age"]),
-        *(population(table_part, []).__class__(name, {"age": answers(table_part, age=truth + off)})
+        *(population(table_part, []).__class__(name, {"age": predictions(table_part, age=truth + off)})
           for name, off in (("near", 1.0), ("far", 4.0))),
     ]  # fmt: skip
     scores = scores_of(table_part, methods)
@@ -106,15 +106,15 @@ def test_methods_are_compared_row_by_row(table_part):
 
 @pytest.fixture
 def comparisons(table_part):
-    """The run's folder, with no comparisons in it before and after."""
+    """The run's folder, without comparisons before and after the test."""
     folder = table_part.folder.path
     shutil.rmtree(folder / "comparisons", ignore_errors=True)
     yield folder
     shutil.rmtree(folder / "comparisons", ignore_errors=True)
 
 
-def test_comparisons_are_read_and_put_in_order(table_part, comparisons):
-    table = answers(table_part, age=np.arange(len(table_part), dtype=float))
+def test_comparisons_are_read_and_reordered(table_part, comparisons):
+    table = predictions(table_part, age=np.arange(len(table_part), dtype=float))
     write_comparison(comparisons, "linear", {"age": table.iloc[::-1]})
     (method,) = compared(table_part)
     assert method.name == "linear" and method.parameters == 42 and method.training_seconds == 3.5
@@ -122,12 +122,12 @@ def test_comparisons_are_read_and_put_in_order(table_part, comparisons):
     assert method.given == {"age": ["score"]} and method.notes == [] and method.samples is None
 
 
-def test_what_is_wrong_with_a_comparison_is_noted(table_part, comparisons):
-    table = answers(table_part, age=1.0)
+def test_problems_of_a_comparison_are_noted(table_part, comparisons):
+    table = predictions(table_part, age=1.0)
     write_comparison(comparisons, "failing", {}, failed="loss is not finite at step 7")
     write_comparison(comparisons, "short", {"age": table.iloc[1:]})
     write_comparison(comparisons, "strange", {"mood": table})
-    write_comparison(comparisons, "wordless", {"age": table[["participant_id"]]})
+    write_comparison(comparisons, "columnless", {"age": table[["participant_id"]]})
     (comparisons / "comparisons" / "empty").mkdir()
     broken = write_comparison(comparisons, "broken", {"age": table})
     (broken / "record.json").write_text("{")
@@ -139,8 +139,8 @@ def test_what_is_wrong_with_a_comparison_is_noted(table_part, comparisons):
     assert first["failing"] == "failed: loss is not finite at step 7"
     assert first["short"].endswith(f"must have a row for each of the {len(table_part)} test rows, and lacks "
                                    f"{table_part.subjects[0]!r}")  # fmt: skip
-    assert first["strange"].endswith("target 'mood' is no variable. Variables: age, sex, score")
-    assert first["wordless"].endswith("no column 'age'; columns: participant_id")
+    assert first["strange"].endswith("target 'mood' is not a variable. Variables: age, sex, score")
+    assert first["columnless"].endswith("no column 'age'; columns: participant_id")
     assert first["empty"].endswith("no such file; the comparison has not finished")
     assert "cannot be read" in first["broken"] and first["gone"].endswith("though record.json has this target")
     assert json.loads((comparisons / "comparisons" / "failing" / "record.json").read_text())["method"] == "failing"

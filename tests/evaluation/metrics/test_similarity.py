@@ -1,4 +1,4 @@
-"""Likeness of images."""
+"""Similarity of images, and distances to training subjects."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ def image():
     return torch.rand(1, 40, 36, generator=torch.Generator().manual_seed(0))
 
 
-def test_psnr_is_that_of_the_voxels_that_count(image):
+def test_psnr_uses_voxels_inside_the_mask_only(image):
     inside = torch.zeros_like(image, dtype=torch.bool)
     inside[:, :20] = True
     wrong = image.clone()
@@ -34,7 +34,7 @@ def test_similarity_falls_with_noise(image):
 
 
 @pytest.mark.parametrize("shape", [(5, 9, 30), (6, 6), (7, 8), (30, 30), (48, 56, 48), (300, 300)])
-def test_images_of_any_size_have_a_similarity(shape):
+def test_similarity_is_defined_for_images_of_any_size(shape):
     image = torch.rand(1, *(min(size, 60) for size in shape))
     assert ms_ssim(image, image) == pytest.approx(1, abs=1e-3) and window(shape) % 2 == 1
     assert 1 <= scales(shape) <= 5
@@ -45,7 +45,7 @@ def test_pairs_are_distinct():
     assert len(set(pairs(30, 60))) == 60 and pairs(30, 60) == pairs(30, 60)
 
 
-def test_a_copy_is_found_among_the_training_subjects(image):
+def test_a_copy_of_a_training_subject_is_detected(image):
     draw = torch.Generator().manual_seed(2)
     training = [torch.rand(1, 40, 36, generator=draw) for _ in range(5)]
     copy, other = training[3] + 0.001, torch.rand(1, 40, 36, generator=draw)
@@ -56,13 +56,13 @@ def test_a_copy_is_found_among_the_training_subjects(image):
     assert np.isfinite(found.distance).all()
 
 
-def test_copies_are_told_from_smooth_scans():
-    """Near to one training subject is a copy; near to all of them is the mean."""
+def test_copies_are_distinguished_from_smooth_scans():
+    """A copy is near one training subject; a smooth scan is near all of them."""
     rng = np.random.default_rng(0)
-    people = Copying(rng.normal(0.3, 0.02, 200), rng.uniform(0.9, 1, 200))
-    same = copying(Copying(rng.normal(0.3, 0.02, 200), rng.uniform(0.9, 1, 200)), people)
+    held_out = Copying(rng.normal(0.3, 0.02, 200), rng.uniform(0.9, 1, 200))
+    same = copying(Copying(rng.normal(0.3, 0.02, 200), rng.uniform(0.9, 1, 200)), held_out)
     assert same["nearer"] < 0.15 and same["alike"] < 0.15
-    smooth = copying(Copying(rng.normal(0.2, 0.02, 200), rng.uniform(0.97, 1, 200)), people)
+    smooth = copying(Copying(rng.normal(0.2, 0.02, 200), rng.uniform(0.97, 1, 200)), held_out)
     assert smooth["nearer"] > 0.9 and smooth["alike"] == 0
-    copies = copying(Copying(rng.normal(0.05, 0.01, 200), rng.uniform(0.1, 0.3, 200)), people)
+    copies = copying(Copying(rng.normal(0.05, 0.01, 200), rng.uniform(0.1, 0.3, 200)), held_out)
     assert copies["nearer"] == copies["alike"] == 1 and copies["median"] < same["median"]

@@ -1,4 +1,4 @@
-"""Sheets of slices: real PNG files."""
+"""Contact sheets of slices, as PNG files."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from PIL import Image
 from metavoxel.evaluation.report.contact_sheet import Picture, Row, draw_sheet, middle_slice
 
 
-def test_the_middle_slice_is_axial_with_the_nose_up() -> None:
+def test_the_middle_slice_is_axial_with_anterior_up() -> None:
     volume = torch.zeros(1, 4, 6, 8)
     volume[0, 0, 5, 4] = 1  # leftmost, most anterior, in the middle slice
     plane = middle_slice(volume)
@@ -17,7 +17,7 @@ def test_the_middle_slice_is_axial_with_the_nose_up() -> None:
     assert plane[0, 0] == 1
 
 
-def test_a_picture_of_two_axes_is_shown_whole() -> None:
+def test_a_2d_image_is_unchanged() -> None:
     assert middle_slice(torch.zeros(1, 4, 6)).shape == (6, 4)
 
 
@@ -28,4 +28,4 @@ def test_a_sheet_shows_bright_and_dark_images(tmp_path: Path) -> None:
     pixels = np.asarray(Image.open(tmp_path / "new" / "sheet.png").convert("L"))
     middle = pixels.shape[0] // 4
     assert (pixels[middle] > 250).mean() > 0.2  # the bright image
-    assert (pixels[3 * middle] > 250).mean() < 0.2  # nothing bright in the second row but its title
+    assert (pixels[3 * middle] > 250).mean() < 0.2  # only the title of the second row is bright

@@ -1,4 +1,4 @@
-"""Calibration by region and generated rows, from a run to its report and files."""
+"""Calibration by region and generated rows, from a run to its report and tables."""
 
 import json
 from dataclasses import replace
@@ -62,7 +62,7 @@ def test_every_question_has_its_regions(evaluated, large_study):
     assert pit[(pit["target"] == "age") & (pit["given"] == "∅")]["rows"].sum() == known.sum()
 
 
-def test_generated_rows_are_beside_the_held_out_ones(evaluated, large_study):
+def test_generated_rows_are_compared_with_held_out_rows(evaluated, large_study):
     results, output = evaluated
     rows = csv(output / "rows.csv").set_index("rows beside the held-out ones")
     assert list(rows.index) == ["generated rows", "training rows"] and (rows["rows"] == 30).all()
@@ -76,7 +76,7 @@ def test_generated_rows_are_beside_the_held_out_ones(evaluated, large_study):
     assert found == pytest.approx(drawn["age"].tolist(), rel=1e-4)
 
 
-def test_the_report_names_what_was_found(evaluated):
+def test_the_report_contains_the_findings(evaluated):
     results, output = evaluated
     text = (output / "report.html").read_text(encoding="utf-8")
     for title in ("Calibration by region", "Generated rows", "Every question, and its worst region"):
@@ -85,15 +85,15 @@ def test_the_report_names_what_was_found(evaluated):
     assert "Found " in text and "floor" in text and "Training subjects enter in three places" in text
 
 
-def test_words_follow_the_figures(evaluated):
+def test_sentences_follow_the_results(evaluated):
     results, _ = evaluated
     quality = results.table_quality
     same = replace(quality, test=quality.test._replace(accuracy=0.5, error=0.05))
-    assert "cannot be told from real ones" in " ".join(generated_rows(same).words)
+    assert "generated rows are indistinguishable from real ones" in " ".join(generated_rows(same).words)
     apart = replace(quality, test=quality.test._replace(accuracy=0.9, error=0.03))
-    assert "generated rows can be told from real ones" in " ".join(generated_rows(apart).words)
+    assert "generated rows are distinguishable from real ones" in " ".join(generated_rows(apart).words)
     both = replace(apart, real_test=apart.test)
-    assert "no more than training rows" in " ".join(generated_rows(both).words)
+    assert "no more distinguishable than training rows" in " ".join(generated_rows(both).words)
     copies = replace(quality, nearness=quality.nearness._replace(alike=0.6))
     assert "Memorisation: 60%" in " ".join(generated_rows(copies).words)
     assert not generated_rows(None) and not by_region([], [])
@@ -103,12 +103,12 @@ def test_words_follow_the_figures(evaluated):
     )
     words = " ".join(by_region([replace(one, table=wrong)], []).words)
     assert "age from sex, score: too wide in prediction" in words
-    calm = one.table.assign(finding="within chance")
-    assert "Nothing stands out" in " ".join(by_region([replace(one, table=calm)], []).words)
+    calibrated = one.table.assign(finding="within chance")
+    assert "No significant deviation" in " ".join(by_region([replace(one, table=calibrated)], []).words)
 
 
 @pytest.mark.slow
-def test_rows_are_left_out_on_request_and_where_there_are_few(large_study, tmp_path, monkeypatch, table_study):
+def test_generated_rows_are_skipped_on_request_and_with_few_rows(large_study, tmp_path, monkeypatch, table_study):
     monkeypatch.setattr("metavoxel.evaluation.evaluating.drawings", lambda results: iter(()))
     settings = replace(QUICK, targets=["sex"], flexible="sex", rows=0, steps=1)
     results = evaluate(large_study, tmp_path / "none", settings)
@@ -116,11 +116,11 @@ def test_rows_are_left_out_on_request_and_where_there_are_few(large_study, tmp_p
     assert not any("generated rows" in note for note in results.notes)
     results = evaluate(table_study, tmp_path / "few", replace(settings, rows=1000))
     assert results.table_quality is None
-    assert "generated rows: not compared, for it takes 20 test rows, training rows and draws each" in results.notes
+    assert "generated rows: not compared; 20 test rows, training rows and draws each are required" in results.notes
 
 
 @pytest.mark.slow
-def test_without_copies_training_rows_are_the_floor_alone(large_study, tmp_path, monkeypatch):
+def test_without_copies_training_rows_are_only_the_floor(large_study, tmp_path, monkeypatch):
     monkeypatch.setattr("metavoxel.evaluation.evaluating.drawings", lambda results: iter(()))
     settings = replace(QUICK, targets=["sex"], flexible="sex", rows=25, steps=1, copies=False)
     results = evaluate(large_study, tmp_path, settings)

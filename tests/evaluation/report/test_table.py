@@ -1,4 +1,4 @@
-"""Tables for spreadsheets and for readers."""
+"""Tables of results as CSV and as text."""
 
 import math
 
@@ -9,7 +9,7 @@ from metavoxel.evaluation.metrics.bootstrap import Estimate
 from metavoxel.evaluation.report.table import DASH, Figures, digits, shown
 
 
-def test_every_number_has_a_cell_of_its_own(tmp_path):
+def test_every_number_has_its_own_cell(tmp_path):
     figures = Figures([
         {"method": "a", "MAE": Estimate(1.23456789, 1.0, 2.0), "rows": 3},
         {"method": "b", "MAE": None, "seconds": math.nan},
@@ -26,10 +26,10 @@ def test_every_number_has_a_cell_of_its_own(tmp_path):
     ("value", "text"), [(1234567, "1,234,567"), (1234.5, "1,234"), (12.345, "12.3"), (0.012345, "0.0123"), (0, "0"),
                         (-3.14159, "-3.14"), (1e-7, "0.0000")]
 )  # fmt: skip
-def test_numbers_are_short(value, text):
+def test_numbers_have_three_significant_digits(value, text):
     assert digits(value) == text
 
 
 @pytest.mark.parametrize("cell", [None, math.nan, Estimate(math.nan, 1, 2)])
-def test_nothing_is_a_dash(cell):
+def test_missing_values_are_a_dash(cell):
     assert shown(cell) == DASH

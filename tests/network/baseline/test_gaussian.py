@@ -10,8 +10,9 @@ from metavoxel.parts.features.base import GaussianLikelihood
 from metavoxel.parts.features.components import Components
 from metavoxel.rng import Rng
 from metavoxel.runs.run import build_codecs, build_joint
-from metavoxel.sampling.ask import posterior_means, row_streams
 from metavoxel.sampling.evidence import Evidence
+from metavoxel.sampling.posterior_mean import posterior_mean
+from metavoxel.sampling.sample import row_streams
 from metavoxel.schema import parse_schema
 
 SIZES = {"image": 2, "age": 1, "sex": 1}
@@ -186,7 +187,7 @@ def test_an_untrained_model_answers_with_the_law():
             for name, code in given.items()
         }
         count = len(next(iter(given.values())))
-        return posterior_means(joint, known, row_streams(0, [str(row) for row in range(count)], 0), evaluations=1)
+        return posterior_mean(joint, known, row_streams(0, [str(row) for row in range(count)], 0), evaluations=1)
 
     few = slice(0, 200)
     of_scan = asked(scan=scan[few])

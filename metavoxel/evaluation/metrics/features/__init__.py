@@ -1,1 +1,1 @@
-"""Networks that describe slices by features, for the Fréchet distance and its kin."""
+"""Feature networks of image slices, for FID, KID, precision and recall."""

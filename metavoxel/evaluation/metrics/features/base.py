@@ -1,4 +1,4 @@
-"""What a feature network is."""
+"""Interface of feature networks."""
 
 from abc import ABC, abstractmethod
 from typing import final
@@ -11,22 +11,22 @@ SLICES_A_BATCH = 64
 
 
 class AbstractFeatures(ABC):
-    """Describes slices by a vector each. Deterministic; values of different networks or versions do not compare."""
+    """Map slices to feature vectors. Deterministic; values of different networks or versions are not comparable."""
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """What a report calls it: kind and version, and of weights a digest."""
+        """Name in the report: kind and version, and a digest of any weights."""
 
     @property
     @abstractmethod
-    def told(self) -> str:
-        """What it is, in a sentence for the report."""
+    def description(self) -> str:
+        """Description in a sentence for the report."""
 
     @property
     @abstractmethod
     def size(self) -> int:
-        """Features of a slice."""
+        """Number of features per slice."""
 
     @abstractmethod
     def describe(self, slices: Float[Tensor, "n h w"]) -> Float[Tensor, "n f"]:

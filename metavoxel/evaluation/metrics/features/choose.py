@@ -1,4 +1,4 @@
-"""Feature networks by the names that the command line has for them."""
+"""Feature networks by their command-line names."""
 
 from pathlib import Path
 
@@ -10,16 +10,16 @@ from metavoxel.evaluation.metrics.features.radimagenet import RadImageNet
 from metavoxel.evaluation.metrics.features.scattering import Scattering
 
 HUB_FILE = "RadImageNet-ResNet50_notop.pth"
-"""What torch.hub calls the weights that it has fetched."""
+"""File name of the weights in the torch.hub cache."""
 
 
 def choose_features(name: str) -> AbstractFeatures:
-    """``scattering``; ``radimagenet``, whose weights torch.hub has fetched before; or a file of these weights.
+    """Build ``scattering``; ``radimagenet``, with weights from the torch.hub cache; or RadImageNet from a weights file.
 
-    Nothing is fetched here, and no fetched code is run.
+    Nothing is downloaded, and no downloaded code is run.
 
     Raises:
-        RunError: weights that are not there, or do not fit.
+        RunError: weights that are missing or do not fit.
     """
     if name == "scattering":
         return Scattering()
@@ -30,7 +30,7 @@ def choose_features(name: str) -> AbstractFeatures:
             what = (
                 f"torch.hub has not fetched the weights ({folder} has no {HUB_FILE}). On a machine with a network: "
                 'python -c \'import torch; torch.hub.load("Warvito/radimagenet-models", "radimagenet_resnet50")\', '
-                "and then again, or give the file itself: --features FILE"
+                "then run again, or pass the file: --features FILE"
             )
             raise RunError(Problem("--features radimagenet", what))
         return RadImageNet(found)

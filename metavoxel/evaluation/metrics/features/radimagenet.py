@@ -1,4 +1,4 @@
-"""Features of a network trained on radiological images: RadImageNet's ResNet-50, from a file of weights."""
+"""Features of RadImageNet's ResNet-50, a network trained on radiological images, from a weights file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,10 +15,10 @@ from metavoxel.evaluation.metrics.features.base import AbstractFeatures
 from metavoxel.evaluation.store import digest
 
 EPSILON = 1.001e-5
-"""Of batch normalisation, in the network that the weights were converted from."""
+"""Epsilon of batch normalisation, that of the network the weights were converted from."""
 
 MEAN = (0.406, 0.456, 0.485)
-"""Subtracted from the channels, which are blue, green, red; nothing is divided by."""
+"""Means subtracted from the channels (blue, green, red), without division by standard deviations."""
 
 _SHOWN = 3
 
@@ -28,8 +28,8 @@ class RadImageNet(AbstractFeatures):
     """ResNet-50 trained on RadImageNet (Mei et al. 2022, Radiology: AI 4(5)), as MAISI's FID uses it.
 
     Args:
-        path: the weights, a state dictionary as the ``radimagenet_resnet50`` of the torch.hub repository
-            Warvito/radimagenet-models has it, in a ``.safetensors`` file or one of torch (only tensors are unpickled).
+        path: state dictionary of ``radimagenet_resnet50`` in the torch.hub repository Warvito/radimagenet-models, as a
+            ``.safetensors`` or torch file (only tensors are unpickled).
 
     Raises:
         RunError: no such file, not weights, or weights of another network.
@@ -48,10 +48,10 @@ class RadImageNet(AbstractFeatures):
         return f"radimagenet-resnet50-{self._digest}"
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         return (
             f"RadImageNet's ResNet-50 (weights {self._digest}), mean over positions of its last layer, as in MAISI; "
-            "values compare with others of these weights on images of this spacing"
+            "values are comparable only for the same weights and image spacing"
         )
 
     @property
@@ -65,7 +65,7 @@ class RadImageNet(AbstractFeatures):
 
 def _read(path: Path) -> Mapping[str, Tensor]:
     if not path.is_file():
-        what = "no such file of weights; give a file of RadImageNet's ResNet-50, or leave --features out for scattering"
+        what = "no such file of weights; pass one of RadImageNet's ResNet-50, or omit --features for scattering"
         raise RunError(Problem(f"--features {path}", what))
     try:
         if path.suffix == ".safetensors":
@@ -73,10 +73,10 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, OSError, ValueError, EOFError, KeyError) as error:
         raise RunError(Problem(f"--features {path}", f"cannot be read as weights: {_first(error)}")) from None
-    except Exception as error:  # the unpickler's own error class lives in a module that is never imported here
+    except Exception as error:  # the unpickler's error class is in a module that is never imported here
         raise RunError(Problem(f"--features {path}", f"not a file of weights: {_first(error)}")) from None
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise RunError(Problem(f"--features {path}", "holds no state dictionary (names and tensors)"))
+        raise RunError(Problem(f"--features {path}", "is not a state dictionary (names and tensors)"))
     return found
 
 
@@ -95,16 +95,16 @@ def _check(path: Path, weights: Mapping[str, Tensor], expected: Mapping[str, Ten
     ]
     wrong = [
         f"{word} {', '.join(found[:_SHOWN])}{f' and {len(found) - _SHOWN} more' if len(found) > _SHOWN else ''}"
-        for word, found in (("lacks", missing), ("has besides", surplus), ("has", misshapen))
+        for word, found in (("lacks", missing), ("has unexpected", surplus), ("has", misshapen))
         if found
     ]
     if wrong:
-        what = "these weights are not those of RadImageNet's ResNet-50 without its top (radimagenet_resnet50)"
+        what = "these weights are not those of RadImageNet's ResNet-50 without its classifier (radimagenet_resnet50)"
         raise RunError(Problem(f"--features {path}", f"{what}: {'; '.join(wrong)}"))
 
 
 class Bottleneck(nn.Module):
-    """A block that strides in its first convolution, as Keras has it; convolutions have biases. Final."""
+    """Bottleneck block with the stride in its first convolution and with biases, as in Keras. Final."""
 
     def __init__(self, channels: int, width: int, stride: int = 1, *, widens: bool = False) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNet50(nn.Module):
-    """He et al. 2016, in the form that Keras gives it, without its top. Final."""
+    """ResNet-50 (He et al. 2016) as in Keras, without its classifier. Final."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Features without learnt weights: a scattering transform."""
+"""Features without learnt weights: a wavelet scattering transform."""
 
 import functools
 import math
@@ -13,18 +13,18 @@ from metavoxel.evaluation.metrics.features.base import AbstractFeatures
 SCALES = 4
 ANGLES = 4
 FLOOR = 1e-3
-"""Added before the logarithm: coefficients of an image in [0, 1] that are much smaller are noise."""
+"""Added before the logarithm; much smaller coefficients of an image in [0, 1] are noise."""
 
 
 @final
 class Scattering(AbstractFeatures):
-    """The logarithm of the mean over a slice of its scattering coefficients of orders 0, 1 and 2.
+    """Logarithm of the slice-averaged scattering coefficients of orders 0, 1 and 2.
 
-    A slice is convolved with Morlet wavelets of 4 scales (each twice as wide) and 4 angles, the modulus taken, each
-    modulus convolved with the wider wavelets, the modulus taken, and all are averaged: 1 + 16 + 96 numbers (Bruna and
-    Mallat 2013, Invariant scattering convolution networks, IEEE TPAMI 35). Convolutions are periodic. The formula is
-    all there is to it, so it is the same everywhere; what it sees is texture and contrast at scales of 2 to 32 voxels,
-    and less of anatomy than a network trained on scans.
+    A slice is convolved with Morlet wavelets of 4 scales (each twice as wide) and 4 angles, and the modulus is taken.
+    Each modulus is convolved with the wider wavelets, and the modulus is taken again. All are averaged: 1 + 16 + 96
+    numbers (Bruna and Mallat 2013, Invariant scattering convolution networks, IEEE TPAMI 35). Convolutions are
+    periodic. The features measure texture and contrast at scales of 2 to 32 voxels, and anatomy less than those of a
+    network trained on scans.
     """
 
     @property
@@ -32,11 +32,10 @@ class Scattering(AbstractFeatures):
         return "scattering-1"
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         return (
-            "scattering-1: a wavelet scattering transform of 4 scales and 4 angles, averaged over the slice, in the "
-            "logarithm. It stands in where no weights of RadImageNet are at hand, and its values compare only with "
-            "values of scattering-1"
+            "scattering-1: logarithm of a wavelet scattering transform of 4 scales and 4 angles, averaged over the "
+            "slice. It requires no weights, unlike RadImageNet; values are comparable only with those of scattering-1"
         )
 
     @property
@@ -59,7 +58,7 @@ class Scattering(AbstractFeatures):
 
 @functools.lru_cache(maxsize=8)
 def morlets(height: int, width: int) -> Float[Tensor, "scales angles h w"]:
-    """Fourier transforms of the wavelets, real: Gaussians about the wavelet's frequency, made to vanish at 0.
+    """Real Fourier transforms of the wavelets: Gaussians about the wavelet's frequency, corrected to vanish at 0.
 
     Frequency 3π/4 at the finest scale, envelope of 0.8 voxels along the wave and twice that across (as in Kymatio,
     Andreux et al. 2020), all doubling with the scale.

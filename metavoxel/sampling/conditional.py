@@ -1,0 +1,121 @@
+"""A conditional distribution of a batch of rows, p(unknown | evidence), and the joint denoiser that defines it."""
+
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from metavoxel.parts.kernels.base import AbstractKernel
+from metavoxel.rng import Rng
+from metavoxel.sampling.evidence import ConditionState, Evidence
+from metavoxel.typing import AnyCode, AnyMask, AnyTime
+
+CELLS_A_BATCH = 2**21
+"""Code cells that one batch may hold, which bounds memory whatever the grid."""
+MOST_ROWS = 4096
+"""Rows that one batch may hold."""
+
+Denoiser = Callable[[Mapping[str, AnyCode], Mapping[str, AnyTime], Mapping[str, AnyMask]], Mapping[str, AnyCode]]
+"""(states, times, observed) to E[x_0 | states] of every variable: a joint model's ``denoise``, or an exact one."""
+
+
+class Conditional(NamedTuple):
+    """Evidence and random streams of a batch of rows.
+
+    Attributes:
+        kernels: of every variable.
+        shapes: code shapes of every variable.
+        given: evidence; variables not named are unknown in every cell.
+        marginal: unknown variables that are integrated out: they stay at t = 1.
+        like: any tensor on the device and in the precision to compute in.
+        rng: streams of the rows.
+    """
+
+    kernels: Mapping[str, AbstractKernel]
+    shapes: Mapping[str, tuple[int, ...]]
+    given: Mapping[str, Evidence]
+    marginal: Collection[str]
+    like: Tensor
+    rng: Rng
+
+    def condition_states(self) -> dict[str, ConditionState]:
+        """The evidence as states of each kernel."""
+        return {name: entry.condition_state(self.kernels[name]) for name, entry in self.given.items()}
+
+    def streams(self) -> dict[str, Rng]:
+        """Streams of every variable, by its name."""
+        return {name: self.rng.fork(name) for name in self.kernels}
+
+    def prior(self, rngs: Mapping[str, Rng]) -> dict[str, AnyCode]:
+        """States at t = 1."""
+        return {
+            name: kernel.prior((len(self.rng), *self.shapes[name]), rng=rngs[name], like=self.like)
+            for name, kernel in self.kernels.items()
+        }
+
+    def put_back(self, states: Mapping[str, AnyCode]) -> dict[str, AnyCode]:
+        """States at t = 0 with exact evidence put in."""
+        answer = dict(states)
+        for name, held in self.condition_states().items():
+            if held.exact:
+                answer[name] = torch.where(held.known, held.value, answer[name])
+        return answer
+
+
+class JointDenoiser(Protocol):
+    """All that sampling needs of a joint model: :class:`metavoxel.network.joint.JointModel`, or any other."""
+
+    @property
+    def kernels(self) -> Mapping[str, AbstractKernel]:
+        """Of every variable."""
+
+    @property
+    def code_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Code shape of every variable, without the batch axis."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where states are kept."""
+
+    def denoise(
+        self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], observed: Mapping[str, AnyMask]
+    ) -> Mapping[str, AnyCode]:
+        """E[x_0 | states] of every variable; class probabilities of a category."""
+
+
+def rows_a_batch(model: JointDenoiser) -> int:
+    """Rows that the network may see at once."""
+    cells = sum(math.prod(shape) for shape in model.code_shapes.values())
+    return max(1, min(MOST_ROWS, CELLS_A_BATCH // cells))
+
+
+def batches(
+    model: JointDenoiser,
+    given: Mapping[str, Evidence],
+    rng: Rng,
+    *,
+    marginal: Collection[str] = (),
+    rows_a_row: int = 1,
+) -> Iterator[tuple[slice, Conditional]]:
+    """Batches of rows that fit in memory, each with its evidence.
+
+    Args:
+        model: its kernels, code shapes and device.
+        given: evidence of all rows.
+        rng: streams of all rows.
+        marginal: unknown variables that are integrated out.
+        rows_a_row: rows that the network sees for each of these.
+    """
+    like, size = torch.zeros((), device=model.device), max(1, rows_a_batch(model) // rows_a_row)
+    for start in range(0, len(rng), size):
+        rows = slice(start, min(start + size, len(rng)))
+        part = {name: entry.of_rows(rows) for name, entry in given.items()}
+        yield rows, Conditional(model.kernels, model.code_shapes, part, marginal, like, rng[rows])
+
+
+def joined(parts: Mapping[str, list[AnyCode]], model: JointDenoiser) -> dict[str, AnyCode]:
+    """Codes of several batches, or of none, as one."""
+    empty = {name: torch.zeros(0, *model.code_shapes[name], device=model.device) for name in parts}
+    return {name: torch.cat([empty[name], *codes]) for name, codes in parts.items()}

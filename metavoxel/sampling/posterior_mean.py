@@ -1,0 +1,81 @@
+"""Posterior means without a trajectory: E[x_0 | evidence] from the network's prediction at t = 1.
+
+Where a variable's state has no signal, E[x_0 | x_1, evidence] = E[x_0 | evidence], so one evaluation is enough for a
+perfect network; several average over what a trained one makes of the prior state.
+"""
+
+from collections.abc import Collection, Mapping
+
+import torch
+
+from metavoxel.errors import EvidenceError, NumericalError, Problem
+from metavoxel.rng import Rng
+from metavoxel.sampling.conditional import Conditional, Denoiser, JointDenoiser, batches, joined
+from metavoxel.sampling.conditioning import Clean
+from metavoxel.sampling.evidence import Evidence
+from metavoxel.sampling.trajectory import enter
+from metavoxel.typing import AnyCode
+
+
+def batch_mean(denoiser: Denoiser, conditional: Conditional, *, evaluations: int) -> dict[str, AnyCode]:
+    """E[x_0 | evidence] of every variable by itself, from ``evaluations`` prior states at t = 1.
+
+    The mean is taken in code space: class probabilities for a category; for a real code the posterior mean, as long as
+    the kernel predicts it at t = 1 and the network was trained there.
+
+    Raises:
+        NumericalError: the network left the finite numbers; names the variable.
+    """
+    states_of_evidence, rngs = conditional.condition_states(), conditional.streams()
+    one = torch.ones((), dtype=torch.float64)
+    total: dict[str, AnyCode] = {}
+    for _ in range(evaluations):
+        entered = enter(conditional, states_of_evidence, conditional.prior(rngs), one, Clean(), rngs)
+        for name, x0_hat in denoiser(*entered).items():
+            total[name] = total[name] + x0_hat if name in total else x0_hat
+    for name, sum_ in total.items():
+        if not torch.isfinite(sum_).all():
+            raise NumericalError(f"variable {name!r}: the network's estimate is not finite at t = 1")
+    return {name: sum_ / evaluations for name, sum_ in total.items()}
+
+
+@torch.inference_mode()
+def posterior_mean(
+    model: JointDenoiser,
+    given: Mapping[str, Evidence],
+    rng: Rng,
+    *,
+    evaluations: int,
+    names: Collection[str] | None = None,
+) -> dict[str, AnyCode]:
+    """E[code | given] of each variable by itself, in ``evaluations`` network evaluations a batch.
+
+    Args:
+        model: trained with a time for each variable.
+        given: evidence of every row.
+        rng: streams of the rows.
+        evaluations: of the network.
+        names: variables; by default all that are not given.
+
+    Raises:
+        EvidenceError: the network's prediction of a variable does not determine its mean at t = 1.
+        NumericalError: the network left the finite numbers.
+    """
+    wanted = [name for name in model.kernels if (name not in given if names is None else name in names)]
+    problems = [
+        Problem(
+            name,
+            f"its kernel {model.kernels[name].type!r} predicts the noise, which at t = 1 does not determine the data: "
+            "there is no mean without draws. Ask for draws 1 or more, or train with prediction 'v'",
+        )
+        for name in wanted
+        if not model.kernels[name].predicts_mean
+    ]
+    if problems:
+        raise EvidenceError(problems)
+    found: dict[str, list[AnyCode]] = {name: [] for name in wanted}
+    for _, conditional in batches(model, given, rng):
+        means = batch_mean(model.denoise, conditional, evaluations=evaluations)
+        for name in wanted:
+            found[name].append(means[name])
+    return joined(found, model)
