@@ -57,7 +57,8 @@ def steps_of(joint: JointModel, fabric: Fabric) -> Iterator[Step]:
     for name, kernel in joint.kernels.items():
         code = kernel.prior((ROWS, *joint.code_shapes[name]), rng=Rng.for_rows(ROWS, name), like=torch.zeros(1))
         banks[name] = bank({"present": torch.ones(ROWS, dtype=torch.bool), "mean": code[:, None]})
-    joint.baseline.fit({name: found.mean[:, 0] for name, found in banks.items()}, {name: b.present for name, b in banks.items()})
+    codes = {name: found.mean[:, 0] for name, found in banks.items()}
+    joint.baseline.fit(codes, {name: found.present for name, found in banks.items()})
     present = torch.ones(rows, len(banks), dtype=torch.bool)
     optimiser = Optimiser(fabric, joint, Optimisation(10**6, 1e-4, 0.1, warm_up=1, clip=1.0, ema=0.995))
 

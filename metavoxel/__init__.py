@@ -1,28 +1,81 @@
-"""Joint diffusion over images and clinical metadata: one model that answers every question about its variables."""
+"""Joint diffusion over images and clinical metadata: one model for every conditional distribution of its variables.
 
+The names below are all that a notebook needs; each is imported on its first use, so that ``import metavoxel`` is quick.
+"""
+
+import importlib
 import importlib.metadata
-from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from metavoxel.errors import MetavoxelError as MetavoxelError
-from metavoxel.inference.model import Model as Model
-from metavoxel.learning.training import training as training
-from metavoxel.plugins.hookspecs import API_VERSION as API_VERSION
-from metavoxel.plugins.hookspecs import hookimpl as hookimpl
-from metavoxel.runs.run import load as load
-from metavoxel.schema import Schema as Schema
-from metavoxel.schema import load_schema as load_schema
+if TYPE_CHECKING:
+    from metavoxel import plot as plot
+    from metavoxel.api import compare as compare
+    from metavoxel.api import evaluate as evaluate
+    from metavoxel.api import phantom as phantom
+    from metavoxel.api import train as train
+    from metavoxel.api import training as training
+    from metavoxel.errors import MetavoxelError as MetavoxelError
+    from metavoxel.inference.answer import Answer as Answer
+    from metavoxel.inference.model import Model as Model
+    from metavoxel.inference.samples import Samples as Samples
+    from metavoxel.plugins.hookspecs import API_VERSION as API_VERSION
+    from metavoxel.plugins.hookspecs import hookimpl as hookimpl
+    from metavoxel.plugins.registry import load_registry as load_registry
+    from metavoxel.runs.run import load as load
+    from metavoxel.schema import Schema as Schema
+    from metavoxel.schema import load_schema as load_schema
 
 __version__ = importlib.metadata.version("metavoxel")
 
+_MODULES = MappingProxyType(
+    {
+        "API_VERSION": "metavoxel.plugins.hookspecs",
+        "Answer": "metavoxel.inference.answer",
+        "MetavoxelError": "metavoxel.errors",
+        "Model": "metavoxel.inference.model",
+        "Samples": "metavoxel.inference.samples",
+        "Schema": "metavoxel.schema",
+        "compare": "metavoxel.api",
+        "evaluate": "metavoxel.api",
+        "hookimpl": "metavoxel.plugins.hookspecs",
+        "load": "metavoxel.runs.run",
+        "load_registry": "metavoxel.plugins.registry",
+        "load_schema": "metavoxel.schema",
+        "phantom": "metavoxel.api",
+        "train": "metavoxel.api",
+        "training": "metavoxel.api",
+    }
+)
+"""Where each public name is defined."""
 
-def train(
-    schema: Schema, output: Path | str, *, resume: bool = False, devices: int = 1, precision: str = "auto"
-) -> Model:
-    """Train a schema into a run folder, and load what came of it; see :func:`training` for progress on the way.
+__all__ = [
+    "API_VERSION",
+    "Answer",
+    "MetavoxelError",
+    "Model",
+    "Samples",
+    "Schema",
+    "compare",
+    "evaluate",
+    "hookimpl",
+    "load",
+    "load_registry",
+    "load_schema",
+    "phantom",
+    "plot",
+    "train",
+    "training",
+]
 
-    Raises:
-        MetavoxelError: all that is wrong with the schema's cohort or the folder.
-    """
-    for _ in training(schema, Path(output), resume=resume, devices=devices, precision=precision):
-        pass
-    return load(output)
+
+def __getattr__(name: str) -> object:
+    if name == "plot":
+        return importlib.import_module("metavoxel.plot")
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
+    raise AttributeError(f"module 'metavoxel' has no attribute {name!r}. It has: {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

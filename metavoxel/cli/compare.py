@@ -1,6 +1,5 @@
 """``metavoxel compare``: other methods on the cohort and split of a run."""
 
-from collections.abc import Generator
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -9,12 +8,11 @@ from rich.console import Console
 from rich.table import Table
 
 from metavoxel.cli.options import RunArgument, names
-from metavoxel.cli.train import show
-from metavoxel.comparisons import FOLDER, METHODS, ComparisonSettings, Record
+from metavoxel.comparisons import FOLDER, METHODS, ComparisonSettings
 from metavoxel.comparisons import compare as compare_methods
 from metavoxel.comparisons.study import Size
 from metavoxel.errors import EvidenceError, Problem
-from metavoxel.runs.progress import Progress
+from metavoxel.runs.bars import show
 
 
 def compare(
@@ -38,12 +36,7 @@ def compare(
     if size is not None and size not in get_args(Size):
         raise EvidenceError(Problem("--size", f"{size!r} is not one of {', '.join(get_args(Size))}"))
     settings = ComparisonSettings(size, steps, samples, accelerator, precision)  # type: ignore[arg-type]
-    records: dict[str, Record] = {}
-
-    def work() -> Generator[Progress, None, None]:
-        records.update((yield from compare_methods(run, names(methods), names(targets), settings)))
-
-    show(work())
+    records = show(compare_methods(run, names(methods), names(targets), settings))
     console = Console(soft_wrap=True)
     table = Table("method", "predicts", "failed", box=None)
     for name, record in records.items():

@@ -1,6 +1,5 @@
 """``metavoxel evaluate``: a run's tables, figures and report, from its held-out rows."""
 
-from collections.abc import Generator
 from pathlib import Path
 from typing import Annotated
 
@@ -8,12 +7,10 @@ import typer
 
 from metavoxel.cli.options import Device, RunArgument, Seed, load_on, names
 from metavoxel.cli.output import claim_folder
-from metavoxel.cli.train import show
 from metavoxel.evaluation.evaluating import REPORT, evaluating
 from metavoxel.evaluation.metrics.features.choose import choose_features
-from metavoxel.evaluation.results import Results
 from metavoxel.evaluation.settings import Settings
-from metavoxel.runs.progress import Progress
+from metavoxel.runs.bars import show
 from metavoxel.runs.run import RunFolder
 
 
@@ -63,12 +60,7 @@ def evaluate(
     folder = output or run / "evaluation"
     settings.checked(model.schema)
     claim_folder(folder)
-    results: list[Results] = []
-
-    def work() -> Generator[Progress, None, None]:
-        results.append((yield from evaluating(model, RunFolder(run), folder, settings, network)))
-
-    show(work())
-    for note in results[0].notes:
+    results = show(evaluating(model, RunFolder(run), folder, settings, network))
+    for note in results.notes:
         typer.echo(note, err=True)
-    typer.echo(f"{len(results[0].held_out)} test rows: {folder / REPORT}")
+    typer.echo(f"{len(results.held_out)} test rows: {folder / REPORT}")

@@ -6,17 +6,15 @@ from types import MappingProxyType
 from typing import Annotated
 
 import typer
-import yaml
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
 from metavoxel.cli.options import names
 from metavoxel.cli.output import claim_folder
-from metavoxel.cli.train import show
 from metavoxel.errors import CohortError, Problem
-from metavoxel.phantoms import Bounds, PhantomSettings, read_truth, write_phantom
-from metavoxel.phantoms.factors import DIAGNOSES, OLDEST, SEXES, YOUNGEST
+from metavoxel.phantoms import Bounds, PhantomSettings, read_truth, write_phantom, write_schema
+from metavoxel.runs.bars import show
 from metavoxel.runs.progress import Progress
 
 _OPTIONS: Mapping[str, str] = MappingProxyType(
@@ -66,9 +64,7 @@ def phantom(
     )  # fmt: skip
     claim_folder(output)
     show(_written(output, settings))
-    schema = output / "schema.yaml"
-    if not schema.exists():  # an existing one may be the user's
-        schema.write_text(_schema(settings), encoding="utf-8")
+    schema = write_schema(output, settings)
     console = Console(soft_wrap=True)
     console.print(_table(read_truth(output).bounds))
     console.print(f"Train on it: metavoxel train {schema} --output runs/phantom", markup=False)
@@ -99,23 +95,6 @@ def _settings(**values: object) -> PhantomSettings:
 def _written(output: Path, settings: PhantomSettings) -> Generator[Progress, None, None]:
     for step in write_phantom(output, settings):
         yield Progress("phantoms", step.number, step.total, {})
-
-
-def _schema(settings: PhantomSettings) -> str:
-    """Schema of all variables of the cohort, for its folder."""
-    variables: dict[str, dict[str, object]] = {
-        contrast: {"type": "image", "entities": {"suffix": contrast}, "spacing": settings.spacing}
-        for contrast in settings.contrasts
-    }
-    variables["age"] = {"type": "continuous", "range": [int(YOUNGEST), int(OLDEST)], "unit": "years"}
-    variables["sex"] = {"type": "categorical", "categories": list(SEXES)}
-    if settings.disease:
-        variables["diagnosis"] = {"type": "categorical", "categories": list(DIAGNOSES)}
-    if settings.site:
-        variables["site"] = {"type": "categorical", "categories": ["A", "B"]}
-    stratify = ["sex", "diagnosis"] if settings.disease else ["sex"]
-    split = {"train": 0.7, "validation": 0.1, "test": 0.2, "seed": 0, "stratify": stratify}
-    return yaml.safe_dump({"cohort": {"bids": ".", "split": split}, "variables": variables}, sort_keys=False)
 
 
 def _table(bounds: Bounds) -> Table:

@@ -1,19 +1,15 @@
 """``metavoxel train``: fit a model to a schema's cohort."""
 
-from collections.abc import Generator
-from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
 
 from metavoxel.learning.missingness_weights import missing_lines
 from metavoxel.learning.training import training
 from metavoxel.learning.validation import validation_lines
-from metavoxel.runs.progress import Progress
+from metavoxel.runs.bars import show
 from metavoxel.runs.run import RunFolder
 from metavoxel.schema import load_schema
 
@@ -48,27 +44,3 @@ def train(
         soft_wrap=True,
         markup=False,
     )
-
-
-def show(progress: Generator[Progress, None, object]) -> None:
-    """Show a progress bar for each stage, with its losses and remaining time."""
-    console = Console(stderr=True)
-    bars = Bars(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[metrics]}"),
-        console=console,
-        refresh_per_second=2,
-    )
-    with bars, closing(progress):  # closing saves a training that is interrupted while printing
-        tasks: dict[str, object] = {}
-        for event in progress:
-            if event.stage not in tasks:
-                tasks[event.stage] = bars.add_task(event.stage, total=event.total, metrics="")
-            metrics = "  ".join(f"{name} {value:.3g}" for name, value in event.metrics.items())
-            bars.update(tasks[event.stage], completed=event.done, metrics=metrics)  # type: ignore[arg-type]
-            if not console.is_terminal and (event.done == event.total or event.done % max(event.total // 10, 1) == 0):
-                console.print(f"{event.stage} {event.done}/{event.total} {metrics}", soft_wrap=True, markup=False)

@@ -135,12 +135,17 @@ def write_labels(path: Path, image: Image, labels: Sequence[int]) -> None:
 
 
 def _save_nifti(path: Path, image: Image, kind: np.dtype[Any]) -> None:
+    nibabel.save(as_nifti(image, kind), path)
+
+
+def as_nifti(image: Image, kind: np.dtype[Any]) -> nibabel.Nifti1Image:
+    """The image in memory as NIfTI in mm, of this data type; integers are rounded."""
     data = image.data if image.data.ndim == 3 else image.data[..., None]
     file = nibabel.Nifti1Image(np.asarray(np.rint(data) if kind.kind in "iu" else data, kind), image.grid.affine)
     file.set_sform(image.grid.affine, code="aligned")
     file.set_qform(image.grid.affine, code="aligned")
     file.header.set_xyzt_units("mm")
-    nibabel.save(file, path)
+    return file
 
 
 def write_png(path: Path, image: Image) -> None:

@@ -18,6 +18,7 @@ from metavoxel.inference.answer import Answer, as_point
 from metavoxel.inference.evidence import EvidenceReader, warn_of_blanked
 from metavoxel.inference.prediction import draw, target_means
 from metavoxel.inference.question import ask, check_counts, listed, refuse_with_draws, refuse_without_draws
+from metavoxel.inference.samples import Samples
 from metavoxel.inference.scores import Unusual, check_scored, log_likelihoods, unusual
 from metavoxel.inference.subjects import draw_subjects, known_voxels, read_given
 from metavoxel.inference.summaries import category_labels
@@ -125,7 +126,7 @@ class Model:
         *,
         seed: int = 0,
         **sampling: object,
-    ) -> dict[str, Tensor]:
+    ) -> Samples:
         """Draw ``n`` rows of all variables from p(all | given), in data space.
 
         Args:
@@ -144,10 +145,11 @@ class Model:
         given, marks = dict(given or {}), {name: torch.as_tensor(mask) for name, mask in (masks or {}).items()}
         settings = self.default_sampling(**sampling)
         known = read_given(self.schema, self._reader, given, marks, settings)
-        return draw_subjects(
+        drawn = draw_subjects(
             self.joint, self.codecs, self._reader, known, known_voxels(marks), n,
             seed=seed, sampling=settings, bounds=self.bounds,
         )  # fmt: skip
+        return Samples(drawn, self.schema.specs)
 
     def read(self, table: Rows, variables: Sequence[str], *, folder: Path | None = None) -> Cohort:
         """Values of some variables in a table of other rows than the run's own; missing cells stay missing.

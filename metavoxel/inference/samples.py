@@ -1,14 +1,75 @@
-"""Drawn subjects as files: a table, and a file for every image."""
+"""Drawn subjects: in memory as tensors, a data frame and images, and as files."""
 
+import html
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import final
 
+import nibabel
 import pandas
 from torch import Tensor
 
 from metavoxel.parts.variables.base import AbstractVariableSpec
+from metavoxel.parts.variables.spatial import AbstractSpatialSpec
 
 TABLE = "samples.tsv"
+
+
+@final
+class Samples(Mapping[str, Tensor]):
+    """Draws of all variables; ``samples[name]`` are the values (n, *D) of one, in data space.
+
+    Args:
+        values: by variable.
+        specs: of the variables.
+    """
+
+    def __init__(self, values: Mapping[str, Tensor], specs: Mapping[str, AbstractVariableSpec]) -> None:
+        self._values, self._specs = dict(values), {name: specs[name] for name in values}
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    @property
+    def draws(self) -> int:
+        """Number of draws, n."""
+        return len(next(iter(self._values.values())))
+
+    @property
+    def frame(self) -> pandas.DataFrame:
+        """One row a draw: numbers and labels as a table has them. ``frame.attrs["units"]`` has the units known."""
+        scalars = {name: spec for name, spec in self._specs.items() if not spec.spatial}
+        rows = [
+            {
+                column: cell
+                for name, spec in scalars.items()
+                for column, cell in spec.cells(name, self[name][row]).items()
+            }
+            for row in range(self.draws)
+        ]
+        frame = pandas.DataFrame(rows, index=pandas.RangeIndex(self.draws, name="draw"))
+        units = {name: spec.model_dump().get("unit") for name, spec in scalars.items()}
+        frame.attrs["units"] = {name: unit for name, unit in units.items() if unit is not None}
+        return frame
+
+    @property
+    def images(self) -> dict[str, list[nibabel.Nifti1Image]]:
+        """NIfTI images of every draw on the model's grid, by variable; label maps hold the files' integers."""
+        spatial = {name: spec for name, spec in self._specs.items() if isinstance(spec, AbstractSpatialSpec)}
+        return {name: [spec.to_nifti(value) for value in self[name]] for name, spec in spatial.items()}
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name} {tuple(values.shape[1:]) or 'scalar'}" for name, values in self.items())
+        return f"Samples({self.draws} draws: {shapes})"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(repr(self))}</p>{self.frame.to_html(max_rows=20)}"
 
 
 def sample_rows(

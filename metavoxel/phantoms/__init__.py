@@ -3,6 +3,7 @@
 from metavoxel.phantoms.bayes import Bounds, Posterior, bounds, posterior
 from metavoxel.phantoms.factors import FactorModel
 from metavoxel.phantoms.folder import Progress, Truth, read_truth, write_phantom
+from metavoxel.phantoms.schema import write_schema
 from metavoxel.phantoms.settings import MissingSettings, PhantomSettings
 
 __all__ = [
@@ -17,4 +18,5 @@ __all__ = [
     "posterior",
     "read_truth",
     "write_phantom",
+    "write_schema",
 ]

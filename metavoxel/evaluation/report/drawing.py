@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from metavoxel.evaluation.metrics import calibration, ranks
 from metavoxel.evaluation.metrics.scores import NumberScore, column, probabilities, true_labels
 from metavoxel.evaluation.report import pictures, plots
-from metavoxel.evaluation.report.contact_sheet import sheet
 from metavoxel.evaluation.report.report import Pictured
 from metavoxel.evaluation.report.tables import unit
 from metavoxel.evaluation.results import Results
 from metavoxel.inference.summaries import DRAWS_FOR_QUANTILES
+from metavoxel.plot import sheet
 
 SUBJECTS = 3
 INPAINTED = 5

@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metavoxel.evaluation.held_out import HeldOut
-from metavoxel.evaluation.report.contact_sheet import Picture, Row
 from metavoxel.evaluation.samples import Samples, sample_files, sample_images
 from metavoxel.inference.model import Model
+from metavoxel.plot import Picture, Row
 from metavoxel.sampling.conditional import Conditional
 from metavoxel.sampling.sample import row_streams
 from metavoxel.sampling.times import time_grid

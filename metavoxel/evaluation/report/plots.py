@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from metavoxel.evaluation.answers import Answers
 from metavoxel.evaluation.metrics.calibration import Curve, calibration_error
 from metavoxel.evaluation.metrics.ranks import Histogram
+from metavoxel.plot import INK, QUIET, agreement, plain
 
-INK, QUIET = "#1f4e79", "#9a9a9a"
 COLOURS = ("#1f4e79", "#c0504d", "#4f9a55", "#8064a2", "#d68a1f", "#3a9fb5", "#7f7f7f", "#a0522d")
 
 PANELS = 4
@@ -23,15 +23,11 @@ def against_truth(
 ) -> Figure:
     """Predicted against true values, one panel per method, on common axes."""
     figure, axes = _panels(len(predicted), f"true {label}", f"predicted {label}")
-    every = np.concatenate([truth, *predicted.values()])
-    bounds = [float(np.nanmin(every)), float(np.nanmax(every))]
     for axis, (name, values) in zip(axes, predicted.items(), strict=True):
-        axis.plot(bounds, bounds, color=QUIET, lw=1)
-        axis.plot(truth, values, "o", ms=3.5, alpha=0.6, color=INK, mew=0)
-        known = np.isfinite(truth) & np.isfinite(values)
-        error = np.abs(values - truth)[known].mean() if known.any() else np.nan
-        axis.set_title(f"{name}\nmean absolute error {error:.3g}", fontsize=9)
-        axis.set_aspect("equal")
+        x, y = axis.get_xlabel(), axis.get_ylabel()
+        agreement(truth, values, ax=axis)
+        axis.set(xlabel=x, ylabel=y)
+        axis.set_title(f"{name}\n{axis.get_title()}", fontsize=9)
     return figure
 
 
@@ -51,7 +47,7 @@ def spread_against_error(spread: Float64[np.ndarray, "n"], errors: Float64[np.nd
     axis.set_xlabel(f"standard deviation of the draws, {label}", fontsize=9)
     axis.set_ylabel("absolute error", fontsize=9)
     axis.legend(fontsize=7, frameon=False)
-    _plain(axis)
+    plain(axis)
     return figure
 
 
@@ -72,7 +68,7 @@ def posteriors(
         axis.axvline(truth[row], color="black", lw=1, ls="--")
         axis.set_title(f"{name} (true {truth[row]:.3g})", fontsize=9)
         axis.set_xlabel(label, fontsize=9)
-        _plain(axis)
+        plain(axis)
     axes[0].set_ylabel("given", fontsize=9)
     axes[0].set_yticks(places, [", ".join(one.given) or "nothing" for one in answers], fontsize=8)
     return figure
@@ -121,15 +117,10 @@ def _panels(count: int, x: str, y: str) -> tuple[Figure, list[Axes]]:
     axes = list(grid.flat)
     for number, axis in enumerate(axes):
         axis.set_visible(number < count)
-        _plain(axis)
+        plain(axis)
         if number + columns >= count:
             axis.set_xlabel(x, fontsize=9)
             axis.tick_params(labelbottom=True)
         if number % columns == 0:
             axis.set_ylabel(y, fontsize=9)
     return figure, axes[:count]
-
-
-def _plain(axis: Axes) -> None:
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.tick_params(labelsize=8)

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -87,15 +87,23 @@ class ImageSpec(AbstractSpatialSpec):
     def augment(self, values: Float[Tensor, "b 1 *s"], rng: Rng) -> Float[Tensor, "b 1 *s"]:
         return augmented(values, rng, shifts=self.shifts, jitter=self.jitter, flip=self.flip)
 
+    def _in_unit(self, data: Float32[np.ndarray, "*s"]) -> Float32[np.ndarray, "*s"]:
+        """Intensities in the files' unit, if ``intensities`` fixes it."""
+        if self.intensities is None:
+            return data
+        low, high = self.intensities
+        return low + data * np.float32(high - low)
+
+    def _volume(self, value: Float[Tensor, "c *s"]) -> Image:
+        image = super()._volume(value)
+        return Image(self._in_unit(image.data), image.grid)
+
     def format(self, value: Tensor) -> str:
         return "image of " + "x".join(map(str, value.shape[1:])) + " voxels"
 
     def write(self, name: str, value: Tensor, *, folder: Path, stem: str, like: str | None = None) -> dict[str, object]:
         """Save as ``{stem}_{name}.nii.gz`` or .png; the returned cell is the path relative to ``folder``."""
         file, grid, as_picture = self._target(folder, f"{stem}_{name}", like)
-        image = Image(value.detach().to("cpu", torch.float32)[0].numpy(), grid)
-        if self.intensities is not None and not as_picture:
-            low, high = self.intensities
-            image = Image(low + image.data * np.float32(high - low), grid)
-        (write_png if as_picture else write_nifti)(file, image)
+        data = value.detach().to("cpu", torch.float32)[0].numpy()
+        (write_png if as_picture else write_nifti)(file, Image(data if as_picture else self._in_unit(data), grid))
         return {name: file.name}

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
+import nibabel
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Float64, Int64
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from torch import Tensor
 
-from metavoxel.images.files import write_labels, write_png
+from metavoxel.images.files import as_nifti, write_labels, write_png
 from metavoxel.images.image import Image
 from metavoxel.images.resampling import covered
 from metavoxel.parts.adapters.grid import GridSummaryAdapterSpec
@@ -153,7 +154,7 @@ class LabelMapSpec(AbstractSpatialSpec):
 
     def write(self, name: str, value: Tensor, *, folder: Path, stem: str, like: str | None = None) -> dict[str, object]:
         """Save the labels' integers as ``{stem}_{name}.nii.gz``, or as .png if grey levels can represent them."""
-        numbers = np.array(list(self.labels.values()))[self.indices(value.detach().cpu()).numpy()]
+        numbers = self._numbers(value)
         greys = bool(min(self.labels.values()) >= 0 and max(self.labels.values()) <= 255)
         file, grid, as_picture = self._target(folder, f"{stem}_{name}", like, pictures=greys)
         if as_picture:
@@ -161,6 +162,16 @@ class LabelMapSpec(AbstractSpatialSpec):
         else:
             write_labels(file, Image(numbers.astype(np.float32), grid), list(self.labels.values()))
         return {name: file.name}
+
+    def to_nifti(self, value: Float[Tensor, "c *s"]) -> nibabel.Nifti1Image:
+        return as_nifti(Image(self._numbers(value).astype(np.float32), self._model_grid()), np.dtype(np.int32))
+
+    def _numbers(self, value: Float[Tensor, "c *s"]) -> Int64[np.ndarray, "*s"]:
+        """The files' integer of each voxel."""
+        numbers: Int64[np.ndarray, "*s"] = np.array(list(self.labels.values()))[
+            self.indices(value.detach().cpu()).numpy()
+        ]
+        return numbers
 
     def _indices(self, cell: str, image: Image) -> Int64[np.ndarray, "*s"]:
         """Return the label index of each voxel's number.

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
+import nibabel
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
@@ -22,7 +23,7 @@ from pydantic import (
 from torch import Tensor
 
 from metavoxel.errors import CohortError, Problem
-from metavoxel.images.files import is_picture, read_grid, read_header, read_image
+from metavoxel.images.files import as_nifti, is_picture, read_grid, read_header, read_image
 from metavoxel.images.grid import Grid
 from metavoxel.images.image import Image
 from metavoxel.parts.variables.base import AbstractVariableSpec
@@ -210,6 +211,13 @@ class AbstractSpatialSpec(AbstractVariableSpec):
         if problems:
             raise CohortError(problems)
         return resolved
+
+    def to_nifti(self, value: Float[Tensor, "c *s"]) -> nibabel.Nifti1Image:
+        """Return a value on the model's grid as an image in memory; by default its first channel, single precision."""
+        return as_nifti(self._volume(value), np.dtype(np.float32))
+
+    def _volume(self, value: Float[Tensor, "c *s"]) -> Image:
+        return Image(value.detach().to("cpu", torch.float32)[0].numpy(), self._model_grid())
 
     def _read(self, cell: str, *, constant: bool) -> Image:
         """Read an image on its own grid; ``constant`` allows a single intensity.

@@ -1,6 +1,6 @@
 """What the joint normal law alone says of a scalar: cross-validated over the training people of finished runs.
 
-python -m benchmarks.law runs/benchmark-ds000228/evidence-0 [...] [--target age]
+python -m benchmarks.baseline runs/benchmark-ds000228/evidence-0 [...] [--target age]
 
 The law and the components that it stands on are fitted on four fifths of a run's training rows, and asked for the
 target of the others from all other variables, with nothing that the network has learnt (a network weight of 0).
@@ -48,8 +48,7 @@ def errors(model: mv.Model, codes: dict[str, torch.Tensor], target: str) -> dict
             {name: code[seen] for name, code in codes.items()},
             {name: torch.ones(int(seen.sum()), dtype=torch.bool) for name in codes},
         )
-        for name in codes:
-            model.joint.network_weights.zero_()
+        model.joint.network_weights.zero_()
         given = {
             name: Evidence(code[asked], torch.ones(int(asked.sum()), 1, *code.shape[2:], dtype=torch.bool))
             for name, code in codes.items()

@@ -1,0 +1,272 @@
+"""The Python interface: schemas, training, evaluation, comparisons and phantoms as functions.
+
+Errors are those of the command line, in Python's words: a :class:`metavoxel.errors.MetavoxelError` that names the
+argument, the problem and its remedy.
+"""
+
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+
+import pandas
+from pydantic import BaseModel, ValidationError
+
+from metavoxel.comparisons import ComparisonSettings, Record
+from metavoxel.comparisons import compare as comparing
+from metavoxel.errors import CohortError, Problem, RunError, SchemaError
+from metavoxel.evaluation.evaluating import evaluating
+from metavoxel.evaluation.metrics.features.choose import choose_features
+from metavoxel.evaluation.results import Results
+from metavoxel.evaluation.settings import Settings
+from metavoxel.inference.model import Model
+from metavoxel.learning.training import training as training_steps
+from metavoxel.phantoms import PhantomSettings, write_phantom, write_schema
+from metavoxel.plugins.registry import Registry
+from metavoxel.runs.bars import finish, show
+from metavoxel.runs.progress import Progress
+from metavoxel.runs.run import RunFolder, load
+from metavoxel.schema import Schema, load_schema, parse_schema
+
+COHORT = "cohort.csv"
+"""File of a run folder that holds the rows of a data frame."""
+
+
+def schema(
+    source: Schema | Path | str | Mapping[str, object], *, folder: Path | str = ".", registry: Registry | None = None
+) -> Schema:
+    """Read a schema, or check one given as plain data.
+
+    Args:
+        source: path of a YAML file; a mapping of its sections, whose variables may also be settings objects; or a
+            schema, which is returned as it is.
+        folder: where relative paths of a mapping start.
+        registry: types that the schema may name; by default all installed.
+
+    Raises:
+        SchemaError: all problems, with their locations.
+    """
+    if isinstance(source, Schema):
+        return source
+    if isinstance(source, Path | str):
+        return load_schema(source, registry)
+    if not isinstance(source, Mapping):
+        what = f"must be a path, a mapping or a Schema, not {type(source).__name__}"
+        raise SchemaError(Problem("schema", what))
+    return parse_schema(_plain(source), folder=Path(folder), registry=registry)
+
+
+def _plain(value: object) -> object:
+    """Settings objects as mappings of what was set, at any depth."""
+    if isinstance(value, BaseModel):
+        found = value.model_dump(mode="json", exclude_unset=True)
+        return {"type": value.type, **found} if "type" in type(value).model_fields else found  # type: ignore[attr-defined]
+    if isinstance(value, Mapping):
+        return {name: _plain(entry) for name, entry in value.items()}
+    return value
+
+
+def training(
+    schema: Schema | Path | str | Mapping[str, object],
+    output: Path | str,
+    *,
+    table: pandas.DataFrame | None = None,
+    resume: bool = False,
+    devices: int = 1,
+    precision: str = "auto",
+    accelerator: str = "auto",
+    registry: Registry | None = None,
+) -> Generator[Progress, None, None]:
+    """Train a model into a run folder, yielding progress; see :func:`train`.
+
+    Raises:
+        MetavoxelError: as :func:`train`, at the first step.
+    """
+    parsed = _schema_of(schema, output, table, registry, resume=resume)
+    yield from training_steps(
+        parsed,
+        Path(output),
+        resume=resume,
+        devices=devices,
+        precision=precision,
+        accelerator=accelerator,
+        registry=registry,
+    )
+
+
+def train(
+    schema: Schema | Path | str | Mapping[str, object],
+    output: Path | str,
+    *,
+    table: pandas.DataFrame | None = None,
+    resume: bool = False,
+    devices: int = 1,
+    precision: str = "auto",
+    accelerator: str = "auto",
+    registry: Registry | None = None,
+    progress: bool = False,
+) -> Model:
+    """Train a model into a run folder, and load it.
+
+    Args:
+        schema: as for :func:`schema`.
+        output: run folder.
+        table: the cohort as a data frame, instead of ``cohort.table``. It is kept in the run folder, as ``cohort.csv``.
+        resume: continue the run in ``output``.
+        devices, precision, accelerator: as in Lightning Fabric; 'auto' detects the hardware.
+        registry: types that the schema may name; by default all installed. ``load`` needs the same.
+        progress: whether to show progress bars.
+
+    Raises:
+        SchemaError, CohortError, RunError: all that is wrong with the schema, its cohort or the folder.
+    """
+    work = training(
+        schema,
+        output,
+        table=table,
+        resume=resume,
+        devices=devices,
+        precision=precision,
+        accelerator=accelerator,
+        registry=registry,
+    )
+    (show if progress else finish)(work)
+    return load(output, registry=registry)
+
+
+def _schema_of(
+    source: Schema | Path | str | Mapping[str, object],
+    output: Path | str,
+    table: pandas.DataFrame | None,
+    registry: Registry | None,
+    *,
+    resume: bool,
+) -> Schema:
+    """The schema, with a data frame written to the run folder as its table."""
+    if table is None:
+        return schema(source, registry=registry)
+    file = (Path(output) / COHORT).absolute()
+    if isinstance(source, Mapping):
+        cohort = source.get("cohort", {})
+        source = {**source, "cohort": {**(cohort if isinstance(cohort, Mapping) else {}), "table": str(file)}}
+    parsed = schema(source, registry=registry)
+    text = table.to_csv(index=False)
+    if not resume:
+        RunFolder(Path(output)).claim(resume=False)
+        if file.exists():
+            raise RunError(f"{file}: would be overwritten; choose another output")
+        file.write_text(text, encoding="utf-8")
+    elif not file.exists() or file.read_text(encoding="utf-8") != text:
+        raise RunError(f"{file}: differs from the table; resume with the table that the run was started with")
+    return Schema(
+        parsed.variables,
+        parsed.cohort.model_copy(update={"table": file, "bids": None, "participants": None}),
+        parsed.backbone,
+        parsed.diffusion,
+        parsed.training,
+        parsed.folder,
+    )
+
+
+def evaluate(
+    run: Path | str,
+    output: Path | str | None = None,
+    *,
+    targets: Sequence[str] = (),
+    flexible: str | None = None,
+    draws: int | None = None,
+    steps: int = 50,
+    sample_steps: int = 50,
+    samples: int = 100,
+    rows: int = 1000,
+    copies: bool = True,
+    by: Sequence[str] = (),
+    features: str | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    registry: Registry | None = None,
+    progress: bool = False,
+) -> Results:
+    """Evaluate a run on its held-out test part; write report.html, tables and figures.
+
+    Args:
+        run: folder of a finished run.
+        output: folder; by default ``run / "evaluation"``.
+        targets, flexible, draws, steps, sample_steps, samples, rows, copies, by, seed: as in
+            :class:`metavoxel.evaluation.settings.Settings`.
+        features: features of FID, 'scattering', 'radimagenet' or a file of weights; by default 'scattering' if there
+            are enough scans.
+        device: where the network computes.
+        registry: types that the run may name.
+        progress: whether to show progress bars.
+
+    Raises:
+        RunError: the run is not finished or has no test part.
+        EvidenceError: unknown variables or columns, or numbers out of range.
+    """
+    folder = RunFolder(Path(run))
+    settings = Settings(
+        targets=tuple(targets),
+        flexible=flexible,
+        draws=draws,
+        steps=steps,
+        sample_steps=sample_steps,
+        samples=samples,
+        rows=rows,
+        copies=copies,
+        by=tuple(by),
+        seed=seed,
+        fid=features is not None,
+    )
+    model = load(run, registry=registry, device=device)
+    target = Path(run) / "evaluation" if output is None else Path(output)
+    target.mkdir(parents=True, exist_ok=True)
+    work = evaluating(model, folder, target, settings, choose_features(features or "scattering"))
+    return (show if progress else finish)(work)
+
+
+def compare(
+    run: Path | str,
+    methods: Sequence[str] | None = None,
+    targets: Sequence[str] | None = None,
+    *,
+    settings: ComparisonSettings | None = None,
+    progress: bool = False,
+) -> dict[str, Record]:
+    """Train other methods on a run's cohort and split; write their predictions for its test subjects.
+
+    Args:
+        run: folder of a finished run.
+        methods: by default all that apply to the run's schema.
+        targets: variables to predict; by default every number and category.
+        settings: of the methods' training.
+        progress: whether to show progress bars.
+
+    Raises:
+        RunError, EvidenceError, CohortError: as for the command.
+    """
+    work = comparing(Path(run), methods, targets, settings)
+    return (show if progress else finish)(work)
+
+
+def phantom(output: Path | str, *, progress: bool = False, **settings: object) -> Path:
+    """Write a cohort of phantom brains as a BIDS folder with a schema; return the schema's path.
+
+    Args:
+        output: folder: new, empty, or of phantoms with the same settings.
+        progress: whether to show a progress bar.
+        settings: fields of :class:`metavoxel.phantoms.PhantomSettings` (subjects, spacing, noise, disease, ...).
+
+    Raises:
+        CohortError: unknown settings or values out of range.
+    """
+    try:
+        chosen = PhantomSettings.model_validate(settings)
+    except ValidationError as error:
+        problems = [Problem(".".join(map(str, one["loc"])) or "settings", one["msg"]) for one in error.errors()]
+        raise CohortError(problems) from None
+
+    def work() -> Generator[Progress, None, Path]:
+        for step in write_phantom(Path(output), chosen):
+            yield Progress("phantoms", step.number, step.total, {})
+        return write_schema(Path(output), chosen)
+
+    return (show if progress else finish)(work())

@@ -1,0 +1,53 @@
+"""Progress bars of long work, in a terminal or a notebook."""
+
+from collections.abc import Generator
+from contextlib import closing
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from metavoxel.runs.progress import Progress
+
+_Result = TypeVar("_Result")
+
+
+def show(work: Generator[Progress, None, _Result]) -> _Result:
+    """Run the work with a progress bar for each stage, its metrics and remaining time; return its result."""
+    console = Console(stderr=True)
+    bars = Bars(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[metrics]}"),
+        console=console,
+        refresh_per_second=2,
+    )
+    tasks: dict[str, TaskID] = {}
+    with bars, closing(work):  # closing saves a training that is interrupted while printing
+        while True:
+            try:
+                event = next(work)
+            except StopIteration as stop:
+                result: _Result = stop.value
+                return result
+            if event.stage not in tasks:
+                tasks[event.stage] = bars.add_task(event.stage, total=event.total, metrics="")
+            metrics = "  ".join(f"{name} {value:.3g}" for name, value in event.metrics.items())
+            bars.update(tasks[event.stage], completed=event.done, metrics=metrics)
+            shown = console.is_terminal or console.is_jupyter
+            if not shown and (event.done == event.total or event.done % max(event.total // 10, 1) == 0):
+                console.print(f"{event.stage} {event.done}/{event.total} {metrics}", soft_wrap=True, markup=False)
+
+
+def finish(work: Generator[Progress, None, _Result]) -> _Result:
+    """Run the work without showing its progress; return its result."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as stop:
+            result: _Result = stop.value
+            return result
