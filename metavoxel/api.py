@@ -1,30 +1,28 @@
 """The Python interface: schemas, training, evaluation, comparisons and phantoms as functions.
 
 Errors are those of the command line, in Python's words: a :class:`metavoxel.errors.MetavoxelError` that names the
-argument, the problem and its remedy.
+argument, the problem and its remedy. Evaluation, comparisons and phantoms are imported when they are used.
 """
 
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas
 from pydantic import BaseModel, ValidationError
 
-from metavoxel.comparisons import ComparisonSettings, Record
-from metavoxel.comparisons import compare as comparing
 from metavoxel.errors import CohortError, Problem, RunError, SchemaError
-from metavoxel.evaluation.evaluating import evaluating
-from metavoxel.evaluation.metrics.features.choose import choose_features
-from metavoxel.evaluation.results import Results
-from metavoxel.evaluation.settings import Settings
 from metavoxel.inference.model import Model
 from metavoxel.learning.training import training as training_steps
-from metavoxel.phantoms import PhantomSettings, write_phantom, write_schema
 from metavoxel.plugins.registry import Registry
 from metavoxel.runs.bars import finish, show
 from metavoxel.runs.progress import Progress
 from metavoxel.runs.run import RunFolder, load
 from metavoxel.schema import Schema, load_schema, parse_schema
+
+if TYPE_CHECKING:
+    from metavoxel.comparisons import ComparisonSettings, Record
+    from metavoxel.evaluation.results import Results
 
 COHORT = "cohort.csv"
 """File of a run folder that holds the rows of a data frame."""
@@ -184,7 +182,7 @@ def evaluate(
     device: str = "cpu",
     registry: Registry | None = None,
     progress: bool = False,
-) -> Results:
+) -> "Results":
     """Evaluate a run on its held-out test part; write report.html, tables and figures.
 
     Args:
@@ -202,6 +200,10 @@ def evaluate(
         RunError: the run is not finished or has no test part.
         EvidenceError: unknown variables or columns, or numbers out of range.
     """
+    from metavoxel.evaluation.evaluating import evaluating
+    from metavoxel.evaluation.metrics.features.choose import choose_features
+    from metavoxel.evaluation.settings import Settings
+
     folder = RunFolder(Path(run))
     settings = Settings(
         targets=tuple(targets),
@@ -228,9 +230,9 @@ def compare(
     methods: Sequence[str] | None = None,
     targets: Sequence[str] | None = None,
     *,
-    settings: ComparisonSettings | None = None,
+    settings: "ComparisonSettings | None" = None,
     progress: bool = False,
-) -> dict[str, Record]:
+) -> "dict[str, Record]":
     """Train other methods on a run's cohort and split; write their predictions for its test subjects.
 
     Args:
@@ -243,6 +245,8 @@ def compare(
     Raises:
         RunError, EvidenceError, CohortError: as for the command.
     """
+    from metavoxel.comparisons import compare as comparing
+
     work = comparing(Path(run), methods, targets, settings)
     return (show if progress else finish)(work)
 
@@ -258,6 +262,8 @@ def phantom(output: Path | str, *, progress: bool = False, **settings: object) -
     Raises:
         CohortError: unknown settings or values out of range.
     """
+    from metavoxel.phantoms import PhantomSettings, write_phantom, write_schema
+
     try:
         chosen = PhantomSettings.model_validate(settings)
     except ValidationError as error:

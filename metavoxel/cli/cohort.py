@@ -18,7 +18,7 @@ from metavoxel.schema.json_schema import json_schema
 
 
 def validate(schema: Annotated[Path, typer.Argument(help="The schema's YAML file.")]) -> None:
-    """Check a schema, the model it describes and its cohort before any training: counts, ranges, cells, image grids."""
+    """Check a schema, its model and its cohort before training: counts, ranges, cells, image grids."""
     checked = load_schema(schema)
     check_buildable(checked)
     cohort = read_cohort(checked.specs, checked.cohort, folder=checked.folder, multiples=checked.multiples())

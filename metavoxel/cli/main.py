@@ -1,20 +1,101 @@
 """Entry point: commands and error reporting."""
 
 import functools
+import importlib
 import os
+import re
 import signal
 import warnings
 from collections.abc import Callable, Mapping
 from types import FrameType, MappingProxyType
+from typing import Any, NamedTuple, final
 
 import typer
 from rich.console import Console
+from typer.core import TyperCommand, TyperGroup
 
-from metavoxel.cli import ask, cohort, compare, demo, evaluate, new_plugin, phantom, plugins, train
 from metavoxel.errors import CohortWarning, LimitWarning, MetavoxelError
+
+_ARGUMENT = re.compile(r"`(?P<name>[a-z][a-z_0-9]*)(?:=(?P<value>[^`]*))?`")
+
+OPTIONS: Mapping[str, str] = MappingProxyType({"targets": "target", "flexible": "table2"})
+"""Options whose names differ from the library's arguments."""
+
+
+class Entry(NamedTuple):
+    """Where a command is defined, and the first line of its help."""
+
+    module: str
+    help: str
+
+
+COMMANDS: Mapping[str, Entry] = MappingProxyType(
+    {
+        "train": Entry("train", "Fit codecs, cache codes and train the joint model."),
+        "sample": Entry(
+            "ask", "Draw subjects from p(all variables | given values); write samples.tsv, and a file for every image."
+        ),
+        "predict": Entry(
+            "ask", "Predict variables of every row of a table from the others; write one row each, in order."
+        ),
+        "compare": Entry(
+            "compare",
+            "Train other methods on a run's cohort and split, and write their predictions for its test subjects.",
+        ),
+        "evaluate": Entry(
+            "evaluate", "Evaluate a run on its held-out test part: report.html, table1.csv, table2.csv and figures."
+        ),
+        "validate": Entry(
+            "cohort",
+            "Check a schema, its model and its cohort before training: counts, ranges, cells, image grids.",
+        ),
+        "plugins": Entry(
+            "plugins", "List the installed types with their distribution and version; or check those of one plugin."
+        ),
+        "new-plugin": Entry("new_plugin", "Write a plugin template: pyproject.toml, module, tests, README."),
+        "schema": Entry(
+            "cohort", "Print the JSON Schema of the installed types, for completion of schema.yaml in editors."
+        ),
+        "phantom": Entry(
+            "phantom",
+            "Write phantom brains with a known joint distribution as a BIDS folder, with a schema to train on.",
+        ),
+        "demo": Entry("demo", "Write a phantom cohort, train on it, and compare predictions with the ground truth."),
+    }
+)
+
+
+@final
+class Commands(TyperGroup):
+    """The commands, each imported when it is run, so that a help page needs no PyTorch.
+
+    Contexts and commands are Any: some versions of typer have click's, others a copy of their own.
+    """
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names in the order of the help page."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A command's name and help, without its options."""
+        return TyperCommand(cmd_name, help=COMMANDS[cmd_name].help) if cmd_name in COMMANDS else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the arguments name, imported."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command if name is None or command is None else _imported(name), rest
+
+
+def _imported(name: str) -> Any:
+    module = importlib.import_module(f"metavoxel.cli.{COMMANDS[name].module}")
+    alone = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    alone.command(name)(_reporting(getattr(module, name.replace("-", "_"))))
+    return typer.main.get_command(alone)
+
 
 app = typer.Typer(
     name="metavoxel",
+    cls=Commands,
     help="Joint diffusion over images and clinical metadata: one model for every conditional distribution.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -43,7 +124,7 @@ def _reporting(command: Callable[..., None]) -> Callable[..., None]:
             if debug:
                 raise
             for problem in error.problems:
-                console.print(str(problem), style="red", markup=False)
+                console.print(in_options(str(problem)), style="red", markup=False)
             if len(error.problems) > 1:
                 console.print(f"{len(error.problems)} problems.", style="bold")
             raise typer.Exit(2) from None
@@ -57,6 +138,20 @@ def _reporting(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+def in_options(text: str) -> str:
+    """Convert a library message to the command line: an argument in backquotes becomes its option.
+
+    >>> in_options("use `draws=1` or more, or another `output`")
+    'use --draws 1 or more, or another --output'
+    """
+    return _ARGUMENT.sub(lambda found: _option(found["name"], found["value"]), text)
+
+
+def _option(name: str, value: str | None) -> str:
+    option = "--" + OPTIONS.get(name, name).replace("_", "-")
+    return option if value in (None, "True") else f"{option} {value}"
+
+
 def _show_warning(
     console: Console,
     usual: Callable[..., None],
@@ -67,28 +162,9 @@ def _show_warning(
 ) -> None:
     """Print warnings of metavoxel as plain messages, others in Python's format."""
     if issubclass(category, CohortWarning | LimitWarning):
-        console.print(str(message), markup=False)
+        console.print(in_options(str(message)), markup=False)
     else:
         usual(message, category, *where, **more)
-
-
-COMMANDS: Mapping[str, Callable[..., None]] = MappingProxyType(
-    {
-        "train": train.train,
-        "sample": ask.sample,
-        "predict": ask.predict,
-        "compare": compare.compare,
-        "evaluate": evaluate.evaluate,
-        "validate": cohort.validate,
-        "plugins": plugins.plugins,
-        "new-plugin": new_plugin.new_plugin,
-        "schema": cohort.schema,
-        "phantom": phantom.phantom,
-        "demo": demo.demo,
-    }
-)
-for _name, _command in COMMANDS.items():
-    app.command(_name)(_reporting(_command))
 
 
 @app.callback()

@@ -131,7 +131,7 @@ def _with_table_quality(results: Results, store: Store) -> Generator[Progress, N
     samples = results.samples
     spatial = any(spec.spatial for spec in test.model.schema.specs.values())
     if samples is None and spatial:
-        note = "generated rows: not compared, because no scans were generated (--samples)"
+        note = "generated rows: not compared, because no scans were generated (`samples`)"
         return replace(results, notes=[*results.notes, note])
     if count and samples is None:
         samples = yield from generate(test.model, store, settings, count, at_once=ROWS_AT_ONCE)

@@ -55,7 +55,7 @@ def check_enough(held_out: HeldOut, network: AbstractFeatures, samples: int) -> 
         if real:
             counts = {"held-out": real, "generated": samples}
             why = too_few(name, cut(held_out.scans(name)), network, counts)
-            problems += [Problem("--features", f"{why}: omit --features to skip FID")] if why else []
+            problems += [Problem("`features`", f"{why}: omit `features` to skip FID")] if why else []
     if problems:
         raise EvidenceError(problems)
 

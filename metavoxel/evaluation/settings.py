@@ -58,16 +58,16 @@ class Settings:
         """
         scalars = [name for name, spec in schema.specs.items() if not (spec.spatial or spec.data_shape)]
         flexible = [self.flexible] if self.flexible else []
-        problems = [*unknown_names(schema, self.targets, "--target"), *unknown_names(schema, flexible, "--table2")]
+        problems = [*unknown_names(schema, self.targets, "`targets`"), *unknown_names(schema, flexible, "`flexible`")]
         problems += [
             Problem(where, f"{name!r} is not a number or a label. Those are: {', '.join(scalars) or 'none'}")
-            for where, names in (("--target", self.targets), ("--table2", flexible))
+            for where, names in (("`targets`", self.targets), ("`flexible`", flexible))
             for name in names
             if name in schema.variables and name not in scalars
         ]
         if 0 < self.samples < FEWEST_SAMPLES:
             what = f"must be 0 (no image quality) or at least {FEWEST_SAMPLES}, not {self.samples}"
-            problems.append(Problem("--samples", what))
+            problems.append(Problem("`samples`", what))
         if len(schema.variables) < 2:
             problems.append(Problem("variables", "there is one variable, and no other to predict it from"))
         if problems:

@@ -34,7 +34,7 @@ def check_columns(held_out: HeldOut, by: Sequence[str]) -> None:
     """
     known = [*map(str, held_out.table.frame.columns)]
     problems = [
-        Problem("--by", f"no column {name!r}.{did_you_mean(name, known)} Columns: {', '.join(known)}")
+        Problem("`by`", f"no column {name!r}.{did_you_mean(name, known)} Columns: {', '.join(known)}")
         for name in by
         if name not in known
     ]

@@ -103,7 +103,7 @@ class Optimiser:
             precision = self.fabric._precision.precision
             if norm is not None and not torch.isfinite(norm) and precision != "16-mixed":
                 what = f"training step {self.step + 1}: the gradient is not finite"
-                raise NumericalError(what if precision == "32-true" else f"{what}; try --precision 32-true")
+                raise NumericalError(what if precision == "32-true" else f"{what}; try `precision=32-true`")
             with defer_interrupts():
                 for optimizer in self._optimizers:
                     optimizer.step()
@@ -172,5 +172,5 @@ def defer_interrupts() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-    for number in pending:
-        signal.raise_signal(number)
+    for interrupt in pending:
+        signal.raise_signal(interrupt)

@@ -92,7 +92,7 @@ def resolve_precision(
         if half and on_cpu and precision.startswith("bf16") and not bf16_gradients_agree(convolution):
             what = (
                 f"PyTorch {torch.__version__} computes wrong gradients of small convolutions in bf16 on this CPU; "
-                "use --precision 32-true (or auto, which resolves to it here)"
+                "use `precision=32-true` (or auto, which resolves to it here)"
             )
             raise RunError(Problem(f"precision {precision}", what))
         return precision

@@ -70,7 +70,7 @@ def training(
     check_buildable(schema)
     if schema.training.optimiser == "muon" and precision == "16-mixed":
         what = "'muon' does not support precision 16-mixed, whose loss scale applies to a single optimiser"
-        raise RunError(Problem("training.optimiser", f"{what}; use --precision bf16-mixed or 32-true, or 'adamw'"))
+        raise RunError(Problem("training.optimiser", f"{what}; use `precision=bf16-mixed` or 32-true, or 'adamw'"))
     with flushed_denormals():
         # Tables gain no speed from half precision, and 8-bit significands would add rounding noise to scalars.
         half = any(spec.spatial for spec in schema.specs.values())
@@ -178,7 +178,7 @@ def _start_run(
         record = folder.read_record()
         if folder.schema.read_text(encoding="utf-8") != text:
             raise RunError(
-                f"{folder.path}: was started with another schema; resume with that schema, or choose another --output"
+                f"{folder.path}: was started with another schema; resume with that schema, or choose another `output`"
             )
         if record["cohort"] != cohort.fingerprint:
             raise RunError(f"{folder.path}: the cohort has changed since it was started; start a new run")

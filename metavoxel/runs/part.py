@@ -34,7 +34,7 @@ def subject_table(model: Model, folder: RunFolder, part: str) -> Table:
     """
     split = folder.read_record()["split"]
     if part not in split:
-        raise EvidenceError(Problem("--part", f"{part!r} is not one of {', '.join(split)}"))
+        raise EvidenceError(Problem("`part`", f"{part!r} is not one of {', '.join(split)}"))
     return _rows_of_subjects(own_table(model), model.schema.cohort.subject, split[part])
 
 

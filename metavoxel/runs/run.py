@@ -56,17 +56,18 @@ class RunFolder:
                 created.
         """
         if self.path.exists() and not self.path.is_dir():
-            raise RunError(f"{self.path}: is a file; choose another --output")
+            raise RunError(f"{self.path}: is a file; choose another `output`")
         if self.record.exists() and not resume:
-            raise RunError(f"{self.path}: holds a run already. Continue it with --resume, or choose another --output")
+            what = "holds a run already. Continue it with `resume=True`, or choose another `output`"
+            raise RunError(f"{self.path}: {what}")
         if resume and not self.record.exists():
-            raise RunError(f"{self.path}: no run to resume; omit --resume to start one")
+            raise RunError(f"{self.path}: no run to resume; omit `resume` to start one")
         if self.schema.exists() and not resume:
-            raise RunError(f"{self.schema}: would be overwritten, and is not a run's; choose another --output")
+            raise RunError(f"{self.schema}: would be overwritten, and is not a run's; choose another `output`")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RunError(f"{self.path}: cannot be made ({error.strerror}); choose another --output") from error
+            raise RunError(f"{self.path}: cannot be made ({error.strerror}); choose another `output`") from error
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -81,7 +82,7 @@ class RunFolder:
             lock.acquire()
         except Timeout:
             raise RunError(
-                f"{self.path}: is being trained by another process. Wait for it, or choose another --output"
+                f"{self.path}: is being trained by another process. Wait for it, or choose another `output`"
             ) from None
         try:
             yield

@@ -208,7 +208,7 @@ def test_requested_fid_with_too_few_scans_is_refused_before_any_computation(scan
     with pytest.raises(EvidenceError) as caught:
         list(evaluating(load(run), RunFolder(run), tmp_path, replace(SCANS, fid=True), Scattering()))
     found = {problem.where: problem.what for problem in caught.value.problems if "volume" in problem.what}
-    assert found["--features"].startswith(
+    assert found["`features`"].startswith(
         "image volume: no FID with 5 held-out and 5 generated scans. It needs at least 15"
     )
     assert not list(tmp_path.iterdir())

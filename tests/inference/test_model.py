@@ -169,7 +169,7 @@ def test_questions_that_make_no_sense(model):
         "given: 'age' is also a target; a variable is either asked for or given: beside what is given, ask for sex, score",
     ]
     assert said(EvidenceError, model.predict, FRAME, "age", draws=0, steps=5) == [
-        "steps: say how samples are drawn; ask for --draws 1 or more, or leave them out"
+        "steps: say how samples are drawn; use `draws=1` or more, or leave them out"
     ]
     assert said(EvidenceError, model.sample, particles=64) == [
         "particles: has no effect under 'clean': choose conditioning 'smc', or leave it out"
@@ -178,7 +178,7 @@ def test_questions_that_make_no_sense(model):
         "draws: must be at least 0, not -1", "evaluations: must be at least 1, not 0",
     ]  # fmt: skip
     assert said(EvidenceError, model.predict, FRAME, "age", draws=2, evaluations=4) == [
-        "evaluations: are those of a posterior mean (draws 0); a draw takes --steps of them. Say those, or leave it out"
+        "evaluations: are those of a posterior mean (draws 0); a draw takes `steps` of them. Say those, or leave it out"
     ]
     assert said(EvidenceError, model.log_likelihood, FRAME, evaluations=-1) == [
         "evaluations: must be at least 1, not -1"

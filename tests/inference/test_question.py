@@ -48,7 +48,7 @@ def test_orders(model):
         "order: a: must name each target once: b, a (or be 'together')"
     ]
     assert refused(model, ["b", "a"], order=["a", "b"]) == [
-        "order: is that of draws; ask for --draws 1 or more, or leave it out"
+        "order: is that of draws; use `draws=1` or more, or leave it out"
     ]
     (said,) = refused(model, ["b", "a"], draws=2, order=["a", "b"], in_turn=False)
     assert said.startswith("order: one target after another needs clean evidence")
@@ -71,7 +71,7 @@ def test_priors_say_all_that_is_wrong_with_them(model):
     assert "not nan" in refused(model, ["a"], prior={"a": {"a0": float("nan"), "a1": 1.0}})[0]
     even = {"a0": 0.5, "a1": 0.5}
     assert refused(model, ["x"], prior={"a": even}) == [
-        "prior a: is not a target; the others would have to be mixed over it. Ask for it too: --target a,..."
+        "prior a: is not a target; the others would have to be mixed over it. Ask for it too: `target=a,...`"
     ]
     assert refused(model, ["x"], ["a"], prior={"a": even}) == [
         "prior a: is given, so its base rates bear on nothing; leave one of the two out"

@@ -90,7 +90,7 @@ def test_half_precision_with_wrong_gradients_is_refused():
     wrong = wrong_where(lambda grid: grid[0] == 2)
     assert resolve_precision("auto", half=True, accelerator="cpu", convolution=wrong) == "32-true"
     for precision in ("bf16-mixed", "bf16-true"):
-        with pytest.raises(RunError, match=r"precision bf16.*wrong gradients.*use --precision 32-true"):
+        with pytest.raises(RunError, match=r"precision bf16.*wrong gradients.*use `precision=32-true`"):
             resolve_precision(precision, half=True, accelerator="cpu", convolution=wrong)
     assert resolve_precision("bf16-mixed", half=True, accelerator="cpu") == "bf16-mixed"
     assert resolve_precision("32-true", half=True, accelerator="cpu", convolution=wrong) == "32-true"

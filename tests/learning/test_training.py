@@ -265,8 +265,8 @@ def test_resuming_a_finished_run_changes_nothing(reference, tmp_path):
 def test_invalid_outputs_are_refused(reference, study):
     _, run, _ = reference
     schema = write_schema(study, TABLE)
-    assert "holds a run already. Continue it with --resume" in refused(RunError, schema, run)
-    assert "is a file; choose another --output" in refused(RunError, schema, study / "people.csv")
+    assert "holds a run already. Continue it with `resume=True`" in refused(RunError, schema, run)
+    assert "is a file; choose another `output`" in refused(RunError, schema, study / "people.csv")
     assert "cannot be made" in refused(RunError, schema, study / "people.csv" / "run")
     assert "no run to resume" in refused(RunError, schema, study / "none", resume=True)
     assert not (study / "none").exists()

@@ -5,7 +5,6 @@ from typing import Any, Literal, Self
 
 import torch
 from jaxtyping import Float
-from monai.networks.nets.diffusion_model_unet import get_down_block, get_mid_block, get_up_block
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor, nn
 
@@ -18,6 +17,9 @@ class _Tower(nn.Module):
     """U-Net of one grid port from MONAI's blocks, split into encoder and decoder to access the bottleneck."""
 
     def __init__(self, spec: "UNetSpec", dimensions: int, level_width: int) -> None:
+        # takes seconds, which a table need not wait for
+        from monai.networks.nets.diffusion_model_unet import get_down_block, get_mid_block, get_up_block
+
         super().__init__()
         channels, last = spec.channels, len(spec.channels) - 1
         groups = math.gcd(8, *channels)

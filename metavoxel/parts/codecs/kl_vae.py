@@ -8,7 +8,6 @@ from typing import ClassVar, Literal, Self
 
 import torch
 from jaxtyping import Bool, Float
-from monai.networks.nets import AutoencoderKL
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationInfo, field_validator, model_validator
 from safetensors.torch import load_file
 from torch import Tensor
@@ -31,6 +30,8 @@ class KLVAECodec(AbstractLearnedCodec):
     tolerance = math.inf
 
     def __init__(self, spec: "KLVAESpec", data_shape: tuple[int, ...]) -> None:
+        from monai.networks.nets import AutoencoderKL  # takes seconds, which a table need not wait for
+
         super().__init__()
         self._spec = spec
         plan = CodecTraining(spec.steps, spec.batch_size, spec.learning_rate)

@@ -70,7 +70,7 @@ def test_weights_that_do_not_fit_are_refused(weights, tmp_path):
     with pytest.raises(RunError) as caught:
         choose_features(str(other))
     message = str(caught.value)
-    assert message.startswith(f"--features {other}: these weights are not those of RadImageNet's ResNet-50")
+    assert message.startswith(f"`features={other}`: these weights are not those of RadImageNet's ResNet-50")
     assert "lacks conv1.bias" in message and "has unexpected fc.weight" in message
     assert "layer1.0.conv1.weight [2, 2] where [64, 64, 1, 1] is expected" in message
 
@@ -78,7 +78,7 @@ def test_weights_that_do_not_fit_are_refused(weights, tmp_path):
 @pytest.mark.parametrize(("name", "content"), [("a.pth", b"no weights"), ("b.safetensors", b"\x01"), ("c.pth", b"")])
 def test_files_that_are_not_weights_are_refused(name, content, tmp_path):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(RunError, match=f"--features .*{name}: "):
+    with pytest.raises(RunError, match=f"`features=.*{name}`: "):
         choose_features(str(tmp_path / name))
 
 

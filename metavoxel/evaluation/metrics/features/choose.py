@@ -30,8 +30,8 @@ def choose_features(name: str) -> AbstractFeatures:
             what = (
                 f"torch.hub has not fetched the weights ({folder} has no {HUB_FILE}). On a machine with a network: "
                 'python -c \'import torch; torch.hub.load("Warvito/radimagenet-models", "radimagenet_resnet50")\', '
-                "then run again, or pass the file: --features FILE"
+                "then run again, or pass the file: `features=FILE`"
             )
-            raise RunError(Problem("--features radimagenet", what))
+            raise RunError(Problem("`features=radimagenet`", what))
         return RadImageNet(found)
     return RadImageNet(Path(name))

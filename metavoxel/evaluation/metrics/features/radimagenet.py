@@ -65,18 +65,18 @@ class RadImageNet(AbstractFeatures):
 
 def _read(path: Path) -> Mapping[str, Tensor]:
     if not path.is_file():
-        what = "no such file of weights; pass one of RadImageNet's ResNet-50, or omit --features for scattering"
-        raise RunError(Problem(f"--features {path}", what))
+        what = "no such file of weights; pass one of RadImageNet's ResNet-50, or omit `features` for scattering"
+        raise RunError(Problem(f"`features={path}`", what))
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, OSError, ValueError, EOFError, KeyError) as error:
-        raise RunError(Problem(f"--features {path}", f"cannot be read as weights: {_first(error)}")) from None
+        raise RunError(Problem(f"`features={path}`", f"cannot be read as weights: {_first(error)}")) from None
     except Exception as error:  # the unpickler's error class is in a module that is never imported here
-        raise RunError(Problem(f"--features {path}", f"not a file of weights: {_first(error)}")) from None
+        raise RunError(Problem(f"`features={path}`", f"not a file of weights: {_first(error)}")) from None
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise RunError(Problem(f"--features {path}", "is not a state dictionary (names and tensors)"))
+        raise RunError(Problem(f"`features={path}`", "is not a state dictionary (names and tensors)"))
     return found
 
 
@@ -100,7 +100,7 @@ def _check(path: Path, weights: Mapping[str, Tensor], expected: Mapping[str, Ten
     ]
     if wrong:
         what = "these weights are not those of RadImageNet's ResNet-50 without its classifier (radimagenet_resnet50)"
-        raise RunError(Problem(f"--features {path}", f"{what}: {'; '.join(wrong)}"))
+        raise RunError(Problem(f"`features={path}`", f"{what}: {'; '.join(wrong)}"))
 
 
 class Bottleneck(nn.Module):
