@@ -106,7 +106,7 @@ def model(task: AbstractTask, kind: str, output: Path, steps: int) -> TableRun:
     factors = [list(factor) for factor in task.factors] if attentive else []
     number: dict[str, Any] = {
         "type": "continuous",
-        "adapter": {"type": "token", "law": task.name in NORMAL, "alike": attentive},
+        "adapter": {"type": "token", "baseline": task.name in NORMAL, "alike": attentive},
     }
     types = dict.fromkeys(task.names, number)
     for name, ends in task.scales.items():

@@ -70,7 +70,7 @@ class CohortWarning(UserWarning):
     """Suspicious columns of a cohort, or table cells treated as missing."""
 
 
-class LimitWarning(UserWarning):
+class BoundWarning(UserWarning):
     """Draws clipped to a bound because rejection sampling accepted none within it."""
 
 

@@ -43,7 +43,7 @@ def plugin():
     [
         ("The module", "python", "metavoxel_circular.py"),
         ("Test it", "python", "tests/test_metavoxel_circular.py"),
-        ("Announce it", "toml", "pyproject.toml"),
+        ("The distribution", "toml", "pyproject.toml"),
     ],
 )
 def test_the_document_equals_the_plugin(title, language, file):

@@ -181,9 +181,8 @@ def _image_folder(model: Model, targets: list[str], output: Path, rows: Table) -
     if not any(name in specs and specs[name].spatial for name in targets):
         return None
     folder = output.parent / f"{output.stem}_images"
-    present = {
-        name: spec for name, spec in specs.items() if spec.spatial and spec.needs(name) <= set(rows.frame.columns)
-    }
+    columns = set(rows.frame.columns)
+    present = {name: spec for name, spec in specs.items() if spec.spatial and spec.required_columns(name) <= columns}
     cells = [{str(column): cell for column, cell in row.items()} for row in rows.frame.to_dict("records")]
     files = [spec.locate(name, row, rows.folder) for name, spec in present.items() for row in cells]
     claim_own_folder(folder, ROW_IMAGES, read=[file for file in files if file])

@@ -71,7 +71,8 @@ def read_bids(
         notices += _unmatched_subjects(participants.name, records, images)
     if chosen and records.visits:
         notices += _unmatched_sessions(folder, records, images)
-    needed = {column for name, spec in variables.items() if name not in chosen for column in spec.needs(name)}
+    others = {name: spec for name, spec in variables.items() if name not in chosen}
+    needed = {column for name, spec in others.items() for column in spec.required_columns(name)}
     scans = _by_visit(records.scans)
     with_sessions = any(visit.session for visit in visits)
     rows = []

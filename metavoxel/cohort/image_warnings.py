@@ -95,7 +95,7 @@ def _removed_levels(
         if len(both) < _MIN_IMAGES:
             continue
         values = columns[name].read([rows[place] for place in both]).double().numpy()
-        p = _p_value(levels[both], values, labels=bool(variables[name].known_labels()))
+        p = _p_value(levels[both], values, labels=bool(variables[name].label_codes()))
         if p * len(tests) < _ALPHA:
             yield (
                 f"the intensity level depends on {name} ({len(both)} sampled images, p = {p:.1g}), and "

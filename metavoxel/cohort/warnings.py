@@ -74,7 +74,7 @@ def _validation_warnings(cohort: Cohort) -> list[Problem]:
 def _training_label_warnings(name: str, spec: AbstractVariableSpec, cohort: Cohort) -> Iterator[str]:
     """Warn of labels with several rows in the cohort, but at most one in the training part."""
     rows, column = cohort.parts.get("train"), cohort.columns[name]
-    labels = list(spec.known_labels())
+    labels = list(spec.label_codes())
     if rows is None or not labels:
         return
     present = column.present.nonzero()[:, 0]
@@ -101,7 +101,7 @@ def _value_warnings(spec: AbstractVariableSpec, column: Column) -> Iterator[str]
         yield from imprecise
         if isinstance(spec, ContinuousSpec) and not imprecise:
             yield from number_warnings(spec, values.double().numpy())
-    labels = list(spec.known_labels())
+    labels = list(spec.label_codes())
     counts = Counter(str(spec.format(value)) for value in values) if labels else Counter()
     if none := [label for label in labels if not counts[label]]:
         yield f"no row has {_listed(none)}: its probability cannot be estimated; remove it from the labels"

@@ -2,9 +2,8 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import final
+from typing import Unpack, final
 
 import numpy as np
 import pandas
@@ -13,12 +12,12 @@ from torch import Tensor
 
 from metavoxel.cohort.cohort import Cohort
 from metavoxel.cohort.table import Table
-from metavoxel.errors import EvidenceError, Problem, did_you_mean
 from metavoxel.inference.answer import Answer, as_point
 from metavoxel.inference.evidence import EvidenceReader, warn_of_blanked
 from metavoxel.inference.prediction import draw, target_means
 from metavoxel.inference.question import ask, check_counts, listed, refuse_with_draws, refuse_without_draws
 from metavoxel.inference.samples import Samples
+from metavoxel.inference.sampling import answer_sampling, sampling_of
 from metavoxel.inference.scores import Unusual, check_scored, log_likelihoods, unusual
 from metavoxel.inference.subjects import draw_subjects, known_voxels, read_given
 from metavoxel.inference.summaries import category_labels
@@ -27,7 +26,7 @@ from metavoxel.network.joint import JointModel
 from metavoxel.parts.codecs.base import AbstractCodec
 from metavoxel.sampling.bounds import Bounds, codes_between
 from metavoxel.sampling.evidence import Evidence
-from metavoxel.sampling.settings import Sampling, check_conditioning
+from metavoxel.sampling.settings import Sampling, SamplingOptions
 from metavoxel.schema.schema import Schema
 
 
@@ -81,32 +80,13 @@ class Model:
     def _shared(self) -> bool:
         return self.schema.diffusion.times == "shared"
 
-    def default_sampling(self, **changes: object) -> Sampling:
+    def default_sampling(self, **changes: Unpack[SamplingOptions]) -> Sampling:
         """How this model is best sampled, with some settings changed.
 
         Raises:
             EvidenceError: settings unknown or without effect, or 'clean' conditioning of a model with one shared time.
         """
-        known = [field.name for field in fields(Sampling)]
-        problems = [
-            Problem(name, f"no setting of sampling.{did_you_mean(name, known)} Settings: {', '.join(known)}")
-            for name in changes
-            if name not in known
-        ]
-        if problems:
-            raise EvidenceError(problems)
-        base: dict[str, object] = {}
-        if self._shared:
-            base = {"conditioning": "replace", "solver": "ddim", "grid": "uniform"}
-        changes = {name: value for name, value in changes.items() if value is not None}
-        if changes.get("conditioning") == "smc":
-            base |= {"solver": "dpmpp_2m", "eta": 1.0, "grid": "log_snr"}
-        sampling = Sampling(**{**base, **changes})  # type: ignore[arg-type]
-        problems = sampling.problems() + sampling.idle(changes)
-        if problems:
-            raise EvidenceError(problems)
-        check_conditioning(self.schema.diffusion.times, sampling.conditioning)
-        return sampling
+        return sampling_of(self.schema.diffusion.times, changes)
 
     def value_of(self, name: str, cell: object) -> Tensor:
         """A value (*D) given by itself: a number, a label, a path, as text or not; or as a tensor already.
@@ -125,7 +105,7 @@ class Model:
         masks: Mapping[str, Tensor | np.ndarray] | None = None,
         *,
         seed: int = 0,
-        **sampling: object,
+        **sampling: Unpack[SamplingOptions],
     ) -> Samples:
         """Draw ``n`` rows of all variables from p(all | given), in data space.
 
@@ -171,7 +151,13 @@ class Model:
         *,
         point: str | None = None,
         vote: bool = False,
-        **asked: object,
+        draws: int = 0,
+        order: Sequence[str] | str | None = None,
+        prior: Mapping[str, Mapping[str, float]] | None = None,
+        evaluations: int | None = None,
+        seed: int = 0,
+        folder: Path | None = None,
+        **sampling: Unpack[SamplingOptions],
     ) -> pandas.DataFrame:
         """One row for each row of the table, in order: the subject, and what is predicted of the targets.
 
@@ -182,16 +168,21 @@ class Model:
             given: variables to predict from; by default all others that the table has.
             point: 'mean' (the default) or 'median' of a number's draws.
             vote: a category's label by majority of the draws, as in the paper, instead of by mean probability.
-            asked: everything else that :meth:`answer` takes.
+            draws, order, prior, evaluations, seed, folder, sampling: as for :meth:`answer`.
 
         Raises:
             EvidenceError: unknown or contradictory names, or a mean asked of a model with one shared time.
             CohortError: all that is wrong with the table.
         """
-        if not asked.get("draws"):
+        if not draws:
             refuse_without_draws(0, {"point": point, "vote": vote or None})
         center = as_point(point or "mean")
-        return self.answer(table, target, given, **asked).table(point=center, vote=vote)  # type: ignore[arg-type]
+        answer = self.answer(
+            table, target, given,
+            draws=draws, order=order, prior=prior, evaluations=evaluations, seed=seed, folder=folder, **sampling,
+        )  # fmt: skip
+        frame = answer.table(point=center, vote=vote)
+        return frame.set_axis(table.index) if isinstance(table, pandas.DataFrame) else frame
 
     def answer(
         self,
@@ -205,7 +196,7 @@ class Model:
         evaluations: int | None = None,
         seed: int = 0,
         folder: Path | None = None,
-        **sampling: object,
+        **sampling: Unpack[SamplingOptions],
     ) -> Answer:
         """What ``predict`` makes its table of; also has the draws, and writes predicted images.
 
@@ -228,7 +219,7 @@ class Model:
         table = as_table(table, self.schema, folder=folder)
         refuse_with_draws(draws, evaluations)
         targets = listed(target) or []
-        settings = self._settings(draws, sampling)
+        settings = answer_sampling(self.schema.diffusion.times, draws, sampling)
         in_turn = settings.conditioning == "clean" and (len(targets) < 2 or not settings.guidance)
         question = ask(
             self.schema, self.labels, column_names(table), targets, listed(given),
@@ -246,7 +237,7 @@ class Model:
             cohort.row_keys,
             means={}
             if draws
-            else target_means(*parts, evaluations=evaluations or (1 if self.joint.forgets else 4), seed=seed),
+            else target_means(*parts, evaluations=evaluations or (1 if self.joint.ignores_prior_states else 4), seed=seed),
             draws=draw(*parts, seed=seed, sampling=settings, shared=self._shared, bounds=self.bounds) if draws else [],
         )
 
@@ -297,18 +288,6 @@ class Model:
         evidence = self.evidence_of(cohort, names)
         found = unusual(self.joint, self.schema, self.codecs, cohort, evidence, seed=seed, shared=self._shared)
         return sorted(found, key=lambda one: one.probability)
-
-    def _settings(self, draws: int, sampling: Mapping[str, object]) -> Sampling:
-        """How draws are sampled, or that none are asked for."""
-        if draws:
-            return self.default_sampling(**sampling)
-        if self._shared:
-            raise EvidenceError(
-                "draws 0 needs a model trained with diffusion.times 'evidence'; one with a shared time never saw "
-                "clean evidence beside an unknown. Ask for --draws 3, as the paper does"
-            )
-        refuse_without_draws(draws, sampling)
-        return Sampling()
 
 
 def _subjects(table: Table | pandas.DataFrame, cohort: Cohort, schema: Schema) -> list[object]:

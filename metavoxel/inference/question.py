@@ -89,7 +89,7 @@ def refuse_without_draws(draws: int, settings: Mapping[str, object]) -> None:
     """
     changed = [name for name, value in settings.items() if value is not None]
     if draws == 0 and changed:
-        what = "say how samples are drawn; ask for --draws 1 or more, or leave them out"
+        what = "say how samples are drawn; use `draws=1` or more, or leave them out"
         raise EvidenceError(Problem(", ".join(changed), what))
 
 
@@ -100,7 +100,7 @@ def refuse_with_draws(draws: int, evaluations: int | None) -> None:
         EvidenceError: there are such.
     """
     if draws and evaluations is not None:
-        what = "are those of a posterior mean (draws 0); a draw takes --steps of them. Say those, or leave it out"
+        what = "are those of a posterior mean (draws 0); a draw takes `steps` of them. Say those, or leave it out"
         raise EvidenceError(Problem("evaluations", what))
 
 
@@ -158,7 +158,7 @@ def _predictors(
             for name in both
         ]
         return names, problems
-    others = {name: spec.needs(name) for name, spec in schema.specs.items() if name not in targets}
+    others = {name: spec.required_columns(name) for name, spec in schema.specs.items() if name not in targets}
     names = [name for name, needed in others.items() if needed <= set(columns)]
     if others and not names and not problems:
         wanted = ", ".join(sorted(set().union(*others.values())))
@@ -190,13 +190,13 @@ def _order(
         return (ranked if in_turn else None), []
     if order == TOGETHER or list(order) == [TOGETHER]:
         if prior:
-            what = "a prior is applied before the other targets are drawn: leave --order out, or the prior"
+            what = "a prior is applied before the other targets are drawn: leave `order` out, or the prior"
             return None, [Problem("order", what)]
         return None, []
     names = [order] if isinstance(order, str) else list(order)
     problems = []
     if draws == 0:
-        problems.append(Problem("order", "is that of draws; ask for --draws 1 or more, or leave it out"))
+        problems.append(Problem("order", "is that of draws; use `draws=1` or more, or leave it out"))
     if not in_turn:
         what = "one target after another needs clean evidence, which this model or this way of sampling does not take"
         problems.append(Problem("order", f"{what}: leave it out, or choose '{TOGETHER}'"))
@@ -239,7 +239,7 @@ def _prior(
         if name in given:
             problems.append(Problem(where, "is given, so its base rates bear on nothing; leave one of the two out"))
         elif name not in targets:
-            what = f"is not a target; the others would have to be mixed over it. Ask for it too: --target {name},..."
+            what = f"is not a target; the others would have to be mixed over it. Ask for it too: `target={name},...`"
             problems.append(Problem(where, what))
         if not predicts_mean:
             what = "needs a model with a time for each variable, and conditioning 'clean' without guidance"

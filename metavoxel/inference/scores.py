@@ -54,7 +54,7 @@ def check_scored(
             "a noisy variable beside clean ones"
         )
     problems = unknown_names(schema, variables or (), "target") + unknown_names(schema, given or (), "given")
-    there = [name for name, spec in schema.specs.items() if spec.needs(name) <= set(columns)]
+    there = [name for name, spec in schema.specs.items() if spec.required_columns(name) <= set(columns)]
     names = there if variables is None else list(dict.fromkeys(variables))
     if not names:
         problems.append(

@@ -99,5 +99,5 @@ def _category_cells(
             name: labels[best],
             **{f"{name}_p[{label}]": round(float(p), 6) for label, p in zip(labels, row, strict=True)},
         }
-        for row, best in zip(probabilities, spec.likeliest(score).tolist(), strict=True)
+        for row, best in zip(probabilities, spec.predicted_class(score).tolist(), strict=True)
     ]

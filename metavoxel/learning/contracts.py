@@ -60,4 +60,4 @@ def check_joint(schema: Schema, joint: JointModel, codes: Mapping[str, AnyCode])
             for backbone_check in (backbones.check_feature_shapes, backbones.check_inputs_unchanged):
                 backbone_check(joint.backbone, 2)
             if schema.diffusion.factors:
-                backbones.check_links_kept(joint.backbone, 2)
+                backbones.check_links_respected(joint.backbone, 2)

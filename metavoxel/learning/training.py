@@ -26,11 +26,12 @@ from metavoxel.learning.latent_cache import LatentCache, bank, encode_column, lo
 from metavoxel.learning.missingness_weights import check_missing_weights
 from metavoxel.learning.precision import flushed_denormals, resolve_precision
 from metavoxel.parts.codecs.base import AbstractCodec
+from metavoxel.plugins.hookspecs import API_VERSION
 from metavoxel.plugins.registry import Registry, attribute_errors, load_registry
 from metavoxel.runs.checkpoint import load_module, load_weights, save_weights
 from metavoxel.runs.metrics import MetricsWriter
 from metavoxel.runs.progress import Progress
-from metavoxel.runs.run import RunFolder, build_codecs, build_joint, versions
+from metavoxel.runs.run import RunFolder, build_codecs, build_joint, check_api, versions
 from metavoxel.schema import Schema
 
 CACHED_IMAGES = 1000
@@ -176,6 +177,7 @@ def _start_run(
     text = schema.to_yaml(folder.path.resolve())
     if resume:
         record = folder.read_record()
+        check_api(folder, record)
         if folder.schema.read_text(encoding="utf-8") != text:
             raise RunError(
                 f"{folder.path}: was started with another schema; resume with that schema, or choose another `output`"
@@ -186,6 +188,7 @@ def _start_run(
     record = {
         "state": "training",
         "versions": versions(schema, registry),
+        "plugin_api": API_VERSION,
         "cohort": cohort.fingerprint,
         "precision": str(fabric._precision.precision),
         "devices": fabric.world_size,

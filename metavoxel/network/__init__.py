@@ -1,1 +1,1 @@
-"""The joint network: every variable predicted from all of them, on top of a Gaussian baseline in closed form."""
+"""The joint network: predictions of every variable from all of them, on top of a Gaussian baseline in closed form."""

@@ -1,4 +1,4 @@
-"""The adapters of all variables, those of one kind computed as one."""
+"""The adapters of all variables, with those of one kind evaluated together."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ class AdapterBank:
 
     Args:
         adapters: by variable.
-        kinds: by variable; adapters of one kind differ by weights alone.
+        kinds: by variable; adapters of one kind differ only in their weights.
     """
 
     def __init__(self, adapters: Mapping[str, AbstractAdapter], kinds: Mapping[str, str]) -> None:
@@ -33,7 +33,7 @@ class AdapterBank:
         *,
         grids: bool,
     ) -> dict[str, Streams]:
-        """Streams of every variable; without any work on grids unless ``grids``."""
+        """Return the streams of every variable; without grids (``embed_without_grids``) unless ``grids``."""
 
         def of_one(name: str) -> Streams:
             adapter = self._adapters[name]
@@ -44,15 +44,15 @@ class AdapterBank:
         return each(list(states), of_one, stacked, states, times, observed, expected, baselines)
 
     def heads(self, outputs: Mapping[str, BackboneOutputs]) -> dict[str, Tensor]:
-        """The network's own output of each of these variables."""
+        """Return the network's output for each of these variables."""
         stacked = [(names, stack.head) for names, stack in self.stacks]
         return each(list(outputs), lambda name: self._adapters[name].head(outputs[name]), stacked, outputs)
 
 
 class AdapterStack:
-    """Adapters that are alike but for their weights and buffers, which stay their own. Final.
+    """Adapters that differ only in their weights and buffers, which remain their own. Final.
 
-    Each method takes and gives a list, an entry for each adapter, equal to what the adapter's own method gives.
+    Methods take and return lists with one entry per adapter, equal to the result of the adapter's own method.
     """
 
     def __init__(self, adapters: Sequence[AbstractAdapter]) -> None:
@@ -66,7 +66,7 @@ class AdapterStack:
         expected: Sequence[Tensor],
         baseline: Sequence[Tensor | None],
     ) -> list[Streams]:
-        """Tokens: such adapters have no maps and no context."""
+        """Return streams of tokens alone: stackable adapters have no maps or context."""
 
         def tokens(adapter: AbstractAdapter, *inputs: Any) -> Tensor:
             found = adapter.embed(*inputs).tokens
@@ -79,7 +79,7 @@ class AdapterStack:
         return [Streams({}, found) for found in self._stack(tokens, *inputs)]
 
     def head(self, outputs: Sequence[BackboneOutputs]) -> list[Tensor]:
-        """The network's outputs from tokens."""
+        """Return the network's outputs from tokens."""
 
         def output(adapter: AbstractAdapter, tokens: Tensor) -> Tensor:
             return adapter.head(BackboneOutputs({}, {}, tokens))

@@ -1,11 +1,11 @@
 """The joint network: predictions of every variable from all of them, each at its own time.
 
-With s_v the outputs of the Gaussian baseline of variable v (closed form: the posterior mean of its features given all
-noisy codes, and the residual field of images), n_v those of the network, and w_v its network weight, in [0, 1],
+With s_v the Gaussian baseline's outputs for variable v (in closed form: from the posterior mean of its features given
+all noisy codes and, of an image, its residual field), n_v those of the network, and w_v the network weight in [0, 1],
 
     prediction_v = link_v(s_v + w_v n_v(x_t, t, E[f | x_t], s)).                                                 (1)
 
-w_v is 1 in training, and is then chosen on validation rows. Without a baseline, prediction_v = n_v.
+w_v is 1 in training, and is then chosen on validation rows. Without a baseline, prediction_v = link_v(n_v).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -27,9 +27,9 @@ from metavoxel.typing import AnyCode, AnyMask, AnyTime
 
 
 class JointModel(nn.Module):
-    """f_theta(z_t, t) of the paper (MetaVoxel 3.1): all noisy codes in, a prediction for each out. Final.
+    """f_theta(z_t, t) of the paper (MetaVoxel 3.1): from all noisy codes to a prediction for each. Final.
 
-    Every use of the network enters through ``forward``, so that wrappers for many devices see it.
+    All calls of the network go through ``forward``, so that wrappers for many devices intercept them.
     """
 
     _without_signal: Collection[str] = ()
@@ -69,7 +69,7 @@ class JointModel(nn.Module):
                 adapter = spec.build(self.contexts[name])
                 if any(module is common[kind] or module is own for module in adapter.modules()):
                     raise TypeError(
-                        "registers a module of its context as its own; keep it in a tuple: it is the model's"
+                        "registers a module of its context as its own; keep it in a tuple, as the model registers it"
                     )
             self.adapters[module_name(name)] = adapter
         self.common.extend(module for module in common.values() if module is not None)
@@ -82,10 +82,10 @@ class JointModel(nn.Module):
         tokens = {name: self.adapter(name).tokens for name in variables}
         self.register_buffer("links", linked(factors, tokens), persistent=False)
         self.links: Tensor | None
-        width = self.backbone.ports.level_width
+        width = self.backbone.ports.time_width
         self._shared_time = shared_time
         end = torch.ones((), dtype=torch.float64)
-        # One shared time is 1 in no training row.
+        # With one shared time, no training row is at t = 1
         without = [name for name, kernel in self.kernels.items() if torch.isneginf(kernel.log_snr(end))]
         self._without_signal = () if shared_time else tuple(without)
         clocks = 1 if shared_time else len(self.kernels)
@@ -94,27 +94,27 @@ class JointModel(nn.Module):
         self.time_out = nn.Linear(width, width)
 
     def adapter(self, name: str) -> AbstractAdapter:
-        """The two ends of one variable."""
+        """Return the adapter of one variable."""
         adapter = self.adapters[module_name(name)]
         assert isinstance(adapter, AbstractAdapter)
         return adapter
 
     def network_weight(self, name: str) -> float:
-        """The weight of the network's output in the prediction of one variable, w_v of eq. (1)."""
+        """Return the network weight of one variable, w_v of eq. (1)."""
         return float(self.network_weights[list(self.kernels).index(name)])
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.time_tags.device
 
     @property
     def names_without_grids(self) -> list[str]:
-        """Variables that can be predicted without any work on grids."""
+        """Variables that can be predicted without grids."""
         return [name for name in self.kernels if not self.adapter(name).needs_grids]
 
     def _time_embedding(self, times: Mapping[str, AnyTime]) -> Tensor:
-        """Tagged sum of the variables' time embeddings; one embedding where all share one time."""
+        """Return the sum of the variables' tagged time embeddings; one embedding if all share one time."""
         names = list(self.kernels)[:1] if self._shared_time else list(self.kernels)
         clocks = torch.stack([row_time(times[name]) for name in names], 1).to(self.time_tags.device)
         hidden = nn.functional.silu(self.time_in(time_features(clocks)) + self.time_tags)
@@ -129,14 +129,14 @@ class JointModel(nn.Module):
         *,
         grid_rows: int | None = None,
     ) -> dict[str, Tensor]:
-        """Predictions of every variable, as its kernel asked for them.
+        """Return the prediction of every variable, in its kernel's parametrisation.
 
         Args:
             states: noisy code of each variable; clean where observed, a prior draw where absent.
-            times: for each variable, its time: (b,), or (b, 1, *s) where cells differ.
-            observed: for each variable, which cells are given clean: (b, 1), or (b, 1, *s) for a grid.
-            grid_rows: rows after the first so many leave out all work on grids, by far the dearest: of those rows only
-                ``names_without_grids`` are predicted; predictions of other variables have no more than so many rows.
+            times: of each variable: (b,), or (b, 1, *s) where cells differ.
+            observed: mask of the cells of each variable that are given clean: (b, 1), or (b, 1, *s) for a grid.
+            grid_rows: number of rows with grids, which dominate the cost; all by default. In the rows after them, only
+                ``names_without_grids`` are predicted; predictions of other variables have ``grid_rows`` rows.
         """
         if grid_rows is None:
             return self._predictions(states, times, observed)
@@ -157,7 +157,7 @@ class JointModel(nn.Module):
         *,
         grids: bool = True,
     ) -> dict[str, Tensor]:
-        """Predictions of all variables; without any work on grids, of those that need none."""
+        """Return the predictions of all variables; without ``grids``, of those that need none."""
         states = self._without_noise(states, times)
         expected, baselines = self.baseline(states, times, observed)
         names = list(self.kernels) if grids else self.names_without_grids
@@ -169,19 +169,19 @@ class JointModel(nn.Module):
         return {name: self._composed(name, baselines[name], outputs.get(name), weights[name]) for name in names}
 
     def _composed(self, name: str, baseline: Tensor | None, network: Tensor | None, weight: Tensor) -> Tensor:
-        """Eq. (1), in single precision."""
+        """Return eq. (1), in single precision."""
         outputs = network if baseline is None else baseline if network is None else baseline + weight * network
         assert outputs is not None
         features = self.contexts[name].features
         return (outputs if features is None else features.link(outputs)).float()
 
     @property
-    def forgets(self) -> bool:
-        """Whether no prediction depends on the states at t = 1: one evaluation is then the mean of many."""
+    def ignores_prior_states(self) -> bool:
+        """Whether no prediction depends on states at t = 1: one evaluation then equals the mean of several."""
         return set(self.kernels) == set(self._without_signal)
 
     def _without_noise(self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime]) -> dict[str, AnyCode]:
-        """States with 0 in cells at t = 1 where no signal is left, so that no prediction depends on their noise."""
+        """Replace cells at t = 1 without signal by 0, so that no prediction depends on their noise."""
         return {
             name: torch.where(along(times[name], state) >= 1, 0.0, state) if name in self._without_signal else state
             for name, state in states.items()
@@ -190,7 +190,7 @@ class JointModel(nn.Module):
     def _network(
         self, streams: Mapping[str, Streams], embedding: Float[Tensor, "b w"], names: Collection[str]
     ) -> dict[str, Tensor]:
-        """The network's own outputs of these variables: streams joined, the backbone, heads."""
+        """Return the network's outputs for these variables: joined streams, backbone, heads."""
         grids: dict[str, Tensor] = {}
         for one in streams.values():
             for port, grid in one.grids.items():
@@ -216,7 +216,7 @@ class JointModel(nn.Module):
     def denoise(
         self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], observed: Mapping[str, AnyMask]
     ) -> dict[str, AnyCode]:
-        """E[x_0 | all states] of every variable: class probabilities for a category."""
+        """Return E[x_0 | all states] of every variable: class probabilities for a category."""
         predictions = self(states, times, observed)
         return {
             name: kernel.denoise(predictions[name], states[name], times[name]) for name, kernel in self.kernels.items()

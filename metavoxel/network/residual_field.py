@@ -1,4 +1,24 @@
-"""What principal components leave over of the images on one grid: a stationary normal field, and its Wiener filter."""
+"""The residual of images on one grid as a stationary Gaussian random field, and its posterior mean.
+
+The codes of all images on a grid are x_0 = fit + e: ``fit`` is the reconstruction from their principal components, and
+e, all channels of all images in each cell, is a stationary Gaussian random field with covariance C. C is diagonal in
+frequency up to channels: at each frequency it is a small Hermitian matrix, sum_c values_c vectors_c vectors_c^H.
+States are x_t = A x_0 + N z, with diagonal signal A and noise N. With the residual state y = x_t - A fit,
+
+    s = (A C A + N^2)^-1 y,                                                                                      (1)
+    E[e | x_t] = C A s,    E[z | x_t] = N s.                                                                     (2)
+
+For one image with equal signal a and noise n in all cells, (1) is diagonal in the eigenvectors of C, if y is taken as 0
+in padding cells: the Wiener filter (Wiener 1949), with gain a values / (a^2 values + n^2). Otherwise (1) is solved by
+conjugate gradients (Hestenes and Stiefel 1952), preconditioned by the diagonal a^2 var(e) + n^2. The exact solution has
+A C A s = y - N^2 s, so that E[e | x_t] is also
+
+    A^-1 (y - N^2 s),                                                                                            (3)
+
+which for an inexact s has the smaller error where the noise is small, n^2 < a^2 var(e).
+
+Covariances are estimated at offsets below ``REACH`` cells, with a triangular window (Bartlett 1950).
+"""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -11,20 +31,20 @@ from torch import Tensor, nn
 from metavoxel.typing import AnyCode, Code
 
 REACH = 6
-"""Cells from which on two cells have nothing to do with each other."""
+"""Distance in cells from which on the covariance is 0."""
 PADDING = REACH // 2
-"""Cells beyond an image's end that keep one end from telling of the other."""
+"""Cells appended to each axis, against the periodicity of the Fourier transform."""
 LEAST_VARIANCE = 1e-4
 ITERATIONS = 8
-"""Of conjugate gradients: after four the error is within a hundredth of its least at most noise levels, after eight at
+"""Conjugate gradient iterations: after four the error is within 1 % of its minimum at most noise levels, after eight at
 all."""
 TINY = 1e-20
 
 
 class Noisy(NamedTuple):
-    """An image as it is seen, signal x_0 + noise e, and what is expected of x_0 by its components.
+    """A noisy image, x = signal x_0 + noise z, and its reconstruction from components, ``fitted``.
 
-    ``signal`` and ``noise`` are one number a row, or one a cell.
+    ``signal`` and ``noise`` have one number per row, or one per cell.
     """
 
     x: AnyCode
@@ -34,23 +54,17 @@ class Noisy(NamedTuple):
 
 
 class CodeEstimate(NamedTuple):
-    """What is expected of a code, and of the noise in it."""
+    """Posterior means of a code and of the noise in its state."""
 
     x0_hat: AnyCode
     noise_hat: AnyCode
 
 
 class ResidualField(nn.Module):
-    """Images of one grid, less what their components make of them, as one normal field: cells near each other, of one
-    image and of several, go together, and in the same way everywhere. Final.
+    """Residuals of images on one grid as a stationary Gaussian random field over all their channels. Final.
 
-    Such a field's covariance is diagonal in frequency but for channels (Wiener 1949): C(w) is a small matrix, and what
-    is expected of the field given signals A and noises N is C A (A C A + N)^-1 of what is seen, at each frequency. So
-    detail is smoothed no more than it has to be, and what lies at one place of one contrast tells of the other there,
-    which a few dozen components of a small cohort cannot.
-
-    One image of one noise is filtered so. Where noise differs from image to image or from cell to cell, part of an
-    image being known, the same linear system is solved by conjugate gradients (Hestenes and Stiefel 1952).
+    Its posterior mean keeps detail that a few dozen components of a small cohort cannot represent, and predicts the
+    detail of one contrast from another's at the same place.
 
     Args:
         channels: of each image's code.
@@ -76,28 +90,26 @@ class ResidualField(nn.Module):
         batches: Iterable[tuple[Sequence[AnyCode], Sequence[Bool[Tensor, "_"]]]],
         uncertainty: Float[Tensor, "c"] | None = None,
     ) -> None:
-        """Take the covariances of what was left over in rows that the components have not seen.
+        """Estimate C from residuals of held-out rows; the window keeps spectra of few rows from overfitting.
 
-        They are those of cells less than ``REACH`` apart, less with their distance (Bartlett 1950), so that no
-        frequency of few rows has more in it than chance.
+        Nothing changes if any image is in no row.
 
         Args:
-            batches: rows of every image, and which rows have that image.
-            uncertainty: variance of each channel's cells beside it, white: that of the draws of an uncertain codec.
-                None by default.
+            batches: residuals of every image, and which rows have that image.
+            uncertainty: variance of white noise added to each channel, that of the codec's posterior; 0 by default.
         """
         owner = torch.repeat_interleave(torch.arange(len(self._channels)), torch.tensor(self._channels))
-        total, images_there = len(owner), len(self._channels)
+        total, number_of_images = len(owner), len(self._channels)
         sums = torch.zeros(len(self.values), total, total, dtype=torch.complex64)
-        counts = torch.zeros(images_there, images_there)
+        counts = torch.zeros(number_of_images, number_of_images)
         for images, present in batches:
             here = torch.stack(list(present), 1)
             if not len(here):
                 continue
             there = torch.repeat_interleave(here, torch.tensor(self._channels), 1)
             maps = torch.where(there.reshape(*there.shape, *[1] * len(self._grid)), torch.cat(list(images), 1), 0.0)
-            seen = self._frequencies(maps)
-            sums += seen @ seen.mH
+            amplitudes = self._frequencies(maps)
+            sums += amplitudes @ amplitudes.mH
             counts += here.float().T @ here.float()
         if not counts.diagonal().all():
             return
@@ -111,7 +123,7 @@ class ResidualField(nn.Module):
         self.vectors.copy_(torch.view_as_real(vectors))
 
     def _windowed(self, spectrum: Complex[Tensor, "f c c"]) -> Float[Tensor, "c c *s"]:
-        """Covariances by offset, which end at ``REACH``."""
+        """Return covariances by offset, windowed to offsets below ``REACH``."""
         half = (*self._padded[:-1], self._padded[-1] // 2 + 1)
         maps = spectrum.permute(1, 2, 0).reshape(*spectrum.shape[1:], *half)
         covariances = torch.fft.irfftn(maps, s=self._padded, dim=self._axes)
@@ -122,74 +134,75 @@ class ResidualField(nn.Module):
         return covariances
 
     def _frequencies(self, maps: Float[Tensor, "b c *s"]) -> Complex[Tensor, "f c b"]:
+        """Return the Fourier transform of zero-padded maps."""
         return torch.fft.rfftn(maps, s=self._padded, dim=self._axes).flatten(2).permute(2, 1, 0)
 
-    def _cells(self, seen: Complex[Tensor, "f c b"]) -> Float[Tensor, "b c *s"]:
+    def _cells(self, amplitudes: Complex[Tensor, "f c b"]) -> Float[Tensor, "b c *s"]:
+        """Return the inverse Fourier transform, without padding."""
         half = (*self._padded[:-1], self._padded[-1] // 2 + 1)
-        maps = seen.permute(2, 1, 0).reshape(seen.shape[2], seen.shape[1], *half)
+        maps = amplitudes.permute(2, 1, 0).reshape(amplitudes.shape[2], amplitudes.shape[1], *half)
         whole = torch.fft.irfftn(maps, s=self._padded, dim=self._axes)
         return whole[(..., *(slice(size) for size in self._grid))]
 
     def forward(self, images: Sequence[Noisy]) -> list[CodeEstimate]:
-        """What is expected of every image and of the noise in it, given all of them."""
+        """Return the posterior mean of every image's code and noise given all of them, eq. (2)."""
         with torch.autocast(images[0].x.device.type, enabled=False):
             signal, noise = (
-                torch.cat([self._spread(getattr(image, name), image.x) for image in images], 1)
+                torch.cat([self._per_cell(getattr(image, name), image.x) for image in images], 1)
                 for name in ("signal", "noise")
             )
             misfit = torch.cat([(image.x - image.signal * image.fitted).float() for image in images], 1)
-            one = len(self._channels) == 1
-            even = _even(signal) & _even(noise) if one else misfit.new_zeros(len(misfit), dtype=torch.bool)
-            left, noisy = torch.empty_like(misfit), torch.empty_like(misfit)
-            for rows, solve in ((even, self._filtered), (~even, self._solved)):
+            single = len(self._channels) == 1
+            uniform = _uniform(signal) & _uniform(noise) if single else misfit.new_zeros(len(misfit), dtype=torch.bool)
+            field, noise_hat = torch.empty_like(misfit), torch.empty_like(misfit)
+            for rows, solve in ((uniform, self._filtered), (~uniform, self._solved)):
                 if rows.any():
-                    left[rows], noisy[rows] = solve(misfit[rows], signal[rows], noise[rows])
-            parts = zip(images, left.split(self._channels, 1), noisy.split(self._channels, 1), strict=True)
-            return [CodeEstimate((image.fitted + e).to(image.x), n.to(image.x)) for image, e, n in parts]
+                    field[rows], noise_hat[rows] = solve(misfit[rows], signal[rows], noise[rows])
+            parts = zip(images, field.split(self._channels, 1), noise_hat.split(self._channels, 1), strict=True)
+            return [CodeEstimate((image.fitted + e).to(image.x), z.to(image.x)) for image, e, z in parts]
 
-    def _spread(self, scale: AnyCode, x: AnyCode) -> AnyCode:
+    def _per_cell(self, scale: AnyCode, x: AnyCode) -> AnyCode:
         return scale.to(x.device).float().expand(len(x), x.shape[1], *self._grid)
 
     def _filtered(self, misfit: Code, signal: Code, noise: Code) -> tuple[Code, Code]:
-        """Rows of one image that is as noisy in all cells: the directions of C are those of A C A + N."""
-        seen, vectors = self._frequencies(misfit), torch.view_as_complex(self.vectors)
+        """Return eq. (2) by the Wiener filter, for rows of one image with equal signal and noise in all cells."""
+        amplitudes, vectors = self._frequencies(misfit), torch.view_as_complex(self.vectors)
         a, n = (scale.flatten(1)[:, 0] for scale in (signal, noise))
-        weighted = vectors.mH @ seen / (a.square() * self.values[:, :, None] + n.square())
+        weighted = vectors.mH @ amplitudes / (a.square() * self.values[:, :, None] + n.square())
         return self._cells(vectors @ (a * self.values[:, :, None] * weighted)), self._cells(vectors @ (n * weighted))
 
     def _solved(self, misfit: Code, signal: Code, noise: Code) -> tuple[Code, Code]:
-        """Rows of any noise of any cell."""
+        """Return eq. (2) or (3) by conjugate gradients, for any signal and noise."""
         vectors = torch.view_as_complex(self.vectors)
         spectrum = (vectors * self.values[:, None]) @ vectors.mH
 
-        def covered(maps: Code) -> Code:
+        def times_covariance(maps: Code) -> Code:
             return self._cells(spectrum @ self._frequencies(maps))
 
-        alone = signal.square() * self.variances.reshape(1, -1, *[1] * len(self._grid))
-        diagonal = alone + noise.square()
+        signal_variance = signal.square() * self.variances.reshape(1, -1, *[1] * len(self._grid))
+        diagonal = signal_variance + noise.square()
         solution, rest = torch.zeros_like(misfit), misfit
         direction = scaled = rest / diagonal
         size = _sums(rest * scaled)
         for _ in range(ITERATIONS):
-            image = signal * covered(signal * direction) + noise.square() * direction
+            image = signal * times_covariance(signal * direction) + noise.square() * direction
             step = size / _sums(direction * image).clamp_min(TINY)
             solution, rest = solution + step * direction, rest - step * image
             scaled = rest / diagonal
             before, size = size, _sums(rest * scaled)
             direction = scaled + size / before.clamp_min(TINY) * direction
-        # Both say the same of an exact solution; of one stopped early, the second errs less where noise is little.
-        field = covered(signal * solution)
-        clear = noise.square() < alone
+        field = times_covariance(signal * solution)
+        clear = noise.square() < signal_variance
         field = torch.where(clear, (misfit - noise.square() * solution) / torch.where(clear, signal, 1.0), field)
         return field, noise * solution
 
 
 def _sums(maps: Code) -> Float[Tensor, "b 1 *o"]:
-    """Of each row, shaped to multiply it."""
+    """Return the sum of each row, broadcastable against it."""
     return maps.flatten(1).sum(1).reshape(-1, *[1] * (maps.ndim - 1))
 
 
-def _even(scale: Code) -> Bool[Tensor, "b"]:
-    """Which rows have one number in all cells of a channel."""
+def _uniform(scale: Code) -> Bool[Tensor, "b"]:
+    """Return the rows with one number in all cells of each channel."""
     cells = scale.flatten(2)
     return (cells == cells[:, :, :1]).flatten(1).all(1)

@@ -1,7 +1,7 @@
-"""Modules of one structure computed as one.
+"""Modules of one structure, evaluated together.
 
-Many small networks in a row cost more in calls than in arithmetic, so modules of one kind, which differ by their
-weights alone, are computed by :func:`torch.vmap` of :func:`torch.func.functional_call` over their stacked weights.
+A sequence of many small networks costs more in calls than in arithmetic. So modules that differ only in their weights
+are evaluated by :func:`torch.vmap` of :func:`torch.func.functional_call` over their stacked weights.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -18,11 +18,11 @@ _Module = TypeVar("_Module", bound=nn.Module)
 _Result = TypeVar("_Result")
 
 FEWEST_STACKED = 4
-"""Modules of one kind that are computed as one: fewer are as fast one after another."""
+"""Smallest number of modules that are evaluated together: fewer are as fast one after another."""
 
 
 def alike(modules: Mapping[str, _Module], kinds: Mapping[str, str]) -> Iterator[tuple[list[str], list[_Module]]]:
-    """Names and modules of each kind that has enough of them."""
+    """Yield the names and modules of each kind with at least ``FEWEST_STACKED`` of them."""
     names_of: dict[str, list[str]] = {}
     for name in modules:
         names_of.setdefault(kinds[name], []).append(name)
@@ -37,7 +37,7 @@ def each(
     stacked: Sequence[tuple[list[str], Callable[..., list[_Result]]]],
     *inputs: Mapping[str, Any],
 ) -> dict[str, _Result]:
-    """Results of these variables, in their order; those of a stack whose variables are all among them, as one."""
+    """Return the results for these variables, in their order; stacks whose variables are all among them are used."""
     found: dict[str, _Result] = {}
     for together, method in stacked:
         if set(together) <= set(names):
@@ -47,7 +47,7 @@ def each(
 
 
 class _Method(nn.Module):
-    """A function of a module as that module's ``forward``, so that other weights can be put in. Final."""
+    """A function of a module as a ``forward``, so that ``functional_call`` can replace the module's weights. Final."""
 
     def __init__(self, module: nn.Module, function: Callable[..., Any]) -> None:
         super().__init__()
@@ -62,11 +62,11 @@ class Stack:
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
         self._first = modules[0]
-        # Where weights and buffers are, not what they are: those are replaced when a module moves to another device.
+        # References to modules, not to tensors: those are replaced when a module moves to another device
         self._places = [dict(_places(module)) for module in modules]
 
     def __call__(self, function: Callable[..., Any], *inputs: Sequence[Any]) -> Any:
-        """A function of each module and its inputs; inputs and results are stacked along a first axis."""
+        """Apply a function to each module and its inputs; inputs and results are stacked along a first axis."""
         method = _Method(self._first, function)
         weights = {
             f"module.{path}": torch.stack([getattr(*places[path]) for places in self._places])
@@ -80,12 +80,12 @@ class Stack:
 
 
 def _places(module: nn.Module) -> Iterator[tuple[str, tuple[nn.Module, str]]]:
-    """The path of each weight and buffer, and which module has it under which name."""
+    """Yield the path of each weight and buffer, with its module and its name there."""
     for path, part in module.named_modules():
         for name, _ in (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)):
             yield f"{path}.{name}" if path else name, (part, name)
 
 
 def row_times(times: Sequence[Time]) -> list[Tensor]:
-    """One time a row, of each entry."""
+    """Return one time per row, for each entry."""
     return [row_time(time) for time in times]

@@ -26,7 +26,7 @@ from metavoxel.parts.variables.image import ImageSpec
 from metavoxel.parts.variables.labelmap import LabelMapSpec
 from metavoxel.plugins.hookspecs import hookimpl
 
-metavoxel_api = 1
+metavoxel_api = 2
 
 
 @hookimpl

@@ -10,8 +10,8 @@ from metavoxel.parts.codecs.base import AbstractCodecSpec
 from metavoxel.parts.kernels.base import AbstractKernel
 from metavoxel.parts.variables.base import AbstractVariableSpec
 
-API_VERSION = 1
-"""Version of the contracts. A plugin declares the version it targets as ``metavoxel_api = 1``."""
+API_VERSION = 2
+"""Version of the contracts. A plugin declares the version it targets as ``metavoxel_api = 2``."""
 
 hookspec = pluggy.HookspecMarker("metavoxel")
 hookimpl = pluggy.HookimplMarker("metavoxel")

@@ -15,6 +15,7 @@ from metavoxel.errors import Problem, RunError, SchemaError
 from metavoxel.inference.model import Model
 from metavoxel.network.joint import JointModel
 from metavoxel.parts.codecs.base import AbstractCodec
+from metavoxel.plugins.hookspecs import API_VERSION
 from metavoxel.plugins.registry import Origin, Registry, attribute_errors, load_registry
 from metavoxel.runs.checkpoint import load_module
 from metavoxel.schema import Schema, load_schema
@@ -112,6 +113,21 @@ class RunFolder:
         temporary.replace(self.record)
 
 
+def check_api(folder: RunFolder, record: Mapping[str, Any]) -> None:
+    """Refuse a run whose weights are of networks that this version does not build.
+
+    Raises:
+        RunError: it was trained with another plugin API.
+    """
+    trained = record.get("plugin_api", 1)
+    if trained != API_VERSION:
+        version = record.get("versions", {}).get("metavoxel", "unknown")
+        raise RunError(
+            f"{folder.path}: was trained with plugin API {trained} (metavoxel {version}), whose networks have other parts "
+            f"than those of API {API_VERSION}. Load it with the version that trained it, or train again from its schema.yaml"
+        )
+
+
 def versions(schema: Schema, registry: Registry) -> dict[str, str]:
     """Collect the versions of metavoxel, torch and every plugin that a schema uses."""
     used: set[Origin] = {registry.origin("backbones", schema.backbone.type)}
@@ -149,6 +165,7 @@ def load(path: Path | str, *, registry: Registry | None = None, device: str = "c
     folder = RunFolder(Path(path))
     registry = registry or load_registry()
     record = folder.read_record()
+    check_api(folder, record)
     if not folder.weights.exists():
         raise RunError(
             f"{path}: its training has not finished; continue it with: metavoxel train SCHEMA --output {path} --resume"

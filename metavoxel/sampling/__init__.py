@@ -1,1 +1,1 @@
-"""Sampling: the walk from the prior to data, for every subset of what is known."""
+"""Sampling: trajectories from the prior to the data, given evidence on any subset of the variables."""

@@ -13,9 +13,9 @@ from metavoxel.sampling.evidence import ConditionState, Evidence
 from metavoxel.typing import AnyCode, AnyMask, AnyTime
 
 CELLS_A_BATCH = 2**21
-"""Code cells that one batch may hold, which bounds memory whatever the grid."""
+"""Maximum number of code cells in a batch, which bounds memory on any grid."""
 MOST_ROWS = 4096
-"""Rows that one batch may hold."""
+"""Maximum number of rows in a batch."""
 
 Denoiser = Callable[[Mapping[str, AnyCode], Mapping[str, AnyTime], Mapping[str, AnyMask]], Mapping[str, AnyCode]]
 """(states, times, observed) to E[x_0 | states] of every variable: a joint model's ``denoise``, or an exact one."""
@@ -41,35 +41,35 @@ class Conditional(NamedTuple):
     rng: Rng
 
     def condition_states(self) -> dict[str, ConditionState]:
-        """The evidence as states of each kernel."""
+        """Return the evidence as a state of each variable's kernel."""
         return {name: entry.condition_state(self.kernels[name]) for name, entry in self.given.items()}
 
     def streams(self) -> dict[str, Rng]:
-        """Streams of every variable, by its name."""
+        """Return the random streams of every variable, forked by its name."""
         return {name: self.rng.fork(name) for name in self.kernels}
 
     def prior(self, rngs: Mapping[str, Rng]) -> dict[str, AnyCode]:
-        """States at t = 1."""
+        """Draw states at t = 1."""
         return {
             name: kernel.prior((len(self.rng), *self.shapes[name]), rng=rngs[name], like=self.like)
             for name, kernel in self.kernels.items()
         }
 
     def put_back(self, states: Mapping[str, AnyCode]) -> dict[str, AnyCode]:
-        """States at t = 0 with exact evidence put in."""
+        """Return states at t = 0 with exactly known cells set to their evidence."""
         answer = dict(states)
-        for name, held in self.condition_states().items():
-            if held.exact:
-                answer[name] = torch.where(held.known, held.value, answer[name])
+        for name, condition in self.condition_states().items():
+            if condition.exact:
+                answer[name] = torch.where(condition.known, condition.value, answer[name])
         return answer
 
 
 class JointDenoiser(Protocol):
-    """All that sampling needs of a joint model: :class:`metavoxel.network.joint.JointModel`, or any other."""
+    """The part of a joint model that sampling uses: :class:`metavoxel.network.joint.JointModel`, or any other."""
 
     @property
     def kernels(self) -> Mapping[str, AbstractKernel]:
-        """Of every variable."""
+        """Kernels of all variables."""
 
     @property
     def code_shapes(self) -> Mapping[str, tuple[int, ...]]:
@@ -77,16 +77,16 @@ class JointDenoiser(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where states are kept."""
+        """Device of the states."""
 
     def denoise(
         self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], observed: Mapping[str, AnyMask]
     ) -> Mapping[str, AnyCode]:
-        """E[x_0 | states] of every variable; class probabilities of a category."""
+        """Return E[x_0 | states] of every variable; class probabilities of a category."""
 
 
-def rows_a_batch(model: JointDenoiser) -> int:
-    """Rows that the network may see at once."""
+def rows_per_batch(model: JointDenoiser) -> int:
+    """Return the maximum number of rows in one call of the network."""
     cells = sum(math.prod(shape) for shape in model.code_shapes.values())
     return max(1, min(MOST_ROWS, CELLS_A_BATCH // cells))
 
@@ -97,18 +97,18 @@ def batches(
     rng: Rng,
     *,
     marginal: Collection[str] = (),
-    rows_a_row: int = 1,
+    rows_per_row: int = 1,
 ) -> Iterator[tuple[slice, Conditional]]:
-    """Batches of rows that fit in memory, each with its evidence.
+    """Yield batches of rows that fit in memory, each with its evidence.
 
     Args:
         model: its kernels, code shapes and device.
         given: evidence of all rows.
         rng: streams of all rows.
         marginal: unknown variables that are integrated out.
-        rows_a_row: rows that the network sees for each of these.
+        rows_per_row: rows of the network for each of these rows.
     """
-    like, size = torch.zeros((), device=model.device), max(1, rows_a_batch(model) // rows_a_row)
+    like, size = torch.zeros((), device=model.device), max(1, rows_per_batch(model) // rows_per_row)
     for start in range(0, len(rng), size):
         rows = slice(start, min(start + size, len(rng)))
         part = {name: entry.of_rows(rows) for name, entry in given.items()}
@@ -116,6 +116,6 @@ def batches(
 
 
 def joined(parts: Mapping[str, list[AnyCode]], model: JointDenoiser) -> dict[str, AnyCode]:
-    """Codes of several batches, or of none, as one."""
+    """Concatenate the codes of any number of batches."""
     empty = {name: torch.zeros(0, *model.code_shapes[name], device=model.device) for name in parts}
     return {name: torch.cat([empty[name], *codes]) for name, codes in parts.items()}

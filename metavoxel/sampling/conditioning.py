@@ -1,4 +1,21 @@
-"""Ways to hold what is known while the rest is sampled."""
+"""Conditioning methods: how known cells enter the denoiser at time t, and which times are visited.
+
+A state has signal a_t and noise n_t, x_t = a_t x_0 + n_t e, and SNR_t = a_t^2 / n_t^2.
+
+:class:`Clean`. Exact evidence enters at t = 0. A measurement y = x_0 + sd e', with e' independent of e, is Gaussian
+given x_0 with precision 1 / sd^2, as x_t / a_t is with precision SNR_t. Independent precisions add, so
+
+    SNR_u = SNR_t + 1 / sd^2,    x_u = a_u (SNR_t x_t / a_t + y / sd^2) / SNR_u                                  (1)
+
+is a sufficient statistic of both, distributed as a state at time u: the denoiser is evaluated at (x_u, u).
+
+:class:`Replace`. Known cells are drawn from their forward process, all others from the reverse step (Lugmayr et al.
+2022, "RePaint", eq. 8): with m the mask of known cells,
+
+    x_t = m x_t^known + (1 - m) x_t^reverse,    x_t^known ~ q(x_t | x_u),                                        (2)
+
+where x_u is the value itself at u = 0 or, of a measurement, a_u y at the u with SNR_u = 1 / sd^2; then only for t >= u.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -14,8 +31,8 @@ from metavoxel.sampling.evidence import ConditionState, times_of_cells
 from metavoxel.typing import Code, Mask, Time
 
 
-class Entered(NamedTuple):
-    """A variable's state with what is known put in, its time and which cells are given clean."""
+class DenoiserInput(NamedTuple):
+    """Inputs of the denoiser for one variable: its state with the evidence, its time, and the cells given clean."""
 
     state: Code
     time: Time
@@ -27,67 +44,62 @@ class AbstractConditioning(ABC):
 
     @abstractmethod
     def enter(
-        self, kernel: AbstractKernel, state: Code, held: ConditionState, t: Float64[Tensor, ""], rng: Rng
-    ) -> Entered:
-        """The state at time t with the known cells put in."""
+        self, kernel: AbstractKernel, state: Code, condition: ConditionState, t: Float64[Tensor, ""], rng: Rng
+    ) -> DenoiserInput:
+        """Return the denoiser's input at time t, with the evidence in the known cells."""
 
-    def moved(self, state: Code, entered: Code) -> Code:
-        """From which the next state is made: what went in, or the state as the walk left it."""
+    def start_of_step(self, state: Code, entered: Code) -> Code:
+        """Return the state that the solver's step starts from: the denoiser's input, or the trajectory's state."""
         return entered
 
     def moves(self, grid: Float64[Tensor, "n"]) -> Iterator[tuple[int, int]]:
-        """Pairs of places on the grid to go between: forward on the grid is denoising, backward is noising again."""
+        """Yield (from, to) indices of the grid: forward on the grid is denoising, backward is renoising."""
         yield from ((step, step + 1) for step in range(len(grid) - 1))
 
 
 class Clean(AbstractConditioning):
     """Known cells at their own t = 0: exact, for models trained with a time for each variable. Final.
 
-    A value with noise is not held, but is a second look at its variable, which is walked with the rest: the state x_t
-    and the value y have independent noise, so together they are worth one state of more signal,
-
-        x_u = signal_u (SNR_t x_t / signal_t + y / sd^2) / SNR_u,    SNR_u = SNR_t + 1 / sd^2
-
-    and the network is asked about that, at its time u.
+    A variable measured with noise is sampled with the others, and its measurement enters by eq. (1).
     """
 
     def enter(
-        self, kernel: AbstractKernel, state: Code, held: ConditionState, t: Float64[Tensor, ""], rng: Rng
-    ) -> Entered:
-        if held.exact:
-            entered = torch.where(held.known, held.value, state)
-            return Entered(entered, times_of_cells(held.known, held.time, t), held.known)
-        now = kernel.log_snr(t)
-        both = torch.logaddexp(now, held.log_snr)
-        u = kernel.time_of(both)
-        share, signal = torch.sigmoid(now - held.log_snr), kernel.scales(u)[0]
-        of_state = torch.where(torch.isneginf(now), 0.0, signal * share / kernel.scales(t)[0])
+        self, kernel: AbstractKernel, state: Code, condition: ConditionState, t: Float64[Tensor, ""], rng: Rng
+    ) -> DenoiserInput:
+        if condition.exact:
+            entered = torch.where(condition.known, condition.value, state)
+            return DenoiserInput(entered, times_of_cells(condition.known, condition.time, t), condition.known)
+        log_snr = kernel.log_snr(t)
+        combined = torch.logaddexp(log_snr, condition.log_snr)
+        u = kernel.time_of(combined)
+        share, signal = torch.sigmoid(log_snr - condition.log_snr), kernel.scales(u)[0]
+        of_state = torch.where(torch.isneginf(log_snr), 0.0, signal * share / kernel.scales(t)[0])
         of_value = signal * (1 - share)
-        together = of_state.to(state) * state + of_value.to(state) * held.value
-        times = times_of_cells(held.known, u, t)
-        return Entered(torch.where(held.known, together, state), times, torch.zeros_like(held.known))
+        together = of_state.to(state) * state + of_value.to(state) * condition.value
+        times = times_of_cells(condition.known, u, t)
+        return DenoiserInput(torch.where(condition.known, together, state), times, torch.zeros_like(condition.known))
 
-    def moved(self, state: Code, entered: Code) -> Code:
+    def start_of_step(self, state: Code, entered: Code) -> Code:
         return state
 
 
 class Replace(AbstractConditioning):
-    """The paper's (MetaVoxel 3.2): known cells overwritten by their own noised value; RePaint with more passes.
+    """Known cells replaced by their own noised value, eq. (2), as in MetaVoxel 3.2; RePaint with more passes. Final.
 
-    With one pass it is biased even for a perfect network, however many steps. ``resamplings`` passes over each
-    stretch of ``jump`` steps (Lugmayr et al. 2022) lessen the bias and cost as many times more. Kept to compare with
-    the paper, and for models that have one shared time. Final.
+    One pass is biased even for a perfect network, at any number of steps. ``resamplings`` passes over each stretch of
+    ``jump`` steps (Lugmayr et al. 2022) reduce the bias, at a proportional cost. For comparison with the paper, and for
+    models with one shared time.
     """
 
     def __init__(self, resamplings: int = 1, jump: int = 1) -> None:
         self._resamplings, self._jump = resamplings, jump
 
     def enter(
-        self, kernel: AbstractKernel, state: Code, held: ConditionState, t: Float64[Tensor, ""], rng: Rng
-    ) -> Entered:
+        self, kernel: AbstractKernel, state: Code, condition: ConditionState, t: Float64[Tensor, ""], rng: Rng
+    ) -> DenoiserInput:
         times = t.expand(len(state))
-        noised = kernel.renoise(held.state, torch.minimum(held.time, t).expand(len(state)), times, rng=rng)
-        return Entered(torch.where(held.at(t), noised, state), times, torch.zeros_like(held.known))
+        noised = kernel.renoise(condition.state, torch.minimum(condition.time, t).expand(len(state)), times, rng=rng)
+        return DenoiserInput(torch.where(condition.at(t), noised, state), times, torch.zeros_like(condition.known))
 
     def moves(self, grid: Float64[Tensor, "n"]) -> Iterator[tuple[int, int]]:
         last = len(grid) - 1

@@ -1,4 +1,4 @@
-"""What is known of each variable when a question is asked, in code space."""
+"""Evidence in code space: the known cells of each variable, exact or with Gaussian measurement error."""
 
 import math
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from metavoxel.typing import Code, Mask, Time
 
 
 def times_of_cells(known: Mask, time: Float64[Tensor, "..."], other: float | Float64[Tensor, ""]) -> Time:
-    """Some times (one, or one a row or cell) in known cells and one other in the rest: (b,) for a scalar."""
+    """Return ``time`` (one, or one per row or cell) in known cells, ``other`` in the rest; (b,) for a scalar."""
     if time.ndim == 1:
         time = time.reshape(-1, *[1] * (known.ndim - 1))
     times = torch.where(known.cpu(), time, other)
@@ -20,14 +20,14 @@ def times_of_cells(known: Mask, time: Float64[Tensor, "..."], other: float | Flo
 
 
 class ConditionState(NamedTuple):
-    """What is known of a variable, as the walk sees it.
+    """Evidence on one variable, beside the states of its kernel.
 
     Attributes:
-        value: in known cells.
-        known: which cells are.
-        log_snr: log(1 / variance) of the value's noise, infinity for an exact one.
-        signal: how much of a state of this log(signal / noise) is data.
-        time: at which a state has this log(signal / noise): 0 for an exact value, and later the noisier it is.
+        value: code of the known cells.
+        known: mask of the known cells.
+        log_snr: log(1 / variance) of the measurement error; infinity for an exact value.
+        signal: signal scale of a state with this log-SNR.
+        time: time of a state with this log-SNR; 0 for an exact value.
     """
 
     value: Code
@@ -38,27 +38,29 @@ class ConditionState(NamedTuple):
 
     @property
     def exact(self) -> bool:
-        """Whether the value has no noise."""
+        """Whether the value has no measurement error."""
         return bool(self.time == 0)
 
     @property
     def state(self) -> Code:
-        """The value as a state of ``time``: itself, or if it has noise the signal's share of it.
+        """The value as a state at ``time``: scaled by ``signal``, which is 1 if it is exact.
 
-        It is not noised as well, which would count its noise twice.
+        No noise is added, as the measurement error is already in the value.
         """
         return self.signal.to(self.value) * self.value
 
     def at(self, t: Float64[Tensor, ""]) -> Mask:
-        """Cells that a walk with one time for all holds at t: those of a noisy value down to its time, and no more."""
+        """Return the cells that are conditioned on at t, if all variables share one time: none below ``time``."""
         return self.known if t >= self.time else torch.zeros_like(self.known)
 
 
 class Evidence(NamedTuple):
     """Known code of one variable.
 
-    ``known`` marks the cells that are known: (b, 1), or (b, 1, *s) for a grid. ``sd``, in code units, says that the
-    value was measured with that much noise; None means exactly.
+    Attributes:
+        code: values, arbitrary in unknown cells.
+        known: mask of the known cells: (b, 1), or (b, 1, *s) for a grid.
+        sd: standard deviation of the measurement error in code units; None for an exact value.
     """
 
     code: Code
@@ -66,11 +68,11 @@ class Evidence(NamedTuple):
     sd: float | None = None
 
     def of_rows(self, rows: Int64[Tensor, "_"] | slice) -> "Evidence":
-        """What is known in these rows."""
+        """Return the evidence of these rows."""
         return self._replace(code=self.code[rows], known=self.known[rows])
 
     def condition_state(self, kernel: AbstractKernel) -> ConditionState:
-        """The value beside the states of a kernel: noise of variance sd squared is that where SNR = 1 / sd squared."""
+        """Return the evidence beside the states of a kernel: a measurement has SNR = 1 / sd^2."""
         log_snr = torch.tensor(-2 * math.log(self.sd) if self.sd else math.inf, dtype=torch.float64)
         time = kernel.time_of(log_snr)
         return ConditionState(self.code, self.known, log_snr, kernel.scales(time)[0], time)

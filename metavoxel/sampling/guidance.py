@@ -1,4 +1,12 @@
-"""Classifier-free guidance (Ho and Salimans 2022) from the joint model's own marginals."""
+"""Classifier-free guidance (Ho and Salimans 2022, eq. 6) from the joint model's own marginals.
+
+With estimates c given the evidence and m without it, and weight w, the guided estimate of x_0 is
+
+    c + w (c - m)                          for a Gaussian kernel,                                                (1)
+    softmax(log c + w (log c - log m))     for class probabilities.                                              (2)
+
+The paper's eq. 6 is for noise estimates, which are affine in those of x_0, so that (1) is the same.
+"""
 
 from collections.abc import Mapping
 
@@ -12,58 +20,58 @@ from metavoxel.sampling.evidence import times_of_cells
 from metavoxel.typing import AnyCode, AnyMask, AnyTime, Code
 
 
-def guided(denoiser: Denoiser, question: Conditional, weight: float) -> Denoiser:
-    """The denoiser with its beliefs moved away from what it would believe without the evidence; itself at ``weight`` 0.
+def guided(denoiser: Denoiser, conditional: Conditional, weight: float) -> Denoiser:
+    """Return the denoiser with guidance; the denoiser itself for ``weight`` 0.
 
-    Both beliefs come from one call with twice the rows: in the second half, known variables are unknown, at t = 1 in
-    states of the prior that are the same throughout the walk.
+    Both estimates come from one call with twice the rows: in the second half known variables are at t = 1, in prior
+    states that stay the same along the trajectory.
 
     Args:
-        denoiser: of a model that was trained with absent variables.
-        question: with its evidence held clean.
-        weight: 0 for none, -1 for the marginal; see :func:`guide`.
+        denoiser: of a model trained with absent variables.
+        conditional: with clean evidence.
+        weight: w of eq. (1); 0 is no guidance, -1 the marginal.
 
     Raises:
-        EvidenceError: a variable known in part, or with an error, or whose beliefs are no numbers nor probabilities.
+        EvidenceError: a variable is known in part or with an error, or its kernel is neither Gaussian nor one-hot.
     """
     if weight == 0:
         return denoiser
-    held = question.condition_states()
+    conditions = conditional.condition_states()
     problems = [
         Problem(
             f"given {name}",
-            "is known in part, and guidance takes evidence away by the variable: give all of it, or leave guidance out",
+            "is known in part, but guidance removes the evidence of whole variables: give all of it, or omit guidance",
         )
-        for name, entry in held.items()
+        for name, entry in conditions.items()
         if not torch.equal(entry.known.flatten(1).any(1), entry.known.flatten(1).all(1))
     ]
     problems += [
         Problem(
             f"given {name}",
-            "is known with an error (±), and guidance takes evidence away by the variable: leave one of the two out",
+            "has an error (±), but guidance removes the evidence of whole variables: omit one of the two",
         )
-        for name, entry in held.items()
+        for name, entry in conditions.items()
         if not entry.exact
     ]
     problems += [
-        Problem(name, f"guidance knows no way to move beliefs of kernel {kernel.type!r}; leave it out")
-        for name, kernel in question.kernels.items()
+        Problem(name, f"guidance is not defined for estimates of kernel {kernel.type!r}; omit it")
+        for name, kernel in conditional.kernels.items()
         if not kernel.is_gaussian and kernel.support != "one_hot"
     ]
     if problems:
         raise EvidenceError(problems)
-    prior = question.prior({name: question.rng.fork(name, "guidance") for name in question.kernels})
+    prior = conditional.prior({name: conditional.rng.fork(name, "guidance") for name in conditional.kernels})
 
     def denoise(
         states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], observed: Mapping[str, AnyMask]
     ) -> dict[str, AnyCode]:
-        hidden = {name: torch.where(entry.known, prior[name], states[name]) for name, entry in held.items()}
-        late = {name: times_of_cells(~entry.known, times[name], 1.0) for name, entry in held.items()}
-        unseen = {name: torch.zeros_like(observed[name]) for name in held}
+        hidden = {name: torch.where(entry.known, prior[name], states[name]) for name, entry in conditions.items()}
+        late = {name: times_of_cells(~entry.known, times[name], 1.0) for name, entry in conditions.items()}
+        unseen = {name: torch.zeros_like(observed[name]) for name in conditions}
         x0_hats = denoiser(_doubled(states, hidden), _doubled(times, late), _doubled(observed, unseen))
-        rows = len(question.rng)
+        rows = len(conditional.rng)
         return {
-            name: guide(question.kernels[name], x0_hat[:rows], x0_hat[rows:], weight)
+            name: guide(conditional.kernels[name], x0_hat[:rows], x0_hat[rows:], weight)
             for name, x0_hat in x0_hats.items()
         }
 
@@ -71,14 +79,14 @@ def guided(denoiser: Denoiser, question: Conditional, weight: float) -> Denoiser
 
 
 def _doubled(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rows of the first after which they come again, with those of the second in their place where there are."""
+    """Append to the first rows a copy, with entries of the second in their place where there are any."""
     return {name: torch.cat([rows, second.get(name, rows)]) for name, rows in first.items()}
 
 
 def guide(kernel: AbstractKernel, conditional: Code, marginal: Code, weight: float) -> Code:
-    """c + weight (c - m); for probabilities that of their logarithms, scaled to sum to 1."""
+    """Return the guided estimate, eq. (1) or (2)."""
     if kernel.is_gaussian:
         return conditional + weight * (conditional - marginal)
     tiny = torch.finfo(conditional.dtype).tiny
-    log_c, log_m = (torch.log(belief.clamp_min(tiny)) for belief in (conditional, marginal))
+    log_c, log_m = (torch.log(estimate.clamp_min(tiny)) for estimate in (conditional, marginal))
     return torch.softmax(log_c + weight * (log_c - log_m), 1)

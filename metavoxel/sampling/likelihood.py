@@ -1,12 +1,18 @@
-"""How probable a value is, given the others: log p(variable | evidence) of a joint model, by a stated bound.
+"""Conditional log-likelihood of a variable given evidence, log p(variable | evidence).
 
-A category's probability is read out at t = 1, and is the model's own, not a bound. A real code has the variational
-bound of diffusion in continuous time (Kingma et al. 2021, "Variational diffusion models", eq. 11 to 17), with the
-variable at its own time and all evidence clean:
+The log-probability of a class is exact under the model: the logarithm of its posterior mean at t = 1. A real code has
+the variational lower bound of continuous-time diffusion (Kingma et al. 2021, "Variational diffusion models", eq. 11 to
+17), with the variable at its own time and clean evidence:
 
-    log p(x) >= -KL(q(x_1 | x) || N(0, 1)) + 1/2 int SNR'(t) |x - x0_hat(x_t)|^2 dt + E log N(x; x_t0 / signal, 1 / SNR)
+    log p(x) >= -KL(q(x_1 | x) || N(0, 1)) + E log N(x; x_t0 / a_t0, 1 / SNR_t0)
+                + 1/2 int_t0^1 SNR'(t) E |x - x0_hat(x_t)|^2 dt,                                                 (1)
 
-from t0 to 1, where SNR falls. At t0 log SNR is ``FINEST``: what is finer in a code than exp(-FINEST / 2) is lost.
+where a_t is the signal, and SNR' < 0. With u = log(1 + SNR) = -log(1 - alpha_bar), which spreads evenly over the noise
+levels that matter, SNR'(t) dt = du / (1 - alpha_bar), and the last term is
+
+    -1/2 int_u(1)^u(t0) E |x - x0_hat|^2 / (1 - alpha_bar) du.                                                   (2)
+
+At t0 the log-SNR is ``FINEST``: structure of a code finer than exp(-FINEST / 2) is not resolved.
 """
 
 import math
@@ -27,7 +33,7 @@ from metavoxel.sampling.trajectory import enter
 from metavoxel.typing import AnyCode
 
 FINEST = LOG_SNR_BOUND
-"""Log SNR of the smallest noise: a standard deviation of .018 in code units, where 1 is that of the training rows."""
+"""Log-SNR of the smallest noise: a standard deviation of .018 in code units, in which the training rows have 1."""
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
@@ -40,9 +46,9 @@ def estimate_at(
     t: Float64[Tensor, "b"],
     rngs: Mapping[str, Rng],
 ) -> AnyCode:
-    """E[code | evidence, state] of one variable at a time of its own, all that is not evidence integrated out.
+    """Return E[code | evidence, state] of one variable at its own time, with all unknown variables integrated out.
 
-    ``conditional.given`` must not have it. ``rngs`` give the prior states of what is integrated out.
+    ``conditional.given`` must not contain it. ``rngs`` draw the prior states of the other unknown variables.
     """
     one = torch.ones((), dtype=torch.float64)
     states, times, observed = enter(
@@ -55,13 +61,11 @@ def estimate_at(
 def code_bound(
     denoiser: Denoiser, conditional: Conditional, name: str, code: AnyCode, *, evaluations: int
 ) -> Float64[Tensor, "b"]:
-    """A lower bound of log p(code | evidence) in nats, all cells of the code together, for normal noise.
+    """Return an unbiased estimate of eq. (1) in nats, summed over all cells of the code, for Gaussian noise.
 
-    With u = -log(1 - alpha_bar), which runs evenly over the noise levels that matter, the integral is that of
-    |x - x0_hat|^2 / (1 - alpha_bar) over u. It is taken at one random place in each of ``evaluations`` equal strata.
-    Noise is spread evenly over them too (a lattice under a random shift, cell by cell), and the part of the error that
-    is plain noise, alpha_bar^2 noise^2 of known mean, is taken out: together a fifth of the standard error of
-    independent draws. The estimate is unbiased.
+    Integral (2) is evaluated at one random u in each of ``evaluations`` equal strata. The noise is stratified too (a
+    randomly shifted lattice in each cell), and alpha_bar^2 noise^2, of known mean, is a control variate. Together they
+    give a fifth of the standard error of independent draws.
     """
     kernel, rngs = conditional.kernels[name], conditional.streams()
     own = conditional.rng.fork("likelihood", name)
@@ -91,7 +95,7 @@ def code_bound(
 def scales(
     kernel: AbstractKernel, t: Float64[Tensor, "b"], code: AnyCode
 ) -> tuple[Float64[Tensor, "..."], Float64[Tensor, "..."]]:
-    """alpha_bar and 1 - alpha_bar at these times, shaped as ``code``."""
+    """Return alpha_bar and 1 - alpha_bar at these times, broadcastable against ``code``."""
     log_snr = along(kernel.log_snr(t), code)
     return torch.sigmoid(log_snr), torch.sigmoid(-log_snr)
 
@@ -99,13 +103,14 @@ def scales(
 def class_log_probability(
     denoiser: Denoiser, conditional: Conditional, name: str, code: AnyCode, *, evaluations: int
 ) -> Float64[Tensor, "b"]:
-    """log p(class | evidence) of a one-hot code: the read-out, averaged over so many prior states; cells summed."""
+    """Return log p(class | evidence) of a one-hot code, summed over cells: its posterior mean at t = 1, averaged over
+    ``evaluations`` prior states."""
     probabilities = batch_mean(denoiser, conditional, evaluations=evaluations)[name]
     return torch.log((probabilities * code).sum(1, keepdim=True)).double().flatten(1).sum(1).cpu()
 
 
 def has_likelihood(kernel: AbstractKernel) -> bool:
-    """Whether this module knows how probable a code of this kernel is."""
+    """Return whether codes of this kernel have a log-likelihood."""
     return kernel.support == "one_hot" or kernel.is_gaussian
 
 
@@ -113,15 +118,15 @@ def has_likelihood(kernel: AbstractKernel) -> bool:
 def log_likelihood(
     model: JointDenoiser, given: Mapping[str, Evidence], name: str, code: AnyCode, rng: Rng, *, evaluations: int
 ) -> Float64[Tensor, "b"]:
-    """log p(code | given) of each row in nats: of a class the model's own, of a real code a lower bound.
+    """Return log p(code | given) of each row in nats: exact under the model for a class, a lower bound for a real code.
 
     Args:
         model: trained with a time for each variable.
-        given: evidence, without the variable itself; what is not in it is integrated out.
-        name: a variable that ``has_likelihood``.
+        given: evidence, without the variable itself; all other variables are integrated out.
+        name: a variable whose kernel satisfies :func:`has_likelihood`.
         code: of every row, exact.
         rng: streams of the rows.
-        evaluations: of the network, a row.
+        evaluations: network evaluations per row.
     """
     function = class_log_probability if model.kernels[name].support == "one_hot" else code_bound
     found = [

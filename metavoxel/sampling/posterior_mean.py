@@ -1,7 +1,7 @@
 """Posterior means without a trajectory: E[x_0 | evidence] from the network's prediction at t = 1.
 
-Where a variable's state has no signal, E[x_0 | x_1, evidence] = E[x_0 | evidence], so one evaluation is enough for a
-perfect network; several average over what a trained one makes of the prior state.
+Where a variable's state has no signal, E[x_0 | x_1, evidence] = E[x_0 | evidence]. One evaluation is then enough for a
+perfect network; several average over a trained network's dependence on the prior state.
 """
 
 from collections.abc import Collection, Mapping
@@ -18,20 +18,20 @@ from metavoxel.typing import AnyCode
 
 
 def batch_mean(denoiser: Denoiser, conditional: Conditional, *, evaluations: int) -> dict[str, AnyCode]:
-    """E[x_0 | evidence] of every variable by itself, from ``evaluations`` prior states at t = 1.
+    """Return the marginal E[x_0 | evidence] of every variable, averaged over ``evaluations`` prior states at t = 1.
 
-    The mean is taken in code space: class probabilities for a category; for a real code the posterior mean, as long as
-    the kernel predicts it at t = 1 and the network was trained there.
+    Means are those of codes: class probabilities for a category. For a real code, the kernel's prediction must
+    determine it at t = 1, and the network must be trained there.
 
     Raises:
-        NumericalError: the network left the finite numbers; names the variable.
+        NumericalError: non-finite result of the network; names the variable.
     """
-    states_of_evidence, rngs = conditional.condition_states(), conditional.streams()
+    conditions, rngs = conditional.condition_states(), conditional.streams()
     one = torch.ones((), dtype=torch.float64)
     total: dict[str, AnyCode] = {}
     for _ in range(evaluations):
-        entered = enter(conditional, states_of_evidence, conditional.prior(rngs), one, Clean(), rngs)
-        for name, x0_hat in denoiser(*entered).items():
+        inputs = enter(conditional, conditions, conditional.prior(rngs), one, Clean(), rngs)
+        for name, x0_hat in denoiser(*inputs).items():
             total[name] = total[name] + x0_hat if name in total else x0_hat
     for name, sum_ in total.items():
         if not torch.isfinite(sum_).all():
@@ -48,25 +48,25 @@ def posterior_mean(
     evaluations: int,
     names: Collection[str] | None = None,
 ) -> dict[str, AnyCode]:
-    """E[code | given] of each variable by itself, in ``evaluations`` network evaluations a batch.
+    """Return the marginal E[code | given] of each variable, from ``evaluations`` network evaluations per batch.
 
     Args:
         model: trained with a time for each variable.
         given: evidence of every row.
         rng: streams of the rows.
-        evaluations: of the network.
+        evaluations: number of prior states averaged over.
         names: variables; by default all that are not given.
 
     Raises:
         EvidenceError: the network's prediction of a variable does not determine its mean at t = 1.
-        NumericalError: the network left the finite numbers.
+        NumericalError: non-finite result of the network.
     """
     wanted = [name for name in model.kernels if (name not in given if names is None else name in names)]
     problems = [
         Problem(
             name,
-            f"its kernel {model.kernels[name].type!r} predicts the noise, which at t = 1 does not determine the data: "
-            "there is no mean without draws. Ask for draws 1 or more, or train with prediction 'v'",
+            f"its kernel {model.kernels[name].type!r} predicts the noise, which does not determine the posterior mean "
+            "at t = 1. Pass draws >= 1, or train with prediction 'v'",
         )
         for name in wanted
         if not model.kernels[name].predicts_mean

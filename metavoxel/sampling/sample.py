@@ -1,4 +1,4 @@
-"""Samples of p(unknown | given): batches bounded by memory, and draws that do not depend on them."""
+"""Samples of p(unknown | given), in batches that fit in memory and do not affect the draws."""
 
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
@@ -7,7 +7,7 @@ import torch
 
 from metavoxel.rng import Rng, stream_key
 from metavoxel.sampling.bounds import Bounds, drawn_within
-from metavoxel.sampling.conditional import Denoiser, JointDenoiser, batches, joined, rows_a_batch
+from metavoxel.sampling.conditional import Denoiser, JointDenoiser, batches, joined, rows_per_batch
 from metavoxel.sampling.evidence import Evidence
 from metavoxel.sampling.settings import Sampling
 from metavoxel.sampling.times import time_grid
@@ -15,7 +15,7 @@ from metavoxel.typing import AnyCode, AnyMask, AnyTime
 
 
 def row_streams(seed: int, keys: Sequence[str], draw: int) -> Rng:
-    """Random streams of rows: of (seed, row key, draw), forked for each variable by its name."""
+    """Return the random streams of rows, from (seed, row key, draw number); variables fork them by name."""
     return Rng.of([stream_key(seed, key, draw) for key in keys])
 
 
@@ -30,21 +30,27 @@ def sample_codes(
     soft_end: bool = False,
     bounds: Mapping[str, Bounds] = {},
 ) -> dict[str, AnyCode]:
-    """One draw a row of every unknown variable that is not ``marginal``, from p(unknown | given).
+    """Draw once per row from p(unknown | given), for all unknown variables but those integrated out.
 
-    With ``soft_end`` a category is left as the class probabilities that it would be drawn from. Rows in which a number
-    is drawn outside its ``bounds`` are drawn anew (:func:`metavoxel.sampling.bounds.drawn_within`).
+    Args:
+        model: joint denoiser.
+        given: evidence of every row.
+        rng: streams of the rows.
+        sampling: settings.
+        marginal: unknown variables that are integrated out; their states have no meaning.
+        soft_end: whether to return the class probabilities of a category's last step instead of its draw.
+        bounds: of scalars; rows with a value outside are redrawn (:func:`metavoxel.sampling.bounds.drawn_within`).
 
     Raises:
-        EvidenceError: guidance of a question that it does not suit.
-        NumericalError: the network, a step or a weight left the finite numbers.
+        EvidenceError: guidance is not defined for this evidence.
+        NumericalError: non-finite result of the network, a step or a particle weight.
     """
 
     def draw(known: Mapping[str, Evidence], rng: Rng) -> tuple[dict[str, AnyCode], ...]:
         return (_last_states(model, known, rng, sampling, marginal, soft_end),)
 
-    within = {name: ends for name, ends in bounds.items() if name not in marginal}
-    return drawn_within(draw, given, rng, within)[0]
+    drawn_bounds = {name: interval for name, interval in bounds.items() if name not in marginal}
+    return drawn_within(draw, given, rng, drawn_bounds)[0]
 
 
 def _last_states(
@@ -55,12 +61,12 @@ def _last_states(
     marginal: Collection[str],
     soft_end: bool,
 ) -> dict[str, AnyCode]:
-    """The last state of one trajectory of each row."""
+    """Return the final states of one trajectory per row."""
     unknown = [kernel for name, kernel in model.kernels.items() if name not in given and name not in marginal]
     grid = time_grid(sampling.grid, sampling.steps, unknown or list(model.kernels.values()))
     drawn: dict[str, list[AnyCode]] = {name: [] for name in model.kernels}
-    denoiser = in_batches(model.denoise, rows_a_batch(model))
-    for _, conditional in batches(model, given, rng, marginal=marginal, rows_a_row=sampling.rows_a_row):
+    denoiser = in_batches(model.denoise, rows_per_batch(model))
+    for _, conditional in batches(model, given, rng, marginal=marginal, rows_per_row=sampling.rows_per_row):
         trajectory = sampling.trajectory(denoiser, conditional, grid, soft_end=soft_end)
         for name, state in deque(trajectory, maxlen=1).pop().items():
             drawn[name].append(state)
@@ -68,7 +74,7 @@ def _last_states(
 
 
 def in_batches(denoiser: Denoiser, size: int) -> Denoiser:
-    """The same denoiser, called with no more rows than so many at once."""
+    """Return the denoiser evaluated in batches of at most ``size`` rows."""
 
     def denoise(
         states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], observed: Mapping[str, AnyMask]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, final, get_args
+from typing import Literal, TypedDict, final, get_args
 
 from jaxtyping import Float64
 from torch import Tensor
@@ -22,23 +22,38 @@ ConditioningName = Literal["clean", "replace", "repaint", "smc"]
 SolverName = Literal["dpmpp_2m", "ddim"]
 
 OF_CONDITIONING: Mapping[str, ConditioningName] = {"particles": "smc", "resamplings": "repaint", "jump": "repaint"}
-"""Settings that only one way of conditioning heeds."""
+"""Settings that have an effect with one conditioning method only."""
+
+
+class SamplingOptions(TypedDict, total=False):
+    """Keyword arguments that change a model's default :class:`Sampling`; None keeps the default."""
+
+    steps: int | None
+    solver: SolverName | None
+    eta: float | None
+    grid: GridName | None
+    conditioning: ConditioningName | None
+    resamplings: int | None
+    jump: int | None
+    particles: int | None
+    guidance: float | None
 
 
 @final
 @dataclass(frozen=True)
 class Sampling:
-    """How samples are drawn.
+    """Settings of sampling.
 
     Attributes:
-        steps: network evaluations a draw.
+        steps: network evaluations per draw.
         solver: 'dpmpp_2m' or 'ddim'.
-        eta: noise of the steps: 0 none, 1 that of the forward process backwards (categories always have it).
-        grid: 'log_snr' or 'uniform'.
-        conditioning: 'clean' (evidence-trained models), 'replace' (the paper's), 'repaint', 'smc'.
+        eta: noise of the steps: 0 deterministic, 1 ancestral (steps of categories are always ancestral).
+        grid: time discretisation, 'log_snr' or 'uniform'.
+        conditioning: 'clean' (models with a time for each variable), 'replace' (the paper's), 'repaint' or 'smc'.
         resamplings: passes of 'repaint' over each stretch of ``jump`` steps.
-        particles: walks of 'smc' for each draw, and so its rows for each of the network's.
-        guidance: how far beliefs are moved away from the marginal ones, 'clean' only; 0 is not at all, and calibrated.
+        jump: steps of such a stretch.
+        particles: particles of 'smc' per draw; the network evaluates as many rows.
+        guidance: guidance weight, 'clean' only: 0 is off; above 0 samples are no longer calibrated.
     """
 
     steps: int = 50
@@ -52,7 +67,7 @@ class Sampling:
     guidance: float = 0.0
 
     def problems(self) -> list[Problem]:
-        """Settings that are not there, or that contradict each other."""
+        """Return the settings that are unknown, out of range or inconsistent."""
         choices = {"solver": SolverName, "grid": GridName, "conditioning": ConditioningName}
         problems = [
             Problem(name, f"{getattr(self, name)!r} is not one of {', '.join(get_args(names))}")
@@ -69,15 +84,14 @@ class Sampling:
         return problems + self._particle_problems() + self._guidance_problems()
 
     def idle(self, chosen: Collection[str]) -> list[Problem]:
-        """Those of the chosen settings that have no effect beside the others."""
+        """Return those of the ``chosen`` settings that have no effect with the others."""
         problems = [
-            Problem(name, f"has no effect under {self.conditioning!r}: choose conditioning {way!r}, or leave it out")
-            for name, way in OF_CONDITIONING.items()
-            if name in chosen and way != self.conditioning
+            Problem(name, f"has no effect with conditioning {self.conditioning!r}: use {method!r}, or omit it")
+            for name, method in OF_CONDITIONING.items()
+            if name in chosen and method != self.conditioning
         ]
         if "jump" in chosen and self.conditioning == "repaint" and self.resamplings == 1:
-            what = "has no effect where each stretch is walked once: choose resamplings above 1, or leave it out"
-            problems.append(Problem("jump", what))
+            problems.append(Problem("jump", "has no effect with one pass: use resamplings above 1, or omit it"))
         return problems
 
     def _particle_problems(self) -> list[Problem]:
@@ -85,11 +99,11 @@ class Sampling:
             return []
         problems = []
         if self.particles < 2:
-            what = f"conditioning 'smc' chooses among particles: at least 2 (64 are usual), not {self.particles}"
+            what = f"conditioning 'smc' needs at least 2 particles (64 are usual), not {self.particles}"
             problems.append(Problem("particles", what))
         if self.eta != 1:
-            what = "conditioning 'smc' weighs steps by their density, which only those with all their noise have"
-            problems.append(Problem("eta", f"{what}: choose eta 1, not {self.eta}"))
+            what = f"conditioning 'smc' weights particles by densities of ancestral steps: use eta 1, not {self.eta}"
+            problems.append(Problem("eta", what))
         return problems
 
     def _guidance_problems(self) -> list[Problem]:
@@ -97,47 +111,47 @@ class Sampling:
         if not (math.isfinite(self.guidance) and self.guidance >= -1):
             problems.append(Problem("guidance", f"must be at least -1 (the marginal; 0 is off), not {self.guidance}"))
         if self.guidance and self.conditioning != "clean":
-            what = f"compares with beliefs without the evidence, which {self.conditioning!r} cannot leave out"
-            problems.append(Problem("guidance", f"{what}: choose conditioning 'clean', or leave guidance out"))
+            what = f"needs estimates without the evidence, which conditioning {self.conditioning!r} cannot give"
+            problems.append(Problem("guidance", f"{what}: use 'clean', or omit guidance"))
         return problems
 
     def trajectory(
         self, denoiser: Denoiser, conditional: Conditional, grid: Float64[Tensor, "n"], *, soft_end: bool
     ) -> Iterator[dict[str, AnyCode]]:
-        """States along a grid of times, the last at t = 0 (:func:`metavoxel.sampling.trajectory.sample_trajectory`)."""
+        """Yield states along a grid of times, the last at t = 0 (:func:`.trajectory.sample_trajectory`, or with 'smc'
+        :func:`.smc.particle_trajectory`)."""
         solver: AbstractSolver = DDIM(self.eta) if self.solver == "ddim" else DPMSolver2M(self.eta)
         match self.conditioning:
             case "smc":
-                many = self.particles
                 return particle_trajectory(
-                    denoiser, conditional, grid, particles=many, solver=solver, soft_end=soft_end
+                    denoiser, conditional, grid, particles=self.particles, solver=solver, soft_end=soft_end
                 )
             case "clean":
-                held: AbstractConditioning = Clean()
+                method: AbstractConditioning = Clean()
             case "replace":
-                held = Replace()
+                method = Replace()
             case "repaint":
-                held = Replace(self.resamplings, self.jump)
+                method = Replace(self.resamplings, self.jump)
         denoiser = guided(denoiser, conditional, self.guidance)
-        return sample_trajectory(denoiser, conditional, grid, solver=solver, conditioning=held, soft_end=soft_end)
+        return sample_trajectory(denoiser, conditional, grid, solver=solver, conditioning=method, soft_end=soft_end)
 
     @property
-    def rows_a_row(self) -> int:
-        """Rows that the network sees at once for each row that is asked."""
+    def rows_per_row(self) -> int:
+        """Rows of the network in one call, per row of the conditional."""
         if self.conditioning == "smc":
             return self.particles
         return 2 if self.guidance else 1
 
 
 def check_conditioning(times: str, name: ConditioningName) -> None:
-    """Refuse to hold variables clean in a model that has one time for all.
+    """Check that a model's diffusion times allow a conditioning method.
 
     Raises:
-        EvidenceError: 'clean' on a model trained with ``times: shared``.
+        EvidenceError: 'clean' with a model trained with ``times: shared``.
     """
     if times == "shared" and name == "clean":
         what = (
-            "'clean' needs a model trained with diffusion.times 'evidence'; this one has one shared time, and never "
-            "saw a clean variable beside a noisy one. Use 'smc', 'repaint' or 'replace'"
+            "'clean' needs a model trained with diffusion.times 'evidence'; this one has one shared time, and was not "
+            "trained on clean variables beside noisy ones. Use 'smc', 'repaint' or 'replace'"
         )
         raise EvidenceError(Problem("conditioning", what))

@@ -1,4 +1,17 @@
-"""Solvers: from beliefs about the data to the next state. They work on x0_hat, so one serves every kernel."""
+"""Solvers: from an estimate of the data to the next state. They use x0_hat alone, so that one serves every kernel.
+
+DDIM (Song et al. 2021, "Denoising diffusion implicit models", eq. 12 and 16). For a variance-preserving Gaussian
+kernel, x_t = a_t x_0 + n_t e with alpha_bar_t = a_t^2, a step from t to s < t is
+
+    x_s = a_s x0_hat + sqrt(n_s^2 - sd^2) (x_t - a_t x0_hat) / n_t + sd z,    z ~ N(0, 1),
+    sd = eta n_s / n_t sqrt(1 - alpha_bar_t / alpha_bar_s).                                                      (1)
+
+DPM-Solver++(2M) (Lu et al. 2022, algorithm 2). With lambda = log(a / n), half the log-SNR, and the estimate x0_hat_r of
+the previous step, from r to t, DDIM's step is taken with x0_hat extrapolated linearly in lambda to the middle of the
+step from t to s:
+
+    x0_hat + (lambda_s - lambda_t) / (2 (lambda_t - lambda_r)) (x0_hat - x0_hat_r).                              (2)
+"""
 
 from abc import ABC, abstractmethod
 from typing import NamedTuple
@@ -10,14 +23,14 @@ from metavoxel.typing import Code, Time
 
 
 class Estimate(NamedTuple):
-    """What the network believed of the data at an earlier time of the walk."""
+    """The network's estimate of the data, and the time of its state."""
 
     x0_hat: Code
     t: Time
 
 
 class Move(NamedTuple):
-    """A step of one variable from time t to s, and the belief of the step before: None after a start or a jump."""
+    """A step of one variable from time t to s, and the previous step's estimate; None at the start and after a jump."""
 
     t: Time
     s: Time
@@ -29,11 +42,11 @@ class AbstractSolver(ABC):
 
     @abstractmethod
     def transition(self, kernel: AbstractKernel, x0_hat: Code, xt: Code, move: Move) -> AbstractTransition:
-        """Distribution of the state at the end of the move."""
+        """Return the distribution of the state at time s."""
 
 
 class DDIM(AbstractSolver):
-    """Song et al. (2021), eq. 12: deterministic at ``eta`` 0, ancestral at 1. Final."""
+    """DDIM, eq. (1): deterministic for ``eta`` 0, ancestral for 1. Final."""
 
     def __init__(self, eta: float = 0.0) -> None:
         self._eta = eta
@@ -43,10 +56,10 @@ class DDIM(AbstractSolver):
 
 
 class DPMSolver2M(AbstractSolver):
-    """DPM-Solver++(2M) of Lu et al. (2022): DDIM's step with x0_hat extrapolated from the last two beliefs. Final.
+    """DPM-Solver++(2M), eq. (2). Final.
 
-    Deterministic at ``eta`` 0; at 1, their SDE-DPM-Solver++(2M), which has an ancestral step's noise and a tenth of its
-    error. For kernels that say their beliefs may be extrapolated; others (probabilities) take their exact step.
+    Deterministic for ``eta`` 0; for 1 it is their SDE-DPM-Solver++(2M), with the noise of an ancestral step and a tenth
+    of its error. Kernels that are not Gaussian take their exact step without extrapolation.
     """
 
     def __init__(self, eta: float = 0.0) -> None:

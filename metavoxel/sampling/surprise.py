@@ -1,8 +1,12 @@
-"""How far out in its own distribution a value lies, given the others: a tail probability that needs no other rows.
+"""Tail probability of a value under its conditional distribution given the other variables.
 
-The probability-flow equation (Song et al. 2021, "Score-based generative modeling through stochastic differential
-equations", eq. 13), walked from data to prior, carries p(code | evidence) to a standard normal distribution. In one
-dimension it is therefore the normal score of the value's rank: Phi^-1 of the conditional distribution function.
+The probability-flow ODE (Song et al. 2021, "Score-based generative modeling through stochastic differential equations",
+eq. 13), solved from data to prior, transports p(code | evidence) to a standard normal distribution. In one dimension
+the map is monotone, so its end point z is the normal score of the value's rank:
+
+    z = Phi^-1(F(code | evidence)),    F the conditional distribution function.                                  (1)
+
+A code of d numbers has the tail probability P(chi^2_d >= |z|^2), which is 2 Phi(-|z|) for d = 1.                (2)
 """
 
 from collections.abc import Mapping
@@ -20,15 +24,15 @@ from metavoxel.sampling.times import log_snr_grid
 from metavoxel.typing import AnyCode
 
 EVALUATIONS = 8
-"""Of the network, for one value: normal scores are then right to a tenth for a perfect network."""
+"""Network evaluations per value: with a perfect network, the error of normal scores is then about a tenth."""
 
 
 def normal_scores(
     denoiser: Denoiser, conditional: Conditional, name: str, code: AnyCode, *, evaluations: int
 ) -> Float64[Tensor, "b c *s"]:
-    """Where the flow carries a code at t = 1, given the evidence; for a kernel of normal noise.
+    """Return z of eq. (1): the end point at t = 1 of the probability flow from a code, for a Gaussian kernel.
 
-    Steps are those of DPM-Solver++(2M), backwards on its grid; the first evaluation is at the least noise of the grid.
+    Steps are those of DPM-Solver++(2M) on the reversed grid, from its smallest noise.
     """
     kernel, rngs = conditional.kernels[name], conditional.streams()
     grid = log_snr_grid(evaluations + 1, kernel).flip(0)[1:]
@@ -39,20 +43,20 @@ def normal_scores(
     for step in range(evaluations):
         t = grid[step].expand(len(code))
         now = estimate_at(denoiser, conditional, name, state.to(code.dtype), t, rngs).double()
-        belief = now
+        x0_hat = now
         if 0 < step < evaluations - 1:
             ahead, behind = log_snr[step + 1] - log_snr[step], log_snr[step] - log_snr[step - 1]
-            belief = now + ahead / (2 * behind) * (now - before)
+            x0_hat = now + ahead / (2 * behind) * (now - before)
         before = now
         ratio = noise[step + 1] / noise[step]
-        state = signal[step + 1] * belief + ratio * (state - signal[step] * belief)
+        state = signal[step + 1] * x0_hat + ratio * (state - signal[step] * x0_hat)
     return state.cpu()
 
 
 def class_tail(
     denoiser: Denoiser, conditional: Conditional, name: str, code: AnyCode, *, evaluations: int
 ) -> Float64[Tensor, "b"]:
-    """Probability of the classes that are no likelier than the given one, itself included."""
+    """Return the total probability of the classes no likelier than the given one, itself included."""
     p = batch_mean(denoiser, conditional, evaluations=evaluations)[name].double()
     own = (p * code).sum(1, keepdim=True)
     return torch.where(p <= own, p, 0.0).sum(1).cpu()
@@ -62,16 +66,16 @@ def class_tail(
 def tail_probability(
     model: JointDenoiser, given: Mapping[str, Evidence], name: str, code: AnyCode, rng: Rng
 ) -> Float64[Tensor, "b"]:
-    """Chance of a value at least as far out as a row's, among those that go with the row's other evidence.
+    """Return the probability, given the evidence, of a value at least as extreme as each row's.
 
-    Two-sided for a number: 0 far out on either side, 1 at the median. Near 0 for a rare class. A number that is not far
-    out may still be improbable, in a gap between two clusters: see
-    :func:`metavoxel.sampling.likelihood.log_likelihood`.
+    It is two-sided for a number, eq. (2): near 0 in either tail, 1 at the median. For a class see :func:`class_tail`.
+    A value between two modes is improbable without being extreme, which
+    :func:`metavoxel.sampling.likelihood.log_likelihood` detects.
 
     Args:
         model: trained with a time for each variable.
-        given: evidence, without the variable itself; what is not in it is integrated out.
-        name: a variable without a grid, of normal noise or a category.
+        given: evidence, without the variable itself; all other variables are integrated out.
+        name: a variable without a grid: a category, or one with a Gaussian kernel.
         code: of every row, exact.
         rng: streams of the rows.
     """

@@ -1,4 +1,4 @@
-"""Grids of times that a solver walks, from 1 (the prior) to 0 (data)."""
+"""Time discretisation: falling grids from 1 (the prior) to 0 (the data)."""
 
 from typing import Literal
 
@@ -11,23 +11,23 @@ from metavoxel.parts.kernels.base import AbstractKernel
 GridName = Literal["log_snr", "uniform"]
 
 LOG_SNR_BOUND = 8.0
-"""Interior times stay where log(signal/noise) is within this: beyond it most steps are nearly the identity."""
+"""Bound of the interior times' absolute log-SNR: beyond it most steps are nearly the identity."""
 FINEST_LOG_SNR = 12.0
-"""Where many steps may end: posteriors a hundred times narrower than the prior have structure up to there."""
+"""Its upper bound with many steps: posteriors a hundred times narrower than the prior have structure up to there."""
 CLOSEST = 0.4
-"""Steps in log(signal/noise) come no closer than this before they reach further."""
+"""Smallest step in log-SNR before further steps raise the upper bound."""
 
 
 def uniform_grid(steps: int) -> Float64[Tensor, "n"]:
-    """t = 1, 1 - 1/steps, ..., 0. With 50 steps of a 1000-step table this visits every 20th of its times."""
+    """Return t = 1, 1 - 1/steps, ..., 0: with 50 steps, every 20th time of a 1000-step schedule."""
     return torch.linspace(1, 0, steps + 1, dtype=torch.float64)
 
 
 def log_snr_grid(steps: int, kernel: AbstractKernel) -> Float64[Tensor, "n"]:
-    """Interior times uniform in the kernel's log(alpha_bar / (1 - alpha_bar)), between bounds; 1 and 0 at the ends.
+    """Return 1, interior times uniform in the kernel's log-SNR between bounds, and 0.
 
-    The upper bound is 8 for up to 41 steps, and rises to 12 for 51: few steps are best spent where most of a draw is
-    decided, many have some to spare for the last digits.
+    The upper bound is 8 for up to 41 steps, and rises to 12 for 51: few steps are best spent on the coarse structure of
+    a draw; of many, some can resolve its fine structure.
     """
     if steps <= 1:
         return uniform_grid(1)
@@ -40,7 +40,7 @@ def log_snr_grid(steps: int, kernel: AbstractKernel) -> Float64[Tensor, "n"]:
 
 
 def time_grid(name: GridName, steps: int, kernels: list[AbstractKernel]) -> Float64[Tensor, "n"]:
-    """A grid by name; one for all variables, after the first of these kernels that has real codes."""
+    """Return a grid by name, for all variables: log-SNR is that of the first Gaussian kernel; uniform if none is."""
     real = [kernel for kernel in kernels if kernel.is_gaussian]
     if name == "uniform" or not real:
         return uniform_grid(steps)

@@ -1,4 +1,17 @@
-"""The walk from the prior to data, for every variable and every subset of evidence."""
+"""Sampling trajectories from the prior to the data, for all variables and any subset of evidence.
+
+On a grid of times 1 = t_0 > ... > t_n = 0, every variable v has a state x_t^v. A step from t to s < t is
+
+    x0_hat = E[x_0 | all states and evidence]       one call of the denoiser,                                    (1)
+    x_s^v ~ p(x_s^v | x_t^v, x0_hat^v)              by the solver, for each variable.                            (2)
+
+Given the states, (2) treats variables and cells as independent; the error vanishes as steps become small. A renoising
+step, from s to t > s, draws x_t^v ~ q(x_t^v | x_s^v).
+
+Times differ between cells in two cases. Cells with evidence have the time of the conditioning method, 0 if given clean
+(:mod:`metavoxel.sampling.conditioning`). Unknown cells of a marginal variable stay at t = 1: a state without signal
+leaves E[x_0 | states] of the other variables unchanged, so this one is integrated out.
+"""
 
 from collections.abc import Iterator, Mapping
 
@@ -17,96 +30,95 @@ from metavoxel.typing import AnyCode, AnyMask, AnyTime, Code, Time
 
 def sample_trajectory(
     denoiser: Denoiser,
-    question: Conditional,
+    conditional: Conditional,
     grid: Float64[Tensor, "n"],
     *,
     solver: AbstractSolver,
     conditioning: AbstractConditioning,
     soft_end: bool = False,
 ) -> Iterator[dict[str, AnyCode]]:
-    """States after each move along the grid, the last at t = 0 with what was given exactly put back.
+    """Yield the states after each denoising step along the grid; the last at t = 0, with exact evidence restored.
 
-    With ``soft_end`` the last step gives its mean instead of a draw: class probabilities of a category, given all that
-    was drawn before.
+    With ``soft_end`` the last step returns its mean instead of a draw: class probabilities of a category.
 
     Raises:
-        NumericalError: the network or a step left the finite numbers; says which variable, step and time.
+        NumericalError: non-finite result of the network or a step; names the variable, step and time.
     """
-    kernels, held, rngs = question.kernels, question.condition_states(), question.streams()
-    states = question.prior(rngs)
-    moving = [name for name in kernels if not is_settled(question, name, held.get(name))]
-    beliefs: dict[str, Estimate] = {}
+    kernels, conditions, rngs = conditional.kernels, conditional.condition_states(), conditional.streams()
+    states = conditional.prior(rngs)
+    sampled = [name for name in kernels if not is_settled(conditional, name, conditions.get(name))]
+    estimates: dict[str, Estimate] = {}
 
-    def walked(name: str, t: Float64[Tensor, ""]) -> Time:
-        return asked_times(question, name, held.get(name), t.expand(len(question.rng)))
+    def times_at(name: str, t: Float64[Tensor, ""]) -> Time:
+        return times_of(conditional, name, conditions.get(name), t.expand(len(conditional.rng)))
 
     for number, (start, stop) in enumerate(conditioning.moves(grid)):
         t, s = grid[start], grid[stop]
         if stop < start:
-            for name in moving:
-                states[name] = kernels[name].renoise(states[name], walked(name, t), walked(name, s), rng=rngs[name])
-            beliefs.clear()
+            for name in sampled:
+                states[name] = kernels[name].renoise(states[name], times_at(name, t), times_at(name, s), rng=rngs[name])
+            estimates.clear()
             continue
-        entered, times, observed = enter(question, held, states, t, conditioning, rngs)
+        entered, times, observed = enter(conditional, conditions, states, t, conditioning, rngs)
         x0_hats = denoiser(entered, times, observed)
-        for name in moving:
-            check_finite(x0_hats[name], f"variable {name!r}: the network's belief", number, t)
-            move = Move(walked(name, t), walked(name, s), beliefs.get(name))
-            xt = conditioning.moved(states[name], entered[name])
+        for name in sampled:
+            check_finite(x0_hats[name], f"variable {name!r}: the network's estimate", number, t)
+            move = Move(times_at(name, t), times_at(name, s), estimates.get(name))
+            xt = conditioning.start_of_step(states[name], entered[name])
             transition = solver.transition(kernels[name], x0_hats[name], xt, move)
-            beliefs[name] = Estimate(x0_hats[name], move.t)
+            estimates[name] = Estimate(x0_hats[name], move.t)
             states[name] = transition.mean if soft_end and stop == len(grid) - 1 else transition.sample(rngs[name])
             check_finite(states[name], f"variable {name!r}: the state after the step", number, t)
-        yield question.put_back(states) if stop == len(grid) - 1 else dict(states)
+        yield conditional.put_back(states) if stop == len(grid) - 1 else dict(states)
 
 
 def check_finite(x: Tensor, what: str, number: int, t: Float64[Tensor, ""]) -> None:
-    """Stop at a step whose numbers are not finite.
+    """Check that all numbers of a step are finite.
 
     Raises:
-        NumericalError: ``what`` it was, which step (counted from 0) and which time.
+        NumericalError: they are not; gives ``what`` they are, the step (counted from 0) and its time.
     """
     if not torch.isfinite(x).all():
         raise NumericalError(f"{what} is not finite at step {number + 1} (t = {t:.4g})")
 
 
-def is_settled(question: Conditional, name: str, held: ConditionState | None) -> bool:
-    """Whether nothing of a variable is sampled: it is known exactly, or what is unknown of it is integrated out."""
-    if held is None or not held.exact:
-        return held is None and name in question.marginal
-    return name in question.marginal or bool(held.known.all())
+def is_settled(conditional: Conditional, name: str, condition: ConditionState | None) -> bool:
+    """Return whether no cell of a variable is sampled: all are known exactly or integrated out."""
+    if condition is None or not condition.exact:
+        return condition is None and name in conditional.marginal
+    return name in conditional.marginal or bool(condition.known.all())
 
 
-def asked_times(question: Conditional, name: str, held: ConditionState | None, times: Time) -> Time:
-    """Times of a variable's cells, but 1 where what is unknown of it is integrated out."""
-    if name not in question.marginal:
+def times_of(conditional: Conditional, name: str, condition: ConditionState | None, times: Time) -> Time:
+    """Return the times of a variable's cells: ``times``, but 1 in cells that are integrated out."""
+    if name not in conditional.marginal:
         return times
-    return torch.ones_like(times) if held is None else times_of_cells(held.known, times, 1.0)
+    return torch.ones_like(times) if condition is None else times_of_cells(condition.known, times, 1.0)
 
 
 def enter(
-    question: Conditional,
-    held: Mapping[str, ConditionState],
+    conditional: Conditional,
+    conditions: Mapping[str, ConditionState],
     states: Mapping[str, AnyCode],
     t: Float64[Tensor, ""],
     conditioning: AbstractConditioning,
     rngs: Mapping[str, Rng],
 ) -> tuple[dict[str, AnyCode], dict[str, AnyTime], dict[str, AnyMask]]:
-    """What the network sees when the unknown variables are at time t."""
+    """Return the denoiser's inputs (states, times, observed), with evidence, when unknown variables are at time t."""
     entered: dict[str, AnyCode] = {}
     times: dict[str, AnyTime] = {}
     observed: dict[str, AnyMask] = {}
     for name, state in states.items():
-        if name in held:
-            part = conditioning.enter(question.kernels[name], state, held[name], t, rngs[name])
+        if name in conditions:
+            part = conditioning.enter(conditional.kernels[name], state, conditions[name], t, rngs[name])
             entered[name], observed[name] = part.state, part.observed
-            times[name] = asked_times(question, name, held[name], part.time)
+            times[name] = times_of(conditional, name, conditions[name], part.time)
         else:
             entered[name], observed[name] = state, nothing_observed(state)
-            times[name] = asked_times(question, name, None, t.expand(len(state)))
+            times[name] = times_of(conditional, name, None, t.expand(len(state)))
     return entered, times, observed
 
 
 def nothing_observed(state: Code) -> AnyMask:
-    """A mask of no cell of a state."""
+    """Return the mask of no cell of a state."""
     return torch.zeros(len(state), 1, *state.shape[2:], dtype=torch.bool, device=state.device)

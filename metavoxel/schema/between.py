@@ -71,7 +71,7 @@ def _missing_problems(schema: Schema) -> Iterator[Problem]:
     """Labels and codes that are also missing codes, so that no cell can have them."""
     missing = MissingCodes(schema.cohort.missing)
     for name, variable in schema.variables.items():
-        labels = variable.spec.known_labels()
+        labels = variable.spec.label_codes()
         lost = [text for text in dict.fromkeys([*labels, *labels.values()]) if text in missing]
         if not lost:
             continue
@@ -121,7 +121,7 @@ def _optimiser_problems(schema: Schema) -> Iterator[Problem]:
 
 def _factor_problems(schema: Schema, registry: Registry) -> Iterator[Problem]:
     where, factors = "diffusion.factors", schema.diffusion.factors
-    if not schema.backbone.keeps_factors:
+    if not schema.backbone.respects_factors:
         respecting = [name for name in registry.names("backbones") if _keeps_factors(name, registry)]
         yield Problem(
             where,
@@ -141,4 +141,4 @@ def _factor_problems(schema: Schema, registry: Registry) -> Iterator[Problem]:
 
 def _keeps_factors(backbone: str, registry: Registry) -> bool:
     settings, _ = registry.entries["backbones"][backbone]
-    return issubclass(settings, AbstractBackboneSpec) and settings.keeps_factors
+    return issubclass(settings, AbstractBackboneSpec) and settings.respects_factors

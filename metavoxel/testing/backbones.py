@@ -19,15 +19,15 @@ from metavoxel.testing.modules import (
 from metavoxel.testing.statistics import assert_equal, assert_finite, assert_shape
 
 
-def backbone_checks(backbone: AbstractBackbone, *, tokens: int = 3, keeps_factors: bool = False) -> Iterator[Check]:
+def backbone_checks(backbone: AbstractBackbone, *, tokens: int = 3, respects_factors: bool = False) -> Iterator[Check]:
     """Yield all checks of a backbone; it is not modified, as the checks use copies.
 
     Args:
         backbone: built for the code grids to check it with.
         tokens: number of input tokens; with 0, weights that only act on tokens have no gradient.
-        keeps_factors: as in its settings; adds ``check_links_kept``.
+        respects_factors: as in its settings; adds ``check_links_respected``.
     """
-    checks = (*CHECKS, check_links_kept) if keeps_factors else CHECKS
+    checks = (*CHECKS, check_links_respected) if respects_factors else CHECKS
     yield from (bound(type(backbone).__name__, check, backbone, tokens) for check in checks)
 
 
@@ -48,7 +48,7 @@ def _with_other_token(streams: Streams, index: int) -> Streams:
 
 
 def _time_embedding(backbone: AbstractBackbone, name: str = "level") -> Tensor:
-    return random_like(name, backbone.ports.level_width)
+    return random_like(name, backbone.ports.time_width)
 
 
 def _parts(features: BackboneOutputs) -> dict[str, Tensor]:
@@ -128,7 +128,7 @@ def check_rows_independent(backbone: AbstractBackbone, tokens: int) -> None:
             assert_all_close([alone[name]], [tensor[one]], f"{name}: row {row} alone")
 
 
-def check_links_kept(backbone: AbstractBackbone, tokens: int) -> None:
+def check_links_respected(backbone: AbstractBackbone, tokens: int) -> None:
     """Check that tokens depend only on tokens reachable along ``links``, and on all tokens without links."""
     generic = at_generic_weights(backbone)
     streams, time_embedding = _streams(backbone, tokens), _time_embedding(backbone)

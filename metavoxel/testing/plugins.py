@@ -27,7 +27,7 @@ from metavoxel.testing.kernels import kernel_checks
 from metavoxel.testing.settings import SETTINGS_CHECKS
 from metavoxel.testing.variables import variable_checks
 
-PORTS = Ports({"grid": (4, 4, 4)}, grid_width=8, bottleneck_width=8, token_width=16, level_width=16)
+PORTS = Ports({"grid": (4, 4, 4)}, grid_width=8, bottleneck_width=8, token_width=16, time_width=16)
 """Backbone ports that adapters are built for."""
 
 FEWEST = 4
@@ -164,7 +164,7 @@ def _part_checks(example: object) -> Iterator[Check]:
         multiple = example.grid_multiple()
         grids: dict[str, tuple[int, ...]] = {"grid": (4 * multiple, 4 * multiple)}
         backbone = example.build({} if example.problems(grids) else grids)
-        yield from backbone_checks(backbone, keeps_factors=example.keeps_factors)
+        yield from backbone_checks(backbone, respects_factors=example.respects_factors)
 
 
 def _adapter_checks(

@@ -16,7 +16,7 @@ from metavoxel.parts.variables.base import AbstractVariableSpec, Example, Missin
 from metavoxel.plugins.hookspecs import hookimpl
 from metavoxel.typing import Code
 
-metavoxel_api = 1
+metavoxel_api = 2
 
 
 class CircularCodec(AbstractCodec):

@@ -14,7 +14,7 @@ from metavoxel.plugins.hookspecs import hookimpl
 from metavoxel.rng import Rng
 from metavoxel.typing import Code, Time
 
-metavoxel_api = 1
+metavoxel_api = 2
 
 
 class RectifiedFlowKernel(AbstractKernel):

@@ -25,7 +25,7 @@ from typing import Literal
 from metavoxel.parts.codecs.linear import LinearSpec
 from metavoxel.plugins.hookspecs import hookimpl
 
-metavoxel_api = 1
+metavoxel_api = 2
 
 class {name}(LinearSpec):
     type: Literal["{type}"] = "{type}"
@@ -100,8 +100,8 @@ def test_a_distribution_may_have_several_entry_points(install):
         ("import no_such_library_at_all", "importing it failed: ModuleNotFoundError: No module named 'no_such_library_at_all'"),
         ("raise SystemError('not today')", "importing it failed: SystemError: not today"),
         ("def broken(:", "importing it failed: SyntaxError"),
-        ("metavoxel_api = 2", "written for plugin API 2, and this metavoxel has 1: upgrade metavoxel"),
-        ("metavoxel_api = 'one'", "written for plugin API one, and this metavoxel has 1: upgrade mv-odd"),
+        ("metavoxel_api = 3", "written for plugin API 3, and this metavoxel has 2: upgrade metavoxel"),
+        ("metavoxel_api = 'one'", "written for plugin API one, and this metavoxel has 2: upgrade mv-odd"),
     ],
 )  # fmt: skip
 def test_a_broken_distribution_is_named_and_affects_only_its_users(install, text, reason):

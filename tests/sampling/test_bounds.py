@@ -6,14 +6,14 @@ import pytest
 import torch
 from exact_joint import ExactJoint, exact_model
 
-from metavoxel.errors import LimitWarning
+from metavoxel.errors import BoundWarning
 from metavoxel.inference.order import DrawRequest, joint_draws
 from metavoxel.sampling.evidence import Evidence
 from metavoxel.sampling.sample import row_streams, sample_codes
 from metavoxel.sampling.settings import Sampling
 from metavoxel.testing import MixtureOracle
 
-pytestmark = pytest.mark.filterwarnings("ignore::metavoxel.errors.LimitWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metavoxel.errors.BoundWarning")
 """Of so many rows some find nothing within."""
 
 ROWS = 2000
@@ -81,7 +81,7 @@ def test_what_is_integrated_out_has_no_limits(oracle):
 
 
 def test_what_never_lies_within_is_moved_to_the_limit(oracle):
-    with pytest.warns(LimitWarning, match="x: draws that were still outside 'valid' after 16 walks"):
+    with pytest.warns(BoundWarning, match="x: draws that were still outside 'valid' after 16 walks"):
         drawn = sample_codes(
             ExactJoint(oracle), {}, row_streams(0, keys(20), 0), Sampling(steps=2), bounds={"x": (40.0, 50.0)}
         )

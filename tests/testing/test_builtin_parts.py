@@ -71,7 +71,7 @@ def test_learned_codec(shape):
 
 
 def backbones():
-    yield from backbone_checks(TransformerSpec(width=16, heads=2, depth=2).build({}), keeps_factors=True)
+    yield from backbone_checks(TransformerSpec(width=16, heads=2, depth=2).build({}), respects_factors=True)
     yield from backbone_checks(MLPSpec(width=16, depth=2).build({}))
     spec = UNetSpec(channels=(8, 16), head_channels=8, token_width=16)
     yield from backbone_checks(spec.build({"T1w": (4, 4, 4)}))

@@ -228,8 +228,8 @@ class CutsLinks(Transformer):
 @pytest.mark.parametrize(
     ("backbone", "found"),
     [
-        (IgnoresLinks, "check_links_kept"),
-        (CutsLinks, "check_links_kept"),
+        (IgnoresLinks, "check_links_respected"),
+        (CutsLinks, "check_links_respected"),
         (SeparatesTokens, "check_outputs_depend_on_inputs"),
         (IgnoresTimeEmbedding, "check_outputs_depend_on_inputs"),
         (DropsToken, "check_feature_shapes"),
@@ -237,7 +237,7 @@ class CutsLinks(Transformer):
 )
 def test_a_broken_backbone_is_found(backbone, found):
     spec = TransformerSpec(width=8, heads=2, depth=1)
-    assert outcome(backbone_checks(backbone(spec), keeps_factors=True), found) == "failed"
+    assert outcome(backbone_checks(backbone(spec), respects_factors=True), found) == "failed"
 
 
 class HasUndescribedSetting(ContinuousSpec):

@@ -1,1 +1,1 @@
-"""What is known of all variables before a network has learnt anything: a Gaussian, or a mixture of a few."""
+"""The Gaussian baseline: predictions in closed form from a Gaussian, or a mixture, over the features of all variables."""

@@ -1,12 +1,12 @@
-"""The Gaussian baseline of all variables: what predictions are before any training, in closed form.
+"""The Gaussian baseline of all variables: predictions in closed form, before any training of the network.
 
 For each row, with the features f of all variables and the Gaussian likelihoods of their noisy codes,
 
     expected = E[f | all noisy codes]    (:mod:`metavoxel.network.baseline.mixture`).                            (1)
 
-Each variable turns its expected features into outputs in the place of the network's. An image has a residual too: with
-its reconstruction from the expected features, the posterior mean of a Gaussian random field is added
-(:mod:`metavoxel.network.residual_field`).
+Each variable's ``baseline`` converts its expected features to outputs, to which the network's are added. For an image,
+outputs are those of its reconstruction from the expected features plus the posterior mean of its residual, a Gaussian
+random field (:mod:`metavoxel.network.residual_field`).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -29,12 +29,12 @@ _RESERVED = frozenset(dir(nn.ModuleDict()))
 
 
 def module_name(variable: str) -> str:
-    """Under which name a variable's module is kept: its own, unless ``ModuleDict`` has an attribute of that name."""
+    """Return the name of a variable's module: its own, unless ``ModuleDict`` has an attribute of that name."""
     return f"{variable}-" if variable in _RESERVED else variable
 
 
 def linked(factors: Sequence[Collection[str]], sizes: Mapping[str, int]) -> Bool[Tensor, "n n"] | None:
-    """Pairs of entries, ``sizes`` of each variable, whose variables share a factor or are the same."""
+    """Return the pairs of entries (``sizes`` per variable) whose variables are the same or share a factor."""
     if not factors:
         return None
     owners = [name for name, size in sizes.items() for _ in range(size)]
@@ -47,8 +47,8 @@ class BaselineOutputs(NamedTuple):
     """Outputs of the baseline, by variable.
 
     Attributes:
-        expected: posterior mean of its features, eq. (1); of no feature where it has none.
-        outputs: in the place of the network's; None where there are none.
+        expected: posterior mean of its features, eq. (1); of size 0 if it has none.
+        outputs: summand of the network's outputs; None if there are none.
     """
 
     expected: dict[str, Float[Tensor, "b _"]]
@@ -59,12 +59,12 @@ class Baseline(nn.Module):
     """Features of all variables, their joint distribution, and residual fields. Final.
 
     Args:
-        features: by variable; None of those that have none.
+        features: by variable; None for a variable without features.
         kernels: by variable.
         code_shapes: by variable.
-        kinds: by variable; those of one kind differ by buffers alone.
+        kinds: by variable; features of one kind differ only in their buffers.
         factors: groups of variables that depend on each other directly, where known.
-        mixed: whether there may be several Gaussians.
+        mixed: whether a mixture is allowed.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Baseline(nn.Module):
                 self.fields[port] = ResidualField([code_shapes[name][0] for name in names], grid)
 
     def features_of(self, name: str) -> AbstractFeatures | None:
-        """The features of one variable in the Gaussian baseline, if it has any."""
+        """Return the features of one variable, or None."""
         if module_name(name) not in self.features:
             return None
         features = self.features[module_name(name)]
@@ -104,7 +104,7 @@ class Baseline(nn.Module):
         return features
 
     def _class_points(self) -> dict[str, Float[Tensor, "c k"]]:
-        """Features of each class, of the variables that have classes."""
+        """Return the features of each class, by category."""
         present = {name: one for name in self._kernels if (one := self.features_of(name)) is not None}
         return {name: points for name, one in present.items() if (points := one.points()) is not None}
 
@@ -113,7 +113,7 @@ class Baseline(nn.Module):
         return features is not None and features.reconstruct(torch.zeros(1, features.size)) is not None
 
     def _reconstructed(self, name: str, features: Float[Tensor, "b k"]) -> AnyCode:
-        """The code that features of an image make."""
+        """Return the reconstruction of an image's code from its features."""
         present = self.features_of(name)
         code = None if present is None else present.reconstruct(features)
         assert code is not None
@@ -126,17 +126,17 @@ class Baseline(nn.Module):
         subjects: Int64[Tensor, "n"] | None = None,
         uncertainty: Mapping[str, Float[Tensor, "_"]] | None = None,
     ) -> None:
-        """Fit all that has a closed form to the training rows: features, Gaussian baseline, residual fields.
+        """Fit features, their joint distribution and residual fields to the training rows.
 
         Args:
             codes: of every variable.
-            present: rows that have it.
-            subjects: number of each row's subject, from 0; by default every row is of another.
-            uncertainty: by image, each channel's variance of its codec's posterior; by default none.
+            present: rows that have the variable.
+            subjects: number of each row's subject, from 0; by default one row per subject.
+            uncertainty: by image, the posterior variance of its codec in each channel; by default 0.
         """
         rows = len(next(iter(present.values())))
         fold = (torch.arange(rows) if subjects is None else subjects) % FOLDS
-        folds = range(FOLDS) if rows <= MOST_ROWS else ()  # more rows shrink nothing, and need no validation
+        folds = range(FOLDS) if rows <= MOST_ROWS else ()  # with more rows nothing is shrunk
         unseen, residuals = [], []
         for k in folds:
             unseen.append(self._fit_features(codes, present, fold, left_out=k))
@@ -160,7 +160,7 @@ class Baseline(nn.Module):
         present: Mapping[str, Bool[Tensor, "n"]],
         rows: Bool[Tensor, "n"],
     ) -> tuple[dict[str, AnyCode], dict[str, Bool[Tensor, "_"]]]:
-        """These rows' codes less their reconstructions from features, and which rows have them."""
+        """Return the residuals of images in these rows, codes less reconstructions, and which rows have them."""
         names = [name for port in self._in_field.values() for name in port]
         found = {name: codes[name][rows] - self._reconstructed(name, features[name][rows]) for name in names}
         return found, {name: present[name][rows] for name in found}
@@ -172,7 +172,7 @@ class Baseline(nn.Module):
         fold: Int64[Tensor, "n"],
         left_out: int | None = None,
     ) -> dict[str, Tensor]:
-        """Features of all rows, fitted to those in all folds but one."""
+        """Return the features of all rows, fitted to all folds but ``left_out``."""
         found = {}
         for name in self._kernels:
             code, features = codes[name], self.features_of(name)
@@ -187,12 +187,12 @@ class Baseline(nn.Module):
     def forward(
         self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], observed: Mapping[str, AnyMask]
     ) -> BaselineOutputs:
-        """Expected features of every variable given all states, and the outputs that they make.
+        """Return the expected features of every variable given all states, and the baseline's outputs.
 
         Args:
             states: noisy code of each variable.
             times: of its rows or cells.
-            observed: cells given clean.
+            observed: mask of the cells given clean.
         """
         expected = self.joint(self._bank.likelihoods(states, times, observed))
         outputs = self._bank.baselines(states, times, expected)
@@ -206,7 +206,7 @@ class Baseline(nn.Module):
     def _with_residuals(
         self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], expected: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """Outputs of images: reconstructions from expected features, and the expected residual field."""
+        """Return outputs of images: the reconstruction from expected features plus the expected residual field."""
         found: dict[str, Tensor] = {}
         for port, names in self._in_field.items():
             images = [

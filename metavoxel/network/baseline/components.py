@@ -1,4 +1,17 @@
-"""A mixture of Gaussians over the features of all variables, and its posterior given noisy measurements of them."""
+"""A mixture of Gaussians over the features f of all variables, and its posterior given rows with gaps.
+
+    p(f) = sum_k w_k N(f; m_k, S_k).                                                                             (1)
+
+The known features y of a row are measured with variance r (:data:`RESIDUAL`): their likelihood has the diagonal
+precision P, 1 / r for a known feature and 0 for an unknown one. With d = y - m_k, 0 where unknown, component k has
+(Bishop 2006, "Pattern recognition and machine learning", eq. 2.113 to 2.117)
+
+    V_k = (S_k^-1 + P)^-1,    E[f | y, k] = m_k + V_k P d,    var(f | y, k) = V_k,                               (2)
+    Q_k = P - P V_k P,    the inverse covariance of y by Woodbury's identity,                                    (3)
+    log w_k p(y | k) = log w_k - (d' Q_k d + log det(S_k^-1 + P) - log det S_k^-1) / 2 + const,                  (4)
+
+where the constant is the same for all components.
+"""
 
 import math
 from typing import NamedTuple
@@ -19,15 +32,15 @@ class Components(NamedTuple):
 
 
 class Posterior(NamedTuple):
-    """What rows with gaps make of every component.
+    """Posterior of rows with gaps under every component.
 
     Attributes:
-        log_joint: log of weight times density of what is known, up to a number that is the same for all components.
-        means: of all features given what is known.
-        residuals: precision of what is known times its distance from the component's mean; 0 where nothing is known.
-        precisions: of what is known, one matrix for each pattern of gaps; 0 in rows and columns of gaps.
-        covariances: of all features given what is known, one matrix for each pattern of gaps.
-        pattern: of each row.
+        log_joint: log w_k p(y | k), eq. (4), without its constant.
+        means: E[f | y, k], eq. (2).
+        residuals: Q_k d; 0 for unknown features.
+        precisions: Q_k, eq. (3), for each pattern of gaps; 0 in rows and columns of unknown features.
+        covariances: V_k, eq. (2), for each pattern of gaps.
+        pattern: index of each row's pattern of gaps.
     """
 
     log_joint: Float64[Tensor, "n k"]
@@ -39,17 +52,17 @@ class Posterior(NamedTuple):
 
     @property
     def responsibilities(self) -> Float64[Tensor, "n k"]:
-        """Probability of each component given the row."""
+        """Probability of each component given the row, p(k | y)."""
         return torch.softmax(self.log_joint, 1)
 
 
 def posterior(components: Components, rows: Float64[Tensor, "n d"], seen: Bool[Tensor, "n d"]) -> Posterior:
-    """The posterior of rows whose features are known through a little noise (:data:`RESIDUAL`), or not at all.
+    """Return the posterior of rows, eq. (2) to (4).
 
     Args:
         components: of all features.
         rows: features; 0 where unknown.
-        seen: which are known.
+        seen: mask of the known features.
     """
     patterns, pattern = torch.unique(seen, dim=0, return_inverse=True)
     known = patterns.double() / RESIDUAL
@@ -58,7 +71,6 @@ def posterior(components: Components, rows: Float64[Tensor, "n d"], seen: Bool[T
         prior = torch.linalg.inv(covariance)
         factor = torch.linalg.cholesky(prior + torch.diag_embed(known))
         inverse = torch.cholesky_inverse(factor)
-        # (covariance + noise)^-1 of what is known, by Woodbury's identity
         precision = torch.diag_embed(known) - known[:, :, None] * inverse * known[:, None]
         distance = torch.where(seen, rows - mean, 0.0)
         residual = torch.einsum("nij,nj->ni", precision[pattern], distance)
@@ -83,7 +95,7 @@ def posterior(components: Components, rows: Float64[Tensor, "n d"], seen: Bool[T
 def log_density(
     points: Float[Tensor, "*b c f"], mean: Float[Tensor, "*b f"], precision: Float[Tensor, "*b f f"]
 ) -> Float[Tensor, "*b c"]:
-    """Of a Gaussian at several points."""
+    """Return the log-density of a Gaussian at several points."""
     distance = points - mean[..., None, :]
     misfit = ((distance @ precision) * distance).sum(-1)
     return (torch.logdet(precision)[..., None] - misfit - mean.shape[-1] * math.log(2 * math.pi)) / 2

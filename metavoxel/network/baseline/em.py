@@ -1,4 +1,20 @@
-"""Expectation maximisation of a Gaussian mixture from rows with gaps, shrunken towards covariances in common."""
+"""Expectation maximisation of a Gaussian mixture from rows with gaps, shrunk towards a common covariance.
+
+With the posterior of :mod:`metavoxel.network.baseline.components` (Ghahramani and Jordan 1994 for rows with gaps), the
+responsibilities r_nk = p(k | y_n), N_k = sum_n r_nk, and E[f_n], V_nk of eq. (2) there, the M-step is
+
+    w_k = (N_k + 1) / (n + K),    m_k = sum_n r_nk E[f_n] / (N_k + ``PRIOR_ROWS``),                              (1)
+    T_k = sum_n r_nk (V_nk + (E[f_n] - m_k)(E[f_n] - m_k)').                                                     (2)
+
+T_k / N_k is split into variances v_k and correlations R_k, and the common sum_k T_k / n into v and R. Both are shrunk
+(correlations as by Fraley and Raftery 2007, "Bayesian regularization for normal mixture estimation", whose prior has
+d + 2 degrees of freedom), with a = N_k / (N_k + ``VARIANCE_ROWS``) and b = N_k / (N_k + d + 2):
+
+    log u_k = a log v_k + (1 - a) log v,    C_k = b R_k + (1 - b) R,                                             (3)
+    S_k = B * (sqrt(u_k) sqrt(u_k)' * C_k) + ``LEAST_VARIANCE`` I,                                               (4)
+
+where * is the elementwise product and B the kept share of every covariance.
+"""
 
 import torch
 from jaxtyping import Bool, Float64
@@ -8,15 +24,15 @@ from torch import Tensor
 from metavoxel.network.baseline.components import Components, posterior
 
 LEAST_VARIANCE = 1e-3
-"""Of a feature within a component: a standardised number that is the same in many rows would have none."""
+"""Smallest variance of a feature in a component: 0 would be that of a value shared by many rows."""
 MOST_STEPS, CLOSE = 100, 1e-4
-"""Steps, and the rise of the mean log-likelihood that ends them."""
+"""Maximum number of steps, and the rise of the mean log-likelihood below which they stop."""
 STARTS = 4
-"""Of k-means, the best of which EM begins with."""
+"""Number of k-means starts, the best of which initialises EM."""
 PRIOR_ROWS = 0.1
-"""Weight, in rows, of the grand mean for each component's."""
+"""Weight, in rows, of the grand mean 0 in each component's mean."""
 VARIANCE_ROWS = 2
-"""Weight, in rows, of the variances in common, whose logarithms are averaged: components may differ in scale."""
+"""Weight, in rows, of the common variances: small, so that components may differ in scale."""
 
 
 def fit_components(
@@ -25,20 +41,16 @@ def fit_components(
     count: int,
     between: Float64[Tensor, "d d"],
 ) -> Components:
-    """The likeliest mixture under a prior that shrinks covariances (Fraley and Raftery 2007, "Bayesian regularization
-    for normal mixture estimation"; Ghahramani and Jordan 1994 for rows with gaps).
-
-    Each component's correlations are those of its rows and of d + 2 more that have the correlations in common of all
-    components; its variances are shrunk much less, so that spreads can differ.
+    """Fit a mixture by EM, eq. (1) to (4), starting from k-means clusters.
 
     Args:
-        rows: features, about standardised; 0 where unknown.
-        seen: which are known.
-        count: number of components.
-        between: share of every covariance that is kept.
+        rows: features, approximately standardised; 0 where unknown.
+        seen: mask of the known features.
+        count: number of components, K.
+        between: B of eq. (4), the kept share of every covariance.
     """
-    mixed = KMeans(count, n_init=STARTS, random_state=0).fit_predict(rows.numpy())
-    shares = torch.nn.functional.one_hot(torch.from_numpy(mixed).long(), count).double()
+    clusters = KMeans(count, n_init=STARTS, random_state=0).fit_predict(rows.numpy())
+    shares = torch.nn.functional.one_hot(torch.from_numpy(clusters).long(), count).double()
     size = rows.shape[1]
     found = Components(
         torch.full((count,), 1 / count, dtype=torch.float64),
@@ -65,7 +77,7 @@ def _maximised(
     pattern: Tensor,
     between: Float64[Tensor, "d d"],
 ) -> Components:
-    """The likeliest components of rows that belong to them by these shares."""
+    """Return the components of the M-step, eq. (1) to (4); ``shares`` are the responsibilities."""
     rows, count, size = means.shape
     weight = shares.sum(0)
     center = torch.einsum("nk,nkd->kd", shares, means) / (weight + PRIOR_ROWS)[:, None]
@@ -85,7 +97,7 @@ def _maximised(
 
 
 def _standardised(covariance: Float64[Tensor, "k d d"]) -> tuple[Float64[Tensor, "k d"], Float64[Tensor, "k d d"]]:
-    """Variances and correlations."""
+    """Split covariances into variances and correlations."""
     variance = covariance.diagonal(dim1=1, dim2=2).clamp_min(LEAST_VARIANCE)
     spread = variance.sqrt()
     return variance, covariance / (spread[:, :, None] * spread[:, None])

@@ -1,4 +1,4 @@
-"""The features of all variables, those of one kind computed as one."""
+"""The features of all variables, with those of one kind evaluated together."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,8 +14,8 @@ class FeatureBank:
     """The features of all variables. Final.
 
     Args:
-        features: by variable; None of those that have none.
-        kinds: by variable; features of one kind differ by buffers alone.
+        features: by variable; None for a variable without features.
+        kinds: by variable; features of one kind differ only in their buffers.
     """
 
     def __init__(self, features: Mapping[str, AbstractFeatures | None], kinds: Mapping[str, str]) -> None:
@@ -26,7 +26,7 @@ class FeatureBank:
     def likelihoods(
         self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], observed: Mapping[str, AnyMask]
     ) -> dict[str, GaussianLikelihood]:
-        """Likelihood of every variable's features given its noisy code; of no feature where it has none."""
+        """Return the likelihood of every variable's features given its noisy code; of size 0 if it has none."""
 
         def of_one(name: str) -> GaussianLikelihood:
             features, x = self._features[name], states[name]
@@ -40,7 +40,7 @@ class FeatureBank:
     def baselines(
         self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], expected: Mapping[str, Tensor]
     ) -> dict[str, Tensor | None]:
-        """The baseline's outputs of every variable without a residual field, from the expected features."""
+        """Return the baseline's outputs from the expected features, for every variable without a residual field."""
 
         def of_one(name: str) -> Tensor | None:
             features = self._features[name]
@@ -51,19 +51,19 @@ class FeatureBank:
 
 
 class FeatureStack:
-    """Features that are alike but for their buffers. Final. Each method takes and gives a list, an entry for each."""
+    """Features that differ only in their buffers. Methods take and return lists with one entry for each. Final."""
 
     def __init__(self, features: Sequence[AbstractFeatures]) -> None:
         self._stack = Stack(features)
         self._none: list[Tensor | None] = [None for _ in features]
 
     def likelihood(self, x: Sequence[Code], time: Sequence[Time], observed: Sequence[Mask]) -> list[GaussianLikelihood]:
-        """Likelihoods of the features given noisy codes."""
+        """Return the likelihoods of the features given noisy codes."""
         found = self._stack(lambda one, *inputs: tuple(one.likelihood(*inputs)), x, row_times(time), observed)
         return [GaussianLikelihood(*parts) for parts in zip(*found, strict=True)]
 
     def baseline(self, x: Sequence[Code], time: Sequence[Time], expected: Sequence[Tensor]) -> list[Tensor | None]:
-        """The baseline's outputs from expected features."""
+        """Return the baseline's outputs from expected features."""
 
         def output(one: AbstractFeatures, *inputs: Any) -> tuple[Tensor, ...]:
             found = one.baseline(*inputs)

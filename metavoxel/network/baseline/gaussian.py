@@ -1,4 +1,23 @@
-"""The joint normal law of all variables' features: what is known of all before a network has learnt anything."""
+"""The Gaussian baseline: a joint Gaussian over the features of all variables, fitted in closed form.
+
+Features f have mean 0 and, over rows not used to fit them, variance 1. With s_i^2 the mean square of feature i over the
+training rows, and R the maximum likelihood second moments of f_i / s_i, by EM over rows with gaps (Dempster, Laird and
+Rubin 1977), the covariance over rows not seen in training is
+
+    S_ij = 0.99 R_ij + 0.01 [i = j]                       for features of one variable,                          (1)
+    S_ij = kept R_ij min(c_i / c_j, c_j / c_i)            otherwise,    c_i = max(s_i, 1),                       (2)
+
+with eigenvalues clipped to be positive. A feature with s_i > 1 is overfitted to the training rows, over which it varies
+more than over others. There the regressions of i on j and of j on i have the slopes R_ij c_i / c_j and R_ij c_j / c_i;
+(2) has the smaller one.
+
+With ``links``, S is replaced by the Gaussian of maximum likelihood whose precision is 0 between features that are not
+linked (covariance selection, Dempster 1972):
+
+    G_ij = S_ij for linked i, j,    (G^-1)_ij = 0 otherwise.                                                     (3)
+
+``kept``, and whether links are used, maximise the cross-validated likelihood.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -11,36 +30,37 @@ from metavoxel.network.baseline.components import Components, posterior
 
 FOLDS = 5
 KEPT = (0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 1.0)
-"""Parts of the correlations between variables."""
+"""Candidate factors of the correlations between variables, ``kept`` of eq. (2)."""
 ENOUGH_ROWS = 40
+"""Complete rows from which on they alone are scored in cross-validation."""
 MOST_ROWS = 2000
-"""Rows that choose the shrinkage: at least so many complete ones; and of more rows in all, nothing is shrunk."""
+"""Rows above which no correlation is shrunk."""
 MOST_STEPS, CLOSE = 60, 1e-3
-"""Of the moments of rows with gaps: steps, and the change of a correlation that ends them."""
+"""Maximum number of EM steps, and the change of a correlation below which they stop."""
 MOST_SWEEPS, SETTLED = 100, 1e-8
-"""Of the law that keeps to factors: turns of all features, and the change of a correlation that ends them."""
+"""Maximum number of sweeps of covariance selection, and the change of a correlation below which they stop."""
 MOST_PATTERNS = 200
-"""Of gaps: where nearly every row has its own, the steps would take minutes, and gaps are many and small."""
+"""Patterns of gaps above which there is no EM: it would take minutes, and gaps are then many and small."""
 
 
 class GaussianBaseline(nn.Module):
-    """Features of all variables as one normal vector, each measured through its own noise. Final.
+    """A Gaussian over the features of all variables. Final.
 
-    The posterior mean given what all noisy codes say is a closed form: a shrunken regression for a clean image and an
-    unknown age, the mean image of that age for a known age and an unknown image. Adapters begin their predictions with
-    it, so that the network learns only what a linear model misses.
+    Its posterior mean given noisy codes (:mod:`metavoxel.network.baseline.mixture`) is a shrunken regression of an
+    unknown age on a clean image, and the mean image at a known age. Predictions start from it, so that the network
+    learns only what a linear model misses.
 
     Args:
         sizes: number of features of every variable.
-        links: which features depend on each other directly, where that is known of the joint density; by default all
-            may. The law keeps to it where rows not seen are likelier so.
+        links: pairs of features that depend on each other directly, where known; by default all may. Used where the
+            cross-validated likelihood is higher.
     """
 
     def __init__(self, sizes: Mapping[str, int], links: Bool[Tensor, "k k"] | None = None) -> None:
         super().__init__()
         self._sizes = dict(sizes)
         self._links = links
-        self._rule = _Rule(1.0)
+        self._shrinkage = _Shrinkage(1.0)
         self.register_buffer("precision", torch.eye(sum(sizes.values())))
         self.precision: Tensor
 
@@ -51,51 +71,45 @@ class GaussianBaseline(nn.Module):
         unseen: Sequence[Float64[Tensor, "n k"]],
         fold: Int64[Tensor, "n"],
     ) -> float:
-        """The likeliest correlations of features; cross-validation shrinks those between variables, or keeps to links.
-
-        Returns which part of the correlations between variables is kept.
-
-        Where a feature varies more over these rows than the 1 it has over others, it was chosen by them. A regression
-        of one of spread s on one of spread r is what these rows say if their correlation is multiplied by s / r, and
-        the other way round by r / s. It is multiplied by the smaller: what a feature explains in others is less.
+        """Fit the covariance, eq. (1) to (3), with cross-validated shrinkage; return ``kept``.
 
         Args:
-            rows: features of all variables; 0 where they are not known.
-            seen: which are known.
-            unseen: for each fold, features as those rows make them that are not in it; none for ``rows`` themselves.
+            rows: features of all variables; 0 where unknown.
+            seen: mask of the known features.
+            unseen: for each fold, features fitted to the rows outside it; empty if they are ``rows`` for all.
             fold: of each row.
         """
         if len(rows) < FOLDS or not rows.shape[1]:
-            return self._rule.kept
-        rules = [_Rule(kept) for kept in (KEPT if len(rows) <= MOST_ROWS else [1.0])]
+            return self._shrinkage.kept
+        candidates = [_Shrinkage(kept) for kept in (KEPT if len(rows) <= MOST_ROWS else [1.0])]
         if self._links is not None:
-            rules = [_Rule(rule.kept, self._links) for rule in rules] + rules
-        rule = rules[0]
-        if len(rules) > 1:
-            rule = _likeliest(rules, unseen or [rows] * FOLDS, seen, fold, self.inside())
-        self._rule = rule
+            candidates = [_Shrinkage(one.kept, self._links) for one in candidates] + candidates
+        best = candidates[0]
+        if len(candidates) > 1:
+            best = _cross_validated(candidates, unseen or [rows] * FOLDS, seen, fold, self.inside())
+        self._shrinkage = best
         self.precision.copy_(torch.linalg.inv(self.refitted(rows, seen)))
-        return rule.kept
+        return best.kept
 
     def refitted(self, rows: Float64[Tensor, "n k"], seen: Bool[Tensor, "n k"]) -> Float64[Tensor, "k k"]:
-        """The covariance that these rows give by the rule that ``fit`` found."""
-        return _Moments.of(rows, seen, self.inside()).law(self._rule)
+        """Return the covariance of these rows with the shrinkage that ``fit`` chose."""
+        return _Moments.of(rows, seen, self.inside()).covariance(self._shrinkage)
 
     def covariance(self) -> Float64[Tensor, "k k"]:
-        """Of all features."""
+        """Return the covariance of all features."""
         return torch.linalg.inv(self.precision.double())
 
     def inside(self) -> Bool[Tensor, "k k"]:
-        """Pairs of features of one variable."""
+        """Return the pairs of features of one variable."""
         return block_diagonal([torch.ones(1, size, size) for size in self._sizes.values()])[0].bool()
 
 
-class _Rule(NamedTuple):
-    """How a law is made of moments.
+class _Shrinkage(NamedTuple):
+    """Shrinkage of a covariance.
 
     Attributes:
-        kept: which part of the correlations between variables is kept.
-        linked: pairs of features that depend on each other directly; None if all may.
+        kept: factor of the correlations between variables, eq. (2).
+        linked: pairs of features that depend on each other directly, eq. (3); None if all may.
     """
 
     kept: float
@@ -103,11 +117,11 @@ class _Rule(NamedTuple):
 
 
 class _Moments(NamedTuple):
-    """What rows say of a law.
+    """Second moments of rows.
 
     Attributes:
-        correlation: of all features.
-        scale: of each feature.
+        correlation: R of eq. (1).
+        scale: s of eq. (2).
         inside: pairs of features of one variable.
     """
 
@@ -117,46 +131,46 @@ class _Moments(NamedTuple):
 
     @classmethod
     def of(cls, rows: Float64[Tensor, "n k"], seen: Bool[Tensor, "n k"], inside: Bool[Tensor, "k k"]) -> "_Moments":
-        """Of rows whose absent features are 0."""
+        """Take the moments of rows whose unknown features are 0."""
         scale = (rows.square().sum(0) / seen.sum(0).clamp_min(1)).clamp_min(1e-12).sqrt()
         return cls(_correlation(rows / scale, seen), scale, inside)
 
-    def law(self, rule: _Rule) -> Float64[Tensor, "k k"]:
-        """Covariance over rows not seen."""
+    def covariance(self, shrinkage: _Shrinkage) -> Float64[Tensor, "k k"]:
+        """Return the covariance over rows not seen, eq. (1) to (3)."""
         own = 0.99 * self.correlation + 0.01 * torch.eye(len(self.correlation))
         spread = self.scale.clamp_min(1)
         ratio = spread[:, None] / spread
-        between = rule.kept * self.correlation * torch.minimum(ratio, 1 / ratio)
-        law = _lawful(torch.where(self.inside, own, between))
-        return law if rule.linked is None else _kept_to(rule.linked, law)
+        between = shrinkage.kept * self.correlation * torch.minimum(ratio, 1 / ratio)
+        covariance = _positive_definite(torch.where(self.inside, own, between))
+        return covariance if shrinkage.linked is None else _covariance_selection(shrinkage.linked, covariance)
 
 
-def _kept_to(linked: Bool[Tensor, "k k"], covariance: Float64[Tensor, "k k"]) -> Float64[Tensor, "k k"]:
-    """The likeliest law in which features that are not linked are independent given all others (Dempster 1972).
+def _covariance_selection(linked: Bool[Tensor, "k k"], covariance: Float64[Tensor, "k k"]) -> Float64[Tensor, "k k"]:
+    """Return G of eq. (3).
 
-    It has the variances and the covariances of linked features as they are. Each feature in turn is regressed on those
-    linked to it alone, with the covariances that these have in the law so far (Hastie, Tibshirani and Friedman 2009,
-    algorithm 17.1).
+    Each feature in turn is regressed on those linked to it, with their covariances in G so far (Hastie, Tibshirani and
+    Friedman 2009, algorithm 17.1).
     """
-    law = covariance.clone()
+    selected = covariance.clone()
     neighbours = (linked & ~torch.eye(len(linked), dtype=torch.bool)).unbind()
     for _ in range(MOST_SWEEPS):
-        before = law.clone()
+        before = selected.clone()
         for one, near in enumerate(neighbours):
-            others = torch.arange(len(law)) != one
-            regression = torch.linalg.solve(law[near][:, near], covariance[near, one])
-            law[others, one] = law[one, others] = law[others][:, near] @ regression
-        if float((law - before).abs().max()) < SETTLED:
+            others = torch.arange(len(selected)) != one
+            regression = torch.linalg.solve(selected[near][:, near], covariance[near, one])
+            selected[others, one] = selected[one, others] = selected[others][:, near] @ regression
+        if float((selected - before).abs().max()) < SETTLED:
             break
-    return law
+    return selected
 
 
 def _correlation(rows: Float64[Tensor, "n k"], seen: Bool[Tensor, "n k"]) -> Float64[Tensor, "k k"]:
-    """Second moments of normal rows with gaps, the likeliest (Dempster, Laird and Rubin 1977); absent ones are 0.
+    """Return the maximum likelihood second moments of Gaussian rows with gaps, by EM; unknown features are 0.
 
-    Moments over the rows that have both features would be simpler, and much worse where much is explained: chance in
-    an image's scores no longer cancels between its own moments and those with an age that only half of the rows have.
-    They are the start, and the answer where there are too many patterns of gaps.
+    The E-step fills gaps by regression on the row's known features, and adds the covariance that is left. Moments over
+    the rows with both features are the start, and the result where there are too many patterns of gaps. They are worse
+    where one variable explains much of another: sampling errors of an image's scores then no longer cancel between
+    their own moments and those with an age that only half of the rows have.
     """
     here = seen.double()
     found = rows.T @ rows / (here.T @ here).clamp_min(1)
@@ -165,7 +179,7 @@ def _correlation(rows: Float64[Tensor, "n k"], seen: Bool[Tensor, "n k"]) -> Flo
         return found
     groups = [(pattern, rows[kind == number]) for number, pattern in enumerate(patterns)]
     for _ in range(MOST_STEPS):
-        before, total = _lawful(found), torch.zeros_like(found)
+        before, total = _positive_definite(found), torch.zeros_like(found)
         for pattern, group in groups:
             there, gap = pattern.nonzero()[:, 0], (~pattern).nonzero()[:, 0]
             regression = torch.linalg.solve(before[there][:, there], before[there][:, gap])
@@ -180,52 +194,53 @@ def _correlation(rows: Float64[Tensor, "n k"], seen: Bool[Tensor, "n k"]) -> Flo
     return found
 
 
-def _lawful(correlation: Float64[Tensor, "k k"]) -> Float64[Tensor, "k k"]:
-    """The same with a least eigenvalue: shrunken in part, or of few rows, it need not be a law."""
+def _positive_definite(correlation: Float64[Tensor, "k k"]) -> Float64[Tensor, "k k"]:
+    """Clip eigenvalues so that the matrix is positive definite, also if shrunk in part or of few rows."""
     values, vectors = torch.linalg.eigh(correlation)
     return vectors @ torch.diag(values.clamp_min(1e-3)) @ vectors.T
 
 
-def _likeliest(
-    rules: Sequence[_Rule],
+def _cross_validated(
+    candidates: Sequence[_Shrinkage],
     unseen: Sequence[Float64[Tensor, "n k"]],
     seen: Bool[Tensor, "n k"],
     fold: Int64[Tensor, "n"],
     inside: Bool[Tensor, "k k"],
-) -> _Rule:
-    """The rule by whose laws rows that are in none of them are likeliest.
+) -> _Shrinkage:
+    """Return the shrinkage of highest cross-validated likelihood.
 
-    Correlations within a variable stay as they are. Scores of one image have none by construction, and a rule that
-    shrinks the whole matrix by its error (Ledoit and Wolf 2004) is right about most of it, and wrong about the part
-    that predicts. Independence given others may be true of the density and not of the likeliest normal law: what two
-    variables owe to the square of a third, they do not owe to it linearly.
+    Correlations within a variable are not shrunk. Scores of one image have none by construction, so that shrinking the
+    whole matrix by its expected error (Ledoit and Wolf 2004) would fit those, not the correlations that predict. Links
+    are cross-validated too: independence given other variables in the joint density need not hold for the Gaussian of
+    its moments, as of two variables that depend on the square of a third.
     """
     whole = seen.all(1)
     complete = int(whole.sum()) >= ENOUGH_ROWS
-    judged = whole if complete else torch.ones_like(whole)
+    scored = whole if complete else torch.ones_like(whole)
     folds = []
     for number, rows in enumerate(unseen):
         used = fold != number
         moments = _Moments.of(rows[used], seen[used], inside)
-        folds.append((moments, rows[~used & judged] / moments.scale.clamp_max(1), seen[~used & judged]))
+        folds.append((moments, rows[~used & scored] / moments.scale.clamp_max(1), seen[~used & scored]))
 
-    def likelihood(rule: _Rule) -> float:
+    def likelihood(shrinkage: _Shrinkage) -> float:
         total = 0.0
         for moments, held_out, known in folds:
-            law = moments.law(rule)
+            covariance = moments.covariance(shrinkage)
             if complete:
-                misfit = (held_out * torch.linalg.solve(law, held_out.T).T).sum()
-                total -= float(misfit + len(held_out) * torch.logdet(law))
+                misfit = (held_out * torch.linalg.solve(covariance, held_out.T).T).sum()
+                total -= float(misfit + len(held_out) * torch.logdet(covariance))
             else:
-                alone = Components(torch.ones(1).double(), torch.zeros(1, len(law)).double(), law[None])
-                total += float(posterior(alone, held_out, known).log_joint.sum())
+                mean = torch.zeros(1, len(covariance)).double()
+                gaussian = Components(torch.ones(1).double(), mean, covariance[None])
+                total += float(posterior(gaussian, held_out, known).log_joint.sum())
         return total
 
-    return max(rules, key=likelihood)
+    return max(candidates, key=likelihood)
 
 
 def block_diagonal(blocks: Sequence[Float[Tensor, "b _ _"]]) -> Float[Tensor, "b k k"]:
-    """Matrices of which each has a block of its own on the diagonal."""
+    """Return block-diagonal matrices."""
     size = sum(block.shape[1] for block in blocks)
     rows, start = [], 0
     for block in blocks:

@@ -1,4 +1,20 @@
-"""The baseline that predictions begin with: one Gaussian over all features, or a mixture where that predicts better."""
+"""The baseline's distribution of all features: a Gaussian, or a mixture of Gaussians where that predicts better.
+
+Component k has weight w_k, mean m_k and precision A_k. The noisy codes of all variables have the likelihood
+log p(x_t | f) = -f'Pf / 2 + f'w + const (:mod:`metavoxel.parts.features.base`), with P block-diagonal. Hence
+
+    F_k = A_k + P,    g_k = w - P m_k,    f | x_t, k ~ N(m_k + F_k^-1 g_k, F_k^-1),                              (1)
+    log w_k p(x_t | k) = log w_k + (g_k' F_k^-1 g_k + 2 w'm_k - m_k' P m_k + log det A_k - log det F_k) / 2 + const,
+    E[f | x_t] = sum_k p(k | x_t) E[f | x_t, k].                                                                 (2)
+
+A category is expected by Bayes' rule, which is discriminant analysis (linear with one component). With z_c the features
+of class c, s_c its share of the training rows, and v the category's features,
+
+    p(c | x_t) = s_c p(f_v = z_c | x_t) / p(f_v = z_c), normalised,    E[f_v | x_t] = sum_c p(c | x_t) z_c,      (3)
+
+where p(f_v = z_c | x_t) = sum_k p(k | x_t) N(z_c; m_k + F_k^-1 g_k, F_k^-1)_v, and p(f_v = z_c) is the same without
+evidence.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,33 +30,29 @@ from metavoxel.parts.features.base import GaussianLikelihood
 
 MOST_COMPONENTS = 12
 COUNTS = (1, 2, 3, 4, 6, 8, 12)
-"""Numbers of components that are tried, while more are better."""
+"""Candidate numbers of components, tried in this order."""
 PATIENCE = 2
-"""Numbers of components that were no better, after which no more are tried."""
+"""Candidates without improvement after which no more are tried."""
 MOST_FEATURES = 64
-"""Of a mixture: so many features have covariances that tables of the usual size do not determine."""
+"""Features above which there is no mixture: tables of the usual size do not determine their covariances."""
 FEWEST_ROWS, MOST_ROWS = 40, 4000
-"""Rows that a mixture is fitted from."""
+"""Smallest and largest number of rows that a mixture is fitted to."""
 MOST_STEPS, CLOSE = 50, 1e-3
-"""Of the mean of rows with gaps: steps, and the change that ends them."""
+"""Maximum number of EM steps of the mean of rows with gaps, and the change below which they stop."""
 
 
 class MixtureBaseline(nn.Module):
-    """Features of all variables as a mixture of Gaussians, each measured through its own noise. Final.
+    """Distribution of the features of all variables, and their posterior mean given noisy codes, eq. (1) to (3). Final.
 
-    A Gaussian has straight regressions and one spread. A few of them together have curves, humps, and spreads that
-    depend on other variables, and their posterior is a closed form too. How many is decided by cross-validation: by
-    the predictive density of each variable given all others, of rows that the mixture has not seen. It is the fewest
-    within a standard error of the best (Breiman et al. 1984).
-
-    A category is expected by Bayes' rule: its classes' shares times the density of all else at the class's point, a
-    discriminant analysis, linear where there is one component.
+    A Gaussian has linear regressions and constant residual variances. A mixture also has nonlinear regressions, several
+    modes and heteroscedasticity. The number of components is cross-validated by the predictive density of each variable
+    given all others: the fewest within a standard error of the best (Breiman et al. 1984).
 
     Args:
         sizes: number of features of every variable.
-        classes: number of classes of every variable; 0 of what is no category.
-        links: see :class:`GaussianBaseline`; they leave one component.
-        mixed: whether there may be several components.
+        classes: number of classes of every category; 0 or absent for other variables.
+        links: see :class:`GaussianBaseline`; with links there is one component.
+        mixed: whether several components are allowed.
     """
 
     def __init__(
@@ -78,7 +90,7 @@ class MixtureBaseline(nn.Module):
 
     @property
     def components(self) -> int:
-        """How many there are."""
+        """Number of components."""
         return int((self.weights > 0).sum())
 
     def fit(
@@ -90,14 +102,14 @@ class MixtureBaseline(nn.Module):
         *,
         points: Mapping[str, Float[Tensor, "_ _"]] = {},
     ) -> None:
-        """Fit one Gaussian, and mixtures as far as they may be better.
+        """Fit one Gaussian and, where allowed, mixtures; keep the one chosen by cross-validation.
 
         Args:
             features: of every variable.
             present: rows that have the variable.
-            unseen: for each fold, features as those rows make them that are not in it; by default ``features``.
-            fold: of each row; by default by turns.
-            points: features of each class of every category.
+            unseen: for each fold, features fitted to the rows outside it; by default ``features``.
+            fold: of each row; by default cyclic.
+            points: features of each class, z_c of eq. (3), of every category.
         """
         seen = torch.cat([present[name][:, None].expand(-1, size) for name, size in self._sizes.items()], 1)
         rows = self._joined(features, seen)
@@ -107,36 +119,36 @@ class MixtureBaseline(nn.Module):
         for number, name in enumerate(self._sizes):
             if name in self._classes:
                 categories[number] = ClassPoints.of(points[name].double(), features[name][present[name]].double())
-        found = _one_gaussian(self.gaussian.covariance(), rows, seen)
-        alone, straight = found, list(categories)
+        chosen = _one_gaussian(self.gaussian.covariance(), rows, seen)
+        single, straight = chosen, list(categories)
         if self._mixed and len(rows) >= FEWEST_ROWS:
             step = -(-len(rows) // MOST_ROWS)
-            found, straight = self._best(alone, rows[::step], seen[::step], fold[::step], categories, kept)
-        self._take(alone, found, categories, straight)
+            chosen, straight = self._best(single, rows[::step], seen[::step], fold[::step], categories, kept)
+        self._take(single, chosen, categories, straight)
 
     def _joined(
         self, features: Mapping[str, Float[Tensor, "n _"]], seen: Bool[Tensor, "n d"]
     ) -> Float64[Tensor, "n d"]:
-        """Features of all variables, 0 where they are not known."""
+        """Concatenate the features of all variables, 0 where unknown."""
         return torch.where(seen, torch.cat([features[name] for name in self._sizes], 1).double(), 0.0)
 
     def _best(
         self,
-        alone: Components,
+        single: Components,
         rows: Float64[Tensor, "n d"],
         seen: Bool[Tensor, "n d"],
         fold: Int64[Tensor, "n"],
         categories: Mapping[int, ClassPoints],
         kept: float,
     ) -> tuple[Components, list[int]]:
-        """The fewest components that predict rows not seen no worse, by a standard error, than the best number.
+        """Return the chosen components, and the categories that one Gaussian predicts no worse.
 
-        With them, the categories that one Gaussian predicts no worse.
+        The number of components is the smallest whose held-out score is within a standard error of the best.
         """
         parts = list(self._places.values())
         between = torch.where(self.gaussian.inside(), 1.0, kept).double()
 
-        def judged(count: int) -> Float64[Tensor, "n v"]:
+        def held_out_scores(count: int) -> Float64[Tensor, "n v"]:
             scores = torch.zeros(len(rows), len(parts), dtype=torch.float64)
             for number in range(FOLDS):
                 out = fold == number
@@ -150,49 +162,50 @@ class MixtureBaseline(nn.Module):
             return scores
 
         scores: dict[int, Float64[Tensor, n]] = {}
-        single, best = judged(1), 1
+        of_single, best = held_out_scores(1), 1
         straight: dict[int, list[int]] = {}
         for number, count in enumerate(COUNTS):
             if (count > 1 and count * len(self._places) > len(rows)) or number - COUNTS.index(best) > PATIENCE:
                 break
-            found = single if count == 1 else judged(count)
-            straight[count] = [at for at in categories if found[:, at].mean() <= single[:, at].mean()]
-            found[:, straight[count]] = single[:, straight[count]]
+            found = of_single if count == 1 else held_out_scores(count)
+            straight[count] = [at for at in categories if found[:, at].mean() <= of_single[:, at].mean()]
+            found[:, straight[count]] = of_single[:, straight[count]]
             scores[count] = found.sum(1)
             best = max(scores, key=lambda tried: float(scores[tried].mean()))
         for count, score in scores.items():
             short = scores[best] - score
             if float(short.mean()) <= float(short.std() / len(short) ** 0.5):
-                mixture = alone if count == 1 else fit_components(rows, seen, count, between)
+                mixture = single if count == 1 else fit_components(rows, seen, count, between)
                 return mixture, straight[count]
         raise AssertionError("the best is no worse than itself")
 
     def _take(
         self,
-        alone: Components,
-        found: Components,
+        single: Components,
+        chosen: Components,
         categories: Mapping[int, ClassPoints],
         straight: Sequence[int],
     ) -> None:
-        count = len(found.weights)
+        """Copy the fit into buffers."""
+        count = len(chosen.weights)
         self.weights.zero_()
-        self.weights[:count] = found.weights
-        self.means[:count] = found.means
-        self.center.copy_(alone.means[0])
+        self.weights[:count] = chosen.weights
+        self.means[:count] = chosen.means
+        self.center.copy_(single.means[0])
         if count > 1:
-            self.precisions[:count] = torch.linalg.inv(found.covariances)
+            self.precisions[:count] = torch.linalg.inv(chosen.covariances)
         if categories:
             self.points.copy_(torch.cat([category.points.flatten() for category in categories.values()]))
             self.straight.copy_(torch.tensor([number in straight for number in categories]))
             parts = list(self._places.values())
             priors = [
-                category.log_prior(alone if number in straight else found, parts[number])
+                category.log_prior(single if number in straight else chosen, parts[number])
                 for number, category in categories.items()
             ]
             self.log_prior.copy_(torch.cat(priors))
 
     def forward(self, likelihoods: Mapping[str, GaussianLikelihood]) -> dict[str, Float[Tensor, "b _"]]:
-        """Posterior mean of every variable's features, given the likelihoods of all."""
+        """Return the posterior mean of every variable's features given the likelihoods of all, eq. (2) and (3)."""
         parts = [likelihoods[name] for name in self._sizes]
         weighted = torch.cat([part.weighted for part in parts], 1)
         if not weighted.shape[1]:
@@ -200,27 +213,27 @@ class MixtureBaseline(nn.Module):
         with torch.autocast(weighted.device.type, enabled=False):
             certainty = block_diagonal([part.precision for part in parts])
             several = self.components > 1
-            log_joint, means, spreads = self._posterior(certainty, weighted, several=several)
-            shares = torch.softmax(log_joint, 0)
-            expected = (shares[..., None] * means).sum(0).to(weighted.dtype)
+            log_joint, means, covariances = self._posterior(certainty, weighted, several=several)
+            responsibilities = torch.softmax(log_joint, 0)
+            expected = (responsibilities[..., None] * means).sum(0).to(weighted.dtype)
             found = dict(zip(self._sizes, expected.split(list(self._sizes.values()), 1), strict=True))
             if not self._classes:
                 return found
-            found |= self._of_classes(log_joint, means, spreads, weighted.dtype)
+            found |= self._of_classes(log_joint, means, covariances, weighted.dtype)
             if several and self.straight.any():
-                alone = self._of_classes(*self._posterior(certainty, weighted, several=False), weighted.dtype)
-                found |= {name: alone[name] for name, by in zip(self._classes, self.straight, strict=True) if by}
+                single = self._of_classes(*self._posterior(certainty, weighted, several=False), weighted.dtype)
+                found |= {name: single[name] for name, by in zip(self._classes, self.straight, strict=True) if by}
             return found
 
     def _posterior(
         self, certainty: Float[Tensor, "b d d"], weighted: Float[Tensor, "b d"], *, several: bool
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Of each component its logarithm of weight times evidence, (k, b), the expected features, (k, b, d), and the
-        covariance of each category's own, (k, b, f, f)."""
+        """Return, of every component (only the Gaussian unless ``several``), log w_k p(x_t | k) (k, b), the mean of
+        eq. (1) (k, b, d), and by category the covariance of its features (k, b, f, f)."""
         if several:
             certainty, weighted = certainty.double(), weighted.double()
         log_joint, means = [], []
-        spreads: dict[str, list[Tensor]] = {name: [] for name in self._classes}
+        covariances: dict[str, list[Tensor]] = {name: [] for name in self._classes}
         columns = [self._places[name] for name in self._classes]
         unit = torch.eye(weighted.shape[1], dtype=weighted.dtype, device=weighted.device)
         picked = torch.cat([unit[:, place] for place in columns], 1) if columns else unit[:, :0]
@@ -228,34 +241,37 @@ class MixtureBaseline(nn.Module):
             precision = self.precisions[number] if several else self.gaussian.precision
             center = (self.means[number] if several else self.center).to(weighted.dtype)
             total = precision + certainty
-            force = weighted - certainty @ center
-            right = torch.cat([force[:, :, None], picked.expand(len(force), -1, -1)], 2)
+            deviation = weighted - certainty @ center
+            right = torch.cat([deviation[:, :, None], picked.expand(len(deviation), -1, -1)], 2)
             factor = torch.linalg.cholesky(total)
             solved, start = torch.cholesky_solve(right, factor), 1
             for name, place in zip(self._classes, columns, strict=True):
                 width = place.stop - place.start
-                spreads[name].append(solved[:, place, start : start + width])
+                covariances[name].append(solved[:, place, start : start + width])
                 start += width
             means.append(center + solved[:, :, 0])
             if several:
-                evidence = (force * solved[:, :, 0]).sum(1) / 2 + weighted @ center - (certainty @ center) @ center / 2
-                size = torch.logdet(precision) / 2 - factor.diagonal(dim1=1, dim2=2).log().sum(1)
-                log_joint.append(self.weights[number].log() + evidence + size)
+                evidence = (
+                    (deviation * solved[:, :, 0]).sum(1) / 2 + weighted @ center - (certainty @ center) @ center / 2
+                )
+                log_det = torch.logdet(precision) / 2 - factor.diagonal(dim1=1, dim2=2).log().sum(1)
+                log_joint.append(self.weights[number].log() + evidence + log_det)
             else:
-                log_joint.append(torch.zeros_like(force[:, 0]))
-        return torch.stack(log_joint), torch.stack(means), {name: torch.stack(one) for name, one in spreads.items()}
+                log_joint.append(torch.zeros_like(deviation[:, 0]))
+        by_name = {name: torch.stack(each) for name, each in covariances.items()}
+        return torch.stack(log_joint), torch.stack(means), by_name
 
     def _of_classes(
-        self, log_joint: Tensor, means: Tensor, spreads: Mapping[str, Tensor], dtype: torch.dtype
+        self, log_joint: Tensor, means: Tensor, covariances: Mapping[str, Tensor], dtype: torch.dtype
     ) -> dict[str, Tensor]:
-        """Features of categories as the probabilities of their classes make them."""
+        """Return the expected features of categories, eq. (3)."""
         found, first, prior = {}, 0, 0
         for name, count in self._classes.items():
             place = self._places[name]
             size = place.stop - place.start
             points = self.points[first : first + count * size].reshape(count, size).to(means.dtype)
             at = log_density(
-                points.expand(*means.shape[:2], -1, -1), means[:, :, place], torch.linalg.inv(spreads[name])
+                points.expand(*means.shape[:2], -1, -1), means[:, :, place], torch.linalg.inv(covariances[name])
             )
             log_class = torch.logsumexp(log_joint[..., None] + at, 0) + self.log_prior[prior : prior + count]
             found[name] = (torch.softmax(log_class, 1) @ points).to(dtype)
@@ -266,9 +282,9 @@ class MixtureBaseline(nn.Module):
 def _one_gaussian(
     covariance: Float64[Tensor, "d d"], rows: Float64[Tensor, "n d"], seen: Bool[Tensor, "n d"]
 ) -> Components:
-    """One component of this covariance. Its mean is the likeliest of rows with gaps, by EM.
+    """Return one component with this covariance and, by EM, the maximum likelihood mean of rows with gaps.
 
-    That of the rows that have a feature is another: with few of them, they are chance's choice of all the others.
+    The mean over the rows with a feature would have a larger error, as it does not use the correlated others.
     """
     mean = torch.zeros(len(covariance), dtype=torch.float64)
     one = torch.ones(1, dtype=torch.float64)

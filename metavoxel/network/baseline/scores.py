@@ -1,4 +1,21 @@
-"""How well a mixture of Gaussians predicts each variable of a row from all others."""
+"""Predictive scores of a mixture of Gaussians: log p(variable | all other known variables) of each row.
+
+With the posterior of :mod:`metavoxel.network.baseline.components`, Q_k and d of eq. (3) and (4) there, and v the
+features of one variable, component k predicts y_v from the other known features y_-v with
+
+    precision (Q_k)_vv    and mean    y_v - (Q_k)_vv^-1 (Q_k d)_v,                                               (1)
+    log w_k p(y_-v | k) = log w_k p(y | k) - log p(y_v | y_-v, k).                                               (2)
+
+A number has the density
+
+    log p(y_v | y_-v) = log sum_k w_k p(y | k) - log sum_k w_k p(y_-v | k).                                      (3)
+
+A category has classes c with points z_c among the features, and shares s_c. By Bayes' rule,
+
+    log p(c | y_-v) = log s_c + log p(y_-v, z_c) - log p(z_c) + const,                                           (4)
+
+where p(y_-v, z_c) = sum_k w_k p(y_-v | k) p(z_c | y_-v, k) by (1), and p(z_c) is the density without evidence.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -10,20 +27,20 @@ from torch import Tensor
 from metavoxel.network.baseline.components import Components, Posterior, log_density, posterior
 
 HALF_A_ROW = 0.5
-"""Added to the count of every class."""
+"""Pseudo-count of every class."""
 
 
 def nearest(points: Float64[Tensor, "c f"], features: Float64[Tensor, "n f"]) -> Int64[Tensor, "n"]:
-    """The class whose point is nearest to each row's features."""
+    """Return the class whose point is nearest to each row's features."""
     return torch.cdist(features, points).argmin(1)
 
 
 class ClassPoints(NamedTuple):
-    """A category among the features.
+    """A category among the variables.
 
     Attributes:
-        points: the features of each class.
-        log_share: logarithm of each class's share of the training rows.
+        points: features of each class, z_c.
+        log_share: logarithm of each class's share of the training rows, log s_c.
     """
 
     points: Float64[Tensor, "c f"]
@@ -31,23 +48,19 @@ class ClassPoints(NamedTuple):
 
     @classmethod
     def of(cls, points: Float64[Tensor, "c f"], features: Float64[Tensor, "n f"]) -> "ClassPoints":
-        """With the shares of the classes that rows of these features have."""
+        """Take the shares from rows with these features."""
         counts = torch.bincount(nearest(points, features), minlength=len(points)).double() + HALF_A_ROW
         return cls(points, (counts / counts.sum()).log())
 
     def log_prior(self, components: Components, place: slice) -> Float64[Tensor, "c"]:
-        """What turns densities at the points into class probabilities: log(share / density without any evidence).
-
-        A Gaussian has no classes; by Bayes' rule, p(class | rest) is its share times p(rest | class), and that is the
-        density of rest and point together over that of the point.
-        """
+        """Return log(s_c / p(z_c)), which turns densities at the points into class probabilities, eq. (4)."""
         means, covariances = components.means[:, place], components.covariances[:, place, place]
         density = log_density(self.points.expand(len(means), -1, -1), means, torch.linalg.inv(covariances))
         return self.log_share - torch.logsumexp(components.weights.log()[:, None] + density, 0)
 
 
 def places(sizes: Mapping[str, int]) -> dict[str, slice]:
-    """Where each variable's features stand among all."""
+    """Return the slice of each variable's features among all features."""
     found, start = {}, 0
     for name, size in sizes.items():
         found[name] = slice(start, start + size)
@@ -62,15 +75,14 @@ def predictive_scores(
     variables: Sequence[slice],
     categories: Mapping[int, ClassPoints],
 ) -> Float64[Tensor, "n v"]:
-    """Of each row and known variable, log p(variable | all others known): of a number the density, of a category the
-    probability. 0 where it is not known.
+    """Return the log-density (3) of each number and the log-probability (4) of each category; 0 where it is unknown.
 
     Args:
         components: of all features.
         rows: features; 0 where unknown.
-        seen: which are known.
-        variables: the place of each among the features.
-        categories: those of them that have classes, by their number.
+        seen: mask of the known features.
+        variables: slice of each variable's features.
+        categories: of the variables with classes, by their index.
     """
     now = posterior(components, rows, seen)
     whole = torch.logsumexp(now.log_joint, 1)
@@ -94,7 +106,7 @@ def predictive_scores(
 def _left_out(
     now: Posterior, rows: Float64[Tensor, "n d"], place: slice, known: Bool[Tensor, "n"]
 ) -> tuple[Float64[Tensor, "m k"], Float64[Tensor, "m k f"], Float64[Tensor, "m k f f"]]:
-    """Log joint of each component without one variable; and of that, given the others, the mean and the precision."""
+    """Return eq. (2), and the mean and precision of eq. (1), of the rows in which the variable is known."""
     precision = now.precisions[:, now.pattern[known], place, place].transpose(0, 1)  # (m, k, f, f)
     value = rows[known][:, None, place]
     mean = value - torch.linalg.solve(precision, now.residuals[known][:, :, place, None])[..., 0]

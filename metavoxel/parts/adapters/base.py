@@ -46,7 +46,7 @@ class Ports(NamedTuple):
     grid_width: int
     bottleneck_width: int
     token_width: int
-    level_width: int
+    time_width: int
 
 
 class AdapterContext(NamedTuple):

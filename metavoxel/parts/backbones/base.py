@@ -48,7 +48,7 @@ class AbstractBackboneSpec(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    keeps_factors: ClassVar[bool] = False
+    respects_factors: ClassVar[bool] = False
     """Whether tokens attend only to tokens that ``Streams.links`` marks."""
 
     type: str

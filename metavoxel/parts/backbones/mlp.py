@@ -41,7 +41,7 @@ class MLP(AbstractBackbone):
     def __init__(self, spec: "MLPSpec") -> None:
         super().__init__()
         width = spec.width
-        self.ports = Ports(grids={}, grid_width=width, bottleneck_width=width, token_width=width, level_width=width)
+        self.ports = Ports(grids={}, grid_width=width, bottleneck_width=width, token_width=width, time_width=width)
         self.blocks = nn.ModuleList([ResidualBlock(width, spec.dropout) for _ in range(spec.depth)])
 
     def forward(self, streams: Streams, time_embedding: Float[Tensor, "b w"]) -> BackboneOutputs:

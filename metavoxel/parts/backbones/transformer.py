@@ -18,11 +18,11 @@ class TokenBlock(nn.Module):
     Final.
     """
 
-    def __init__(self, width: int, heads: int, dropout: float, level_width: int) -> None:
+    def __init__(self, width: int, heads: int, dropout: float, time_width: int) -> None:
         super().__init__()
         self._heads, self._dropout = heads, dropout
         self.norms = nn.ModuleList([nn.LayerNorm(width, elementwise_affine=False) for _ in range(2)])
-        self.modulation = nn.Linear(level_width, 6 * width)
+        self.modulation = nn.Linear(time_width, 6 * width)
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
         with torch.no_grad():  # gates are initialised to 1, so that a shallow network learns from the first step
@@ -59,7 +59,7 @@ class Transformer(AbstractBackbone):
     def __init__(self, spec: "TransformerSpec") -> None:
         super().__init__()
         width = spec.width
-        self.ports = Ports(grids={}, grid_width=width, bottleneck_width=width, token_width=width, level_width=width)
+        self.ports = Ports(grids={}, grid_width=width, bottleneck_width=width, token_width=width, time_width=width)
         self.blocks = nn.ModuleList([TokenBlock(width, spec.heads, spec.dropout, width) for _ in range(spec.depth)])
 
     def forward(self, streams: Streams, time_embedding: Float[Tensor, "b w"]) -> BackboneOutputs:
@@ -73,7 +73,7 @@ class Transformer(AbstractBackbone):
 class TransformerSpec(AbstractBackboneSpec):
     """Settings of a transformer over tokens, for tables."""
 
-    keeps_factors: ClassVar[bool] = True
+    respects_factors: ClassVar[bool] = True
 
     type: Literal["transformer"] = "transformer"
     width: PositiveInt = Field(96, description="channels of a token; a multiple of heads")

@@ -16,7 +16,7 @@ from metavoxel.parts.backbones.transformer import TokenBlock
 class _Tower(nn.Module):
     """U-Net of one grid port from MONAI's blocks, split into encoder and decoder to access the bottleneck."""
 
-    def __init__(self, spec: "UNetSpec", dimensions: int, level_width: int) -> None:
+    def __init__(self, spec: "UNetSpec", dimensions: int, time_width: int) -> None:
         # takes seconds, which a table need not wait for
         from monai.networks.nets.diffusion_model_unet import get_down_block, get_mid_block, get_up_block
 
@@ -24,7 +24,7 @@ class _Tower(nn.Module):
         channels, last = spec.channels, len(spec.channels) - 1
         groups = math.gcd(8, *channels)
         shared: dict[str, Any] = {
-            "spatial_dims": dimensions, "temb_channels": level_width, "norm_num_groups": groups, "norm_eps": 1e-6,
+            "spatial_dims": dimensions, "temb_channels": time_width, "norm_num_groups": groups, "norm_eps": 1e-6,
             "transformer_num_layers": 1, "cross_attention_dim": spec.token_width,
         }  # fmt: skip
         blocks: dict[str, Any] = {"resblock_updown": False, "with_attn": False}
@@ -89,16 +89,16 @@ class UNet(AbstractBackbone):
 
     def __init__(self, spec: "UNetSpec", grids: dict[str, tuple[int, ...]]) -> None:
         super().__init__()
-        level_width, width = 4 * spec.channels[0], spec.token_width
+        time_width, width = 4 * spec.channels[0], spec.token_width
         self.ports = Ports(
             grids=grids,
             grid_width=spec.channels[0],
             bottleneck_width=spec.channels[-1],
             token_width=width,
-            level_width=level_width,
+            time_width=time_width,
         )
-        self.towers = nn.ModuleDict({name: _Tower(spec, len(grid), level_width) for name, grid in grids.items()})
-        self.level_token = nn.Linear(level_width, width)
+        self.towers = nn.ModuleDict({name: _Tower(spec, len(grid), time_width) for name, grid in grids.items()})
+        self.time_token = nn.Linear(time_width, width)
         self.pooled = nn.ModuleDict(
             {
                 name: nn.Sequential(nn.LayerNorm(spec.channels[-1]), nn.Dropout(spec.dropout),
@@ -108,11 +108,11 @@ class UNet(AbstractBackbone):
         )  # fmt: skip
         heads = math.gcd(width, max(width // 32, 1))
         self.fusion = nn.ModuleList(
-            [TokenBlock(width, heads, spec.dropout, level_width) for _ in range(spec.token_layers)]
+            [TokenBlock(width, heads, spec.dropout, time_width) for _ in range(spec.token_layers)]
         )
 
     def forward(self, streams: Streams, time_embedding: Float[Tensor, "b w"]) -> BackboneOutputs:
-        time_token = self.level_token(time_embedding)[:, None]
+        time_token = self.time_token(time_embedding)[:, None]
         tokens = time_token[:, :0] if streams.tokens is None else streams.tokens
         context = tokens[:, :0] if streams.context is None else streams.context
         # Cross-attention requires a key: the time embedding where no variable is a token.

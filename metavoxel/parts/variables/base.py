@@ -98,7 +98,7 @@ class AbstractVariableSpec(BaseModel, ABC):
         """Return warnings about valid but questionable settings; empty by default."""
         return []
 
-    def known_labels(self) -> dict[str, str]:
+    def label_codes(self) -> dict[str, str]:
         """Return the code of each label in tables, in the order of the channels; empty by default.
 
         Types whose values are labels override this; their labels are compared with ``cohort.missing``.
@@ -122,7 +122,7 @@ class AbstractVariableSpec(BaseModel, ABC):
         """
         return row[self.column or name]
 
-    def needs(self, name: str) -> set[str]:
+    def required_columns(self, name: str) -> set[str]:
         """Return the columns of the table that ``locate`` reads."""
         return {self.column or name}
 
@@ -176,7 +176,7 @@ class AbstractVariableSpec(BaseModel, ABC):
         """Return the cells of one value by column; by default one cell, under the variable's name."""
         return {name: self.format(value)}
 
-    def likeliest(self, scores: Float[Tensor, "b k"]) -> Int64[Tensor, "b"]:
+    def predicted_class(self, scores: Float[Tensor, "b k"]) -> Int64[Tensor, "b"]:
         """Return the predicted class for given class probabilities (or vote counts); the argmax by default.
 
         Override for ordered classes, where errors of one class are less severe than errors of two.

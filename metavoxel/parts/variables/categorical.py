@@ -72,7 +72,7 @@ class CategoricalSpec(AbstractVariableSpec):
         """Labels in the order of the code's channels."""
         return tuple(self.categories)
 
-    def known_labels(self) -> dict[str, str]:
+    def label_codes(self) -> dict[str, str]:
         return dict(self.categories)
 
     def parts(self) -> Parts:

@@ -144,7 +144,7 @@ class AbstractSpatialSpec(AbstractVariableSpec):
             return ""
         return str(folder / text)
 
-    def needs(self, name: str) -> set[str]:
+    def required_columns(self, name: str) -> set[str]:
         """Return the column of the path, or the columns in its pattern."""
         return {self.column or name} if self.path is None else set(_PLACEHOLDER.findall(self.path))
 

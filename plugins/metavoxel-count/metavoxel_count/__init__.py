@@ -8,7 +8,7 @@ from metavoxel.plugins.hookspecs import hookimpl
 from metavoxel_count.codec import CountCodecSpec
 from metavoxel_count.variable import CountSpec
 
-metavoxel_api = 1
+metavoxel_api = 2
 
 
 @hookimpl

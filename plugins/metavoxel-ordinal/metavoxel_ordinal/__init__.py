@@ -10,7 +10,7 @@ from metavoxel_ordinal.adapter import OrdinalAdapterSpec
 from metavoxel_ordinal.kernel import BirthDeathKernel
 from metavoxel_ordinal.variable import OrdinalSpec
 
-metavoxel_api = 1
+metavoxel_api = 2
 
 
 @hookimpl

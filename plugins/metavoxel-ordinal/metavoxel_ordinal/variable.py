@@ -39,8 +39,8 @@ class OrdinalSpec(AbstractVariableSpec):
     def warnings(self) -> list[str]:
         return self._labels.warnings()
 
-    def known_labels(self) -> dict[str, str]:
-        return self._labels.known_labels()
+    def label_codes(self) -> dict[str, str]:
+        return self._labels.label_codes()
 
     def parts(self) -> Parts:
         return Parts(OneHotSpec(categories=len(self.levels)), BirthDeathKernel(), OrdinalAdapterSpec())
@@ -57,9 +57,9 @@ class OrdinalSpec(AbstractVariableSpec):
     def format(self, value: Tensor) -> str:
         return self._labels.format(value)
 
-    def likeliest(self, scores: Float[Tensor, "b k"]) -> Int64[Tensor, "b"]:
+    def predicted_class(self, scores: Float[Tensor, "b k"]) -> Int64[Tensor, "b"]:
         """The level that stands for probabilities or votes: by ``point``, half of them are at it or below."""
         if self.point == "likeliest":
-            return super().likeliest(scores)
+            return super().predicted_class(scores)
         below = scores.cumsum(1) / scores.sum(1, keepdim=True)
         return (below >= 0.5 - 1e-6).int().argmax(1)

@@ -29,4 +29,4 @@ def test_codes_come_before_labels_in_a_table():
     spec = OrdinalSpec(levels={"0": 1, "1": 2, "2": 3})
     assert [int(spec.parse(cell)) for cell in "123"] == [0, 1, 2]
     assert [int(spec.parse_given(cell)) for cell in "012"] == [0, 1, 2]
-    assert len(spec.warnings()) == 2 and spec.known_labels() == {"0": "1", "1": "2", "2": "3"}
+    assert len(spec.warnings()) == 2 and spec.label_codes() == {"0": "1", "1": "2", "2": "3"}

@@ -8,7 +8,7 @@ from metavoxel.plugins.hookspecs import hookimpl
 from metavoxel_vector.codec import PCACodecSpec
 from metavoxel_vector.variable import VectorSpec
 
-metavoxel_api = 1
+metavoxel_api = 2
 
 
 @hookimpl

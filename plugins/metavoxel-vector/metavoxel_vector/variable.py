@@ -40,7 +40,7 @@ class VectorSpec(AbstractVariableSpec):
     def parts(self) -> Parts:
         return Parts(PCACodecSpec(components=self.components), GaussianKernel(), TokenAdapterSpec())
 
-    def needs(self, name: str) -> set[str]:
+    def required_columns(self, name: str) -> set[str]:
         return set(self.columns)
 
     def locate(self, name: str, row: Mapping[str, str], folder: Path) -> str:

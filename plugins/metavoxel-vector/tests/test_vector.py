@@ -19,7 +19,7 @@ def test_patterns_become_columns_in_the_tables_order():
     cell = located(spec)
     resolved = spec.resolve([cell], multiple=1)
     assert resolved.columns == ["vol_b", "vol_a", "age"] and resolved.data_shape == (3,)
-    assert resolved.needs("volumes") == {"vol_a", "vol_b", "age"}
+    assert resolved.required_columns("volumes") == {"vol_a", "vol_b", "age"}
     value = resolved.parse(cell)
     assert value.tolist() == [2.5, 1.0, 30.0]
     assert resolved.cells("volumes", value) == {"vol_b": 2.5, "vol_a": 1.0, "age": 30.0}

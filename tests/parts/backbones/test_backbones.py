@@ -28,7 +28,7 @@ def inputs(backbone, rows=3, tokens=2):
     rng, ports = Rng.for_rows(rows, "backbone"), backbone.ports
     grids = {name: rng.fork(name).normal((rows, ports.grid_width, *grid)) for name, grid in ports.grids.items()}
     row = rng.fork("tokens").normal((rows, tokens, ports.token_width)) if tokens else None
-    return Streams(grids, row), rng.fork("level").normal((rows, ports.level_width))
+    return Streams(grids, row), rng.fork("level").normal((rows, ports.time_width))
 
 
 @pytest.mark.parametrize("tokens", [0, 1, 3])

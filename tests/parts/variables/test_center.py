@@ -50,7 +50,7 @@ def test_center_and_differences_are_overridden():
 class Graded(CategoricalSpec):
     """Labels whose predicted class is always the middle one."""
 
-    def likeliest(self, scores):
+    def predicted_class(self, scores):
         return torch.full((len(scores),), 1)
 
 

@@ -1,0 +1,60 @@
+"""Sampling settings of a trained model: its defaults, and what a caller changes."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+
+from metavoxel.errors import EvidenceError, Problem, did_you_mean
+from metavoxel.inference.question import refuse_without_draws
+from metavoxel.sampling.settings import Sampling, check_conditioning
+
+
+def sampling_of(times: str, changes: Mapping[str, object]) -> Sampling:
+    """Default settings of a model, with changes; None leaves a setting at its default.
+
+    Args:
+        times: the schema's ``diffusion.times``.
+        changes: values by setting.
+
+    Raises:
+        EvidenceError: settings unknown or without effect, or 'clean' conditioning of a model with one shared time.
+    """
+    known = [field.name for field in fields(Sampling)]
+    problems = [
+        Problem(name, f"no setting of sampling.{did_you_mean(name, known)} Settings: {', '.join(known)}")
+        for name in changes
+        if name not in known
+    ]
+    if problems:
+        raise EvidenceError(problems)
+    base: dict[str, object] = {}
+    if times == "shared":
+        base = {"conditioning": "replace", "solver": "ddim", "grid": "uniform"}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if changes.get("conditioning") == "smc":
+        base |= {"solver": "dpmpp_2m", "eta": 1.0, "grid": "log_snr"}
+    sampling = Sampling(**{**base, **changes})  # type: ignore[arg-type]
+    problems = sampling.problems() + sampling.idle(changes)
+    if problems:
+        raise EvidenceError(problems)
+    check_conditioning(times, sampling.conditioning)
+    return sampling
+
+
+def answer_sampling(times: str, draws: int, changes: Mapping[str, object]) -> Sampling:
+    """Settings of the draws of an answer; without draws, which need none, the defaults.
+
+    Raises:
+        EvidenceError: as :func:`sampling_of`; without draws also settings of draws, or a model with one shared time.
+    """
+    if draws:
+        return sampling_of(times, changes)
+    if times == "shared":
+        raise EvidenceError(
+            Problem(
+                "draws",
+                "0 needs a model trained with diffusion.times 'evidence': one with a shared time was never trained on "
+                "clean evidence beside an unknown. Use draws 3, as the paper does",
+            )
+        )
+    refuse_without_draws(draws, changes)
+    return Sampling()
