@@ -9,7 +9,7 @@ WORKERS ?= 2
 PYTEST := PYTHONUTF8=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all fast lint format types docs plugins clean
+.PHONY: help demo test test-all fast lint format types docs plugins coverage dist examples site clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,24 @@ docs: $(INSTALLED) ## links, commands and code in the documentation
 
 plugins: $(INSTALLED) ## the plugins, each installed into an environment of its own, and the template
 	$(BIN)/python tools/test_plugins.py
+
+coverage: $(INSTALLED) ## the fast tests with the lines that they reach
+	$(PYTEST) -n $(WORKERS) --cov=metavoxel --cov-report=term
+
+dist: $(INSTALLED) ## sdist and wheel, the wheel installed and tried in an environment of its own (in dist)
+	rm -rf dist
+	$(BIN)/python -m hatchling build
+	$(PYTHON) -m venv dist/venv
+	dist/venv/bin/python -m pip install -q -c constraints.txt dist/*.whl
+	cd dist && venv/bin/metavoxel --help && venv/bin/metavoxel plugins
+
+examples: $(INSTALLED) ## examples that need no data of their own, run short
+	OMP_NUM_THREADS=1 $(BIN)/python examples/method_in_one_file.py --steps 300
+	OMP_NUM_THREADS=1 $(BIN)/python examples/own_denoiser.py
+
+site: $(INSTALLED) ## the documentation as a site (in runs/site)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[site]'
+	$(BIN)/python -m mkdocs build --strict
 
 clean: ## remove what make made, runs excepted
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,1 +1,1 @@
-"""Questions to a trained model: from a user's cells to evidence, and from codes to tables."""
+"""Inference with a trained model: evidence from tables, conditional draws and means, and tables of the results."""

@@ -1,5 +1,6 @@
-"""Answers about the rows of a table: codes of the targets, and the tables that are made of them."""
+"""Predictions for the rows of a table: codes of the targets, and their tables."""
 
+import html
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,18 +22,18 @@ from metavoxel.typing import AnyCode
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Answer:
-    """What a model says of the targets in every row.
+    """Predictions of the targets in every row.
 
     Attributes:
-        question: that it answers.
-        schema: the model's.
-        codecs: the model's, for the targets.
+        question: targets, evidence and kind of prediction.
+        schema: of the model.
+        codecs: of the model, including the targets'.
         subjects: of the rows.
-        row_keys: names of the rows.
-        means: read-outs of the targets in code space, where no draws were asked for.
-        draws: joint draws of the targets.
+        row_keys: of the rows.
+        means: posterior means of the targets in code space; empty with draws.
+        draws: joint draws of the targets; empty without.
     """
 
     question: Question
@@ -43,17 +44,26 @@ class Answer:
     means: Mapping[str, AnyCode]
     draws: Sequence[JointDraw]
 
+    def __repr__(self) -> str:
+        question = f"{', '.join(self.question.targets)} given {', '.join(self.question.given) or 'nothing'}"
+        how = f"{len(self.draws)} joint draws" if self.draws else "posterior means"
+        return f"Answer({question}: {how} of {len(self.subjects)} rows)"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(repr(self))}</p>{self.table().to_html(index=False, max_rows=20)}"
+
     def table(self, *, point: str = "mean", vote: bool = False, images: Path | None = None) -> pandas.DataFrame:
-        """One row for each: the subject, and for every target what the answer comes to.
+        """Return a table with the subject and the predictions of every row.
 
         Args:
             point: 'mean' or 'median' of a number's draws.
-            vote: a category's label by majority of the draws, instead of by mean probability.
-            images: folder that gets a file for every predicted image, whose path then is its cell; without it, the
-                cell tells the size in words.
+            vote: whether a category's label is the majority of the draws, instead of the one of highest mean
+                probability.
+            images: folder to write every predicted image to, with its path in the cell; without it, the cell has the
+                image's size.
 
         Raises:
-            EvidenceError: another point.
+            EvidenceError: unknown point.
         """
         center = as_point(point)
         if not self.subjects:
@@ -71,13 +81,13 @@ class Answer:
         return pandas.DataFrame(rows)
 
     def long_table(self) -> pandas.DataFrame:
-        """The draws themselves: subject, number of the draw, and a column for every target that is no image.
+        """Return a table of all draws: subject, number of the draw, and every target that is not an image.
 
         Raises:
-            EvidenceError: there are none.
+            EvidenceError: there are no draws.
         """
         if not self.draws:
-            raise EvidenceError("draws 0 draws nothing; ask for draws 1 or more")
+            raise EvidenceError("there are no draws: use `draws=1` or more")
         numbers = range(1, len(self.draws) + 1)
         columns: dict[str, list[object]] = {
             self.schema.cohort.subject: [subject for subject in self.subjects for _ in numbers],
@@ -95,7 +105,7 @@ class Answer:
         return pandas.DataFrame(columns)
 
     def _of_zeros(self) -> "Answer":
-        """An answer about one row, which has the columns that one about none must have."""
+        """Return an answer of one row, which determines the columns of an empty table."""
 
         def zeros(codes: Mapping[str, AnyCode]) -> dict[str, AnyCode]:
             return {name: code.new_zeros(1, *code.shape[1:]) for name, code in codes.items()}
@@ -109,12 +119,12 @@ class Answer:
             return mean_cells(name, spec, codec, _on_processor(codec, self.means[name]))
         if name not in self.draws[0].probabilities:
             return draw_cells(name, spec, codec, [draw.codes[name] for draw in self.draws], point=point)
-        ballots = torch.stack([draw.codes[name].argmax(1).cpu() for draw in self.draws]) if vote else None
-        chances = [draw.probabilities[name].cpu() for draw in self.draws]
-        return draw_cells(name, spec, codec, chances, votes=ballots)
+        votes = torch.stack([draw.codes[name].argmax(1).cpu() for draw in self.draws]) if vote else None
+        probabilities = [draw.probabilities[name].cpu() for draw in self.draws]
+        return draw_cells(name, spec, codec, probabilities, votes=votes)
 
     def _image_cells(self, name: str, point: Point, folder: Path) -> list[dict[str, object]]:
-        """The decoded read-out, or the mean of the decoded draws, written to a file a row."""
+        """Write the decoded posterior mean, or the mean of the decoded draws, to one file per row."""
         spec, codec = self.schema.variables[name].spec, self.codecs[name]
         codes = [draw.codes[name] for draw in self.draws] or [self.means[name]]
         return [
@@ -129,10 +139,10 @@ class Answer:
 
 
 def as_point(text: str) -> Point:
-    """What one number stands for several draws, by its name.
+    """Check the name of a point estimate.
 
     Raises:
-        EvidenceError: no such.
+        EvidenceError: it is unknown.
     """
     for known in get_args(Point):
         if text == known:
@@ -141,10 +151,10 @@ def as_point(text: str) -> Point:
 
 
 def file_stem(row: int, key: str) -> str:
-    """The name of a row's files: its number, from 1, and as much of its key as any file system takes."""
+    """Return the stem of a row's files: its number, from 1, and its key, reduced to safe characters."""
     return f"row-{row + 1:04d}_{re.sub(r'[^A-Za-z0-9.-]+', '-', key)[:80]}"
 
 
 def _on_processor(codec: AbstractCodec, code: Tensor) -> Tensor:
-    """Class probabilities leave the device that they were computed on; other codes are decoded there."""
+    """Move class probabilities to the CPU; other codes are decoded on their device."""
     return code.cpu() if codec.support == "one_hot" else code

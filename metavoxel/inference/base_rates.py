@@ -1,4 +1,4 @@
-"""Other base rates than the training rows had: class probabilities where a category is rarer or commoner."""
+"""Prior shift: class probabilities under other base rates than those of the training rows."""
 
 import torch
 from jaxtyping import Float
@@ -10,19 +10,19 @@ from metavoxel.sampling.sample import row_streams
 from metavoxel.typing import AnyCode
 
 ROWS = 16
-"""Prior states that the model's own base rates are averaged over."""
+"""Number of prior states that the model's base rates are averaged over."""
 
 
 def base_rates(model: JointDenoiser, name: str, *, seed: int) -> Float[Tensor, "k"]:
-    """The model's own probabilities of a category: its read-out with no evidence, in one evaluation of a few rows."""
+    """Return the model's marginal probabilities of a category: its posterior mean without evidence."""
     rng = row_streams(seed, [f"base rates {row}" for row in range(ROWS)], 0)
     return posterior_mean(model, {}, rng, evaluations=1, names=[name])[name].double().mean(0)
 
 
 def shifted(probabilities: AnyCode, ratio: Float[Tensor, "k"]) -> AnyCode:
-    """p'(k | e), proportional to p(k | e) p'(k) / p(k): Bayes' rule with other base rates (Saerens et al. 2002, 2.4).
+    """Return p'(k | e), proportional to p(k | e) p'(k) / p(k) (Saerens et al. 2002, eq. 2.4).
 
-    Right where the new population differs in how frequent the classes are, and not in what goes with each.
+    Exact if the populations differ in the base rates p(k), and not in p(e | k).
 
     Args:
         probabilities: p(k | e) of each row, classes on dimension 1.
@@ -31,6 +31,6 @@ def shifted(probabilities: AnyCode, ratio: Float[Tensor, "k"]) -> AnyCode:
     factors = ratio.to(probabilities).reshape(1, -1, *[1] * (probabilities.ndim - 2))
     weighted = probabilities * factors
     total = weighted.sum(1, keepdim=True)
-    # Where only excluded classes seemed possible, rounding has left nothing to tell the others apart.
-    alike = (factors > 0).to(weighted).expand_as(weighted)
-    return torch.where(total > 0, weighted, alike) / torch.where(total > 0, total, alike.sum(1, keepdim=True))
+    # Where all probability was on excluded classes, the others have underflowed to 0: uniform over them
+    uniform = (factors > 0).to(weighted).expand_as(weighted)
+    return torch.where(total > 0, weighted, uniform) / torch.where(total > 0, total, uniform.sum(1, keepdim=True))

@@ -1,4 +1,4 @@
-"""What a user gives, read into evidence: single values, values with an error, and whole tables."""
+"""Evidence from user input: single values, values with a measurement error, and tables."""
 
 import math
 import re
@@ -26,16 +26,16 @@ from metavoxel.schema.missing import MissingCodes
 from metavoxel.schema.schema import Schema
 
 FARTHEST = 1e12
-"""Largest code that is computed with; single precision holds the square of no more than about 1e19."""
+"""Largest absolute code that is accepted: its square must not overflow in single precision."""
 
 _WORST = 3
-"""Cells that a warning shows."""
+"""Number of cells that a warning lists."""
 
 _MEASURED = re.compile(r"\s*(?P<value>.+?)\s*(?:±|\+/?-)\s*(?P<sd>.*?)\s*", re.DOTALL)
 
 
 class Value(NamedTuple):
-    """A value (*D) in the variable's unit, and the standard deviation of its error; None where it is exact."""
+    """A value (*D) in the variable's unit, and the standard deviation of its error; None for an exact value."""
 
     value: Tensor
     sd: float | None = None
@@ -43,16 +43,16 @@ class Value(NamedTuple):
 
 @final
 class EvidenceReader:
-    """Reads cells, tensors and tables as a model's schema says, and encodes them."""
+    """Reader of cells, tensors and tables by a model's schema, which encodes them."""
 
     def __init__(self, schema: Schema, codecs: Mapping[str, AbstractCodec], device: torch.device) -> None:
         self._schema, self._codecs, self._device = schema, codecs, device
         self._missing = MissingCodes(schema.cohort.missing)
 
     def value_of(self, name: str, cell: object) -> Tensor:
-        """A value (*D) given by itself: a number, a label, a path, as text or not; or as a tensor already.
+        """Parse a single value (*D): a number, label or path, also as text; tensors are returned unchanged.
 
-        Where a text is a label of a category and also the table's code of another, it is the label.
+        A text that is a label of a category, and the table's code of another, is taken as the label.
 
         Raises:
             EvidenceError: it cannot be read, or a rule of the schema makes it missing.
@@ -66,21 +66,21 @@ class EvidenceReader:
         if isinstance(value, Missing):
             raise EvidenceError(Problem(f"given {name}={cell}", value.rule))
         if str(cell).strip() in self._missing:
-            what = "is a code for 'missing' by cohort.missing: leave it out of what is given"
+            what = "is a code for 'missing' by cohort.missing: omit it"
             raise EvidenceError(Problem(f"given {name}={cell}", what))
         return value
 
     def is_measured(self, name: str, cell: object) -> bool:
-        """Whether a cell says how sure it is of a number: ``30±2``, or ``30+-2`` where that is easier to type."""
+        """Return whether a cell is a number with a measurement error, ``30±2`` or ``30+-2``."""
         return self._takes_errors(name) and isinstance(cell, str) and _MEASURED.fullmatch(cell) is not None
 
     def known(self, given: Mapping[str, object], voxels: Mapping[str, Tensor] = {}) -> dict[str, Value]:
-        """Values of all that is given, or all that is wrong with it.
+        """Parse all given values, collecting all problems.
 
-        ``voxels`` marks those (*D) that are known of an image given in part; what the others hold does not matter.
+        ``voxels`` marks the known voxels (*D) of an image given in part; the values of the others are ignored.
 
         Raises:
-            EvidenceError: values that cannot be, or cannot be read, or have an error where none can be.
+            EvidenceError: values that are impossible, cannot be read, or have an error where none is supported.
         """
         found: dict[str, Value] = {}
         problems: list[Problem] = []
@@ -100,16 +100,16 @@ class EvidenceReader:
         return found
 
     def _check_tensor(self, name: str, value: Tensor, known: Tensor | None) -> None:
-        """Refuse what a cell would be refused for.
+        """Check a tensor as a cell is checked.
 
         Raises:
-            EvidenceError: another shape, no finite number, no class of the variable, or a rule of the schema.
+            EvidenceError: wrong shape, non-finite numbers, unknown class, or a rule of the schema makes it missing.
         """
         spec, codec = self._schema.variables[name].spec, self._codecs[name]
         if value.shape != spec.data_shape:
             what = f"must have shape {spec.data_shape}, not {tuple(value.shape)}"
             raise EvidenceError(Problem(f"given {name}", what))
-        if spec.lazy:  # an image, which a table shows in words alone
+        if spec.lazy:  # an image: its cell is a description, which cannot be parsed
             wrong = ~value.isfinite() if known is None else ~value.isfinite() & known
             if wrong.any():
                 what = f"{int(wrong.sum())} of {wrong.numel()} voxels are NaN or infinite"
@@ -131,10 +131,10 @@ class EvidenceReader:
             return Value(self.value_of(name, cell))
         if not self._takes_errors(name):
             try:
-                return Value(self.value_of(name, cell))  # a label or a path may have such a sign in it
+                return Value(self.value_of(name, cell))  # a label or a path may contain ±
             except EvidenceError as error:
                 numbers = ", ".join(other for other in self._schema.variables if self._takes_errors(other)) or "none"
-                what = f"{error.problems[0].what}. Only numbers are given with an error (±): {numbers}"
+                what = f"{error.problems[0].what}. Only numbers may have an error (±): {numbers}"
                 raise EvidenceError(Problem(f"given {name}={cell}", what)) from None
         value = self.value_of(name, parts["value"])
         try:
@@ -142,13 +142,13 @@ class EvidenceReader:
         except ValueError:
             sd = math.nan
         if not (math.isfinite(sd) and sd >= 0):
-            what = f"the error {parts['sd']!r} must be a number, in the variable's unit and not below 0: age=30±2"
+            what = f"the error {parts['sd']!r} must be a number in the variable's unit, at least 0: age=30±2"
             raise EvidenceError(Problem(f"given {name}={cell}", what))
         return Value(value, sd or None)
 
     @torch.inference_mode()
     def given(self, name: str, values: Tensor, known: Tensor | None = None, *, sd: float | None = None) -> Evidence:
-        """Evidence of a batch of values (b, *D). ``known`` marks what is, ``sd`` is an error in its unit."""
+        """Encode a batch of values (b, *D); ``known`` marks known voxels, ``sd`` is the error in the value's unit."""
         codec = self._codecs[name]
         values = values.to(self._device)
         with attribute_errors(self._schema.variables[name].parts.codec, f"given {name}"):
@@ -160,10 +160,10 @@ class EvidenceReader:
         return Evidence(code, cells, None if sd is None else float(codec.code_sd(values[:1], sd)))
 
     def read(self, table: Table | pandas.DataFrame, variables: Sequence[str], *, folder: Path | None = None) -> Cohort:
-        """Values of some variables in a table of other rows than the run's own; missing cells stay missing.
+        """Read some variables of a table of new rows; missing cells stay missing.
 
         Raises:
-            CohortError: all that is wrong with it.
+            CohortError: all problems of the table.
         """
         if isinstance(table, pandas.DataFrame):
             table = frame_table(table, folder=folder)
@@ -171,10 +171,10 @@ class EvidenceReader:
         return build_cohort(table, specs, self._schema.cohort, split=False)
 
     def evidence_of(self, cohort: Cohort, names: Sequence[str]) -> dict[str, Evidence]:
-        """Evidence of all rows of a cohort; a missing cell is an unknown one.
+        """Encode all rows of a cohort; missing cells are unknown.
 
         Raises:
-            EvidenceError: cells whose codes are beyond computing with, all at once.
+            EvidenceError: all cells with codes beyond ``FARTHEST``.
         """
         evidence, problems = {}, []
         for name in names:
@@ -197,7 +197,7 @@ class EvidenceReader:
 
 
 def warn_of_blanked(cohort: Cohort, names: Sequence[str]) -> None:
-    """Warn of cells that a rule of the schema made missing, by variable (in this order) and rule."""
+    """Warn of cells that a rule of the schema makes missing, by variable (in this order) and rule."""
     for name in names:
         for rule, cells in cohort.blanked.get(name, {}).items():
             shown = ", ".join(dict.fromkeys(cells[:_WORST])) + (", ..." if len(cells) > _WORST else "")
@@ -206,9 +206,9 @@ def warn_of_blanked(cohort: Cohort, names: Sequence[str]) -> None:
 
 
 def _is_far(code: Tensor) -> Bool[Tensor, "b"]:
-    """Rows whose codes (b, ...) are no numbers that the network can take."""
+    """Return the rows whose codes (b, ...) are not finite or beyond ``FARTHEST``."""
     return ~(code.flatten(1).abs().amax(1) <= FARTHEST)
 
 
 def _far(code: Tensor) -> str:
-    return f"is {float(code.abs().max()):.2g} in code units, which no network can take: is it a code for 'missing'?"
+    return f"is {float(code.abs().max()):.2g} in code units, too large to compute with: is it a code for 'missing'?"

@@ -19,6 +19,7 @@ from metavoxel.inference.question import ask, check_counts, listed, refuse_with_
 from metavoxel.inference.samples import Samples
 from metavoxel.inference.sampling import answer_sampling, sampling_of
 from metavoxel.inference.scores import Unusual, check_scored, log_likelihoods, unusual
+from metavoxel.inference.show import model_html, model_text
 from metavoxel.inference.subjects import draw_subjects, known_voxels, read_given
 from metavoxel.inference.summaries import category_labels
 from metavoxel.inference.tables import Rows, as_table, column_names
@@ -44,6 +45,12 @@ class Model:
         for module in (joint, *self.codecs.values()):
             module.eval()
         self._reader = EvidenceReader(schema, self.codecs, self.device)
+
+    def __repr__(self) -> str:
+        return model_text(self.schema, self.joint)
+
+    def _repr_html_(self) -> str:
+        return model_html(self.schema, self.joint)
 
     @property
     def names(self) -> list[str]:
@@ -229,15 +236,14 @@ class Model:
         warn_of_blanked(cohort, self.names)
         evidence = self.evidence_of(cohort, question.given)
         parts = (self.joint, question, self.labels, evidence, cohort.row_keys)
+        usual = 1 if self.joint.ignores_prior_states else 4
         return Answer(
             question,
             self.schema,
             self.codecs,
             _subjects(table, cohort, self.schema),
             cohort.row_keys,
-            means={}
-            if draws
-            else target_means(*parts, evaluations=evaluations or (1 if self.joint.ignores_prior_states else 4), seed=seed),
+            means={} if draws else target_means(*parts, evaluations=evaluations or usual, seed=seed),
             draws=draw(*parts, seed=seed, sampling=settings, shared=self._shared, bounds=self.bounds) if draws else [],
         )
 

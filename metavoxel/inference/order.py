@@ -1,4 +1,4 @@
-"""Joint draws of several variables: one after another by the chain rule, or together in one walk."""
+"""Joint draws of several variables: one after another by the chain rule, or together in one trajectory."""
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -21,11 +21,11 @@ from metavoxel.typing import AnyCode
 
 
 class JointDraw(NamedTuple):
-    """One joint draw a row.
+    """One joint draw per row.
 
     Attributes:
-        codes: of every variable that was asked for; a category's is one-hot.
-        probabilities: of every category among them, what its class was drawn from.
+        codes: of every target; one-hot for a category.
+        probabilities: class probabilities that each category among the targets was drawn from.
     """
 
     codes: dict[str, AnyCode]
@@ -33,13 +33,13 @@ class JointDraw(NamedTuple):
 
 
 class DrawRequest(NamedTuple):
-    """What is to be drawn, and how.
+    """Request for joint draws.
 
     Attributes:
         targets: variables, in the order in which they are drawn.
-        in_turn: each by itself, given those before it; else all in one walk.
-        marginal: variables that are integrated out when all are drawn in one walk.
-        ratios: factors (k,) of a category's class probabilities, for other base rates; only where drawn in turn.
+        in_turn: whether each target is drawn given those before it; else all are drawn in one trajectory.
+        marginal: variables that are integrated out if all are drawn in one trajectory.
+        ratios: factors (k,) of a category's class probabilities, for other base rates; only with ``in_turn``.
     """
 
     targets: Sequence[str]
@@ -51,21 +51,21 @@ class DrawRequest(NamedTuple):
 def joint_draws(
     model: JointDenoiser,
     given: Mapping[str, Evidence],
-    asked: DrawRequest,
+    request: DrawRequest,
     keys: Sequence[str],
     draws: int,
     seed: int,
     sampling: Sampling,
     bounds: Mapping[str, Bounds] = {},
 ) -> Iterator[JointDraw]:
-    """Draws of every row, as many at once as memory allows. A draw depends on (seed, row key, its number).
+    """Yield joint draws of every row, as many at once as memory allows. A draw depends on (seed, row key, number).
 
-    Rows in which a number is drawn beyond its ``bounds`` are drawn anew, all targets together.
+    Rows with a number outside its ``bounds`` are redrawn, all targets together.
     """
-    way = _draw_in_turn if asked.in_turn else _draw_together
+    method = _draw_in_turn if request.in_turn else _draw_together
 
     def draw(known: Mapping[str, Evidence], rng: Rng) -> JointDraw:
-        return way(model, known, asked, rng, sampling)
+        return method(model, known, request, rng, sampling)
 
     cells = len(keys) * sum(math.prod(shape) for shape in model.code_shapes.values())
     at_once = max(1, min(draws, CELLS_A_BATCH // max(cells, 1)))
@@ -85,44 +85,44 @@ def _repeated(entry: Evidence, times: int) -> Evidence:
 
 
 def _draw_in_turn(
-    model: JointDenoiser, given: Mapping[str, Evidence], asked: DrawRequest, rng: Rng, sampling: Sampling
+    model: JointDenoiser, given: Mapping[str, Evidence], request: DrawRequest, rng: Rng, sampling: Sampling
 ) -> JointDraw:
-    """p(a, b | given) = p(a | given) p(b | given, a): each is drawn with the later ones integrated out, then given.
+    """Draw by the chain rule, p(a, b | given) = p(a | given) p(b | given, a), with later targets integrated out.
 
-    So every draw is of one variable, and none is lost to a step's treating several as independent. A category takes one
-    evaluation: by itself it is drawn right in a single step.
+    Every draw is of one variable, so that no step treats several as independent. For a single category one step is
+    exact, in one evaluation.
     """
     known, drawn = dict(given), JointDraw({}, {})
-    for name in asked.targets:
+    for name in request.targets:
         category = model.kernels[name].support == "one_hot"
         settings = replace(sampling, steps=1, grid="uniform") if category else sampling
         others = [other for other in model.kernels if other != name]
         codes = sample_codes(model, known, rng.fork("in turn", name), settings, marginal=others, soft_end=True)
-        _record(drawn, model, name, codes[name], rng, asked.ratios.get(name))
+        _record(drawn, model, name, codes[name], rng, request.ratios.get(name))
         code = drawn.codes[name]
         known[name] = Evidence(code, torch.ones(len(code), 1, *code.shape[2:], dtype=torch.bool, device=code.device))
     return drawn
 
 
 def _draw_together(
-    model: JointDenoiser, given: Mapping[str, Evidence], asked: DrawRequest, rng: Rng, sampling: Sampling
+    model: JointDenoiser, given: Mapping[str, Evidence], request: DrawRequest, rng: Rng, sampling: Sampling
 ) -> JointDraw:
-    """One walk of all. A step treats them as independent given the state, which takes many steps to come right."""
-    codes = sample_codes(model, given, rng, sampling, marginal=asked.marginal, soft_end=True)
+    """Draw all targets in one trajectory, whose steps treat them as independent given the state."""
+    codes = sample_codes(model, given, rng, sampling, marginal=request.marginal, soft_end=True)
     drawn = JointDraw({}, {})
-    for name in asked.targets:
+    for name in request.targets:
         _record(drawn, model, name, codes[name], rng, None)
     return drawn
 
 
 def _record(
-    drawn: JointDraw, model: JointDenoiser, name: str, end: AnyCode, rng: Rng, ratio: Float[Tensor, "k"] | None
+    drawn: JointDraw, model: JointDenoiser, name: str, final: AnyCode, rng: Rng, ratio: Float[Tensor, "k"] | None
 ) -> None:
-    """Keep what a walk ended with: a number's code, or class probabilities and a class drawn from them."""
+    """Add a trajectory's final state to a draw: a number's code, or class probabilities and a class drawn from them."""
     if model.kernels[name].support != "one_hot":
-        drawn.codes[name] = end
+        drawn.codes[name] = final
         return
-    probabilities = end if ratio is None else shifted(end, ratio)
-    noise = rng.fork(name, "vote").gumbel(tuple(end.shape), like=end)
+    probabilities = final if ratio is None else shifted(final, ratio)
+    noise = rng.fork(name, "vote").gumbel(tuple(final.shape), like=final)
     drawn.probabilities[name] = probabilities
-    drawn.codes[name] = one_hot((torch.log(probabilities) + noise).argmax(1), end.shape[1]).to(end)
+    drawn.codes[name] = one_hot((torch.log(probabilities) + noise).argmax(1), final.shape[1]).to(final)

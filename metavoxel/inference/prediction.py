@@ -1,4 +1,4 @@
-"""Answering a question: read-outs or joint draws, with other base rates where they are asked for."""
+"""Predictions of a question's targets: posterior means or joint draws, optionally under other base rates."""
 
 from collections.abc import Mapping, Sequence
 
@@ -28,26 +28,26 @@ def target_means(
     evaluations: int,
     seed: int,
 ) -> dict[str, AnyCode]:
-    """The mean code of each target, by itself, given the evidence.
+    """Return the posterior mean code of each target given the evidence.
 
-    Under a prior, the category's probabilities are shifted, and the other targets' means are those given each of its
-    classes, mixed by them: a further read-out for every class.
+    Under a prior, the category's probabilities are shifted (:func:`.base_rates.shifted`). The other targets' means are
+    averages, by these probabilities, of their means given each class: one further posterior mean per class.
     """
     rng = row_streams(seed, keys, 0)
     means = posterior_mean(model, evidence, rng, evaluations=evaluations, names=question.targets)
     for category, ratio in _ratios(model, question, labels, seed).items():
-        chances = shifted(means[category], ratio)
+        probabilities = shifted(means[category], ratio)
         others = [name for name in question.targets if name != category]
         mixed = {name: torch.zeros_like(means[name]) for name in others}
-        for index in range(chances.shape[1] if others else 0):
-            label = torch.zeros_like(chances)
+        for index in range(probabilities.shape[1] if others else 0):
+            label = torch.zeros_like(probabilities)
             label[:, index] = 1
             known = {**evidence, category: Evidence(label, torch.ones_like(label[:, :1], dtype=torch.bool))}
             of_class = posterior_mean(model, known, rng, evaluations=evaluations, names=others)
             for name in others:
-                share = chances[:, index].reshape(-1, *[1] * (mixed[name].ndim - 1))
-                mixed[name] += share * of_class[name]
-        means |= {category: chances, **mixed}
+                weight = probabilities[:, index].reshape(-1, *[1] * (mixed[name].ndim - 1))
+                mixed[name] += weight * of_class[name]
+        means |= {category: probabilities, **mixed}
     return means
 
 
@@ -63,23 +63,23 @@ def draw(
     shared: bool,
     bounds: Mapping[str, Bounds],
 ) -> list[JointDraw]:
-    """Joint draws of the targets, numbers within their bounds.
+    """Return joint draws of the targets, with numbers within their bounds.
 
-    What is neither target nor given is integrated out, where the model can.
+    All other variables are integrated out, unless the model has one ``shared`` time.
     """
     others = [] if shared else [name for name in model.kernels if name not in question.targets]
     ratios = _ratios(model, question, labels, seed)
-    asked = DrawRequest(question.order or question.targets, question.order is not None, others, ratios)
-    return list(joint_draws(model, evidence, asked, keys, question.draws, seed, sampling, bounds))
+    request = DrawRequest(question.order or question.targets, question.order is not None, others, ratios)
+    return list(joint_draws(model, evidence, request, keys, question.draws, seed, sampling, bounds))
 
 
 def _ratios(
     model: JointDenoiser, question: Question, labels: Mapping[str, Sequence[str]], seed: int
 ) -> dict[str, Float[Tensor, "k"]]:
-    """New base rates over the model's own, of the category that has some."""
+    """Return the ratio of the prior's base rates to the model's, by category."""
     ratios = {}
     for name, rates in question.prior.items():
-        wanted = torch.tensor([rates[label] for label in labels[name]], dtype=torch.float64)
+        prior = torch.tensor([rates[label] for label in labels[name]], dtype=torch.float64)
         own = base_rates(model, name, seed=seed).cpu()
-        ratios[name] = wanted / wanted.sum() / own.clamp_min(1e-9)
+        ratios[name] = prior / prior.sum() / own.clamp_min(1e-9)
     return ratios

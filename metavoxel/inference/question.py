@@ -1,4 +1,4 @@
-"""What is asked of a model about the rows of a table, checked against its schema with every problem at once."""
+"""Prediction queries on the rows of a table, checked against the schema with all problems at once."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -10,7 +10,7 @@ from metavoxel.parts.variables.text import composed
 from metavoxel.schema.schema import Schema
 
 TOGETHER = "together"
-"""As an ``order``: all targets in one walk."""
+"""Value of ``order`` for all targets in one trajectory."""
 
 PRIOR_TOLERANCE = 1e-3
 
@@ -18,14 +18,14 @@ PRIOR_TOLERANCE = 1e-3
 @final
 @dataclass(frozen=True)
 class Question:
-    """Targets, what they are asked from, and how they are drawn.
+    """A checked query: targets, evidence, and kind of prediction.
 
     Attributes:
         targets: variables to predict.
-        given: variables to predict them from.
-        draws: 0 for each target's read-out, else joint draws.
-        order: targets in the order in which they are drawn, each given those before it; None for one walk of all.
-        prior: for at most one category among the targets, its base rates by label.
+        given: variables to predict from.
+        draws: 0 for each target's posterior mean, else the number of joint draws.
+        order: targets in the order in which they are drawn, each given those before it; None for one trajectory of all.
+        prior: base rates, by label, of at most one category among the targets.
     """
 
     targets: Sequence[str]
@@ -36,23 +36,23 @@ class Question:
 
     @property
     def told(self) -> str:
-        """How several targets hang together in the answer; nothing for one."""
+        """Description of the joint distribution of several targets in the answer; empty for one target."""
         if len(self.targets) < 2:
             return ""
         if self.draws == 0:
-            return "each target by itself; for their joint, ask for draws"
+            return "each target by itself; draws give their joint distribution"
         if self.order is None:
-            return "joint draws, all in one walk"
+            return "joint draws, all in one trajectory"
         return f"joint draws, one after another: {', '.join(self.order)}"
 
 
 def unknown_names(schema: Schema, names: Collection[str], where: str) -> list[Problem]:
-    """A problem for every name that is no variable of the schema."""
+    """Return a problem for every name that is not a variable of the schema."""
     known, problems = list(schema.variables), []
     for name in (name for name in names if name not in schema.variables):
         alone = name.partition("=")[0]
-        if alone in schema.variables:  # as of one subject, for whom values are given in words
-            what = f"{name!r}: values come from the rows here; name the variable alone: {alone}"
+        if alone in schema.variables:  # name=value is the syntax for one subject
+            what = f"{name!r}: values are taken from the rows of the table; give the name alone: {alone}"
         else:
             what = f"no variable {name!r}.{did_you_mean(name, known)} Variables: {', '.join(known)}"
         problems.append(Problem(where, what))
@@ -60,17 +60,17 @@ def unknown_names(schema: Schema, names: Collection[str], where: str) -> list[Pr
 
 
 def listed(names: str | Sequence[str] | None) -> list[str] | None:
-    """Names, of which one may come alone."""
+    """Return a list of names, also of a single one."""
     if names is None:
         return None
     return [composed(name) for name in ([names] if isinstance(names, str) else names)]
 
 
 def check_counts(**counts: tuple[int | None, int]) -> None:
-    """Refuse counts below the least that there may be, which follows each; those that are None were left out.
+    """Check (count, minimum) pairs; a count of None was omitted.
 
     Raises:
-        EvidenceError: there are such counts.
+        EvidenceError: a count is below its minimum.
     """
     problems = [
         Problem(name, f"must be at least {least}, not {count}")
@@ -82,25 +82,25 @@ def check_counts(**counts: tuple[int | None, int]) -> None:
 
 
 def refuse_without_draws(draws: int, settings: Mapping[str, object]) -> None:
-    """Refuse settings of draws where none are asked for; those that are None were left out.
+    """Check that there are no settings of draws without draws; a setting of None was omitted.
 
     Raises:
         EvidenceError: there are such settings.
     """
     changed = [name for name, value in settings.items() if value is not None]
     if draws == 0 and changed:
-        what = "say how samples are drawn; use `draws=1` or more, or leave them out"
+        what = "only used when sampling; use `draws=1` or more, or omit"
         raise EvidenceError(Problem(", ".join(changed), what))
 
 
 def refuse_with_draws(draws: int, evaluations: int | None) -> None:
-    """Refuse the evaluations of a posterior mean where draws are asked for.
+    """Check that evaluations, which are those of a posterior mean, are not set with draws.
 
     Raises:
-        EvidenceError: there are such.
+        EvidenceError: they are.
     """
     if draws and evaluations is not None:
-        what = "are those of a posterior mean (draws 0); a draw takes `steps` of them. Say those, or leave it out"
+        what = "only used for a posterior mean (draws 0); a draw takes `steps` evaluations. Use those, or omit it"
         raise EvidenceError(Problem("evaluations", what))
 
 
@@ -116,22 +116,22 @@ def ask(
     prior: Mapping[str, Mapping[str, float]] | None,
     in_turn: bool,
 ) -> Question:
-    """The question that these words put to a model.
+    """Check a query of a model.
 
     Args:
-        schema: the model's.
-        labels: those of every category.
+        schema: of the model.
+        labels: of every category.
         columns: of the table.
         targets: variables to predict.
-        given: variables to predict from; None for all others that the table has.
+        given: variables to predict from; None for all others in the table.
         draws: 0 or more.
-        order: targets in the order of their draws, or 'together'; None for the schema's order, a category with a prior
-            first.
+        order: targets in the order of their draws, or 'together'; None for the schema's order, but with a prior's
+            category first.
         prior: base rates by category and label.
-        in_turn: whether the way of conditioning allows targets to be drawn one after another.
+        in_turn: whether the conditioning method allows drawing targets one after another.
 
     Raises:
-        EvidenceError: names that are not there or contradict each other, with what could be asked.
+        EvidenceError: unknown or contradictory names, with the valid alternatives.
     """
     targets, prior = list(dict.fromkeys(targets)), dict(prior or {})
     names, problems = _predictors(schema, columns, targets, given)
@@ -152,9 +152,9 @@ def _predictors(
         problems += unknown_names(schema, names, "given")
         both = [name for name in names if name in targets]
         left = [name for name in schema.variables if name not in names]
-        can = f"beside what is given, ask for {', '.join(left)}" if left else "leave it out of what is given"
+        can = f"use another target: {', '.join(left)}" if left else "omit it from given"
         problems += [
-            Problem("given", f"{name!r} is also a target; a variable is either asked for or given: {can}")
+            Problem("given", f"{name!r} is also a target; a variable is either a target or given: {can}")
             for name in both
         ]
         return names, problems
@@ -163,18 +163,18 @@ def _predictors(
     if others and not names and not problems:
         wanted = ", ".join(sorted(set().union(*others.values())))
         problems.append(
-            Problem("given", f"the table has nothing to predict from; columns of other variables: {wanted}")
+            Problem("given", f"the table has no column to predict from; columns of other variables: {wanted}")
         )
     return names, problems
 
 
 def _unasked(schema: Schema, targets: Sequence[str], given: Sequence[str]) -> list[Problem]:
-    """That nothing is asked for, with what could be."""
+    """Return a problem if there is no target, with the possible ones."""
     if targets:
         return []
     left = [name for name in schema.variables if name not in given]
-    everything = f"every variable is given; leave out of it what to predict: {', '.join(schema.variables)}"
-    return [Problem("target", f"name what to predict: {', '.join(left)}" if left else everything)]
+    everything = f"every variable is given; omit from given those to predict: {', '.join(schema.variables)}"
+    return [Problem("target", f"name a variable to predict: {', '.join(left)}" if left else everything)]
 
 
 def _order(
@@ -190,27 +190,27 @@ def _order(
         return (ranked if in_turn else None), []
     if order == TOGETHER or list(order) == [TOGETHER]:
         if prior:
-            what = "a prior is applied before the other targets are drawn: leave `order` out, or the prior"
+            what = "a prior is applied before the other targets are drawn: omit `order`, or the prior"
             return None, [Problem("order", what)]
         return None, []
     names = [order] if isinstance(order, str) else list(order)
     problems = []
     if draws == 0:
-        problems.append(Problem("order", "is that of draws; use `draws=1` or more, or leave it out"))
+        problems.append(Problem("order", "only used when sampling; use `draws=1` or more, or omit it"))
     if not in_turn:
-        what = "one target after another needs clean evidence, which this model or this way of sampling does not take"
-        problems.append(Problem("order", f"{what}: leave it out, or choose '{TOGETHER}'"))
+        what = "drawing targets one after another needs clean evidence, which this model or conditioning method lacks"
+        problems.append(Problem("order", f"{what}: omit it, or use '{TOGETHER}'"))
     if sorted(names) != sorted(targets):
         what = f"must name each target once: {', '.join(targets)} (or be '{TOGETHER}')"
         problems.append(Problem("order", f"{', '.join(names)}: {what}"))
     elif prior and names[0] not in prior:
-        what = f"{next(iter(prior))!r} has a prior, on which the other targets depend: it must come first"
+        what = f"{next(iter(prior))!r} has a prior, on which the other targets depend: it must be first"
         problems.append(Problem("order", what))
     return names, problems
 
 
 def _place(schema: Schema, name: str) -> int:
-    """Where a variable stands in the schema; names that are not there come last, to be refused."""
+    """Return a variable's position in the schema; unknown names, reported elsewhere, are last."""
     known = list(schema.variables)
     return known.index(name) if name in known else len(known)
 
@@ -224,9 +224,7 @@ def _prior(
     predicts_mean: bool,
 ) -> list[Problem]:
     if len(prior) > 1:
-        what = (
-            f"is for one category at a time (given: {', '.join(prior)}): for two, their joint base rates would matter"
-        )
+        what = f"is for one category only (given: {', '.join(prior)}): several would need joint base rates"
         return [Problem("prior", what)]
     problems = unknown_names(schema, [*prior], "prior")
     for name, rates in prior.items():
@@ -234,12 +232,12 @@ def _prior(
             continue
         where = f"prior {name}"
         if name not in labels:
-            problems.append(Problem(where, f"is no category. Categories: {', '.join(labels) or 'none'}"))
+            problems.append(Problem(where, f"is not a category. Categories: {', '.join(labels) or 'none'}"))
             continue
         if name in given:
-            problems.append(Problem(where, "is given, so its base rates bear on nothing; leave one of the two out"))
+            problems.append(Problem(where, "is given, so its base rates have no effect; omit one of the two"))
         elif name not in targets:
-            what = f"is not a target; the others would have to be mixed over it. Ask for it too: `target={name},...`"
+            what = f"is not a target, so the other targets would have to be averaged over it: use `target={name},...`"
             problems.append(Problem(where, what))
         if not predicts_mean:
             what = "needs a model with a time for each variable, and conditioning 'clean' without guidance"
@@ -256,13 +254,13 @@ def _wrong_rates(labels: Sequence[str], rates: Mapping[str, float]) -> list[str]
     ]
     absent = [label for label in labels if label not in rates]
     if absent:
-        wrong.append(f"every label needs a probability, if only 0; absent: {', '.join(absent)}")
+        wrong.append(f"every label needs a probability, which may be 0; missing: {', '.join(absent)}")
     wrong += [
-        f"{label}: a probability is between 0 and 1, not {rate:g}"
+        f"{label}: a probability must be between 0 and 1, not {rate:g}"
         for label, rate in rates.items()
-        if not 0 <= rate <= 1  # neither is NaN
+        if not 0 <= rate <= 1  # true for NaN too
     ]
     total = math.fsum(rates.values())
     if not wrong and abs(total - 1) > PRIOR_TOLERANCE:
-        wrong.append(f"the probabilities sum to {total:g}, and must to 1 (within {PRIOR_TOLERANCE:g})")
+        wrong.append(f"the probabilities sum to {total:g}, and must sum to 1 (within {PRIOR_TOLERANCE:g})")
     return wrong

@@ -123,8 +123,9 @@ def check_api(folder: RunFolder, record: Mapping[str, Any]) -> None:
     if trained != API_VERSION:
         version = record.get("versions", {}).get("metavoxel", "unknown")
         raise RunError(
-            f"{folder.path}: was trained with plugin API {trained} (metavoxel {version}), whose networks have other parts "
-            f"than those of API {API_VERSION}. Load it with the version that trained it, or train again from its schema.yaml"
+            f"{folder.path}: was trained with plugin API {trained} (metavoxel {version}), whose networks have other "
+            f"parts than those of API {API_VERSION}. Load it with the version that trained it, or train it again from "
+            "its schema.yaml"
         )
 
 

@@ -66,7 +66,7 @@ def posterior_mean(
         Problem(
             name,
             f"its kernel {model.kernels[name].type!r} predicts the noise, which does not determine the posterior mean "
-            "at t = 1. Pass draws >= 1, or train with prediction 'v'",
+            "at t = 1. Use `draws=1` or more, or train with prediction 'v'",
         )
         for name in wanted
         if not model.kernels[name].predicts_mean

@@ -1,5 +1,6 @@
 """A parsed and checked schema."""
 
+import html
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ class Variable(NamedTuple):
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Schema:
     """Variables by name in file order, and the other sections. Relative paths start at ``folder``."""
 
@@ -31,6 +32,13 @@ class Schema:
     diffusion: DiffusionSettings
     training: TrainingSettings
     folder: Path
+
+    def __repr__(self) -> str:
+        variables = ", ".join(f"{name}: {variable.spec.type}" for name, variable in self.variables.items())
+        return f"Schema({variables}; cohort {self.cohort.table or self.cohort.bids}; backbone {self.backbone.type})"
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.to_yaml(self.folder))}</pre>"
 
     @property
     def specs(self) -> dict[str, AbstractVariableSpec]:

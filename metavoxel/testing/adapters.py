@@ -1,4 +1,4 @@
-"""Checks of adapters."""
+"""Conformance checks of adapters."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -26,26 +26,26 @@ Codes: TypeAlias = Float[Tensor, "_ _ *_"]
 
 
 def adapter_checks(adapter: AbstractAdapter, context: AdapterContext) -> Iterator[Check]:
-    """All checks of an adapter, which stays as it is: they work on copies.
+    """Yield all checks of an adapter; they change copies only.
 
     Args:
-        adapter: built from the context (:func:`with_common`, where its settings have anything in common).
+        adapter: built from the context (of :func:`with_common`, if its settings have a common module).
         context: shapes of the code and of the backbone's ports.
     """
     yield from (bound(type(adapter).__name__, check, adapter, context) for check in CHECKS)
 
 
 def with_common(settings: AbstractAdapterSpec, context: AdapterContext) -> AdapterContext:
-    """The context with what is common to adapters of these settings, as a model would give it.
+    """Return the context with the common module of these settings, as a model builds it.
 
-    Its weights are moved a little here: the checks move those of the adapter, which these are not.
+    Its weights are made generic here, as the checks do so only for the adapter's own.
     """
     common = settings.common(context)
     return context if common is None else context._replace(common=at_generic_weights(common))
 
 
 def _inputs(context: AdapterContext, *, cells: bool) -> tuple[Tensor, ...]:
-    """A code, times and observed cells, of rows or of cells, expected features, and the baseline's outputs if any."""
+    """Return a code, times and observed mask (per row or per cell), expected features, and any baseline outputs."""
     grid = context.code_shape[1:]
     expected = [random_like("expected", context.expected)]
     if context.features is not None:
@@ -81,15 +81,15 @@ def _parts(streams: Streams | BackboneOutputs) -> list[Tensor]:
 
 
 def check_stream_shapes(adapter: AbstractAdapter, context: AdapterContext) -> None:
-    """``embed`` gives maps for ports that exist, as wide as they are, and as many tokens as stated."""
+    """``embed`` returns maps for existing ports and of their width, and as many tokens as declared."""
     ports = context.ports
     for cells in (False, True):
         streams = adapter.embed(*_inputs(context, cells=cells))
         for port, grid in streams.grids.items():
             assert port in ports.grids, (
-                f"embed gives a map for port {port!r}; there is {', '.join(ports.grids) or 'none'}"
+                f"embed returns a map for port {port!r}; the ports are: {', '.join(ports.grids) or 'none'}"
             )
-            # A map that is the same everywhere may have sides of 1: it joins the others by a sum.
+            # A constant map may have sides of 1, as it is added to others
             spread = [
                 full if side == 1 else side for side, full in zip(grid.shape[2:], ports.grids[port], strict=False)
             ]
@@ -98,17 +98,17 @@ def check_stream_shapes(adapter: AbstractAdapter, context: AdapterContext) -> No
                 f"embed(...).grids[{port!r}]: grid {tuple(grid.shape[2:])}, expected {ports.grids[port]}, or sides of 1"
             )
         if adapter.tokens == 0:
-            assert streams.tokens is None or streams.tokens.shape[1] == 0, "embed gives tokens, but 'tokens' is 0"
+            assert streams.tokens is None or streams.tokens.shape[1] == 0, "embed returns tokens, but 'tokens' is 0"
         else:
-            assert streams.tokens is not None, f"embed gives no tokens, but 'tokens' is {adapter.tokens}"
+            assert streams.tokens is not None, f"embed returns no tokens, but 'tokens' is {adapter.tokens}"
             assert_shape(streams.tokens, (ROWS, adapter.tokens, ports.token_width), "embed(...).tokens")
-        assert _parts(streams), "embed gives nothing: the backbone never sees this variable"
+        assert _parts(streams), "embed returns empty streams: the backbone has no input from this variable"
         for tensor in _parts(streams):
             assert_finite(tensor, "embed")
 
 
 def check_prediction_shape(adapter: AbstractAdapter, context: AdapterContext) -> None:
-    """``head`` gives ``context.outputs`` channels on the code's grid."""
+    """``head`` returns ``context.outputs`` channels on the code's grid."""
     prediction = adapter.head(_outputs(adapter, context))
     assert_shape(prediction, (ROWS, context.outputs, *context.code_shape[1:]), "head")
     assert_finite(prediction, "head")
@@ -130,29 +130,29 @@ def _assert_embed_sees(adapter: AbstractAdapter, context: AdapterContext, what: 
     time = torch.full_like(time, 0.5)
     changed = {"code": (-x, time, nothing), "time": (x, time / 2, nothing), "observed cells": (x, time, ~nothing)}
     before, after = (_parts(generic.embed(*inputs, *expected)) for inputs in ((x, time, nothing), changed[what]))
-    assert_some_differ(before, after, f"what embed gives does not change with the {what}")
+    assert_some_differ(before, after, f"the result of embed does not depend on the {what}")
 
 
 def check_embed_sees_code(adapter: AbstractAdapter, context: AdapterContext) -> None:
-    """What ``embed`` gives changes with the code."""
+    """The result of ``embed`` depends on the code."""
     _assert_embed_sees(adapter, context, "code")
 
 
 def check_embed_sees_time(adapter: AbstractAdapter, context: AdapterContext) -> None:
-    """What ``embed`` gives changes with the variable's own time: the time embedding is a sum over variables."""
+    """The result of ``embed`` depends on the variable's own time; the network's time embedding sums over variables."""
     _assert_embed_sees(adapter, context, "time")
 
 
 def check_embed_sees_observed(adapter: AbstractAdapter, context: AdapterContext) -> None:
-    """What ``embed`` gives changes with which cells are given clean."""
+    """The result of ``embed`` depends on the mask of cells given clean."""
     _assert_embed_sees(adapter, context, "observed cells")
 
 
 def check_head_sees(adapter: AbstractAdapter, context: AdapterContext) -> None:
-    """The output changes with the backbone's outputs."""
+    """The result of ``head`` depends on the backbone's outputs."""
     generic = at_generic_weights(adapter)
     before, after = (generic.head(_outputs(generic, context, name)) for name in ("some", "other"))
-    assert_some_differ([before], [after], "what head gives does not change with the backbone's outputs")
+    assert_some_differ([before], [after], "the result of head does not depend on the backbone's outputs")
 
 
 def check_rows_independent(adapter: AbstractAdapter, context: AdapterContext) -> None:
@@ -178,7 +178,7 @@ def check_rows_independent(adapter: AbstractAdapter, context: AdapterContext) ->
 
 
 def check_row_times_are_cell_times(adapter: AbstractAdapter, context: AdapterContext) -> None:
-    """One time a row means that time in every cell."""
+    """One time per row is equivalent to that time in every cell."""
     generic = at_generic_weights(adapter)
     x, time, observed, *expected = _inputs(context, cells=False)
     spread = time.reshape(-1, *[1] * (x.ndim - 1)).expand(ROWS, 1, *x.shape[2:]).contiguous()
@@ -187,22 +187,22 @@ def check_row_times_are_cell_times(adapter: AbstractAdapter, context: AdapterCon
 
 
 def check_without_grids(adapter: AbstractAdapter, context: AdapterContext) -> None:
-    """``embed_without_grids`` gives what ``embed`` does beside maps, and ``head`` uses it unless it needs grids."""
+    """``embed_without_grids`` returns the streams of ``embed`` without maps; ``head`` needs grids only if declared."""
     generic = at_generic_weights(adapter)
     for cells in (False, True):
         inputs = _inputs(context, cells=cells)
         full, rest = generic.embed(*inputs), generic.embed_without_grids(*inputs)
-        assert not rest.grids, f"embed_without_grids gives maps for {', '.join(rest.grids)}"
+        assert not rest.grids, f"embed_without_grids returns maps for {', '.join(rest.grids)}"
         full_parts, parts = _parts(full._replace(grids={})), _parts(rest)
-        assert len(parts) == len(full_parts), "embed_without_grids gives other streams than embed"
-        assert_all_close(parts, full_parts, "embed_without_grids beside embed")
+        assert len(parts) == len(full_parts), "embed_without_grids returns other streams than embed"
+        assert_all_close(parts, full_parts, "embed_without_grids and embed")
     if not adapter.needs_grids:
         prediction = generic.head(_outputs(generic, context)._replace(grids={}, bottlenecks={}))
         assert_shape(prediction, (ROWS, context.outputs, *context.code_shape[1:]), "head without grids")
 
 
 def check_inputs_unchanged(adapter: AbstractAdapter, context: AdapterContext) -> None:
-    """Nothing that an adapter is given is written to."""
+    """No method writes to its inputs."""
     given = tuple(tensor.clone() for tensor in _inputs(context, cells=True))
     outputs = _outputs(adapter, context)
     adapter.embed(*given)
@@ -214,7 +214,7 @@ def check_inputs_unchanged(adapter: AbstractAdapter, context: AdapterContext) ->
 
 
 def check_stacked(adapter: AbstractAdapter, context: AdapterContext) -> None:
-    """Two of different weights, computed as one, give the outputs of each alone, if they may be stacked."""
+    """Two adapters of different weights, evaluated together, return the outputs of each alone, if stackable."""
     if not adapter.stackable:
         return
     both = [deepcopy(adapter).eval(), at_generic_weights(adapter)]
@@ -222,7 +222,7 @@ def check_stacked(adapter: AbstractAdapter, context: AdapterContext) -> None:
     inputs, outputs = _inputs(context, cells=False), _outputs(adapter, context)
     streams = [each.embed(*inputs) for each in both]
     assert not any(entry.grids or entry.context is not None for entry in streams), (
-        "a stackable adapter has tokens alone"
+        "a stackable adapter must have tokens alone"
     )
     outputs = outputs._replace(grids={}, bottlenecks={})
     code, time, observed, expected, *baseline = ([entry, entry] for entry in inputs)
@@ -230,7 +230,7 @@ def check_stacked(adapter: AbstractAdapter, context: AdapterContext) -> None:
     predicted = stack.head([outputs, outputs])
     for place, each in enumerate(both):
         stacked, alone = [*_parts(embedded[place]), predicted[place]], [*_parts(streams[place]), each.head(outputs)]
-        assert_all_close(stacked, alone, "two adapters computed as one, beside each alone")
+        assert_all_close(stacked, alone, "two adapters evaluated together and each alone")
 
 
 CHECKS = (

@@ -1,4 +1,4 @@
-"""Checks of features."""
+"""Conformance checks of features."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -16,17 +16,17 @@ from metavoxel.testing.statistics import assert_equal, assert_finite, assert_sha
 
 
 def feature_checks(features: AbstractFeatures, context: AdapterContext) -> Iterator[Check]:
-    """All checks of features, which stay as they are: they work on fitted copies.
+    """Yield all checks of features; they fit copies only.
 
     Args:
-        features: fresh.
+        features: not fitted.
         context: of the variable's adapter.
     """
     yield from (bound(type(features).__name__, check, features, context) for check in CHECKS)
 
 
 def _codes(context: AdapterContext, name: str) -> Tensor:
-    """Random codes: one-hot for a kernel of categories."""
+    """Return random codes: one-hot for a kernel of categories."""
     codes = random_like(name, *context.code_shape)
     if context.kernel.support != "one_hot":
         return codes
@@ -41,7 +41,7 @@ def _fitted(features: AbstractFeatures, context: AdapterContext) -> AbstractFeat
 
 
 def check_features(features: AbstractFeatures, context: AdapterContext) -> None:
-    """Features are finite numbers, ``size`` of every row, and their reconstruction has the code's shape."""
+    """Features are finite, ``size`` per row, and their reconstruction has the code's shape."""
     fitted, x0 = _fitted(features, context), _codes(context, "code")
     found = fitted.features_of(x0)
     assert_shape(found, (ROWS, fitted.size), "features_of")
@@ -82,7 +82,7 @@ def _inputs(features: AbstractFeatures, context: AdapterContext) -> tuple[Tensor
 
 
 def check_baseline(features: AbstractFeatures, context: AdapterContext) -> None:
-    """Outputs of the baseline have ``outputs`` channels, and their link the kernel's."""
+    """The baseline's outputs have ``outputs`` channels, and their link those of the kernel's prediction."""
     fitted = _fitted(features, context)
     x, time, _, expected = _inputs(features, context)
     grid = context.code_shape[1:]
@@ -110,7 +110,7 @@ def check_inputs_unchanged(features: AbstractFeatures, context: AdapterContext) 
 
 
 def check_fit_in_state(features: AbstractFeatures, context: AdapterContext) -> None:
-    """All that ``fit`` finds is in ``state_dict``."""
+    """The result of ``fit`` is in ``state_dict``."""
     source, other = _fitted(features, context), deepcopy(features).eval()
     other.load_state_dict(source.state_dict())
     assert_all_close(_all_of(other, context), _all_of(source, context), "results after loading the state")
@@ -124,7 +124,7 @@ def _all_of(features: AbstractFeatures, context: AdapterContext) -> list[Tensor]
 
 
 def check_stacked(features: AbstractFeatures, context: AdapterContext) -> None:
-    """Two of different buffers, computed as one, give the results of each alone, if they may be stacked."""
+    """Two features of different buffers, evaluated together, return the results of each alone, if stackable."""
     if not features.stackable:
         return
     both = [deepcopy(features).eval(), _fitted(features, context)]
@@ -135,7 +135,7 @@ def check_stacked(features: AbstractFeatures, context: AdapterContext) -> None:
     for place, each in enumerate(both):
         outputs = baselines[place]
         stacked = [*likelihoods[place], *([] if outputs is None else [outputs])]
-        assert_all_close(stacked, _all_of(each, context)[1:], "two computed as one, beside each alone")
+        assert_all_close(stacked, _all_of(each, context)[1:], "two features evaluated together and each alone")
 
 
 CHECKS = (

@@ -5,18 +5,20 @@ from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 
 LAYERS = (
-    {"typing", "errors", "fetched", "rng"},
-    {"images", "kernels", "codecs", "adapters", "backbones"},
-    {"variables"},
-    {"hookspecs", "builtin", "registry"},
+    {"typing", "errors", "rng"},
+    {"images"},
+    {"parts"},
+    {"plugins", "sampling"},
     {"schema"},
-    {"baseline", "joint"},
-    {"sampling"},
-    {"cohort", "asking", "model", "learning", "evaluate", "phantom", "testing", "comparisons"},
-    {"cli"},
+    {"network", "cohort", "phantoms"},
+    {"inference", "conformance"},
+    {"runs", "plot", "testing"},
+    {"learning"},
+    {"comparisons", "evaluation"},
+    {"api", "cli"},
 )
-"""Leaf first. A unit (a module or package right under metavoxel) imports from lower layers; within one layer, units may
-import each other as long as that makes no cycle, save for the parts."""
+"""Lowest first. A unit (a module or package right under metavoxel) imports from lower layers alone; nothing imports a unit
+of its own layer."""
 
 PARTS = {"kernels", "codecs", "adapters", "backbones", "variables"}
 """What plugins may add to."""

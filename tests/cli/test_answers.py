@@ -108,7 +108,7 @@ def test_known_voxels_are_reproduced_exactly(cohort: Path) -> None:
     [
         (["predict", "RUN", "--target", "agee"], "no variable 'agee'. Did you mean 'age'?"),
         (["predict", "RUN", "--target", "age", "--given", "age,sex"], "'age' is also a target"),
-        (["predict", "RUN", "--target", ""], "name what to predict"),
+        (["predict", "RUN", "--target", ""], "name a variable to predict"),
         (["predict", "nowhere", "--target", "age"], "nowhere"),
         (["sample", "RUN", "--given", "age=abc"], "'abc' is not a number"),
         (["sample", "RUN", "--given", "age=500"], "outside valid"),

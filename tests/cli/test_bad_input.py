@@ -221,13 +221,13 @@ def test_invalid_questions(metavoxel, table_study, tmp_path):
     assert refused(*predict, "--target", "agee") == [f"target: no variable 'agee'. Did you mean 'age'? {names}"]
     assert refused(*predict, "--target", "age", "--given", "age,sx") == [
         f"given: no variable 'sx'. Did you mean 'sex'? {names}",
-        "given: 'age' is also a target; a variable is either asked for or given: beside what is given, ask for sex, score",
+        "given: 'age' is also a target; a variable is either a target or given: use another target: sex, score",
         "2 problems.",
     ]
     assert refused(*predict, "--target", "age", "--given", "sex=F") == [
-        "given: 'sex=F': values come from the rows here; name the variable alone: sex"
+        "given: 'sex=F': values are taken from the rows of the table; give the name alone: sex"
     ]
-    assert refused(*predict) == ["target: name what to predict: age, sex, score"]
+    assert refused(*predict) == ["target: name a variable to predict: age, sex, score"]
     assert refused(*predict, "--target", "age", "--part", "test") == [
         "--part: selects rows of the run's own cohort: leave the table out"
     ]
@@ -237,7 +237,7 @@ def test_invalid_questions(metavoxel, table_study, tmp_path):
     assert refused(*predict, "--target", "age", "--draws", "2", "--solver", "euler") == [
         "--solver: 'euler' is not one of dpmpp_2m, ddim"
     ]
-    assert refused(*predict, "--target", "age", "--steps", "9")[0].startswith("steps: say how samples are drawn")
+    assert refused(*predict, "--target", "age", "--steps", "9")[0].startswith("steps: only used when sampling")
     assert refused("predict", run, tmp_path / "none.csv", "--target", "age")[0].startswith(
         f"{tmp_path / 'none.csv'}: no such table"
     )

@@ -25,11 +25,11 @@ def predict(metavoxel, table_study, tmp_path):
 def test_the_dependence_of_several_targets_is_reported(predict):
     done, _ = predict("--target", "age,sex", "--no-check")
     assert done.code == 0 and done.err == ""
-    assert done.out.endswith("(each target by itself; for their joint, ask for draws)\n")
+    assert done.out.endswith("(each target by itself; draws give their joint distribution)\n")
     done, _ = predict("--target", "sex,age", "--draws", "1", "--steps", "2")
     assert done.out.endswith("(joint draws, one after another: age, sex)\n")
     done, _ = predict("--target", "age,sex", "--draws", "1", "--steps", "2", "--order", "together")
-    assert done.out.endswith("(joint draws, all in one walk)\n")
+    assert done.out.endswith("(joint draws, all in one trajectory)\n")
     done, _ = predict("--target", "age")
     assert done.out.endswith("o.tsv\n")
 
@@ -56,7 +56,7 @@ def test_base_rates(predict):
     done, _ = predict("--target", "sex", "--prior", "sex=female:0.9,female:0.2,male:0.8")
     assert done.code == 2 and done.lines == ["--prior sex: 'female' is given twice"]
     done, _ = predict("--target", "sex", "--prior", "sex=female:0.7,male:0.4")
-    assert done.lines == ["prior sex: the probabilities sum to 1.1, and must to 1 (within 0.001)"]
+    assert done.lines == ["prior sex: the probabilities sum to 1.1, and must sum to 1 (within 0.001)"]
 
 
 def test_log_likelihoods(predict):
@@ -132,9 +132,9 @@ def test_a_number_with_a_measurement_error(metavoxel, table_study, tmp_path):
         assert sample("age=30±2", "--conditioning", conditioning).lines == [
             f"given age: an error (±) needs conditioning 'clean' or 'smc', not '{conditioning}'"
         ]
-    assert "Only numbers are given with an error (±): age, score" in sample("sex=1±1").err
+    assert "Only numbers may have an error (±): age, score" in sample("sex=1±1").err
     assert sample("age=30±-2").lines == [
-        "given age=30±-2: the error '-2' must be a number, in the variable's unit and not below 0: age=30±2"
+        "given age=30±-2: the error '-2' must be a number in the variable's unit, at least 0: age=30±2"
     ]
 
 

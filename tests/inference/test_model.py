@@ -162,14 +162,14 @@ def test_questions_that_make_no_sense(model):
     assert said(EvidenceError, model.sample, step=3)[0].startswith(
         "step: no setting of sampling. Did you mean 'steps'?"
     )
-    assert said(EvidenceError, model.predict, FRAME, []) == ["target: name what to predict: age, sex, score"]
+    assert said(EvidenceError, model.predict, FRAME, []) == ["target: name a variable to predict: age, sex, score"]
     assert said(EvidenceError, model.predict, FRAME, ["age", "agee"], ["age", "sx"]) == [
         f"target: no variable 'agee'. Did you mean 'age'? {names}",
         f"given: no variable 'sx'. Did you mean 'sex'? {names}",
-        "given: 'age' is also a target; a variable is either asked for or given: beside what is given, ask for sex, score",
+        "given: 'age' is also a target; a variable is either a target or given: use another target: sex, score",
     ]
     assert said(EvidenceError, model.predict, FRAME, "age", draws=0, steps=5) == [
-        "steps: say how samples are drawn; use `draws=1` or more, or leave them out"
+        "steps: only used when sampling; use `draws=1` or more, or omit"
     ]
     assert said(EvidenceError, model.sample, particles=64) == [
         "particles: has no effect under 'clean': choose conditioning 'smc', or leave it out"
@@ -178,14 +178,14 @@ def test_questions_that_make_no_sense(model):
         "draws: must be at least 0, not -1", "evaluations: must be at least 1, not 0",
     ]  # fmt: skip
     assert said(EvidenceError, model.predict, FRAME, "age", draws=2, evaluations=4) == [
-        "evaluations: are those of a posterior mean (draws 0); a draw takes `steps` of them. Say those, or leave it out"
+        "evaluations: only used for a posterior mean (draws 0); a draw takes `steps` evaluations. Use those, or omit it"
     ]
     assert said(EvidenceError, model.log_likelihood, FRAME, evaluations=-1) == [
         "evaluations: must be at least 1, not -1"
     ]
     assert said(EvidenceError, model.sample, 0) == ["n: must be at least 1, not 0"]
     assert said(EvidenceError, model.predict, FRAME[["participant_id"]], "age") == [
-        "given: the table has nothing to predict from; columns of other variables: Sex, score"
+        "given: the table has no column to predict from; columns of other variables: Sex, score"
     ]
 
 

@@ -93,18 +93,18 @@ def test_draws_can_be_seen(pair):
     assert answer.table()["a_p[a1]"].tolist() == pytest.approx([0.5, 0.5], abs=0.12)
     votes = answer.table(vote=True)
     assert set(votes["a"]) <= {"a0", "a1"}
-    with pytest.raises(EvidenceError, match="draws 0 draws nothing"):
+    with pytest.raises(EvidenceError, match="there are no draws: use `draws=1` or more"):
         pair.answer(frame, "a", []).long_table()
 
 
 def test_how_targets_hang_together_is_told(model, pair, frame):
-    assert model.answer(frame, ["s1", "five"]).question.told == "each target by itself; for their joint, ask for draws"
+    assert model.answer(frame, ["s1", "five"]).question.told == "each target by itself; draws give their joint distribution"
     assert model.answer(frame, "s1").question.told == ""
     none = pandas.DataFrame({"id": ["one"]})
     drawn = pair.answer(none, ["b", "a"], [], draws=1)
     assert drawn.question.told == "joint draws, one after another: a, b"
     whole = pair.answer(none, ["b", "a"], [], draws=1, steps=2, order="together")
-    assert whole.question.told == "joint draws, all in one walk" and whole.question.order is None
+    assert whole.question.told == "joint draws, all in one trajectory" and whole.question.order is None
 
 
 def test_a_measurement_with_an_error_is_a_likelihood(pair):

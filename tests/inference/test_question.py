@@ -27,14 +27,14 @@ def refused(*arguments, **options):
 
 def test_targets_among_what_is_given(model):
     assert refused(model, ["x"], ["x", "a"]) == [
-        "given: 'x' is also a target; a variable is either asked for or given: beside what is given, ask for b"
+        "given: 'x' is also a target; a variable is either a target or given: use another target: b"
     ]
     assert refused(model, ["a"], ["x", "a", "b"]) == [
-        "given: 'a' is also a target; a variable is either asked for or given: leave it out of what is given"
+        "given: 'a' is also a target; a variable is either a target or given: omit it from given"
     ]
-    assert refused(model, [], ["x"]) == ["target: name what to predict: a, b"]
+    assert refused(model, [], ["x"]) == ["target: name a variable to predict: a, b"]
     assert refused(model, [], ["x", "a", "b"]) == [
-        "target: every variable is given; leave out of it what to predict: x, a, b"
+        "target: every variable is given; omit from given those to predict: x, a, b"
     ]
 
 
@@ -48,12 +48,12 @@ def test_orders(model):
         "order: a: must name each target once: b, a (or be 'together')"
     ]
     assert refused(model, ["b", "a"], order=["a", "b"]) == [
-        "order: is that of draws; use `draws=1` or more, or leave it out"
+        "order: only used when sampling; use `draws=1` or more, or omit it"
     ]
     (said,) = refused(model, ["b", "a"], draws=2, order=["a", "b"], in_turn=False)
-    assert said.startswith("order: one target after another needs clean evidence")
+    assert said.startswith("order: drawing targets one after another needs clean evidence")
     (said,) = refused(model, ["b", "a"], draws=2, order=["a", "b"], prior={"b": {"b0": 1, "b1": 0}})
-    assert said == "order: 'b' has a prior, on which the other targets depend: it must come first"
+    assert said == "order: 'b' has a prior, on which the other targets depend: it must be first"
     (said,) = refused(model, ["b", "a"], draws=2, order="together", prior={"b": {"b0": 1, "b1": 0}})
     assert said.startswith("order: a prior is applied before the other targets are drawn")
 
@@ -61,23 +61,23 @@ def test_orders(model):
 def test_priors_say_all_that_is_wrong_with_them(model):
     assert refused(model, ["a"], prior={"a": {"a0": -0.1, "a3": 0.5}}) == [
         "prior a: no label 'a3'. Labels: a0, a1",
-        "prior a: every label needs a probability, if only 0; absent: a1",
-        "prior a: a0: a probability is between 0 and 1, not -0.1",
+        "prior a: every label needs a probability, which may be 0; missing: a1",
+        "prior a: a0: a probability must be between 0 and 1, not -0.1",
     ]
     assert refused(model, ["a"], prior={"a": {"a0": 0.5, "a1": 0.498}}) == [
-        "prior a: the probabilities sum to 0.998, and must to 1 (within 0.001)"
+        "prior a: the probabilities sum to 0.998, and must sum to 1 (within 0.001)"
     ]
     assert asked(model, ["a"], prior={"a": {"a0": 0.5, "a1": 0.4995}}).prior
     assert "not nan" in refused(model, ["a"], prior={"a": {"a0": float("nan"), "a1": 1.0}})[0]
     even = {"a0": 0.5, "a1": 0.5}
     assert refused(model, ["x"], prior={"a": even}) == [
-        "prior a: is not a target; the others would have to be mixed over it. Ask for it too: `target=a,...`"
+        "prior a: is not a target, so the other targets would have to be averaged over it: use `target=a,...`"
     ]
     assert refused(model, ["x"], ["a"], prior={"a": even}) == [
-        "prior a: is given, so its base rates bear on nothing; leave one of the two out"
+        "prior a: is given, so its base rates have no effect; omit one of the two"
     ]
-    assert refused(model, ["x"], prior={"x": {}}) == ["prior x: is no category. Categories: a, b"]
+    assert refused(model, ["x"], prior={"x": {}}) == ["prior x: is not a category. Categories: a, b"]
     assert refused(model, ["a"], prior={"c": even})[0].startswith("prior: no variable 'c'.")
-    assert refused(model, ["a", "b"], prior={"a": even, "b": {}})[0].startswith("prior: is for one category at a time")
+    assert refused(model, ["a", "b"], prior={"a": even, "b": {}})[0].startswith("prior: is for one category only")
     (said,) = refused(model, ["a"], draws=1, prior={"a": even}, in_turn=False)
     assert said.startswith("prior a: needs a model with a time for each variable")

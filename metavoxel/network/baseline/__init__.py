@@ -1,1 +1,1 @@
-"""The Gaussian baseline: predictions in closed form from a Gaussian, or a mixture, over the features of all variables."""
+"""The Gaussian baseline: closed-form predictions from a Gaussian, or a mixture, over the features of all variables."""

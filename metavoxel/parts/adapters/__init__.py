@@ -1,1 +1,1 @@
-"""Adapters: how a variable's code enters a backbone, and how its prediction leaves it."""
+"""Adapters: from a variable's code to a backbone's inputs, and from its outputs to the variable's outputs."""

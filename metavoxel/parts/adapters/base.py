@@ -1,4 +1,4 @@
-"""What an adapter is: how a code enters a backbone, and what the network adds to the Gaussian baseline's prediction."""
+"""Abstract adapter: from a code to a backbone's inputs, and from its outputs to the network's outputs for the code."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ from metavoxel.typing import Code, Mask, Time
 class Streams(NamedTuple):
     """Inputs of a backbone: a sum of maps for each grid port, and a row of tokens.
 
-    ``context`` are tokens that grids attend to and that are no output. ``links`` marks which tokens (columns) each
-    token (row) may attend to; None is all.
+    ``context`` are tokens for cross-attention, which are not among the outputs. ``links`` marks which tokens (columns)
+    each token (row) may attend to; None is all.
     """
 
     grids: dict[str, Float[Tensor, "b w *s"]]
@@ -27,7 +27,7 @@ class Streams(NamedTuple):
 
 
 class BackboneOutputs(NamedTuple):
-    """Outputs of a backbone. An adapter receives its own tokens alone."""
+    """Outputs of a backbone. An adapter receives only its own tokens."""
 
     grids: dict[str, Float[Tensor, "b w *s"]]
     bottlenecks: dict[str, Float[Tensor, "b w *s"]]
@@ -35,7 +35,7 @@ class BackboneOutputs(NamedTuple):
 
 
 def port_name(code_shape: tuple[int, ...]) -> str | None:
-    """The grid port of a code: codes on one grid share it. None for a scalar."""
+    """Return the grid port of a code, shared by all codes on one grid; None for a scalar."""
     return "grid_" + "x".join(map(str, code_shape[1:])) if len(code_shape) > 1 else None
 
 
@@ -50,20 +50,20 @@ class Ports(NamedTuple):
 
 
 class AdapterContext(NamedTuple):
-    """What an adapter is built from.
+    """Context to build an adapter in.
 
     Attributes:
         kernel: of the variable.
         code_shape: (c, *s), without the batch axis.
-        outputs: channels that ``head`` gives.
-        port: the variable's own grid port, None for a scalar.
+        outputs: channels of the result of ``head``.
+        port: the variable's grid port, None for a scalar.
         ports: of the backbone.
         features: the variable's features in the Gaussian baseline, None if it has none. A module of the model.
-        common: what the settings' own ``common`` made. A module of the model.
-        variables: how many the model has.
+        common: result of the settings' ``common``. A module of the model.
+        variables: number of the model's variables.
 
-    An adapter keeps a module of the model in a tuple, so that it is not registered twice: else its weights would be
-    saved under several names, and averaged under one.
+    An adapter keeps a module of the model in a tuple, so that it is not registered twice: its weights would be saved
+    under several names, but averaged under one.
     """
 
     kernel: AbstractKernel
@@ -82,21 +82,21 @@ class AdapterContext(NamedTuple):
 
 
 class AbstractAdapter(nn.Module, ABC):
-    """The two ends of one variable's path through the backbone.
+    """Embedding of one variable into the backbone's inputs, and head on its outputs.
 
-    The joint network composes the prediction: the baseline's outputs plus the network weight times what ``head`` gives,
-    through the features' link (:class:`metavoxel.network.joint.JointModel`).
+    The joint network composes the prediction: the features' link of the baseline's outputs plus the network weight
+    times the result of ``head`` (:class:`metavoxel.network.joint.JointModel`).
     """
 
     tokens: int
-    """Number of tokens that ``embed`` gives (beside any context); ``head`` receives as many."""
+    """Number of tokens that ``embed`` returns (beside any context) and ``head`` receives."""
     needs_grids: bool
     """Whether ``head`` needs the backbone's grids."""
 
     stackable: bool = False
-    """Whether several such adapters of one setting may be computed as one (``torch.vmap`` over their weights): one
-    without maps or context, that does not branch on a tensor's content, and whose weights and buffers exist from the
-    start."""
+    """Whether several such adapters with the same settings may be evaluated together (``torch.vmap`` over their
+    weights). They must have no maps or context and not branch on a tensor's content, and their weights and buffers must
+    exist from the start."""
 
     @abstractmethod
     def embed(
@@ -107,12 +107,12 @@ class AbstractAdapter(nn.Module, ABC):
         expected: Float[Tensor, "b k"],
         baseline: Float[Tensor, "b q *s"] | None = None,
     ) -> Streams:
-        """Contributions of this variable to the ports that it uses.
+        """Return the contributions of this variable to the backbone's inputs.
 
         Args:
             x: noisy code; clean where observed.
             time: of each row, or of each cell.
-            observed: cells given clean.
+            observed: mask of the cells given clean.
             expected: posterior mean of the variable's features under the Gaussian baseline.
             baseline: the baseline's outputs, if there are any.
         """
@@ -125,12 +125,12 @@ class AbstractAdapter(nn.Module, ABC):
         expected: Float[Tensor, "b k"],
         baseline: Float[Tensor, "b q *s"] | None = None,
     ) -> Streams:
-        """``embed`` without its maps. To be overridden where those cost much."""
+        """Return the result of ``embed`` without its maps. Override it where maps are costly."""
         return self.embed(x, time, observed, expected, baseline)._replace(grids={})
 
     @abstractmethod
     def head(self, outputs: BackboneOutputs) -> Float[Tensor, "b q *s"]:
-        """The network's own output from the backbone's: a correction where there is a baseline, else the prediction."""
+        """Return the network's output: a correction if there is a baseline, else the prediction."""
 
 
 class AbstractAdapterSpec(BaseModel, ABC):
@@ -142,17 +142,20 @@ class AbstractAdapterSpec(BaseModel, ABC):
 
     @classmethod
     def examples(cls) -> Sequence["AbstractAdapterSpec"]:
-        """Settings that ``metavoxel plugins --check`` tries: by default the default ones."""
+        """Return settings that ``metavoxel plugins --check`` checks; by default the default settings."""
         return [cls.model_validate({})]
 
     def features(self, context: FeaturesContext) -> AbstractFeatures | None:
-        """Fresh features of the variable in the Gaussian baseline. None by default: its prediction is the network's
-        alone, and the baseline of other variables does not depend on it."""
+        """Return new features of the variable in the Gaussian baseline.
+
+        None by default: the prediction is then the network's alone, and the baseline of other variables does not depend
+        on this one.
+        """
 
     def context(
         self, kernel: AbstractKernel, code_shape: tuple[int, ...], ports: Ports, *, variables: int = 1
     ) -> AdapterContext:
-        """The context of an adapter of these settings, with fresh features, but without what ``common`` makes.
+        """Return the context of an adapter with these settings, with new features and without ``common``.
 
         Args:
             kernel: of the variable.
@@ -166,15 +169,17 @@ class AbstractAdapterSpec(BaseModel, ABC):
         return AdapterContext(kernel, code_shape, outputs, port_name(code_shape), ports, features, None, variables)
 
     def common(self, context: AdapterContext) -> nn.Module | None:
-        """A module that all variables of these settings, this kernel and this code shape share: built once, and passed
-        to each in its ``context``. Nothing by default."""
+        """Return a module shared by all variables with these settings, kernel and code shape; None by default.
+
+        It is built once, and passed to each adapter in its context.
+        """
 
     @abstractmethod
     def build(self, context: AdapterContext) -> AbstractAdapter:
-        """A fresh adapter for these shapes."""
+        """Return a new adapter."""
 
     def problems(self, *, spatial: bool, grids: bool) -> list[str]:
-        """Reasons why this adapter does not suit a variable; empty if it does.
+        """Return reasons why this adapter does not suit a variable; empty if it does.
 
         Args:
             spatial: whether the variable has a grid.

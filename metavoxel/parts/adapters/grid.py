@@ -23,12 +23,11 @@ from metavoxel.parts.kernels.base import along
 from metavoxel.typing import Code, Mask, Time
 
 SHIFT_SPREAD = 0.02
-"""Initial standard deviation of the weights that give shifts along components: small, but not 0, for their inputs to
-learn."""
+"""Initial standard deviation of the weights of shifts along components: small, but not 0, so that gradients pass."""
 
 
 class GridAdapter(AbstractAdapter):
-    """(b, c, *s) latents into a stem convolution, and a map out of another. Final."""
+    """A stem convolution of the latent, its observed cells and times, and an output convolution. Final."""
 
     tokens = 0
     needs_grids = True
@@ -68,8 +67,8 @@ class GridSummaryAdapter(AbstractAdapter):
 
     The components' scores (:class:`metavoxel.parts.features.components.ComponentFeatures`) are the image's features in
     the Gaussian baseline. The baseline's prediction enters the stem; the expected scores enter as a token, whose output
-    shifts the prediction along the components. A few dozen components hold most of what a small cohort determines about
-    the dependence of image and scalars, and a network of convolutions alone learns it late, if at all.
+    shifts the prediction along the components. A few dozen components carry most of the dependence between image and
+    scalars that a small cohort determines, and which a convolutional network alone learns late, if at all.
     """
 
     tokens = 1
@@ -90,7 +89,7 @@ class GridSummaryAdapter(AbstractAdapter):
         self.stem = convolution(len(context.code_shape) - 1, channels, width_in, kernel_size=3, padding=1)
         self.shift = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, features.size))
         (last,), shift = list(self.grid.out_proj.children())[-1:], self.shift[1]
-        for module, spread in ((last, 0.0), (shift, SHIFT_SPREAD)):  # begin with the baseline alone
+        for module, spread in ((last, 0.0), (shift, SHIFT_SPREAD)):  # start from the baseline alone
             assert isinstance(module.weight, Tensor) and isinstance(module.bias, Tensor)
             nn.init.normal_(module.weight, std=spread)
             nn.init.zeros_(module.bias)
@@ -128,7 +127,7 @@ class GridSummaryAdapter(AbstractAdapter):
 
 
 class _GridSpec(AbstractAdapterSpec, ABC):
-    """Settings of both: for variables with a grid alone."""
+    """Common base of the settings of both adapters."""
 
     def problems(self, *, spatial: bool, grids: bool) -> list[str]:
         if not spatial:
@@ -138,7 +137,7 @@ class _GridSpec(AbstractAdapterSpec, ABC):
 
 
 class GridAdapterSpec(_GridSpec):
-    """An image's latent on its own grid and nothing else, as in the paper."""
+    """An image's latent on its own grid, as in the paper."""
 
     type: Literal["grid"] = "grid"
 
@@ -147,7 +146,7 @@ class GridAdapterSpec(_GridSpec):
 
 
 class GridSummaryAdapterSpec(_GridSpec):
-    """An image's latent on its own grid, with its principal components as features and a token."""
+    """An image's latent on its own grid, with principal components as features and a token of their scores."""
 
     type: Literal["grid_summary"] = "grid_summary"
     components: PositiveInt = Field(48, description="principal components of the training latents")

@@ -1,4 +1,4 @@
-"""Scalars as the paper feeds them to a U-Net (MetaVoxel 3.1): painted on a channel, and as a cross-attention token."""
+"""Scalars in a U-Net as in the paper (MetaVoxel 3.1): as a constant map and as a cross-attention token."""
 
 import math
 from typing import Literal
@@ -35,8 +35,8 @@ class _BottleneckHead(nn.Module):
 class PaintedAdapter(AbstractAdapter):
     """The value as a constant map on every grid and as cross-attention context; the head pools the bottleneck. Final.
 
-    A binary category enters as one scalar in [-1, 1], all else by a linear map of its code. A map that joins the
-    others by a sum is the same as a further input channel of the first convolution.
+    A binary category enters as one scalar in [-1, 1], any other variable by a linear map of its code. Adding the map to
+    the others is equivalent to a further input channel of the first convolution.
     """
 
     tokens = 0
@@ -75,7 +75,7 @@ class PaintedAdapter(AbstractAdapter):
 
 
 class PaintedAdapterSpec(AbstractAdapterSpec):
-    """A scalar on a backbone with grids, as the paper has it."""
+    """A scalar on a backbone with grids, as in the paper."""
 
     type: Literal["painted"] = "painted"
 

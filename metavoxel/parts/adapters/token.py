@@ -1,4 +1,4 @@
-"""Scalars as tokens: for any backbone."""
+"""Scalars as tokens, for any backbone."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -21,18 +21,19 @@ from metavoxel.parts.features.scalar import scalar_features
 from metavoxel.typing import Code, Mask, Time
 
 TIME_SCALE = 0.1
-"""Factor of the initial weights of the time features: at full scale, these sixteen dominate the one value, and a
-function with fine structure is learnt late."""
+"""Factor of the initial weights of the time features: at full scale, these sixteen dominate the one value, and fine
+structure is learnt late."""
 
 TAG_SPREAD = 0.5
-"""Initial standard deviation of the tags that distinguish tokens of shared layers: several times the layers' output."""
+"""Initial standard deviation of the tags that distinguish tokens of shared layers: several times that of the layers'
+output."""
 
 MANY = 64
 """Number of variables above which layers are shared by default."""
 
 
 class TokenLayers(nn.Module):
-    """The layers at both ends of a token: of one variable, or shared by all that are alike. Final."""
+    """Input and output layers of a token, of one variable or shared by several. Final."""
 
     def __init__(self, context: AdapterContext, dropout: float) -> None:
         super().__init__()
@@ -50,15 +51,15 @@ class TokenLayers(nn.Module):
         assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
         with torch.no_grad():
             first.weight[:, channels : channels + TIME_FEATURES] *= TIME_SCALE
-        if context.features is not None:  # begin with the baseline alone
+        if context.features is not None:  # start from the baseline alone
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 
 
 class TokenAdapter(AbstractAdapter):
-    """One token of the value, its time, whether it is given, and its expected features. Final.
+    """One token of the value, its time, its observed mask and its expected features. Final.
 
-    The layers are the variable's own, or ``context.common``; then a learnt tag is added, which identifies the variable.
+    The layers are the variable's own or ``context.common``, which adds a learnt tag that identifies the variable.
     """
 
     tokens = 1
@@ -75,7 +76,7 @@ class TokenAdapter(AbstractAdapter):
             layers = context.common
             self.tag = nn.Parameter(torch.randn(context.ports.token_width) * TAG_SPREAD)
         assert isinstance(layers, TokenLayers)
-        self._layers = (layers,)  # not registered: what is common is the model's
+        self._layers = (layers,)  # a tuple is not registered: the model registers common layers
 
     def embed(
         self,
@@ -104,15 +105,15 @@ class TokenAdapterSpec(AbstractAdapterSpec):
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the head's last layer")
     baseline: bool = Field(
         True,
-        description="whether the variable is part of the Gaussian baseline: its predictions start from the baseline's, "
-        "and those of others depend on it there. Off where thousands of rows have structure much finer than their "
-        "spread, which a network that starts from a linear model is slow to learn",
+        description="whether the variable is part of the Gaussian baseline, for its own and other variables' "
+        "predictions. Off for thousands of rows with structure much finer than their spread, which a network that "
+        "starts from a linear model is slow to learn",
     )
     alike: bool | None = Field(
         None,
-        description="whether all variables of these settings (and one kernel and code shape) share the layers at "
-        "their tokens' ends, each with a tag of its own: for repeated measurements; by default those of more than "
-        f"{MANY} variables do, whose own layers would be most of the model",
+        description="whether all variables with these settings (and one kernel and code shape) share their tokens' "
+        "layers, each with its own learnt tag: for repeated measurements; by default in models of more than "
+        f"{MANY} variables, where separate layers would be most of the weights",
     )
 
     @classmethod

@@ -1,1 +1,1 @@
-"""What a variable contributes to the Gaussian baseline: features of its code, their likelihood, and the way back."""
+"""Features of a variable's code in the Gaussian baseline, their likelihood, and the outputs computed from them."""

@@ -1,13 +1,13 @@
-"""What features are: a variable's part in the Gaussian baseline, and the prediction that the baseline makes of it.
+"""Abstract features: a variable's part in the Gaussian baseline, and the baseline's outputs for it.
 
-Every variable has k features f, numbers of mean 0 and variance 1 over rows that were not seen. The baseline
-(:mod:`metavoxel.network.baseline`) is a distribution p(f) of the features of all variables. With the Gaussian
+Every variable has k features f, of mean 0 and variance 1 over held-out rows. The baseline
+(:mod:`metavoxel.network.baseline`) is a distribution p(f) over the features of all variables. With the Gaussian
 likelihood of each variable's features given its noisy code x_t,
 
     log p(x_t | f) = -f'Pf / 2 + f'w + const,                                                                  (1)
 
-the posterior mean E[f | all noisy codes] is a closed form, and ``baseline`` turns it into what the network's head would
-have to give: the joint network adds its own output to it, and ``link`` makes the kernel's prediction of the sum.
+the posterior mean E[f | all noisy codes] has a closed form. ``baseline`` converts it to outputs, the joint network adds
+its own, and ``link`` maps the sum to the kernel's prediction.
 """
 
 from abc import ABC, abstractmethod
@@ -25,8 +25,8 @@ class GaussianLikelihood(NamedTuple):
     """Likelihood of a variable's features given a noisy code: log p(x_t | f) = -f'Pf / 2 + f'w + const, eq. (1).
 
     Attributes:
-        precision: P, of every row.
-        weighted: w, the precision times the features' likeliest value.
+        precision: P of every row.
+        weighted: w of every row, the precision times the maximum likelihood features.
     """
 
     precision: Float[Tensor, "b k k"]
@@ -34,7 +34,7 @@ class GaussianLikelihood(NamedTuple):
 
 
 class FeaturesContext(NamedTuple):
-    """What features are built from: the variable's kernel, the shape of its code, and the kernel's output channels."""
+    """Context to build features in: the variable's kernel, its code shape, and the channels of a prediction."""
 
     kernel: AbstractKernel
     code_shape: tuple[int, ...]
@@ -42,51 +42,50 @@ class FeaturesContext(NamedTuple):
 
 
 class AbstractFeatures(nn.Module, ABC):
-    """Features of one variable's code. All that ``fit`` finds is in buffers."""
+    """Features of one variable's code. The result of ``fit`` is in buffers."""
 
     size: int
     """Number of features, k."""
 
     outputs: int
-    """Numbers that ``baseline`` and the network's head give for a cell, from which ``link`` makes the prediction."""
+    """Channels of the outputs of ``baseline`` and of the network's head, q."""
 
     stackable: bool = False
-    """Whether several such modules of one setting may be computed as one (``torch.vmap`` over their buffers): one that
-    does not branch on a tensor's content, and whose buffers are there from the start."""
+    """Whether several such modules with the same settings may be evaluated together (``torch.vmap`` over their
+    buffers). They must not branch on a tensor's content, and buffers must exist from the start."""
 
     @abstractmethod
     def fit(self, codes: Callable[[], Iterable[Code]]) -> None:
-        """Take statistics of the training rows' clean codes into buffers, once, before training.
+        """Fit to the training rows' clean codes, once, before training.
 
-        All rows of a subject are in one batch, and subjects are spread evenly over batches: what is fitted on all
-        batches but one can be validated on that one.
+        Batches are cross-validation folds: all rows of a subject are in one batch, and subjects are spread evenly.
         """
 
     @abstractmethod
     def features_of(self, x0: Code) -> Float[Tensor, "b k"]:
-        """Features of clean codes, of mean 0 and of variance 1 over rows that were not seen.
+        """Return the features of clean codes, of mean 0 and variance 1 over held-out rows.
 
-        Over the training rows the variance is larger where those rows chose the features.
+        Over the training rows, the variance of an overfitted feature is larger.
         """
 
     @abstractmethod
     def likelihood(self, x: Code, time: Time, observed: Mask) -> GaussianLikelihood:
-        """Likelihood of the features given a noisy code, eq. (1); ``observed`` marks cells given clean."""
+        """Return the likelihood of the features given a noisy code, eq. (1); ``observed`` marks cells given clean."""
 
     def points(self) -> Float[Tensor, "c k"] | None:
-        """The features of each class, where the code is one of several and its features identify it. None otherwise."""
+        """Return the features of each class, if the code is categorical and its features identify the class."""
 
     def reconstruct(self, features: Float[Tensor, "b k"]) -> Code | None:
-        """The code that these features make, for an image whose residual is modelled as a Gaussian random field
+        """Return the code with these features, for an image whose residual is modelled as a Gaussian random field
         (:class:`metavoxel.network.residual_field.ResidualField`); ``baseline`` is then not called. None otherwise."""
 
     def baseline(self, x: Code, time: Time, expected: Float[Tensor, "b k"]) -> Float[Tensor, "b q"] | None:
-        """The network's output that expresses these expected features; not called of an image with ``reconstruct``.
+        """Return the baseline's outputs from the expected features; not called with ``reconstruct``.
 
-        None (the default) where there is no such output: the features then serve the other variables alone.
+        None (the default) if there are none: the features are then used only to predict other variables.
         """
         return None
 
     def link(self, outputs: Float[Tensor, "b q *s"]) -> Float[Tensor, "b p *s"]:
-        """The kernel's prediction from the sum of the baseline's and the network's outputs: by default that sum."""
+        """Return the kernel's prediction from the sum of the baseline's and the network's outputs: by default it."""
         return outputs

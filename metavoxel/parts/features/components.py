@@ -24,12 +24,12 @@ from metavoxel.parts.kernels.base import along
 from metavoxel.typing import Code, Mask, Time
 
 Scales: TypeAlias = tuple[Float[Tensor, "b 1 *#s"], Float[Tensor, "b 1 *#s"]]
-"""Signal and noise of a state, as a kernel gives them."""
+"""Signal and noise scales of a state."""
 
 FEWEST_ROWS = 10
-"""Rows from which on a part of them is held out to estimate variances."""
+"""Smallest number of rows with cross-validated variances."""
 LEAST_SHARE = 0.02
-"""Smallest ratio of the held-out variance along a component to that of the training rows."""
+"""Smallest ratio of the held-out to the training variance along a component."""
 
 
 class Components(nn.Module):
@@ -47,42 +47,41 @@ class Components(nn.Module):
         self.residual: Tensor
 
     def fit(self, batches: Iterable[Float[Tensor, "_ ..."]]) -> None:
-        """Fit directions of greatest variance to all codes, and their variances to held-out codes.
+        """Fit directions of greatest variance to all codes, and variances by cross-validation over batches.
 
-        Directions fitted to few rows overfit: of a hundred scans, the variance of held-out scans along the twentieth
-        component is a third of that of the training scans, and their residual variance is twice as large. So the
-        variances along the directions and the residual variance are cross-validated: those of each batch, with
-        components fitted to all other batches. Nothing happens without any code.
+        Directions fitted to few rows overfit: with a hundred scans, the held-out variance along the twentieth component
+        is a third of the training variance, and the held-out residual variance is twice as large. So the variances of
+        each batch are taken along components fitted to all other batches. Nothing changes without any code.
         """
-        held = [batch.flatten(1) for batch in batches if len(batch)]
-        if not held:
+        folds = [batch.flatten(1) for batch in batches if len(batch)]
+        if not folds:
             return
-        rows = torch.cat(held)
-        judged = len(held) > 1 and len(rows) >= FEWEST_ROWS
-        fewest = len(rows) - max(map(len, held)) if judged else len(rows)
+        rows = torch.cat(folds)
+        validated = len(folds) > 1 and len(rows) >= FEWEST_ROWS
+        fewest = len(rows) - max(map(len, folds)) if validated else len(rows)
         count = min(len(self.loadings), fewest - 1)
-        center, directions, variances, left = _principal(rows, count)
-        if judged:
-            shares, left = torch.zeros_like(variances), torch.zeros_like(left)
-            for place, batch in enumerate(held):
-                mean, along, spreads, _ = _principal(torch.cat(held[:place] + held[place + 1 :]), count)
-                scores = (batch - mean) @ along.T
-                shares += scores.square().sum(0) / spreads.clamp_min(1e-12) / len(rows)
-                left += ((batch - mean).square().sum() - scores.square().sum()) / rows.numel()
-            variances = variances * shares.clamp(LEAST_SHARE, 1)
+        center, directions, variances, residual = _principal(rows, count)
+        if validated:
+            ratios, residual = torch.zeros_like(variances), torch.zeros_like(residual)
+            for place, fold in enumerate(folds):
+                mean, basis, training_variances, _ = _principal(torch.cat(folds[:place] + folds[place + 1 :]), count)
+                scores = (fold - mean) @ basis.T
+                ratios += scores.square().sum(0) / training_variances.clamp_min(1e-12) / len(rows)
+                residual += ((fold - mean).square().sum() - scores.square().sum()) / rows.numel()
+            variances = variances * ratios.clamp(LEAST_SHARE, 1)
         self.center.copy_(center)
         self.loadings.zero_()
         self.loadings[:count] = directions * variances.sqrt()[:, None]
-        self.residual.copy_(left.clamp_min(1e-4))
+        self.residual.copy_(residual.clamp_min(1e-4))
 
     def scores(self, x0: Code) -> Float[Tensor, "b k"]:
-        """Scores of clean codes."""
+        """Return the scores of clean codes."""
         variances = self.loadings.square().sum(1)
         scores = (x0.flatten(1) - self.center) @ self.loadings.T
         return torch.where(variances > 0, scores / variances.clamp_min(1e-12), 0.0)
 
     def likelihood(self, x: Code, scales: Scales) -> GaussianLikelihood:
-        """Likelihood of the scores given codes of this signal and noise, eq. (2)."""
+        """Return the likelihood of the scores given codes with this signal and noise, eq. (2)."""
         with torch.autocast(x.device.type, enabled=False):
             signal, noise = (scale.to(x.device).float() for scale in scales)
             variance = noise.square() + signal.square() * self.residual
@@ -93,11 +92,11 @@ class Components(nn.Module):
             return GaussianLikelihood(precision, weighted)
 
     def reconstruct(self, scores: Float[Tensor, "b k"]) -> Code:
-        """The code that these scores make."""
+        """Return the code with these scores and no residual."""
         return self.center.reshape(1, *self._shape) + self.along(scores)
 
     def along(self, scores: Float[Tensor, "b k"]) -> Code:
-        """The change of a code when its scores change by this."""
+        """Return the change of a code for a change of its scores."""
         with torch.autocast(scores.device.type, enabled=False):
             return (scores.float() @ self.loadings).reshape(len(scores), *self._shape)
 
@@ -125,7 +124,7 @@ class ComponentFeatures(AbstractFeatures):
 
 
 def _principal(rows: Float[Tensor, "n d"], count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Mean, directions of greatest variance, the variances along them, and the mean residual variance of a cell."""
+    """Return the mean, directions of greatest variance, variances along them, and mean residual variance of a cell."""
     center = rows.mean(0)
     _, spreads, directions = torch.linalg.svd(rows - center, full_matrices=False)
     variances = spreads.square() / max(len(rows) - 1, 1)

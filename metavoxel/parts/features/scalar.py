@@ -1,7 +1,7 @@
 """Features of scalars: of a real code under Gaussian noise, and of a category.
 
 Gaussian noise. With x_t = s x_0 + n e and features f = (x_0 - m) / d, m and d being mean and standard deviation of the
-training rows, a clean code leaves the variance r = ``RESIDUAL`` of a feature open: x_0 = m + d (f + e'), var e' = r. So
+training rows, a feature is known only up to variance r = ``RESIDUAL``: x_0 = m + d (f + e'), var e' = r. So
 
     p(x_t | f) = N(x_t; s (m + d f), v),    v = n^2 + s^2 d^2 r                                                 (1)
     P = s^2 d^2 / v,    w = s d (x_t - s m) / v                                                                 (2)
@@ -10,10 +10,10 @@ and, with y = (x_t - s (m + d E f)) / v, the posterior means of the code and of 
 
     x0_hat = m + d E f + s d^2 r y,    noise_hat = n y.                                                          (3)
 
-A category. Features are the standardised indicators of all classes but the last. They are known where the category is
-given, to the same r, and unknown elsewhere; the noisy state enters the prediction by Bayes' rule,
+A category. Features are the standardised indicators of all classes but the last. They are known up to the same r where
+the category is given, and unknown elsewhere. The noisy state enters the prediction by Bayes' rule,
 
-    logits = log p(class | all else) + log q(x_t | class).                                                      (4)
+    logits = log p(class | all other states) + log q(x_t | class).                                              (4)
 """
 
 from collections.abc import Callable, Iterable
@@ -27,14 +27,13 @@ from metavoxel.parts.kernels.base import AbstractKernel, along
 from metavoxel.typing import Code, Mask, Time
 
 RESIDUAL = 1e-3
-"""Variance of a standardised feature that a clean code leaves open, so that certainty stays finite."""
+"""Variance of a standardised feature given a clean code, so that precisions stay finite."""
 
 
 class AbstractScalarFeatures(AbstractFeatures):
     """Standardised numbers of a code without a grid.
 
-    ``center`` and ``scale`` are mean and standard deviation of ``numbers`` numbers, of which the first ``size`` are the
-    features.
+    ``center`` and ``scale`` are mean and standard deviation of all ``numbers``; the first ``size`` are the features.
     """
 
     stackable = True
@@ -53,7 +52,7 @@ class AbstractScalarFeatures(AbstractFeatures):
             self.scale.copy_((numbers - self.center).square().mean(0).sqrt().clamp_min(1e-3))
 
     def _numbers(self, x0: Code) -> Float[Tensor, "b n"]:
-        """The numbers of clean codes that are standardised: by default the code itself."""
+        """Return the numbers of clean codes that are standardised: by default the code itself."""
         return x0
 
     def features_of(self, x0: Code) -> Float[Tensor, "b k"]:
@@ -69,7 +68,7 @@ class GaussianFeatures(AbstractScalarFeatures):
         self._kernel = kernel
 
     def _scales(self, x: Code, time: Time) -> tuple[Tensor, Tensor, Tensor]:
-        """s, n and v of eq. (1)."""
+        """Return s, n and v of eq. (1)."""
         signal, noise = (scale.to(x.device).float() for scale in self._kernel.scales(along(time, x)))
         return signal, noise, noise.square() + (signal * self.scale).square() * RESIDUAL
 
@@ -91,11 +90,11 @@ class CategoricalFeatures(AbstractScalarFeatures):
     """One-hot codes: indicators of all classes but the last, known where the category is given, eq. (4). Final."""
 
     MIXED = 0.02
-    """Share of the training rows' frequencies in every expectation: no class is beyond reach, and a rare one is not
+    """Weight of the class frequencies in every expectation, so that no class has probability 0 and a rare one is not
     overestimated."""
 
     LEAST = 1e-3
-    """Frequency of a class that no training row has."""
+    """Smallest frequency of a class, also if absent from the training rows."""
 
     def __init__(self, classes: int, kernel: AbstractKernel) -> None:
         super().__init__(classes)
@@ -111,14 +110,14 @@ class CategoricalFeatures(AbstractScalarFeatures):
 
     def baseline(self, x: Code, time: Time, expected: Float[Tensor, "b k"]) -> Float[Tensor, "b q"]:
         first = self.center[:-1] + self.scale[:-1] * expected
-        chances = torch.cat([first, 1 - first.sum(1, keepdim=True)], 1).clamp(0, 1)
-        shares = self.center.clamp_min(self.LEAST)
-        chances = (1 - self.MIXED) * chances + self.MIXED * shares / shares.sum()
-        return (chances / chances.sum(1, keepdim=True)).log() + self._kernel.log_likelihood(x, time)
+        probabilities = torch.cat([first, 1 - first.sum(1, keepdim=True)], 1).clamp(0, 1)
+        frequencies = self.center.clamp_min(self.LEAST)
+        probabilities = (1 - self.MIXED) * probabilities + self.MIXED * frequencies / frequencies.sum()
+        return (probabilities / probabilities.sum(1, keepdim=True)).log() + self._kernel.log_likelihood(x, time)
 
 
 def scalar_features(kernel: AbstractKernel, channels: int) -> AbstractScalarFeatures | None:
-    """Features of a scalar's code of so many channels under this kernel; None where it has no place in the baseline."""
+    """Return features of a scalar's code with ``channels`` channels; None for kernels that are not in the baseline."""
     if kernel.support == "one_hot":
         return CategoricalFeatures(channels, kernel)
     return GaussianFeatures(channels, kernel) if kernel.is_gaussian else None
