@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 import metavoxel as mv
-from metavoxel.plot import Picture, Row, draw_sheet
+from metavoxel.inference.plot import Picture, Row, draw_sheet
 from metavoxel.runs.part import part_table
 from metavoxel.runs.run import RunFolder
 

@@ -18,9 +18,10 @@ CORRELATION = 0.8
 class ExactPair:
     """E[x_0 | x_t] of a bivariate normal distribution, each number at a time of its own."""
 
-    kernels = {"a": GaussianKernel(), "b": GaussianKernel()}
-    code_shapes = {"a": (1,), "b": (1,)}
-    device = torch.device("cpu")
+    def __init__(self):
+        self.kernels = {"a": GaussianKernel(), "b": GaussianKernel()}
+        self.code_shapes = {"a": (1,), "b": (1,)}
+        self.device = torch.device("cpu")
 
     def denoise(self, states, times, observed):
         """Posterior means under x_t = signal x_0 + noise e."""

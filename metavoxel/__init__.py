@@ -9,13 +9,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from metavoxel import plot as plot
     from metavoxel.api import compare as compare
     from metavoxel.api import evaluate as evaluate
     from metavoxel.api import phantom as phantom
     from metavoxel.api import train as train
     from metavoxel.api import training as training
     from metavoxel.errors import MetavoxelError as MetavoxelError
+    from metavoxel.inference import plot as plot
     from metavoxel.inference.answer import Answer as Answer
     from metavoxel.inference.model import Model as Model
     from metavoxel.inference.samples import Samples as Samples
@@ -71,7 +71,7 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name == "plot":
-        return importlib.import_module("metavoxel.plot")
+        return importlib.import_module("metavoxel.inference.plot")
     if name in _MODULES:
         return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'metavoxel' has no attribute {name!r}. It has: {', '.join(__all__)}")

@@ -1,4 +1,4 @@
-"""A trained model: what it knows, and the questions it answers."""
+"""A trained model: draws, predictions and likelihoods for given evidence."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -35,9 +35,8 @@ from metavoxel.schema.schema import Schema
 class Model:
     """Schema, codecs and joint network of a run.
 
-    Answers depend on the seed and the rows alone: never on batch size or order, nor on company, but that each of a
-    subject's rows has random numbers of its own where a table has several of them: by its session, and by the order
-    of appearance among rows that have both in common.
+    The result for a row depends on the seed and the row alone, independent of batch size, row order and the other rows.
+    Several rows of one subject have different random numbers: by session and, within a session, by order of appearance.
     """
 
     def __init__(self, schema: Schema, codecs: Mapping[str, AbstractCodec], joint: JointModel) -> None:
@@ -59,12 +58,12 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        """Where the network computes."""
+        """Device of the network."""
         return self.joint.time_tags.device
 
     @property
     def labels(self) -> dict[str, list[str]]:
-        """What a table calls the classes of every category, in the order of its code."""
+        """Labels of every category's classes, in the order of its code."""
         return {
             name: category_labels(self.schema.variables[name].spec, codec)
             for name, codec in self.codecs.items()
@@ -73,12 +72,12 @@ class Model:
 
     @property
     def bounds(self) -> dict[str, Bounds]:
-        """Lowest and highest code of numbers whose type names values that count as missing: none is drawn beyond."""
+        """Lowest and highest code of scalars with a range of valid values, within which they are drawn."""
         found = {}
         for name, codec in self.codecs.items():
-            ends = self.schema.variables[name].spec.bounds()
-            if ends not in (None, (-math.inf, math.inf)) and tuple(codec.code_shape) == (1,):
-                bounds = codes_between(codec, ends, self.device)
+            valid = self.schema.variables[name].spec.bounds()
+            if valid not in (None, (-math.inf, math.inf)) and tuple(codec.code_shape) == (1,):
+                bounds = codes_between(codec, valid, self.device)
                 if bounds is not None:
                     found[name] = bounds
         return found
@@ -88,7 +87,7 @@ class Model:
         return self.schema.diffusion.times == "shared"
 
     def default_sampling(self, **changes: Unpack[SamplingOptions]) -> Sampling:
-        """How this model is best sampled, with some settings changed.
+        """Return this model's default sampling settings, with changes.
 
         Raises:
             EvidenceError: settings unknown or without effect, or 'clean' conditioning of a model with one shared time.
@@ -96,9 +95,9 @@ class Model:
         return sampling_of(self.schema.diffusion.times, changes)
 
     def value_of(self, name: str, cell: object) -> Tensor:
-        """A value (*D) given by itself: a number, a label, a path, as text or not; or as a tensor already.
+        """Parse a single value (*D): a number, label or path, also as text; tensors are returned unchanged.
 
-        Where a text is a label of a category and also the table's code of another, it is the label.
+        A text that is a label of a category, and the table's code of another, is taken as the label.
 
         Raises:
             EvidenceError: it cannot be read, or a rule of the schema makes it missing.
@@ -117,37 +116,36 @@ class Model:
         """Draw ``n`` rows of all variables from p(all | given), in data space.
 
         Args:
-            n: draws.
-            given: a value for each known variable (30.0, a label, a path) or a tensor (*D). A text that is a label and
-                also the table's code of another label is the label. A number may have an error: "30±2" is a measurement
-                with that standard deviation, and draws of the variable are then of what was measured.
-            masks: for an image given in part, which of its voxels (*D) are known (above .5); those come back exactly.
-            seed: draw k of one seed is the same whatever ``n``.
+            n: number of draws.
+            given: a value for each known variable as for :meth:`value_of` (30.0, a label, a path, a tensor). "30±2" is
+                a measurement with error of standard deviation 2; draws of the variable are of its true value.
+            masks: for an image given in part, mask of its known voxels (*D) (above .5), which are returned exactly.
+            seed: draw k of a seed is the same for any ``n``.
             sampling: settings of :class:`metavoxel.sampling.settings.Sampling` (steps, solver, conditioning, ...).
 
         Raises:
-            EvidenceError: unknown variables, values that cannot be read, masks of nothing, nothing left to sample.
+            EvidenceError: unknown variables, values that cannot be read, empty masks, or no variable left to sample.
         """
         check_counts(n=(n, 1))
-        given, marks = dict(given or {}), {name: torch.as_tensor(mask) for name, mask in (masks or {}).items()}
+        given, tensors = dict(given or {}), {name: torch.as_tensor(mask) for name, mask in (masks or {}).items()}
         settings = self.default_sampling(**sampling)
-        known = read_given(self.schema, self._reader, given, marks, settings)
+        known = read_given(self.schema, self._reader, given, tensors, settings)
         drawn = draw_subjects(
-            self.joint, self.codecs, self._reader, known, known_voxels(marks), n,
+            self.joint, self.codecs, self._reader, known, known_voxels(tensors), n,
             seed=seed, sampling=settings, bounds=self.bounds,
         )  # fmt: skip
         return Samples(drawn, self.schema.specs)
 
     def read(self, table: Rows, variables: Sequence[str], *, folder: Path | None = None) -> Cohort:
-        """Values of some variables in a table of other rows than the run's own; missing cells stay missing.
+        """Read some variables of a table of new rows; missing cells stay missing.
 
         Raises:
-            CohortError: all that is wrong with it.
+            CohortError: all problems of the table.
         """
         return self._reader.read(as_table(table, self.schema, folder=folder), variables, folder=folder)
 
     def evidence_of(self, cohort: Cohort, names: Sequence[str]) -> dict[str, Evidence]:
-        """Evidence of all rows of a cohort; a missing cell is an unknown one."""
+        """Encode all rows of a cohort as evidence; missing cells are unknown."""
         return self._reader.evidence_of(cohort, names)
 
     def predict(
@@ -166,20 +164,20 @@ class Model:
         folder: Path | None = None,
         **sampling: Unpack[SamplingOptions],
     ) -> pandas.DataFrame:
-        """One row for each row of the table, in order: the subject, and what is predicted of the targets.
+        """Predict the targets for each row of a table; return a table of subjects and predictions, in its order.
 
         Args:
-            table: data frame in the columns of the schema's table, the path of a table, or rows as dictionaries;
+            table: data frame with the columns of the schema's table, the path of a table, or rows as dictionaries;
                 columns of variables that are neither target nor given are ignored.
             target: variables to predict.
-            given: variables to predict from; by default all others that the table has.
+            given: variables to predict from; by default all others in the table.
             point: 'mean' (the default) or 'median' of a number's draws.
-            vote: a category's label by majority of the draws, as in the paper, instead of by mean probability.
+            vote: whether a category's label is that of most draws, as in the paper, not of highest mean probability.
             draws, order, prior, evaluations, seed, folder, sampling: as for :meth:`answer`.
 
         Raises:
-            EvidenceError: unknown or contradictory names, or a mean asked of a model with one shared time.
-            CohortError: all that is wrong with the table.
+            EvidenceError: unknown or contradictory names, or no draws from a model with one shared time.
+            CohortError: all problems of the table.
         """
         if not draws:
             refuse_without_draws(0, {"point": point, "vote": vote or None})
@@ -205,22 +203,22 @@ class Model:
         folder: Path | None = None,
         **sampling: Unpack[SamplingOptions],
     ) -> Answer:
-        """What ``predict`` makes its table of; also has the draws, and writes predicted images.
+        """Return the predictions behind the table of :meth:`predict`, with all draws and predicted images.
 
         Args:
             table, target, given: as for :meth:`predict`.
-            draws: 0 for the posterior mean of each target in a few evaluations, else how many joint draws.
+            draws: 0 for the posterior mean of each target in a few evaluations, else the number of joint draws.
             order: targets in the order in which they are drawn, each given those before it (by default the schema's),
-                or 'together' for one walk of all.
-            prior: base rates of one category where the rows come from, by label: {"sex": {"F": 0.5, "M": 0.5}}.
-            evaluations: network evaluations of a posterior mean (``draws`` 0); 4 by default.
-            seed: a row's answer depends on this and its key alone.
-            folder: where relative paths in a data frame start.
+                or 'together' for one trajectory of all.
+            prior: base rates of one category in the rows' population, by label: {"sex": {"F": 0.5, "M": 0.5}}.
+            evaluations: network evaluations of a posterior mean (``draws`` 0); by default 4, or 1 where more are equal.
+            seed: the result for a row depends on the seed and the row's key alone.
+            folder: base of relative paths in a data frame.
             sampling: settings of :class:`metavoxel.sampling.settings.Sampling` (``draws`` above 0).
 
         Raises:
-            EvidenceError: unknown or contradictory names or settings, or a mean asked of a model with one shared time.
-            CohortError: all that is wrong with the table.
+            EvidenceError: unknown or contradictory names or settings, or no draws from a model with one shared time.
+            CohortError: all problems of the table.
         """
         check_counts(draws=(draws, 0), evaluations=(evaluations, 1))
         table = as_table(table, self.schema, folder=folder)
@@ -257,18 +255,18 @@ class Model:
         seed: int = 0,
         folder: Path | None = None,
     ) -> pandas.DataFrame:
-        """How probable each value of a table is, given the others of its row: subject, and ``logp[name]`` in nats.
+        """Return the log-likelihood of each value given the others of its row: subject, and ``logp[name]`` in nats.
 
         Args:
             table: as for :meth:`predict`.
-            variables: whose values are judged; by default all that the table has.
-            given: from which; by default all that the table has. A variable is never given for itself.
-            evaluations: network evaluations a value: 32 by default for a number or an image, 4 for a category.
+            variables: to evaluate; by default all in the table.
+            given: variables to condition on, except the evaluated one; by default all in the table.
+            evaluations: network evaluations per value: by default 32 for a number or an image, 4 for a category.
             seed, folder: as for :meth:`answer`.
 
         Raises:
-            EvidenceError: unknown names, a model with one shared time, or a kernel without a bound.
-            CohortError: all that is wrong with the table.
+            EvidenceError: unknown names, a model with one shared time, or a kernel without a likelihood.
+            CohortError: all problems of the table.
         """
         check_counts(evaluations=(evaluations, 1))
         table = as_table(table, self.schema, folder=folder)
@@ -284,10 +282,10 @@ class Model:
         )  # fmt: skip
 
     def unusual(self, table: Rows, given: Sequence[str], *, seed: int = 0) -> list[Unusual]:
-        """Numbers and categories that are unlike the training rows', given the others of their row: the oddest first.
+        """Return improbable numbers and categories given the others of their row, the least probable first.
 
         Raises:
-            CohortError: all that is wrong with the table.
+            CohortError: all problems of the table.
         """
         names = [name for name in given if not self.schema.variables[name].spec.spatial]
         cohort = self.read(table, names)
@@ -297,7 +295,7 @@ class Model:
 
 
 def _subjects(table: Table | pandas.DataFrame, cohort: Cohort, schema: Schema) -> list[object]:
-    """The rows' subjects, as a data frame has them: what is answered can then be merged with it."""
+    """Return the rows' subjects, in a data frame's own type, so that results can be merged with it."""
     if isinstance(table, pandas.DataFrame):
         return list(table.iloc[:, column_names(table).index(schema.cohort.subject)])
     return list(cohort.subjects)

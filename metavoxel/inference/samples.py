@@ -1,4 +1,4 @@
-"""Drawn subjects: in memory as tensors, a data frame and images, and as files."""
+"""Draws of subjects: in memory as tensors, a data frame and images, and as files."""
 
 import html
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,7 +43,7 @@ class Samples(Mapping[str, Tensor]):
 
     @property
     def frame(self) -> pandas.DataFrame:
-        """One row a draw: numbers and labels as a table has them. ``frame.attrs["units"]`` has the units known."""
+        """Numbers and labels, one row per draw; known units are in ``frame.attrs["units"]``."""
         scalars = {name: spec for name, spec in self._specs.items() if not spec.spatial}
         rows = [
             {
@@ -60,7 +60,7 @@ class Samples(Mapping[str, Tensor]):
 
     @property
     def images(self) -> dict[str, list[nibabel.Nifti1Image]]:
-        """NIfTI images of every draw on the model's grid, by variable; label maps hold the files' integers."""
+        """NIfTI images of every draw on the model's grid, by variable; label maps have the integers of the input files."""
         spatial = {name: spec for name, spec in self._specs.items() if isinstance(spec, AbstractSpatialSpec)}
         return {name: [spec.to_nifti(value) for value in self[name]] for name, spec in spatial.items()}
 
@@ -80,14 +80,14 @@ def sample_rows(
     first: int = 1,
     like: Mapping[str, str] | None = None,
 ) -> Iterator[dict[str, object]]:
-    """A table's row for each draw, its ``sample-001_NAME`` files written to the folder.
+    """Write the ``sample-001_NAME`` files of each draw, and yield its row of the table.
 
     Args:
-        folder: where to.
+        folder: to write to.
         specs: of the variables.
         drawn: values (n, *D) by variable, in data space.
-        first: number of the first draw, where others were written before.
-        like: for some images, a file whose place in space the drawn ones share.
+        first: number of the first draw.
+        like: by image, a file whose orientation and position the drawn images take.
     """
     for index in range(len(next(iter(drawn.values())))):
         row: dict[str, object] = {"sample": first + index}
@@ -98,7 +98,7 @@ def sample_rows(
 
 
 def write_table(folder: Path, rows: Sequence[Mapping[str, object]]) -> Path:
-    """Write ``samples.tsv`` of these rows; its path."""
+    """Write rows to ``samples.tsv``, and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     pandas.DataFrame(rows).to_csv(folder / TABLE, sep="\t", index=False)
     return folder / TABLE
@@ -111,5 +111,5 @@ def write_samples(
     *,
     like: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write all draws at once, as :func:`sample_rows` has them, and their table; the table's path."""
+    """Write all files of :func:`sample_rows` and the table, and return the table's path."""
     return write_table(folder, list(sample_rows(folder, specs, drawn, like=like)))

@@ -1,4 +1,4 @@
-"""Sampling settings of a trained model: its defaults, and what a caller changes."""
+"""Sampling settings of a trained model: defaults and changes."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -9,7 +9,7 @@ from metavoxel.sampling.settings import Sampling, check_conditioning
 
 
 def sampling_of(times: str, changes: Mapping[str, object]) -> Sampling:
-    """Default settings of a model, with changes; None leaves a setting at its default.
+    """Return a model's default settings with changes; None keeps the default.
 
     Args:
         times: the schema's ``diffusion.times``.
@@ -41,7 +41,7 @@ def sampling_of(times: str, changes: Mapping[str, object]) -> Sampling:
 
 
 def answer_sampling(times: str, draws: int, changes: Mapping[str, object]) -> Sampling:
-    """Settings of the draws of an answer; without draws, which need none, the defaults.
+    """Return the settings of an answer's draws; the defaults, which are not used, without draws.
 
     Raises:
         EvidenceError: as :func:`sampling_of`; without draws also settings of draws, or a model with one shared time.
@@ -52,8 +52,8 @@ def answer_sampling(times: str, draws: int, changes: Mapping[str, object]) -> Sa
         raise EvidenceError(
             Problem(
                 "draws",
-                "0 needs a model trained with diffusion.times 'evidence': one with a shared time was never trained on "
-                "clean evidence beside an unknown. Use draws 3, as the paper does",
+                "0 needs a model trained with diffusion.times 'evidence': one with a shared time was not trained on "
+                "clean evidence beside unknown variables. Use `draws=3`, as in the paper",
             )
         )
     refuse_without_draws(draws, changes)

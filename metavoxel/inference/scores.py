@@ -1,4 +1,4 @@
-"""How well the cells of a table go with each other: log-likelihoods, and values unlike those of the training rows."""
+"""Likelihood of the cells of a table given the others of their row: log-likelihoods and improbable values."""
 
 import math
 import warnings
@@ -24,16 +24,16 @@ from metavoxel.sampling.surprise import tail_probability
 from metavoxel.schema.schema import Schema
 
 UNUSUAL = 1e-3
-"""Tail probability below which a value is called unusual: one in a thousand of the training rows' is."""
+"""Tail probability below which a value is reported: one in a thousand values of the training distribution."""
 
 EVALUATIONS = 32
-"""Of the network, for the bound of one value: its standard error is then about .2 nats for a number."""
+"""Network evaluations of a value's bound: its standard error is then about .2 nats for a number."""
 
 CLASS_EVALUATIONS = 4
-"""Of the network, for the probability of one class: prior states that it is averaged over."""
+"""Network evaluations of a class probability, which is averaged over as many prior states."""
 
 FAR = 6.0
-"""Standard deviations from the training mean beyond which the network has seen nothing, whatever it says."""
+"""Standard deviations from the training mean beyond which there are no training rows, and the network extrapolates."""
 
 
 def check_scored(
@@ -43,25 +43,25 @@ def check_scored(
     variables: Sequence[str] | None,
     given: Sequence[str] | None,
 ) -> tuple[list[str], list[str]]:
-    """Variables to judge, and those to judge them from: where nothing is named, all that a table has.
+    """Return the variables to evaluate and those to condition on; by default all in the table.
 
     Raises:
-        EvidenceError: unknown names, a model that has no likelihood, or a kernel that has none.
+        EvidenceError: unknown names, a model with one shared time, or a kernel without a likelihood.
     """
     if schema.diffusion.times == "shared":
         raise EvidenceError(
-            "log-likelihoods need a model trained with diffusion.times 'evidence'; one with a shared time never saw "
-            "a noisy variable beside clean ones"
+            "log-likelihoods need a model trained with diffusion.times 'evidence'; one with a shared time was not "
+            "trained on a noisy variable beside clean ones"
         )
     problems = unknown_names(schema, variables or (), "target") + unknown_names(schema, given or (), "given")
     there = [name for name, spec in schema.specs.items() if spec.required_columns(name) <= set(columns)]
     names = there if variables is None else list(dict.fromkeys(variables))
     if not names:
         problems.append(
-            Problem("target", f"the table has no variable to judge; there are {', '.join(schema.variables)}")
+            Problem("target", f"the table has no variable to evaluate; variables: {', '.join(schema.variables)}")
         )
     problems += [
-        Problem("target", f"no bound is known for {name!r}, whose kernel is {model.kernels[name].type!r}; leave it out")
+        Problem("target", f"kernel {model.kernels[name].type!r} of {name!r} has no likelihood; omit it")
         for name in names
         if name in model.kernels and not has_likelihood(model.kernels[name])
     ]
@@ -83,11 +83,11 @@ def log_likelihoods(
     evaluations: int | None,
     seed: int,
 ) -> pandas.DataFrame:
-    """``logp[name]`` of every row: log p(value | the others that are given), in nats; NaN where the row has no value.
+    """Return ``logp[name]`` of every row: log p(value | the other given variables) in nats; NaN if it is missing.
 
-    Of a category it is the model's own probability; of a number the log-density per unit of the variable, as a lower
-    bound; of anything else the bound of its code's log-density, for each number of the code. A number that
-    training rows share has under ``transform: quantile`` a probability, and no density: NaN, and a warning.
+    For a category, the log-probability under the model. For a number, a lower bound of the log-density per unit of the
+    variable. For any other variable, the bound of its code's log-density, divided by the numbers in the code. With
+    ``transform: quantile``, a value shared by training rows has a probability but no density: NaN, with a warning.
     """
     columns: dict[str, Sequence[object]] = {schema.cohort.subject: subjects}
     for name in names:
@@ -114,18 +114,18 @@ def log_likelihoods(
 
 
 def _log_slopes(name: str, codec: AbstractCodec, values: Tensor) -> Float64[Tensor, "b"]:
-    """What turns the log-density of a number's code into that of the number; NaN where it has none."""
+    """Return the log-derivative of a number's code, its change of variables; NaN where there is no density."""
     slopes = codec.code_slopes(values)
     without = int((slopes == 0).sum())
     if without:
-        what = f"logp[{name}]: {without} of {len(values)} values are such that training rows share, or lie between two"
-        why = "these have a probability of their own and no density ('transform: quantile'), so their cells are empty"
+        what = f"logp[{name}]: {without} of {len(values)} values are shared by training rows, or lie between two"
+        why = "they have a probability but no density ('transform: quantile'), so their cells are empty"
         warnings.warn(f"{what}; {why}", CohortWarning, stacklevel=2)
     return torch.where(slopes > 0, slopes, math.nan).log()
 
 
 class Unusual(NamedTuple):
-    """A value that few or none of the training rows had, given what else is given in its row."""
+    """A value that is improbable given the others of its row."""
 
     row: int
     variable: str
@@ -143,11 +143,11 @@ def unusual(
     seed: int,
     shared: bool,
 ) -> Iterator[Unusual]:
-    """Values of numbers and categories whose tail probability is below ``UNUSUAL``, given the other evidence.
+    """Yield numbers and categories whose tail probability given the other evidence is below ``UNUSUAL``.
 
-    The probability is the model's (:func:`metavoxel.sampling.surprise.tail_probability`). A standardised number beyond
-    ``FAR`` standard deviations of the training rows is unusual whatever the network makes of it, and is all that is
-    looked for in a model with one shared time, which has no such probability. Images are not judged.
+    It is the model's (:func:`metavoxel.sampling.surprise.tail_probability`) or, for a standardised number beyond
+    ``FAR`` standard deviations of the training rows, at most the Gaussian one. A model with one ``shared`` time has the
+    latter alone. Images are not evaluated.
     """
     for name, entry in evidence.items():
         rows = _rows_with(entry)
@@ -155,32 +155,32 @@ def unusual(
         if spec.data_shape or entry.code.ndim > 2 or not len(rows):
             continue
         code = entry.code[rows]
-        chance = torch.ones(len(rows), dtype=torch.float64)
+        tails = torch.ones(len(rows), dtype=torch.float64)
         if not shared and has_likelihood(kernel):
             rng = row_streams(seed, [cohort.row_keys[row] for row in rows.tolist()], 0).fork("unusual", name)
-            chance = tail_probability(model, _others(evidence, [*evidence], name, rows), name, code, rng)
+            tails = tail_probability(model, _others(evidence, [*evidence], name, rows), name, code, rng)
         codec_spec = schema.variables[name].parts.codec
         standard = isinstance(codec_spec, LinearSpec) and codec_spec.scale == "standard"
         if standard or isinstance(codec_spec, QuantileSpec):
             distance = code[:, 0].double().cpu().abs()
-            chance = torch.where(distance > FAR, torch.minimum(chance, _two_sided(distance)), chance)
-        for row, probability in zip(rows.tolist(), chance.tolist(), strict=True):
+            tails = torch.where(distance > FAR, torch.minimum(tails, _two_sided(distance)), tails)
+        for row, probability in zip(rows.tolist(), tails.tolist(), strict=True):
             if not probability >= UNUSUAL:
                 yield Unusual(row, name, str(cohort.columns[name].cells[row]), probability)
 
 
 def _two_sided(distance: Float64[Tensor, "b"]) -> Float64[Tensor, "b"]:
-    """Chance of a normal number beyond so many standard deviations on either side."""
+    """Return the two-sided tail probability of a standard normal distribution."""
     return torch.special.erfc(distance / math.sqrt(2))
 
 
 def _rows_with(entry: Evidence) -> Tensor:
-    """Rows in which a variable is known."""
+    """Return the rows in which a variable is known."""
     return entry.known.flatten(1).all(1).nonzero()[:, 0].cpu()
 
 
 def _others(evidence: Mapping[str, Evidence], given: Sequence[str], name: str, rows: Tensor) -> dict[str, Evidence]:
-    """What is given of some rows beside one variable."""
+    """Return the evidence of some rows, without that of one variable."""
     return {
         other: evidence[other]._replace(code=evidence[other].code[rows], known=evidence[other].known[rows])
         for other in given

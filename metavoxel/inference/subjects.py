@@ -1,4 +1,4 @@
-"""Whole rows drawn from p(all | what is given), in data space."""
+"""Draws of all variables from p(all | given), in data space."""
 
 from collections.abc import Iterator, Mapping
 
@@ -18,7 +18,7 @@ from metavoxel.sampling.settings import Sampling
 from metavoxel.schema.schema import Schema
 
 TAKES_ERRORS = ("clean", "smc")
-"""Ways of conditioning that hold a value no more exactly than it is known."""
+"""Conditioning methods that support values with measurement error."""
 
 
 def read_given(
@@ -28,17 +28,17 @@ def read_given(
     masks: Mapping[str, Tensor],
     sampling: Sampling,
 ) -> dict[str, Value]:
-    """Values of what is given, or all that is wrong with it.
+    """Parse given values and check masks, collecting all problems.
 
     Raises:
-        EvidenceError: unknown variables, values or masks that do not fit, masks of nothing, nothing left to sample, or
-            an error (±) that the way of conditioning cannot hold.
+        EvidenceError: unknown variables, values or masks of wrong shape, empty masks, no variable left to sample, or an
+            error (±) that the conditioning method does not support.
     """
     problems = unknown_names(schema, given, "given") + unknown_names(schema, masks, "mask")
-    problems += [Problem("mask", f"{name!r} needs a value to be partly known") for name in masks if name not in given]
+    problems += [Problem("mask", f"{name!r} has a mask but no given value") for name in masks if name not in given]
     if not problems and exactly_known(reader, given, masks) >= set(schema.variables):
         everything = ", ".join(schema.variables)
-        what = f"every variable is given, so nothing is left to sample; leave one out: {everything}"
+        what = f"every variable is given, so there is none to sample; omit one of {everything}"
         problems = [Problem("given", what)]
     problems = problems or list(_wrong_masks(schema, masks))
     if problems:
@@ -65,19 +65,19 @@ def _wrong_masks(schema: Schema, masks: Mapping[str, Tensor]) -> Iterator[Proble
         elif not mask.isfinite().all():
             what = f"{int((~mask.isfinite()).sum())} of {mask.numel()} voxels are NaN or infinite"
         elif not voxels.any():
-            what = f"marks no voxel as known (1), so that nothing is given: leave {name!r} out of what is given"
+            what = f"marks no voxel as known (1): omit {name!r} from given"
         else:
             continue
         yield Problem(f"mask {name}", what)
 
 
 def known_voxels(masks: Mapping[str, Tensor]) -> dict[str, Bool[Tensor, "*d"]]:
-    """True where masks (*D) are above one half of 1, as in a mask's file."""
+    """Return where masks (*D) are above .5."""
     return {name: mask > 0.5 for name, mask in masks.items()}
 
 
 def exactly_known(reader: EvidenceReader, given: Mapping[str, object], masks: Mapping[str, Tensor]) -> set[str]:
-    """Variables of which nothing is left to draw."""
+    """Return the variables that are given exactly and in full, and are not drawn."""
     return {name for name, cell in given.items() if name not in masks and not reader.is_measured(name, cell)}
 
 
@@ -93,7 +93,7 @@ def draw_subjects(
     sampling: Sampling,
     bounds: Mapping[str, Bounds],
 ) -> dict[str, Tensor]:
-    """``n`` draws of all variables (n, *D). What is given exactly comes back as it is, as do a mask's known voxels."""
+    """Draw all variables ``n`` times (n, *D); exactly given values and known voxels are returned unchanged."""
     evidence: dict[str, Evidence] = {}
     for name, (value, sd) in known.items():
         mask = masks[name][None] if name in masks else None

@@ -1,4 +1,4 @@
-"""From codes to the cells of a table: what is predicted of a variable, and how sure that is."""
+"""Cells of a table from predicted codes: point estimates and their uncertainty."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -18,15 +18,15 @@ DRAWS_FOR_QUANTILES = 20
 
 
 def category_labels(spec: AbstractVariableSpec, codec: AbstractCodec) -> list[str]:
-    """What a table calls each channel of a one-hot code."""
+    """Return the label of each channel of a one-hot code."""
     return [str(spec.format(value)) for value in codec.decode(torch.eye(codec.code_shape[0]))]
 
 
 def mean_cells(name: str, spec: AbstractVariableSpec, codec: AbstractCodec, mean: Code) -> list[dict[str, object]]:
-    """Cells of a posterior mean in code space, one dictionary a row.
+    """Return the cells of a posterior mean in code space, one dictionary per row.
 
-    A number is the decoded mean of its code (under a logarithm, the geometric mean); its spread stays empty, for one
-    evaluation does not tell it. A category is the likeliest label with the probability of each.
+    A number is the decoded mean of its code (under a logarithm, the geometric mean), without spread, which a mean does
+    not determine. A category is the most probable label, with the probability of each.
     """
     if codec.support == "one_hot":
         return _category_cells(name, spec, codec, mean)
@@ -46,12 +46,12 @@ def draw_cells(
     point: Point = "mean",
     votes: Int64[Tensor, "k b"] | None = None,
 ) -> list[dict[str, object]]:
-    """Cells of draws from the posterior, one dictionary a row.
+    """Return the cells of draws from the posterior, one dictionary per row.
 
-    A number has its mean or median, sd (ddof 1, from 2 draws on) and quantiles (Weibull's plotting positions, from 20
-    draws on, below which they are the extremes of the draws and say little). A category has the mean of the class
-    probabilities that each draw ended with, and the likeliest label; with ``votes``, one label a draw, the label that
-    most draws have, the likelier one on a tie (MetaVoxel 4.2).
+    A number has its mean or median, sd (ddof 1, from 2 draws) and quantiles (Weibull's plotting positions, from 20
+    draws, below which they would be the extremes). A category has the mean class probabilities of the draws and the
+    most probable label. With ``votes``, one label per draw, it has the label of most draws, the more probable one on a
+    tie (MetaVoxel 4.2).
     """
     if codec.support == "one_hot":
         return _category_cells(name, spec, codec, torch.stack(list(draws)).mean(0), votes)
@@ -76,7 +76,7 @@ def draw_cells(
 def image_values(
     spec: AbstractVariableSpec, codec: AbstractCodec, codes: Sequence[Code], *, point: Point = "mean"
 ) -> Iterator[Shaped[Tensor, "*d"]]:
-    """What stands for the draws of each row, in data space: decoded first, one row at a time, and then averaged."""
+    """Yield the point estimate of each row's draws in data space: decoded first, one row at a time, then averaged."""
     for row in range(len(codes[0])):
         yield spec.center(torch.cat([codec.decode(code[row : row + 1]) for code in codes]), point)
 
@@ -92,7 +92,7 @@ def _category_cells(
     probabilities = probabilities.double()
     score = probabilities
     if votes is not None:
-        # A probability is less than one vote, so it only decides between equal counts.
+        # Half a probability is less than one vote, so that it decides only between equal counts
         score = torch.nn.functional.one_hot(votes, len(labels)).sum(0) + probabilities / 2
     return [
         {

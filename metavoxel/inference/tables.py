@@ -1,4 +1,4 @@
-"""What a user asks about, as a table: a data frame, a path, or rows as dictionaries."""
+"""Tables of new rows from user input: a data frame, a path, or rows as dictionaries."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,18 +16,18 @@ from metavoxel.schema.schema import Schema
 Rows: TypeAlias = (
     "Table | pandas.DataFrame | pandas.Series | Path | str | Mapping[str, object] | list[Mapping[str, object]]"
 )
-"""Anything that rows to ask about come as."""
+"""Types of input that :func:`as_table` accepts."""
 
 
 def as_table(rows: object, schema: Schema, *, folder: Path | None = None) -> Table | pandas.DataFrame:
-    """A table or a data frame of whatever rows come as.
+    """Convert rows to a table or a data frame.
 
-    A path is read as a CSV or TSV table, or as a BIDS folder; a dictionary or a Series of single values is one row, and
-    a dictionary of lists the columns; a list of dictionaries are rows. ``folder`` is where a relative path starts.
+    A path is read as a CSV or TSV table, or as a BIDS folder. A dictionary or Series of single values is one row, a
+    dictionary of lists has columns, and a list of dictionaries has rows. ``folder`` is the base of a relative path.
 
     Raises:
-        EvidenceError: something else.
-        CohortError: all that is wrong with the file.
+        EvidenceError: other input.
+        CohortError: all problems of the file.
     """
     if isinstance(rows, Table | pandas.DataFrame):
         return rows
@@ -53,10 +53,10 @@ def as_table(rows: object, schema: Schema, *, folder: Path | None = None) -> Tab
 
 
 def frame_table(frame: pandas.DataFrame, *, folder: Path | None = None) -> Table:
-    """The cells of a data frame as a file would have them: stripped text, and none where pandas has no value.
+    """Convert a data frame to cells as in a file: stripped text, empty where pandas has a missing value.
 
     Raises:
-        CohortError: columns without a name or of one name, as in a file.
+        CohortError: columns without a name or with equal names, as in a file.
     """
     header = column_names(frame)
     if problems := wrong_columns("table", header):
@@ -68,7 +68,7 @@ def frame_table(frame: pandas.DataFrame, *, folder: Path | None = None) -> Table
 
 
 def column_names(table: Table | pandas.DataFrame) -> list[str]:
-    """Names of all columns, as text; empty where pandas has none."""
+    """Return the names of all columns as text; empty where pandas has a missing name."""
     if isinstance(table, Table):
         return list(map(str, table.frame.columns))
     return ["" if missing else composed(str(name).strip()) for name, missing in _named(table)]

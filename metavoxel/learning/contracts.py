@@ -10,9 +10,9 @@ import torch
 from metavoxel.cohort.cohort import Cohort
 from metavoxel.network.joint import JointModel
 from metavoxel.parts.codecs.base import AbstractCodec
+from metavoxel.parts.conformance import adapters, backbones, codecs, kernels
 from metavoxel.plugins.registry import attribute_errors, origin_of
 from metavoxel.schema import Schema
-from metavoxel.testing import adapters, backbones, codecs, kernels
 from metavoxel.typing import AnyCode
 
 ROWS = 4

@@ -1,13 +1,13 @@
 """The adapters of all variables, with those of one kind evaluated together."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 from torch import Tensor
 
-from metavoxel.network.stacking import Stack, alike, each, row_times
 from metavoxel.parts.adapters.base import AbstractAdapter, BackboneOutputs, Streams
-from metavoxel.typing import AnyCode, AnyMask, AnyTime, Code, Mask, Time
+from metavoxel.parts.adapters.stack import AdapterStack
+from metavoxel.parts.stacking import alike, each
+from metavoxel.typing import AnyCode, AnyMask, AnyTime
 
 
 class AdapterBank:
@@ -47,41 +47,3 @@ class AdapterBank:
         """Return the network's output for each of these variables."""
         stacked = [(names, stack.head) for names, stack in self.stacks]
         return each(list(outputs), lambda name: self._adapters[name].head(outputs[name]), stacked, outputs)
-
-
-class AdapterStack:
-    """Adapters that differ only in their weights and buffers, which remain their own. Final.
-
-    Methods take and return lists with one entry per adapter, equal to the result of the adapter's own method.
-    """
-
-    def __init__(self, adapters: Sequence[AbstractAdapter]) -> None:
-        self._stack = Stack(adapters)
-
-    def embed(
-        self,
-        x: Sequence[Code],
-        time: Sequence[Time],
-        observed: Sequence[Mask],
-        expected: Sequence[Tensor],
-        baseline: Sequence[Tensor | None],
-    ) -> list[Streams]:
-        """Return streams of tokens alone: stackable adapters have no maps or context."""
-
-        def tokens(adapter: AbstractAdapter, *inputs: Any) -> Tensor:
-            found = adapter.embed(*inputs).tokens
-            assert found is not None
-            return found
-
-        inputs: list[Sequence[Any]] = [x, row_times(time), observed, expected]
-        if all(one is not None for one in baseline):
-            inputs.append(baseline)
-        return [Streams({}, found) for found in self._stack(tokens, *inputs)]
-
-    def head(self, outputs: Sequence[BackboneOutputs]) -> list[Tensor]:
-        """Return the network's outputs from tokens."""
-
-        def output(adapter: AbstractAdapter, tokens: Tensor) -> Tensor:
-            return adapter.head(BackboneOutputs({}, {}, tokens))
-
-        return list(self._stack(output, [entry.tokens for entry in outputs]))

@@ -12,16 +12,16 @@ A complete conformance test of a plugin::
 Strategies are in ``metavoxel.testing.strategies``, which requires hypothesis: ``pip install metavoxel[testing]``.
 """
 
-from metavoxel.testing.adapters import adapter_checks, with_common
-from metavoxel.testing.backbones import backbone_checks
-from metavoxel.testing.checks import Check, CheckResult, parametrize_checks, run_checks
-from metavoxel.testing.codecs import codec_checks
-from metavoxel.testing.features import feature_checks
-from metavoxel.testing.kernels import kernel_checks
+from metavoxel.parts.conformance.adapters import adapter_checks, with_common
+from metavoxel.parts.conformance.backbones import backbone_checks
+from metavoxel.parts.conformance.checks import Check, CheckResult, parametrize_checks, run_checks
+from metavoxel.parts.conformance.codecs import codec_checks
+from metavoxel.parts.conformance.features import feature_checks
+from metavoxel.parts.conformance.kernels import kernel_checks
+from metavoxel.parts.conformance.variables import variable_checks
 from metavoxel.testing.oracle import MixtureOracle
 from metavoxel.testing.plugins import installed_checks, plugin_checks
 from metavoxel.testing.posterior import MixturePosterior
-from metavoxel.testing.variables import variable_checks
 
 __all__ = [
     "Check",

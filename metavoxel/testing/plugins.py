@@ -14,18 +14,18 @@ from metavoxel.errors import PluginError, did_you_mean
 from metavoxel.parts.adapters.base import AbstractAdapterSpec, Ports, port_name
 from metavoxel.parts.backbones.base import AbstractBackboneSpec
 from metavoxel.parts.codecs.base import AbstractCodecSpec
+from metavoxel.parts.conformance.adapters import adapter_checks, with_common
+from metavoxel.parts.conformance.backbones import backbone_checks
+from metavoxel.parts.conformance.checks import Check, bound
+from metavoxel.parts.conformance.codecs import codec_checks
+from metavoxel.parts.conformance.features import feature_checks
+from metavoxel.parts.conformance.kernels import kernel_checks
+from metavoxel.parts.conformance.settings import SETTINGS_CHECKS
+from metavoxel.parts.conformance.variables import variable_checks
 from metavoxel.parts.kernels.base import AbstractKernel
 from metavoxel.parts.kernels.gaussian import GaussianKernel
 from metavoxel.parts.variables.base import Example, Missing, Parts
 from metavoxel.plugins.registry import BASES, KINDS, Registry, load_registry
-from metavoxel.testing.adapters import adapter_checks, with_common
-from metavoxel.testing.backbones import backbone_checks
-from metavoxel.testing.checks import Check, bound
-from metavoxel.testing.codecs import codec_checks
-from metavoxel.testing.features import feature_checks
-from metavoxel.testing.kernels import kernel_checks
-from metavoxel.testing.settings import SETTINGS_CHECKS
-from metavoxel.testing.variables import variable_checks
 
 PORTS = Ports({"grid": (4, 4, 4)}, grid_width=8, bottleneck_width=8, token_width=16, time_width=16)
 """Backbone ports that adapters are built for."""

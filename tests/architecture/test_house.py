@@ -65,7 +65,7 @@ def test_classes_are_abstract_or_final(package):
                 continue
             for base in node.bases:
                 name = ast.unparse(base).split("[")[0].split(".")[-1]
-                if name in defined and not name.startswith(("Abstract", "_")) and not name.endswith("Error"):
+                if name in defined and not name.startswith(("Abstract", "_")) and not name.endswith(("Error", "Protocol")):
                     wrong.append(f"{module.at(node)}: {node.name} subclasses {name}")
     assert not wrong, "\n".join(wrong)
 

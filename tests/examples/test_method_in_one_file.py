@@ -9,6 +9,7 @@ import torch
 from metavoxel.learning.latent_cache import LatentCache
 from metavoxel.learning.objective import corrupt, loss_sums, ratio
 from metavoxel.learning.time_sampling import RowTimes
+from metavoxel.parts.conformance.modules import at_generic_weights
 from metavoxel.rng import Rng
 from metavoxel.runs.run import build_codecs, build_joint
 from metavoxel.sampling.evidence import Evidence
@@ -16,7 +17,6 @@ from metavoxel.sampling.posterior_mean import posterior_mean
 from metavoxel.sampling.sample import sample_codes
 from metavoxel.sampling.settings import Sampling
 from metavoxel.schema import parse_schema
-from metavoxel.testing.modules import at_generic_weights
 
 FILE = Path(__file__).resolve().parents[2] / "examples" / "method_in_one_file.py"
 ROWS = 40

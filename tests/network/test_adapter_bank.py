@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from metavoxel.network.stacking import FEWEST_STACKED
 from metavoxel.parts.adapters.base import BackboneOutputs
+from metavoxel.parts.conformance.modules import at_generic_weights
+from metavoxel.parts.stacking import FEWEST_STACKED
 from metavoxel.rng import Rng
 from metavoxel.runs.run import build_codecs, build_joint
 from metavoxel.schema import parse_schema
-from metavoxel.testing.modules import at_generic_weights
 
 ROWS = 5
 SCAN = {"type": "image", "codec": "identity", "shape": [4, 6], "adapter": {"type": "grid_summary", "components": 2}}

@@ -8,10 +8,10 @@ import torch
 from metavoxel.learning.latent_cache import LatentCache
 from metavoxel.learning.objective import corrupt, loss_sums, ratio
 from metavoxel.learning.time_sampling import RowTimes
+from metavoxel.parts.conformance.modules import at_generic_weights
 from metavoxel.rng import Rng
 from metavoxel.runs.run import build_codecs, build_joint
 from metavoxel.schema import parse_schema
-from metavoxel.testing.modules import at_generic_weights
 
 ROWS = 5
 UNET = {"type": "unet", "channels": [8, 16], "head_channels": 8, "token_width": 16}

@@ -13,6 +13,7 @@ from metavoxel.inference.summaries import category_labels, draw_cells, mean_cell
 from metavoxel.parts.codecs.identity import IdentitySpec
 from metavoxel.parts.codecs.linear import LinearSpec
 from metavoxel.parts.codecs.onehot import OneHotSpec
+from metavoxel.parts.conformance.modules import at_generic_weights
 from metavoxel.parts.variables.categorical import CategoricalSpec
 from metavoxel.parts.variables.continuous import ContinuousSpec
 from metavoxel.parts.variables.image import ImageSpec
@@ -30,7 +31,6 @@ from metavoxel.sampling.solvers import DDIM, DPMSolver2M
 from metavoxel.sampling.times import uniform_grid
 from metavoxel.sampling.trajectory import sample_trajectory
 from metavoxel.schema import parse_schema
-from metavoxel.testing.modules import at_generic_weights
 
 DDIM_PATH = partial(sample_trajectory, solver=DDIM(0.5), conditioning=Clean())
 

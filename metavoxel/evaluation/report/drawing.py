@@ -12,8 +12,8 @@ from metavoxel.evaluation.report import pictures, plots
 from metavoxel.evaluation.report.report import Pictured
 from metavoxel.evaluation.report.tables import unit
 from metavoxel.evaluation.results import Results
+from metavoxel.inference.plot import sheet
 from metavoxel.inference.summaries import DRAWS_FOR_QUANTILES
-from metavoxel.plot import sheet
 
 SUBJECTS = 3
 INPAINTED = 5

@@ -10,7 +10,7 @@ from torch import Tensor
 from metavoxel.evaluation.held_out import HeldOut
 from metavoxel.evaluation.samples import Samples, sample_files, sample_images
 from metavoxel.inference.model import Model
-from metavoxel.plot import Picture, Row
+from metavoxel.inference.plot import Picture, Row
 from metavoxel.sampling.conditional import Conditional
 from metavoxel.sampling.sample import row_streams
 from metavoxel.sampling.times import time_grid

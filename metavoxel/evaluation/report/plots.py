@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from metavoxel.evaluation.answers import Answers
 from metavoxel.evaluation.metrics.calibration import Curve, calibration_error
 from metavoxel.evaluation.metrics.ranks import Histogram
-from metavoxel.plot import INK, QUIET, agreement, plain
+from metavoxel.inference.plot import INK, QUIET, agreement, plain
 
 COLOURS = ("#1f4e79", "#c0504d", "#4f9a55", "#8064a2", "#d68a1f", "#3a9fb5", "#7f7f7f", "#a0522d")
 

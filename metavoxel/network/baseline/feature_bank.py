@@ -1,13 +1,13 @@
 """The features of all variables, with those of one kind evaluated together."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 from torch import Tensor
 
-from metavoxel.network.stacking import Stack, alike, each, row_times
 from metavoxel.parts.features.base import AbstractFeatures, GaussianLikelihood
-from metavoxel.typing import AnyCode, AnyMask, AnyTime, Code, Mask, Time
+from metavoxel.parts.features.stack import FeatureStack
+from metavoxel.parts.stacking import alike, each
+from metavoxel.typing import AnyCode, AnyMask, AnyTime
 
 
 class FeatureBank:
@@ -48,26 +48,3 @@ class FeatureBank:
 
         stacked = [(names, stack.baseline) for names, stack in self.stacks]
         return each(list(states), of_one, stacked, states, times, expected)
-
-
-class FeatureStack:
-    """Features that differ only in their buffers. Methods take and return lists with one entry for each. Final."""
-
-    def __init__(self, features: Sequence[AbstractFeatures]) -> None:
-        self._stack = Stack(features)
-        self._none: list[Tensor | None] = [None for _ in features]
-
-    def likelihood(self, x: Sequence[Code], time: Sequence[Time], observed: Sequence[Mask]) -> list[GaussianLikelihood]:
-        """Return the likelihoods of the features given noisy codes."""
-        found = self._stack(lambda one, *inputs: tuple(one.likelihood(*inputs)), x, row_times(time), observed)
-        return [GaussianLikelihood(*parts) for parts in zip(*found, strict=True)]
-
-    def baseline(self, x: Sequence[Code], time: Sequence[Time], expected: Sequence[Tensor]) -> list[Tensor | None]:
-        """Return the baseline's outputs from expected features."""
-
-        def output(one: AbstractFeatures, *inputs: Any) -> tuple[Tensor, ...]:
-            found = one.baseline(*inputs)
-            return () if found is None else (found,)
-
-        found = self._stack(output, x, row_times(time), expected)
-        return list(found[0]) if found else self._none

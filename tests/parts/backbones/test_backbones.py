@@ -7,8 +7,8 @@ from metavoxel.parts.adapters.base import Streams
 from metavoxel.parts.backbones.mlp import MLPSpec
 from metavoxel.parts.backbones.transformer import TransformerSpec
 from metavoxel.parts.backbones.unet import UNetSpec
+from metavoxel.parts.conformance.modules import assert_gradient_everywhere, at_generic_weights
 from metavoxel.rng import Rng
-from metavoxel.testing.modules import assert_gradient_everywhere, at_generic_weights
 
 SMALL = {"channels": (8, 16), "head_channels": 8, "token_width": 16}
 GRIDS = {

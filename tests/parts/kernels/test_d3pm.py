@@ -6,10 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from metavoxel.parts.conformance.kernel_oracles import one_hot_marginal, state_likelihood
 from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
 from metavoxel.parts.kernels.schedules import CosineSchedule, LinearSchedule
 from metavoxel.rng import Rng
-from metavoxel.testing.kernel_oracles import one_hot_marginal, state_likelihood
 from metavoxel.testing.strategies import one_hot_codes, time_pairs_for, times_for
 
 STEPS = 12

@@ -9,18 +9,18 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from metavoxel.parts.kernels.base import AbstractKernel
-from metavoxel.rng import Rng
-from metavoxel.testing.checks import Check, bound
-from metavoxel.testing.kernel_distributions import DISTRIBUTION_CHECKS, Examples, at
-from metavoxel.testing.kernel_oracles import (
+from metavoxel.parts.conformance.checks import Check, bound
+from metavoxel.parts.conformance.kernel_distributions import DISTRIBUTION_CHECKS, Examples, at
+from metavoxel.parts.conformance.kernel_oracles import (
     check_density,
     check_mixture_oracle,
     check_one_hot_oracle,
     check_signal_to_noise,
 )
-from metavoxel.testing.settings import SETTINGS_CHECKS
-from metavoxel.testing.statistics import assert_differs, assert_equal, assert_finite, assert_shape
+from metavoxel.parts.conformance.settings import SETTINGS_CHECKS
+from metavoxel.parts.conformance.statistics import assert_differs, assert_equal, assert_finite, assert_shape
+from metavoxel.parts.kernels.base import AbstractKernel
+from metavoxel.rng import Rng
 from metavoxel.typing import Code, Time
 
 

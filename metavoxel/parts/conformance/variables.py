@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from metavoxel.parts.codecs.base import AbstractCodec
+from metavoxel.parts.conformance.checks import Check, bound
+from metavoxel.parts.conformance.settings import SETTINGS_CHECKS
+from metavoxel.parts.conformance.statistics import assert_equal, assert_finite, assert_shape
 from metavoxel.parts.variables.base import AbstractVariableSpec, Missing
-from metavoxel.testing.checks import Check, bound
-from metavoxel.testing.settings import SETTINGS_CHECKS
-from metavoxel.testing.statistics import assert_equal, assert_finite, assert_shape
 
 EXTREME_CELLS = (
     "", " ", "nan", "NaN", "inf", "-inf", "1e400", "-1e308", "1e308", "1e-320", "0", "-0", "-1", "0x10", "1,5", "1_000",

@@ -19,6 +19,7 @@ from metavoxel.parts.codecs.kl_vae import KLVAESpec
 from metavoxel.parts.codecs.linear import LinearSpec
 from metavoxel.parts.codecs.onehot import OneHotSpec
 from metavoxel.parts.codecs.quantile import QuantileSpec
+from metavoxel.parts.conformance.settings import SETTINGS_CHECKS
 from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
 from metavoxel.parts.kernels.gaussian import GaussianKernel
 from metavoxel.parts.variables.categorical import CategoricalSpec
@@ -36,7 +37,6 @@ from metavoxel.testing import (
     variable_checks,
     with_common,
 )
-from metavoxel.testing.settings import SETTINGS_CHECKS
 
 
 def data(*shape):

@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metavoxel.parts.conformance.kernel_distributions import at
+from metavoxel.parts.conformance.statistics import assert_same_mean
 from metavoxel.parts.kernels.base import AbstractKernel
 from metavoxel.rng import Rng
-from metavoxel.testing.kernel_distributions import at
-from metavoxel.testing.statistics import assert_same_mean
 
 PROBABILITIES = ((0.9, 0.1), (0.97, 0.02, 0.01))
 TOTAL_VARIATION = 0.01

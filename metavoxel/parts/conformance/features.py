@@ -6,13 +6,13 @@ from copy import deepcopy
 import torch
 from torch import Tensor
 
-from metavoxel.network.baseline.feature_bank import FeatureStack
 from metavoxel.parts.adapters.base import AdapterContext
+from metavoxel.parts.conformance.checks import Check, bound
+from metavoxel.parts.conformance.modules import ROWS, assert_all_close, random_like
+from metavoxel.parts.conformance.statistics import assert_equal, assert_finite, assert_shape
 from metavoxel.parts.features.base import AbstractFeatures, GaussianLikelihood
+from metavoxel.parts.features.stack import FeatureStack
 from metavoxel.rng import Rng
-from metavoxel.testing.checks import Check, bound
-from metavoxel.testing.modules import ROWS, assert_all_close, random_like
-from metavoxel.testing.statistics import assert_equal, assert_finite, assert_shape
 
 
 def feature_checks(features: AbstractFeatures, context: AdapterContext) -> Iterator[Check]:

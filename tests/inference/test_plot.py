@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from metavoxel.plot import Picture, Row, draw_sheet, middle_slice
+from metavoxel.inference.plot import Picture, Row, draw_sheet, middle_slice
 
 
 def test_the_middle_slice_is_axial_with_anterior_up() -> None:

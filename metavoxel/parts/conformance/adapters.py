@@ -8,11 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metavoxel.network.adapter_bank import AdapterStack
 from metavoxel.parts.adapters.base import AbstractAdapter, AbstractAdapterSpec, AdapterContext, BackboneOutputs, Streams
-from metavoxel.rng import Rng
-from metavoxel.testing.checks import Check, bound
-from metavoxel.testing.modules import (
+from metavoxel.parts.adapters.stack import AdapterStack
+from metavoxel.parts.conformance.checks import Check, bound
+from metavoxel.parts.conformance.modules import (
     ROWS,
     assert_all_close,
     assert_gradient_everywhere,
@@ -20,7 +19,8 @@ from metavoxel.testing.modules import (
     at_generic_weights,
     random_like,
 )
-from metavoxel.testing.statistics import assert_equal, assert_finite, assert_shape
+from metavoxel.parts.conformance.statistics import assert_equal, assert_finite, assert_shape
+from metavoxel.rng import Rng
 
 Codes: TypeAlias = Float[Tensor, "_ _ *_"]
 

@@ -7,8 +7,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from metavoxel.parts.conformance.statistics import assert_equal
 from metavoxel.rng import Rng
-from metavoxel.testing.statistics import assert_equal
 
 ROWS = 3
 

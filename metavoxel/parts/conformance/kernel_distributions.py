@@ -14,15 +14,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metavoxel.parts.kernels.base import AbstractKernel
-from metavoxel.rng import Rng
-from metavoxel.testing.statistics import (
+from metavoxel.parts.conformance.statistics import (
     Z_LIMIT,
     assert_equal,
     assert_same_distribution,
     assert_same_mean,
     assert_same_pairs,
 )
+from metavoxel.parts.kernels.base import AbstractKernel
+from metavoxel.rng import Rng
 
 Examples: TypeAlias = Sequence[Float[Tensor, "_ _ *_"]]
 """Batches of codes; shapes differ between batches."""

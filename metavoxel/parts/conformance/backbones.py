@@ -7,8 +7,8 @@ from torch import Tensor
 
 from metavoxel.parts.adapters.base import BackboneOutputs, Streams
 from metavoxel.parts.backbones.base import AbstractBackbone
-from metavoxel.testing.checks import Check, bound
-from metavoxel.testing.modules import (
+from metavoxel.parts.conformance.checks import Check, bound
+from metavoxel.parts.conformance.modules import (
     ROWS,
     assert_all_close,
     assert_gradient_everywhere,
@@ -16,7 +16,7 @@ from metavoxel.testing.modules import (
     at_generic_weights,
     random_like,
 )
-from metavoxel.testing.statistics import assert_equal, assert_finite, assert_shape
+from metavoxel.parts.conformance.statistics import assert_equal, assert_finite, assert_shape
 
 
 def backbone_checks(backbone: AbstractBackbone, *, tokens: int = 3, respects_factors: bool = False) -> Iterator[Check]:

@@ -10,9 +10,9 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from metavoxel.parts.codecs.base import AbstractCodec
+from metavoxel.parts.conformance.checks import Check
+from metavoxel.parts.conformance.statistics import assert_differs, assert_equal, assert_finite, assert_shape
 from metavoxel.rng import Rng
-from metavoxel.testing.checks import Check
-from metavoxel.testing.statistics import assert_differs, assert_equal, assert_finite, assert_shape
 
 Data: TypeAlias = Shaped[Tensor, "b *d"]
 
