@@ -28,9 +28,7 @@ COHORT = "cohort.csv"
 """File of a run folder that holds the rows of a data frame."""
 
 
-def schema(
-    source: Schema | Path | str | Mapping[str, object], *, folder: Path | str = ".", registry: Registry | None = None
-) -> Schema:
+def schema(source: object, *, folder: Path | str = ".", registry: Registry | None = None) -> Schema:
     """Read a schema, or check one given as plain data.
 
     Args:

@@ -1,7 +1,7 @@
 """Write the tables of settings into ``docs/schema.md``, from the settings classes themselves.
 
 Run from anywhere: ``python tools/schema_tables.py`` rewrites the tables, ``python tools/schema_tables.py --check`` only
-says which are out of date and exits with 1. A table stands between ``<!-- settings: NAME -->`` and ``<!-- end -->``.
+reports which are out of date and exits with 1. A table stands between ``<!-- settings: NAME -->`` and ``<!-- end -->``.
 """
 
 import re

@@ -157,7 +157,7 @@ def predict(
     frame.to_csv(output, sep="\t", index=False)
     if write_draws is not None:
         answer.long_table().to_csv(write_draws, sep="\t", index=False)
-    note = f" ({answer.question.told})" if answer.question.told else ""
+    note = f" ({answer.question.description})" if answer.question.description else ""
     typer.echo(f"{len(frame)} rows: {output}{note}")
     for line in notices(model, rows, answer.question.given, seed=seed) if check else ():
         typer.echo(line, err=True)

@@ -167,8 +167,7 @@ class Model:
         """Predict the targets for each row of a table; return a table of subjects and predictions, in its order.
 
         Args:
-            table: data frame with the columns of the schema's table, the path of a table, or rows as dictionaries;
-                columns of variables that are neither target nor given are ignored.
+            table: data frame (with the table's columns), path, or rows as dictionaries. Other columns are ignored.
             target: variables to predict.
             given: variables to predict from; by default all others in the table.
             point: 'mean' (the default) or 'median' of a number's draws.
@@ -211,7 +210,7 @@ class Model:
             order: targets in the order in which they are drawn, each given those before it (by default the schema's),
                 or 'together' for one trajectory of all.
             prior: base rates of one category in the rows' population, by label: {"sex": {"F": 0.5, "M": 0.5}}.
-            evaluations: network evaluations of a posterior mean (``draws`` 0); by default 4, or 1 where more are equal.
+            evaluations: network evaluations of a posterior mean (``draws`` 0); 4 by default, or 1 if all are equal.
             seed: the result for a row depends on the seed and the row's key alone.
             folder: base of relative paths in a data frame.
             sampling: settings of :class:`metavoxel.sampling.settings.Sampling` (``draws`` above 0).

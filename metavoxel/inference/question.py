@@ -35,7 +35,7 @@ class Question:
     prior: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """Description of the joint distribution of several targets in the answer; empty for one target."""
         if len(self.targets) < 2:
             return ""

@@ -60,7 +60,7 @@ class Samples(Mapping[str, Tensor]):
 
     @property
     def images(self) -> dict[str, list[nibabel.Nifti1Image]]:
-        """NIfTI images of every draw on the model's grid, by variable; label maps have the integers of the input files."""
+        """NIfTI images of every draw on the model's grid, by variable; label maps have the integers of their files."""
         spatial = {name: spec for name, spec in self._specs.items() if isinstance(spec, AbstractSpatialSpec)}
         return {name: [spec.to_nifti(value) for value in self[name]] for name, spec in spatial.items()}
 
@@ -87,7 +87,7 @@ def sample_rows(
         specs: of the variables.
         drawn: values (n, *D) by variable, in data space.
         first: number of the first draw.
-        like: by image, a file whose orientation and position the drawn images take.
+        like: by image, a cell of the cohort whose spatial grid the drawn images are on.
     """
     for index in range(len(next(iter(drawn.values())))):
         row: dict[str, object] = {"sample": first + index}

@@ -65,7 +65,11 @@ def test_classes_are_abstract_or_final(package):
                 continue
             for base in node.bases:
                 name = ast.unparse(base).split("[")[0].split(".")[-1]
-                if name in defined and not name.startswith(("Abstract", "_")) and not name.endswith(("Error", "Protocol")):
+                if (
+                    name in defined
+                    and not name.startswith(("Abstract", "_"))
+                    and not name.endswith(("Error", "Protocol"))
+                ):
                     wrong.append(f"{module.at(node)}: {node.name} subclasses {name}")
     assert not wrong, "\n".join(wrong)
 
@@ -201,6 +205,31 @@ def test_text_speaks_of_the_project_alone(files, pattern):
         if path.suffix in TEXT
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
         if PATTERNS[pattern].search(line)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+PRIVATE_WORDS = re.compile(
+    r"\b(?:laws?|walk(?:s|ed|ing)?|beliefs?|believe[sd]?|told|tells?|says?|said|saying|hear[sd]?|speak(?:s|ing)?|people"
+    r"|persons?|everyone|likeness)\b",
+    re.IGNORECASE,
+)
+"""Words for which the literature has terms of its own: distribution, trajectory, estimate, subjects, similarity ..."""
+
+ALLOWED = re.compile(r'fork\([^)]*"walk"\)|\.tell\(\)|people\.(?:csv|tsv)|[Rr]andom walks?')
+"""Keys of random streams, which results depend on, a method of files, names of tables, and a term of the literature."""
+
+
+def test_words_are_the_fields(shipped, files):
+    """In names, docstrings, comments, messages and documents; history has its own words."""
+    documents = [
+        path for path in files if path.suffix == ".md" and path.name != "CHANGELOG.md" and "findings" not in path.parts
+    ]
+    wrong = [
+        f"{path}:{number}: {line.strip()[:100]}"
+        for path in [*(module.path for module in shipped), *documents]
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if PRIVATE_WORDS.search(ALLOWED.sub("", line))
     ]
     assert not wrong, "\n".join(wrong)
 

@@ -252,7 +252,7 @@ def test_invalid_questions(metavoxel, table_study, tmp_path):
     assert refused(*sample, "--given", "age") == ["--given: 'age' must be NAME=VALUE"]
     assert refused(*sample, "--given", "age=1", "--given", "age=2") == ["--given: 'age' is given twice"]
     assert refused(*sample, "--given", "age=1", "--given", "sex=1", "--given", "score=2") == [
-        "given: every variable is given, so nothing is left to sample; leave one out: age, sex, score"
+        "given: every variable is given, so there is none to sample; omit one of age, sex, score"
     ]
     assert refused(*sample, "--mask", "age=mask.nii.gz") == ["--mask: 'age' is not an image. Images: none"]
     assert refused(*sample, "--conditioning", "warp") == [

@@ -27,12 +27,12 @@ def test_masks_that_do_not_lie_on_their_image(metavoxel, scan_study, tmp_path):
     assert "has 2 axes where 3 are expected" in refused("flat.nii.gz", ones[:, :, :1], image.affine)[0]
     assert refused("good.nii.gz", ones, image.affine, "--given", "age=abc")[0].startswith("given age=abc: ")
     assert refused("nothing.nii.gz", 0 * ones, image.affine) == [
-        "mask volume: marks no voxel as known (1), so that nothing is given: leave 'volume' out of what is given"
+        "mask volume: marks no voxel as known (1): omit 'volume' from given"
     ]
     alone = metavoxel(
         "sample", scan_study / "run", "--mask", f"volume={tmp_path / 'good.nii.gz'}", "--output", tmp_path / "out"
     )
-    assert alone.lines == ["mask: 'volume' needs a value to be partly known"]
+    assert alone.lines == ["mask: 'volume' has a mask but no given value"]
     several = metavoxel(
         "sample", scan_study / "run", "--mask", "age=x.nii", "--mask", f"volume={tmp_path / 'none.nii.gz'}",
         "--output", tmp_path / "out",

@@ -143,7 +143,7 @@ def test_questions_that_make_no_sense(model):
         f"given: no variable 'agee'. Did you mean 'age'? {names}", f"given: no variable 'sx'. Did you mean 'sex'? {names}",
     ]  # fmt: skip
     assert said(EvidenceError, model.sample, given={"age": "abc", "sex": "x", "score": "nan"}) == [
-        "given: every variable is given, so nothing is left to sample; leave one out: age, sex, score"
+        "given: every variable is given, so there is none to sample; omit one of age, sex, score"
     ]
     assert said(EvidenceError, model.sample, given={"age": "abc", "sex": "x"}) == [
         "given age=abc: 'abc' is not a number",
@@ -157,7 +157,7 @@ def test_questions_that_make_no_sense(model):
         "given age=500.0: outside valid [-30, 130]"
     ]
     assert said(EvidenceError, model.sample, masks={"age": torch.ones(())}) == [
-        "mask: 'age' needs a value to be partly known"
+        "mask: 'age' has a mask but no given value"
     ]
     assert said(EvidenceError, model.sample, step=3)[0].startswith(
         "step: no setting of sampling. Did you mean 'steps'?"
@@ -238,7 +238,7 @@ def test_masks_in_numbers_are_read_as_their_files_are(scans):
         scans.sample(1, given, {"volume": mask > 0.5}, steps=1)["volume"],
     )
     assert said(EvidenceError, scans.sample, 1, given, {"volume": mask * 0.5}) == [
-        "mask volume: marks no voxel as known (1), so that nothing is given: leave 'volume' out of what is given"
+        "mask volume: marks no voxel as known (1): omit 'volume' from given"
     ]
     mask[0, 0, 0, :2] = float("nan")
     assert said(EvidenceError, scans.sample, 1, given, {"volume": mask}) == [

@@ -98,13 +98,16 @@ def test_draws_can_be_seen(pair):
 
 
 def test_how_targets_hang_together_is_told(model, pair, frame):
-    assert model.answer(frame, ["s1", "five"]).question.told == "each target by itself; draws give their joint distribution"
-    assert model.answer(frame, "s1").question.told == ""
+    assert (
+        model.answer(frame, ["s1", "five"]).question.description
+        == "each target by itself; draws give their joint distribution"
+    )
+    assert model.answer(frame, "s1").question.description == ""
     none = pandas.DataFrame({"id": ["one"]})
     drawn = pair.answer(none, ["b", "a"], [], draws=1)
-    assert drawn.question.told == "joint draws, one after another: a, b"
+    assert drawn.question.description == "joint draws, one after another: a, b"
     whole = pair.answer(none, ["b", "a"], [], draws=1, steps=2, order="together")
-    assert whole.question.told == "joint draws, all in one trajectory" and whole.question.order is None
+    assert whole.question.description == "joint draws, all in one trajectory" and whole.question.order is None
 
 
 def test_a_measurement_with_an_error_is_a_likelihood(pair):
@@ -184,7 +187,7 @@ def test_shared_values_have_no_log_density_and_a_warning_counts_them(skewed):
     codes = norm.ppf((np.arange(100) + 0.5) / 100)[60:]
     value = 0.25 * known[20] + 0.75 * known[21]
     frame = pandas.DataFrame({"id": ["a", "b"], "x": [0.0, value], "y": [0.5, 0.5]})
-    with pytest.warns(CohortWarning, match=r"logp\[x\]: 1 of 2 values are such that training rows share.*are empty"):
+    with pytest.warns(CohortWarning, match=r"logp\[x\]: 1 of 2 values are shared by training rows.*are empty"):
         found = skewed.log_likelihood(frame, "x", ["y"], evaluations=64)["logp[x]"]
     code = 0.25 * codes[20] + 0.75 * codes[21]
     slope = (codes[21] - codes[20]) / (known[21] - known[20])

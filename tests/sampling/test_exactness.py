@@ -1,6 +1,6 @@
-"""Sampling with a network that knows the truth: what is left is the error of the sampler itself.
+"""Sampling with an exact denoiser, so that the only error is the sampler's.
 
-Thresholds are in standard errors of the sample, plus the stated bias where a method is known to have one.
+Thresholds are in standard errors of the sample, plus the known bias of the method.
 """
 
 import math
@@ -29,22 +29,22 @@ def oracle_denoiser(oracle, kernels):
     return lambda states, times, observed: exact(states, times)
 
 
-def walk(denoiser, kernels, shapes, given, grid, solver, conditioning, rng, marginal=()):
+def sample(denoiser, kernels, shapes, given, grid, solver, conditioning, rng, marginal=()):
     like = torch.zeros((), dtype=torch.float64)
-    question = Conditional(kernels, shapes, given, marginal, like, rng)
-    *_, last = sample_trajectory(denoiser, question, grid, solver=solver, conditioning=conditioning)
+    conditional = Conditional(kernels, shapes, given, marginal, like, rng)
+    *_, last = sample_trajectory(denoiser, conditional, grid, solver=solver, conditioning=conditioning)
     return last
 
 
-def sample_pair(rows, conditioning, steps=50, solver=None, grid=None, **asked):
-    """x given y = 1.5, whose truth is normal with mean 1.35 and variance .19."""
+def sample_pair(rows, conditioning, steps=50, solver=None, grid=None, **options):
+    """Sample x given y = 1.5; exactly, it is normal with mean 1.35 and variance .19."""
     grid = log_snr_grid(steps, KERNELS_OF_PAIR["x"]) if grid is None else grid
-    asked = exact_pair.question(rows, f"pair {steps}", **asked)
-    path = sample_trajectory(
-        exact_pair.denoiser, asked, grid, solver=solver or DPMSolver2M(), conditioning=conditioning
+    pair = exact_pair.question(rows, f"pair {steps}", **options)
+    trajectory = sample_trajectory(
+        exact_pair.denoiser, pair, grid, solver=solver or DPMSolver2M(), conditioning=conditioning
     )
-    drawn = last_of(path)
-    assert asked.given["y"].sd is not None or torch.equal(drawn["y"], asked.given["y"].code)
+    drawn = last_of(trajectory)
+    assert pair.given["y"].sd is not None or torch.equal(drawn["y"], pair.given["y"].code)
     return drawn["x"][:, 0]
 
 
@@ -53,18 +53,18 @@ def sample_pair(rows, conditioning, steps=50, solver=None, grid=None, **asked):
     [
         (DPMSolver2M(), log_snr_grid(50, KERNELS_OF_PAIR["x"]), 0.002),
         (DPMSolver2M(1.0), log_snr_grid(50, KERNELS_OF_PAIR["x"]), 0.002),
-        # Deterministic first-order steps shrink a narrow variable a little; ancestral ones widen it.
+        # Deterministic first-order steps underestimate a small variance a little; ancestral ones overestimate it
         (DDIM(0.0), log_snr_grid(200, KERNELS_OF_PAIR["x"]), 0.01),
         (DDIM(1.0), log_snr_grid(200, KERNELS_OF_PAIR["x"]), 0.01),
     ],
     ids=["2M", "2M-stochastic", "ddim", "ancestral"],
 )
-def test_a_clean_condition_is_exact(solver, grid, slack):
+def test_clean_conditioning_is_exact(solver, grid, slack):
     assert_normal(sample_pair(20_000, Clean(), solver=solver, grid=grid), MEAN, VARIANCE, slack)
 
 
-def test_replacing_is_biased_at_any_number_of_steps():
-    """Even with a perfect network; this is why a condition is held clean."""
+def test_replacement_is_biased_at_any_number_of_steps():
+    """Even with an exact denoiser; clean conditioning is not."""
     for steps in (50, 200):
         x = sample_pair(8_000, Replace(), steps, DDIM(1.0), uniform_grid(steps))
         assert 0.85 < float(x.mean()) < 1.03
@@ -72,47 +72,44 @@ def test_replacing_is_biased_at_any_number_of_steps():
 
 
 @pytest.mark.parametrize("jump", [1, 2])
-def test_resampling_lessens_the_bias(jump):
-    """RePaint: ten passes take away nine tenths of it, at ten times the cost."""
+def test_resampling_reduces_the_bias(jump):
+    """RePaint: ten passes remove nine tenths of it, at ten times the cost."""
     plain = sample_pair(4_000, Replace(), 100, DDIM(1.0), uniform_grid(100))
     repainted = sample_pair(4_000, Replace(resamplings=10, jump=jump), 100, DDIM(1.0), uniform_grid(100))
     assert abs(float(repainted.mean()) - MEAN) < 0.07 and float(plain.mean()) < MEAN - 0.3
     assert abs(float(repainted.var()) - VARIANCE) < 0.05 and float(plain.var()) > VARIANCE + 0.08
 
 
-@pytest.mark.parametrize("marginal", [(), ("y",)], ids=["asked", "not-asked"])
+@pytest.mark.parametrize("marginal", [(), ("y",)], ids=["sampled", "marginal"])
 @pytest.mark.parametrize("sd", [0.05, 0.5, 3.0])
 def test_a_measurement_with_noise_is_a_likelihood(sd, marginal):
-    """y = 1.5 with some spread: the truth by Bayes' rule; noising it on the way would count the noise twice.
-
-    What was measured is sampled with the rest.
-    """
-    path = sample_trajectory(
+    """y = 1.5 with measurement error, against Bayes' rule; its true value is sampled with the others."""
+    trajectory = sample_trajectory(
         exact_pair.denoiser, exact_pair.question(20_000, "noisy", sd=sd, marginal=marginal),
         log_snr_grid(50, KERNELS_OF_PAIR["x"]), solver=DPMSolver2M(), conditioning=Clean(),
     )  # fmt: skip
-    drawn = last_of(path)
-    sure = 1 / (1 + sd**2)
-    assert_normal(drawn["x"][:, 0], RHO * sure * GIVEN, 1 - RHO**2 * sure, 0.003)
-    assert_normal(drawn["y"][:, 0], sure * GIVEN, 1 - sure, 0.003)
+    drawn = last_of(trajectory)
+    gain = 1 / (1 + sd**2)
+    assert_normal(drawn["x"][:, 0], RHO * gain * GIVEN, 1 - RHO**2 * gain, 0.003)
+    assert_normal(drawn["y"][:, 0], gain * GIVEN, 1 - gain, 0.003)
     covariance = torch.cov(torch.cat([drawn["x"], drawn["y"]], 1).T)[0, 1]
-    assert abs(float(covariance) - RHO * (1 - sure)) < 0.02
+    assert abs(float(covariance) - RHO * (1 - gain)) < 0.02
 
 
 @pytest.mark.parametrize("conditioning", [Clean(), Replace()], ids=["clean", "replace"])
-def test_evidence_holds_also_where_it_is_not_asked_for(conditioning):
-    """That a variable is integrated out where it is unknown changes nothing where it is known."""
+def test_evidence_on_a_marginal_variable_is_used(conditioning):
+    """Only its unknown cells are integrated out."""
     grid = uniform_grid(20)
-    asked, marginal = (
+    sampled, marginal = (
         sample_pair(200, conditioning, solver=DDIM(1.0), grid=grid, marginal=names) for names in ((), ("y",))
     )
-    assert torch.equal(asked, marginal) and float(asked.mean()) > 0.7
+    assert torch.equal(sampled, marginal) and float(sampled.mean()) > 0.7
 
 
 @pytest.mark.parametrize("steps", [1, 2, 10, 50])
 @pytest.mark.parametrize("truth", [(0.9, 0.1), (0.97, 0.02, 0.01)], ids=str)
-def test_a_category_is_sampled_with_its_own_probabilities(truth, steps):
-    """At any number of steps, the first included."""
+def test_a_category_is_sampled_with_its_probabilities(truth, steps):
+    """At any number of steps."""
     rows, kernel = 20_000, UniformD3PMKernel()
     prior = torch.tensor(truth, dtype=torch.float64)
 
@@ -121,7 +118,7 @@ def test_a_category_is_sampled_with_its_own_probabilities(truth, steps):
         weights = prior * (alpha_bar * states["k"] + (1 - alpha_bar) / len(prior))
         return {"k": weights / weights.sum(1, keepdim=True)}
 
-    drawn = walk(
+    drawn = sample(
         denoiser, {"k": kernel}, {"k": (len(truth),)}, {}, uniform_grid(steps), DDIM(), Clean(),
         Rng.for_rows(rows, "category", steps, len(truth)),
     )["k"]  # fmt: skip
@@ -136,14 +133,14 @@ SHAPES = {name: (MIXTURE.categories.get(name, 1),) for name in MIXTURE.names}
 
 @pytest.mark.parametrize("evidence", [(), ("binary", "s3"), ("s1", "s2", "s4", "five")], ids=str)
 def test_any_subset_of_six_variables(evidence):
-    """Means and variances of the unknown, from states that are normal mixtures with categories among them."""
+    """Means and variances of the unknown variables, of a Gaussian mixture with categories."""
     rows = 2_000
     truth = MIXTURE.sample(Rng.for_rows(1, "truth", *evidence))
     values = {name: truth[name].expand(rows) for name in evidence}
     given = {
         name: Evidence(code, torch.ones(rows, 1, dtype=torch.bool)) for name, code in MIXTURE.codes(values).items()
     }
-    drawn = walk(
+    drawn = sample(
         oracle_denoiser(MIXTURE, KERNELS), KERNELS, SHAPES, given, log_snr_grid(25, KERNELS["s1"]), DPMSolver2M(),
         Clean(), Rng.for_rows(rows, "subset", *evidence),
     )  # fmt: skip
@@ -162,26 +159,27 @@ def test_any_subset_of_six_variables(evidence):
             assert abs(float(drawn[name].var()) / variance - 1) < 0.15, name
 
 
-def test_the_read_out_is_the_posterior_mean():
-    """In one evaluation, whatever the prior state: nothing of it is left at t = 1."""
+def test_the_denoiser_at_the_prior_gives_the_posterior_mean():
+    """For any prior state, which has no signal."""
     rows = 20
     truth = MIXTURE.sample(Rng.for_rows(rows, "read out"))
     values = {name: truth[name] for name in ("s1", "five")}
     given = {
         name: Evidence(code, torch.ones(rows, 1, dtype=torch.bool)) for name, code in MIXTURE.codes(values).items()
     }
-    question = Conditional(KERNELS, SHAPES, given, (), torch.zeros((), dtype=torch.float64), Rng.for_rows(rows, "walk"))
-    means = batch_mean(oracle_denoiser(MIXTURE, KERNELS), question, evaluations=2)
+    like = torch.zeros((), dtype=torch.float64)
+    conditional = Conditional(KERNELS, SHAPES, given, (), like, Rng.for_rows(rows, "prior"))
+    means = batch_mean(oracle_denoiser(MIXTURE, KERNELS), conditional, evaluations=2)
     posterior = MIXTURE.given(values)
     for name in ("s2", "s3", "s4"):
         torch.testing.assert_close(means[name][:, 0], posterior.mean(name))
     torch.testing.assert_close(means["binary"], posterior.probabilities("binary"))
 
 
-def test_what_is_not_asked_for_is_integrated_out():
-    """A marginal variable stays at t = 1 and does not hold the others to a draw of its own."""
+def test_marginal_variables_are_integrated_out():
+    """They stay at t = 1, so that the other variables are not conditioned on a draw of them."""
     rows = 4_000
-    drawn = walk(
+    drawn = sample(
         oracle_denoiser(MIXTURE, KERNELS), KERNELS, SHAPES, {}, log_snr_grid(25, KERNELS["s1"]), DPMSolver2M(), Clean(),
         Rng.for_rows(rows, "marginal"), marginal=[name for name in MIXTURE.names if name != "binary"],
     )["binary"]  # fmt: skip
