@@ -112,8 +112,8 @@ def test_options_of_repaint(predict, tmp_path):
     assert done.code == 2 and done.lines == ["--grid: 'karras' is not one of log_snr, uniform"]
     done, _ = predict(*options, "--particles", "4", "--jump", "2")
     assert done.code == 2 and done.lines == [
-        "particles: has no effect under 'clean': choose conditioning 'smc', or leave it out",
-        "jump: has no effect under 'clean': choose conditioning 'repaint', or leave it out",
+        "particles: has no effect with conditioning 'clean': use 'smc', or omit it",
+        "jump: has no effect with conditioning 'clean': use 'repaint', or omit it",
         "2 problems.",
     ]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Other base rates: Bayes' rule against an exact joint whose classes are reweighted."""
+"""Other base rates: Bayes' rule against an exact joint with reweighted classes."""
 
 import pytest
 import torch
@@ -12,13 +12,13 @@ MIXTURE = MixtureOracle.default()
 
 
 @pytest.mark.parametrize("name", ["binary", "five"])
-def test_the_models_own_base_rates_are_its_marginal(name):
+def test_the_models_base_rates_are_its_marginal(name):
     expected = MIXTURE.given({}, rows=1).probabilities(name)[0]
     torch.testing.assert_close(base_rates(ExactJoint(MIXTURE), name, seed=0), expected, atol=1e-5, rtol=0)
 
 
 def test_shifted_probabilities_are_those_of_a_reweighted_population():
-    """Importance weights of exact draws: the population in which the classes of 'five' are alike."""
+    """By importance weights of exact draws, for equal base rates of the classes of 'five'."""
     rows = 40_000
     drawn = MIXTURE.sample(Rng.for_rows(rows, "population"))
     own = MIXTURE.given({}, rows=1).probabilities("five")[0]
@@ -32,7 +32,7 @@ def test_shifted_probabilities_are_those_of_a_reweighted_population():
     assert ((found - expected).abs() < 5 * error + 0.005).all()
 
 
-def test_classes_that_do_not_occur_and_cells_of_a_grid():
+def test_excluded_classes_and_cells_of_a_grid():
     probabilities = torch.tensor([[0.5, 0.3, 0.2], [1.0, 0.0, 0.0]])
     found = shifted(probabilities, torch.tensor([0.0, 1.0, 2.0]))
     torch.testing.assert_close(found, torch.tensor([[0.0, 3 / 7, 4 / 7], [0.0, 0.5, 0.5]]))

@@ -1,4 +1,4 @@
-"""Values with an error, read and put into code units."""
+"""Values with a measurement error, parsed and in code units."""
 
 import math
 
@@ -16,7 +16,7 @@ def reader(tmp_path):
 
 
 @pytest.mark.parametrize("cell", ["30±2", "30 ± 2", "30+-2", "30 +/- 2", " 30±2.0 "])
-def test_an_error_is_read_however_it_is_typed(reader, cell):
+def test_an_error_is_parsed_in_all_notations(reader, cell):
     value, sd = reader.known({"x": cell})["x"]
     assert (float(value), sd) == (30.0, 2.0) and reader.is_measured("x", cell)
 
@@ -30,12 +30,12 @@ def test_other_cells_are_exact(reader):
 
 
 @pytest.mark.parametrize("cell", ["30±", "30±x", "30±-1", "30±inf", "30±nan", "30±2±3"])
-def test_errors_that_are_none(reader, cell):
+def test_invalid_errors(reader, cell):
     with pytest.raises(EvidenceError):
         reader.known({"x": cell})
 
 
-def test_tensors_are_held_to_the_rules_of_cells(reader, tmp_path):
+def test_tensors_are_checked_as_cells_are(reader, tmp_path):
     assert float(reader.known({"x": torch.tensor(0.1)})["x"].value) == pytest.approx(0.1)
     assert int(reader.known({"a": torch.tensor(1)})["a"].value) == 1
     given = {"x": torch.tensor(math.nan), "a": torch.tensor(2), "b": torch.tensor(-1)}
@@ -46,22 +46,24 @@ def test_tensors_are_held_to_the_rules_of_cells(reader, tmp_path):
         "given a=2: unknown category (known, by their index in a tensor: a0 (0), a1 (1))",
         "given b=-1: unknown category (known, by their index in a tensor: b0 (0), b1 (1))",
     ]
-    limited = exact_model(agreeing_pair(), tmp_path, x={"type": "continuous", "valid": [0, 0.1]})._reader
-    assert limited.known({"x": torch.tensor(0.1)})["x"].sd is None, "a limit in single precision is within"
+    bounded = exact_model(agreeing_pair(), tmp_path, x={"type": "continuous", "valid": [0, 0.1]})._reader
+    assert bounded.known({"x": torch.tensor(0.1)})["x"].sd is None, "a bound rounded to single precision is refused"
     with pytest.raises(EvidenceError, match=r"given x=0\.2: outside valid \[0, 0\.1\]"):
-        limited.known({"x": torch.tensor(0.2)})
+        bounded.known({"x": torch.tensor(0.2)})
 
 
 def test_only_numbers_have_errors(reader):
     with pytest.raises(EvidenceError) as caught:
         reader.known({"a": "a0±1", "b": "b0+-1"})
     first, second = map(str, caught.value.problems)
-    assert first.startswith("given a=a0±1: unknown category") and first.endswith("given with an error (±): x")
+    assert first.startswith("given a=a0±1: unknown category") and first.endswith(
+        "Only numbers may have an error (±): x"
+    )
     assert second.startswith("given b=b0+-1: ")
 
 
 def test_an_error_in_code_units(reader):
-    """Linear: divided by the scale. Under a logarithm, by the value as well, which is right for small errors."""
+    """Divided by the scale; under a logarithm also by the value, which is exact for small errors."""
     linear = LinearSpec(scale="range", range=(0, 100)).build(())
     torch.testing.assert_close(linear.code_slopes(torch.tensor([10.0, 90.0])), torch.tensor([0.02, 0.02]).double())
     logarithm = LinearSpec(scale="range", range=(1, math.e**2), transform="log").build(())

@@ -1,4 +1,4 @@
-"""A trained model and the questions it answers, from Python."""
+"""A trained model from Python: draws, predictions and invalid queries."""
 
 import json
 
@@ -62,14 +62,14 @@ def test_draws_are_values_of_every_variable(model):
     assert all(torch.isfinite(value).all() for value in drawn.values()) and set(drawn["sex"].tolist()) <= {0, 1}
 
 
-def test_a_given_value_comes_back_bit_for_bit(model):
+def test_a_given_value_is_returned_bitwise(model):
     drawn = model.sample(4, given={"age": 33.3, "sex": "male"}, steps=3)
     assert torch.equal(drawn["age"], torch.full((4,), 33.3, dtype=torch.float64)) and drawn["sex"].tolist() == [1] * 4
     exact = model.sample(2, given={"age": torch.tensor(27.0)}, steps=2)
     assert exact["age"].tolist() == [27.0, 27.0]
 
 
-def test_draws_depend_on_the_seed_and_their_number_alone(model):
+def test_draws_depend_on_the_seed_and_their_index_alone(model):
     whole = model.sample(6, given={"sex": "female"}, seed=3, steps=4)
     few, other = (model.sample(n, given={"sex": "female"}, seed=seed, steps=4) for n, seed in ((2, 3), (2, 4)))
     torch.testing.assert_close(few["age"], whole["age"][:2], rtol=1e-5, atol=1e-4)
@@ -80,19 +80,19 @@ def test_draws_depend_on_the_seed_and_their_number_alone(model):
 @pytest.mark.parametrize(
     "settings", [{}, {"solver": "ddim", "eta": 1.0}, {"conditioning": "repaint", "resamplings": 2}], ids=str
 )
-def test_answers_do_not_depend_on_company_or_order(model, settings):
-    """Each row is asked alone, among others, and in another order; rounding apart, the answer is its own."""
+def test_predictions_do_not_depend_on_other_rows_or_order(model, settings):
+    """Up to rounding, for each row alone, among others, and in another order."""
     table = pandas.DataFrame(
         {"participant_id": list("abcdef"), "Sex": [1, 2, 1, 2, 1, 2], "score": [40, 55, 60, 75, 80, 95]}
     )
-    ask = {"target": "age", "draws": 2, "steps": 4, **settings}
-    whole = model.predict(table, **ask)["age"].to_numpy(float)
+    query = {"target": "age", "draws": 2, "steps": 4, **settings}
+    whole = model.predict(table, **query)["age"].to_numpy(float)
     for rows in ([3], [5, 1], [4, 3, 2, 1, 0, 5]):
-        part = model.predict(table.iloc[rows], **ask)["age"].to_numpy(float)
+        part = model.predict(table.iloc[rows], **query)["age"].to_numpy(float)
         assert part == pytest.approx(whole[rows], rel=1e-4)
 
 
-def test_a_prediction_has_a_row_for_each_row_in_order(model):
+def test_a_prediction_has_the_rows_of_the_table_in_order(model):
     found = model.predict(FRAME.iloc[[2, 0, 1]], target=["score", "age"], given=["sex"])
     assert list(found.columns) == [
         "participant_id", "score", "score_sd", "score_p05", "score_p95", "age", "age_sd", "age_p05", "age_p95",
@@ -101,14 +101,14 @@ def test_a_prediction_has_a_row_for_each_row_in_order(model):
     assert found["age_sd"].isna().all()
 
 
-def test_what_is_predicted_from(model):
-    """By default all that the table has; a missing cell is unknown, not zero."""
-    asked = model.predict(FRAME, target="sex")
-    assert list(asked.columns) == ["participant_id", "sex", "sex_p[female]", "sex_p[male]"]
-    probability = asked["sex_p[female]"].to_numpy(float)
-    assert probability + asked["sex_p[male]"].to_numpy(float) == pytest.approx(1, abs=1e-5)
+def test_the_evidence_of_a_prediction(model):
+    """By default all variables of the table; a missing cell is unknown, not zero."""
+    default = model.predict(FRAME, target="sex")
+    assert list(default.columns) == ["participant_id", "sex", "sex_p[female]", "sex_p[male]"]
+    probability = default["sex_p[female]"].to_numpy(float)
+    assert probability + default["sex_p[male]"].to_numpy(float) == pytest.approx(1, abs=1e-5)
     explicit = model.predict(FRAME, target="sex", given=["age", "score"])
-    pandas.testing.assert_frame_equal(asked, explicit)
+    pandas.testing.assert_frame_equal(default, explicit)
     fewer = model.predict(FRAME.assign(score=None), target="sex", given=["age", "score"])
     without = model.predict(FRAME.drop(columns="score"), target="sex")
     pandas.testing.assert_frame_equal(fewer, without)
@@ -127,82 +127,85 @@ def test_draws_have_spread_and_quantiles(model):
     assert set(labels["sex"]) <= {"female", "male"}
 
 
-def test_no_rows_no_answers(model):
+def test_a_table_without_rows(model):
     assert len(model.predict(FRAME.iloc[:0], target="age", given=["sex"])) == 0
 
 
-def said(error, function, *arguments, **options):
+def problems_of(error, function, *arguments, **options):
     with pytest.raises(error) as caught:
         function(*arguments, **options)
     return [str(problem) for problem in caught.value.problems]
 
 
-def test_questions_that_make_no_sense(model):
+def test_invalid_queries(model):
     names = "Variables: age, sex, score"
-    assert said(EvidenceError, model.sample, given={"agee": 1, "sx": 2}) == [
+    assert problems_of(EvidenceError, model.sample, given={"agee": 1, "sx": 2}) == [
         f"given: no variable 'agee'. Did you mean 'age'? {names}", f"given: no variable 'sx'. Did you mean 'sex'? {names}",
     ]  # fmt: skip
-    assert said(EvidenceError, model.sample, given={"age": "abc", "sex": "x", "score": "nan"}) == [
+    assert problems_of(EvidenceError, model.sample, given={"age": "abc", "sex": "x", "score": "nan"}) == [
         "given: every variable is given, so there is none to sample; omit one of age, sex, score"
     ]
-    assert said(EvidenceError, model.sample, given={"age": "abc", "sex": "x"}) == [
+    assert problems_of(EvidenceError, model.sample, given={"age": "abc", "sex": "x"}) == [
         "given age=abc: 'abc' is not a number",
         "given sex=x: unknown category (known: female (1), male (2))",
     ]
-    assert said(EvidenceError, model.sample, given={"age": 1000}) == ["given age=1000: outside valid [-30, 130]"]
-    assert said(EvidenceError, model.sample, given={"age": torch.zeros(2)}) == [
+    assert problems_of(EvidenceError, model.sample, given={"age": 1000}) == ["given age=1000: outside valid [-30, 130]"]
+    assert problems_of(EvidenceError, model.sample, given={"age": torch.zeros(2)}) == [
         "given age: must have shape (), not (2,)"
     ]
-    assert said(EvidenceError, model.sample, given={"age": torch.tensor(500.0)}) == [
+    assert problems_of(EvidenceError, model.sample, given={"age": torch.tensor(500.0)}) == [
         "given age=500.0: outside valid [-30, 130]"
     ]
-    assert said(EvidenceError, model.sample, masks={"age": torch.ones(())}) == [
+    assert problems_of(EvidenceError, model.sample, masks={"age": torch.ones(())}) == [
         "mask: 'age' has a mask but no given value"
     ]
-    assert said(EvidenceError, model.sample, step=3)[0].startswith(
+    assert problems_of(EvidenceError, model.sample, step=3)[0].startswith(
         "step: no setting of sampling. Did you mean 'steps'?"
     )
-    assert said(EvidenceError, model.predict, FRAME, []) == ["target: name a variable to predict: age, sex, score"]
-    assert said(EvidenceError, model.predict, FRAME, ["age", "agee"], ["age", "sx"]) == [
+    assert problems_of(EvidenceError, model.predict, FRAME, []) == [
+        "target: name a variable to predict: age, sex, score"
+    ]
+    assert problems_of(EvidenceError, model.predict, FRAME, ["age", "agee"], ["age", "sx"]) == [
         f"target: no variable 'agee'. Did you mean 'age'? {names}",
         f"given: no variable 'sx'. Did you mean 'sex'? {names}",
         "given: 'age' is also a target; a variable is either a target or given: use another target: sex, score",
     ]
-    assert said(EvidenceError, model.predict, FRAME, "age", draws=0, steps=5) == [
+    assert problems_of(EvidenceError, model.predict, FRAME, "age", draws=0, steps=5) == [
         "steps: only used when sampling; use `draws=1` or more, or omit"
     ]
-    assert said(EvidenceError, model.sample, particles=64) == [
-        "particles: has no effect under 'clean': choose conditioning 'smc', or leave it out"
+    assert problems_of(EvidenceError, model.sample, particles=64) == [
+        "particles: has no effect with conditioning 'clean': use 'smc', or omit it"
     ]
-    assert said(EvidenceError, model.predict, FRAME, "age", draws=-1, evaluations=0) == [
+    assert problems_of(EvidenceError, model.predict, FRAME, "age", draws=-1, evaluations=0) == [
         "draws: must be at least 0, not -1", "evaluations: must be at least 1, not 0",
     ]  # fmt: skip
-    assert said(EvidenceError, model.predict, FRAME, "age", draws=2, evaluations=4) == [
+    assert problems_of(EvidenceError, model.predict, FRAME, "age", draws=2, evaluations=4) == [
         "evaluations: only used for a posterior mean (draws 0); a draw takes `steps` evaluations. Use those, or omit it"
     ]
-    assert said(EvidenceError, model.log_likelihood, FRAME, evaluations=-1) == [
+    assert problems_of(EvidenceError, model.log_likelihood, FRAME, evaluations=-1) == [
         "evaluations: must be at least 1, not -1"
     ]
-    assert said(EvidenceError, model.sample, 0) == ["n: must be at least 1, not 0"]
-    assert said(EvidenceError, model.predict, FRAME[["participant_id"]], "age") == [
+    assert problems_of(EvidenceError, model.sample, 0) == ["n: must be at least 1, not 0"]
+    assert problems_of(EvidenceError, model.predict, FRAME[["participant_id"]], "age") == [
         "given: the table has no column to predict from; columns of other variables: Sex, score"
     ]
 
 
 def test_tables_that_cannot_be_read(model):
-    assert "no column 'Sex'" in said(CohortError, model.predict, FRAME[["participant_id"]], "age", ["sex"])[0]
+    assert "no column 'Sex'" in problems_of(CohortError, model.predict, FRAME[["participant_id"]], "age", ["sex"])[0]
     assert (
-        "no column 'participant_id' to name the subjects" in said(CohortError, model.predict, FRAME[["Sex"]], "age")[0]
+        "no column 'participant_id' to name the subjects"
+        in problems_of(CohortError, model.predict, FRAME[["Sex"]], "age")[0]
     )
     bad = FRAME.assign(Age=["thirty", "x", 5])
-    assert said(CohortError, model.predict, bad, "sex") == [
+    assert problems_of(CohortError, model.predict, bad, "sex") == [
         f"table row {row} ({subject}), column Age: {cell!r} is not a number. Leave the cell empty, or add it to cohort.missing, if it means missing"
         for row, subject, cell in ((1, "a", "thirty"), (2, "b", "x"))
     ]
 
 
-def test_known_voxels_come_back_exactly(scans):
-    """In data space, whatever the codec loses; the rest is new."""
+def test_known_voxels_are_returned_exactly(scans):
+    """In data space, also if the codec is lossy; the others are drawn."""
     spec = scans.schema.variables["volume"].spec
     folder = scans.schema.folder / scans.schema.cohort.table.parent
     cell = str(folder / "scans" / "s01.nii.gz")
@@ -229,7 +232,7 @@ def test_a_mask_of_another_shape(scans):
         scans.sample(1, given={"volume": torch.rand(9, 8, 7)})
 
 
-def test_masks_in_numbers_are_read_as_their_files_are(scans):
+def test_numeric_masks_are_thresholded_as_in_files(scans):
     image, mask = torch.rand(1, 12, 8, 8), torch.full((1, 12, 8, 8), 0.5)
     mask[:, :6] = 0.6
     given = {"volume": image}
@@ -237,18 +240,18 @@ def test_masks_in_numbers_are_read_as_their_files_are(scans):
         scans.sample(1, given, {"volume": mask}, steps=1)["volume"],
         scans.sample(1, given, {"volume": mask > 0.5}, steps=1)["volume"],
     )
-    assert said(EvidenceError, scans.sample, 1, given, {"volume": mask * 0.5}) == [
+    assert problems_of(EvidenceError, scans.sample, 1, given, {"volume": mask * 0.5}) == [
         "mask volume: marks no voxel as known (1): omit 'volume' from given"
     ]
     mask[0, 0, 0, :2] = float("nan")
-    assert said(EvidenceError, scans.sample, 1, given, {"volume": mask}) == [
+    assert problems_of(EvidenceError, scans.sample, 1, given, {"volume": mask}) == [
         "mask volume: 2 of 768 voxels are NaN or infinite"
     ]
     image[0, 0, 0, 0] = float("inf")
-    assert said(EvidenceError, scans.sample, 1, given) == ["given volume: 1 of 768 voxels are NaN or infinite"]
+    assert problems_of(EvidenceError, scans.sample, 1, given) == ["given volume: 1 of 768 voxels are NaN or infinite"]
 
 
-def test_what_is_hidden_by_a_mask_has_no_influence(scans):
+def test_masked_voxels_have_no_influence(scans):
     image, mask = torch.rand(1, 12, 8, 8), torch.zeros(1, 12, 8, 8, dtype=torch.bool)
     mask[:, :6] = True
     poisoned = torch.where(mask, image, float("nan"))
@@ -260,7 +263,7 @@ def test_what_is_hidden_by_a_mask_has_no_influence(scans):
 @pytest.mark.parametrize(
     "settings", [{}, {"conditioning": "replace"}, {"solver": "ddim", "eta": 0.5, "grid": "uniform"}], ids=str
 )
-def test_images_are_sampled_in_every_way(scans, settings):
+def test_images_are_sampled_with_all_methods(scans, settings):
     drawn = scans.sample(2, given={"sex": "F"}, steps=2, **settings)
     assert drawn["picture"].shape == (2, 1, 14, 10) and drawn["volume"].shape == (2, 1, 12, 8, 8)
     assert all(torch.isfinite(drawn[name]).all() for name in ("picture", "volume", "age"))
@@ -279,7 +282,7 @@ def test_predicting_from_images(scans):
     assert str(caught.value.problems[0]).startswith("table row 1 (s00), column picture: ")
 
 
-def test_one_time_for_all_needs_the_papers_way(tmp_path):
+def test_a_shared_time_needs_the_papers_conditioning(tmp_path):
     write_table(tmp_path)
     run = trained(tmp_path, {**TABLE, "diffusion": {"times": "shared"}, "training": {"steps": 2, "batch_size": 4}})
     shared = mv.load(run)
@@ -287,7 +290,7 @@ def test_one_time_for_all_needs_the_papers_way(tmp_path):
         EvidenceError, match="conditioning: 'clean' needs a model trained with diffusion.times 'evidence'"
     ):
         shared.sample(1, {"age": 30}, conditioning="clean")
-    with pytest.raises(EvidenceError, match="draws 0 needs a model trained with diffusion.times 'evidence'"):
+    with pytest.raises(EvidenceError, match="draws: 0 needs a model trained with diffusion.times 'evidence'"):
         shared.predict(FRAME, "age")
     assert shared.sample(2, {"age": 30.0}, steps=3)["age"].tolist() == [30.0, 30.0]
     assert len(shared.predict(FRAME, "age", draws=2, steps=3)) == 3
@@ -295,7 +298,7 @@ def test_one_time_for_all_needs_the_papers_way(tmp_path):
 
 
 def edited(run, tmp_path, **changes):
-    """A copy of a run folder with other things said in its record."""
+    """Copy a run folder, with changes of its record."""
     import shutil
 
     shutil.copytree(run, tmp_path / "copy")
@@ -309,38 +312,38 @@ def test_a_run_that_needs_a_plugin(table_run, tmp_path):
     record = json.loads((table_run / "run.json").read_text())
     needed = {**record["versions"], "metavoxel-ordinal": "1.2", "mv-odd": "0.1"}
     run = edited(table_run, tmp_path, versions=needed)
-    assert said(RunError, mv.load, run) == [
+    assert problems_of(RunError, mv.load, run) == [
         f"{run}: needs the plugin metavoxel-ordinal 1.2, which is not installed: pip install metavoxel-ordinal",
         f"{run}: needs the plugin mv-odd 0.1, which is not installed: pip install mv-odd",
     ]
 
 
-def test_folders_that_are_no_runs(table_run, tmp_path):
-    assert said(RunError, mv.load, tmp_path) == [f"{tmp_path}: not a run folder (it has no run.json)"]
-    assert said(RunError, mv.load, table_run / "run.json")[0].endswith("not a run folder (it has no run.json)")
+def test_invalid_run_folders(table_run, tmp_path):
+    assert problems_of(RunError, mv.load, tmp_path) == [f"{tmp_path}: not a run folder (it has no run.json)"]
+    assert problems_of(RunError, mv.load, table_run / "run.json")[0].endswith("not a run folder (it has no run.json)")
     for text in ("{", "[]", "\x00"):
         (tmp_path / "run.json").write_text(text)
-        assert said(RunError, mv.load, tmp_path)[0].startswith(f"{tmp_path / 'run.json'}: not ")
+        assert problems_of(RunError, mv.load, tmp_path)[0].startswith(f"{tmp_path / 'run.json'}: not ")
     run = edited(table_run, tmp_path)
     (run / "codecs" / "age.safetensors").unlink()
-    assert said(RunError, mv.load, run) == [f"{run / 'codecs' / 'age.safetensors'}: no such file"]
+    assert problems_of(RunError, mv.load, run) == [f"{run / 'codecs' / 'age.safetensors'}: no such file"]
     (run / "codecs" / "age.safetensors").write_bytes(b"\x80\x04.")
-    assert "not a whole safetensors file" in said(RunError, mv.load, run)[0]
+    assert "not a whole safetensors file" in problems_of(RunError, mv.load, run)[0]
     (run / "codecs" / "age.safetensors").write_bytes((run / "codecs" / "sex.safetensors").read_bytes())
-    assert "does not fit the schema beside it" in said(RunError, mv.load, run)[0]
+    assert "does not fit the schema beside it" in problems_of(RunError, mv.load, run)[0]
     whole = (run / "model.safetensors").read_bytes()
     (run / "model.safetensors").write_bytes(whole[: len(whole) // 2])
     (run / "codecs" / "age.safetensors").write_bytes((table_run / "codecs" / "age.safetensors").read_bytes())
-    assert "not a whole safetensors file" in said(RunError, mv.load, run)[0]
+    assert "not a whole safetensors file" in problems_of(RunError, mv.load, run)[0]
     text = (run / "schema.yaml").read_text()
     (run / "schema.yaml").write_text(text.replace("type: continuous", "type: ordinal"))
-    found = said(RunError, mv.load, run)
+    found = problems_of(RunError, mv.load, run)
     assert len(found) == 2 and all("pip install metavoxel-ordinal" in problem for problem in found)
     (run / "model.safetensors").unlink()
-    assert "its training has not finished" in said(RunError, mv.load, run)[0]
+    assert "its training has not finished" in problems_of(RunError, mv.load, run)[0]
 
 
-def test_a_run_may_be_moved(table_run, model, tmp_path):
+def test_a_run_folder_can_be_moved(table_run, model, tmp_path):
     run = edited(table_run, tmp_path)
     expected = model.predict(FRAME, "age")
     pandas.testing.assert_frame_equal(mv.load(run).predict(FRAME, "age"), expected)

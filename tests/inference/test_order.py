@@ -14,9 +14,9 @@ MIXTURE = MixtureOracle.default()
 PAIR = agreeing_pair()
 
 
-def drawn(oracle, asked, keys, draws, given=None, *, seed=0, **settings):
+def drawn(oracle, request, keys, draws, given=None, *, seed=0, **settings):
     model = ExactJoint(oracle)
-    found = list(joint_draws(model, given or {}, asked, keys, draws, seed, Sampling(**settings)))
+    found = list(joint_draws(model, given or {}, request, keys, draws, seed, Sampling(**settings)))
     return found, model.rows / (draws * max(len(keys), 1))
 
 
@@ -34,7 +34,7 @@ def agreement(found):
 
 
 def test_two_categories_one_after_another_are_exact_in_two_evaluations():
-    """Together, a step treats them as independent: two coins that agree with .9 seem not to, in few steps."""
+    """Together, a step treats them as independent, so that few steps underestimate an agreement of .9."""
     keys = [str(row) for row in range(500)]
     found, evaluations = drawn(PAIR, in_turn("a", "b"), keys, 20)
     assert evaluations == 2 and len(found) == 20
@@ -44,7 +44,7 @@ def test_two_categories_one_after_another_are_exact_in_two_evaluations():
 
 
 def test_the_joint_of_two_categories_given_evidence():
-    """Total variation below .02 at two evaluations, for a binary and a five-class category given two scalars."""
+    """Total variation below .02 with two evaluations, for a binary and a five-class category given two scalars."""
     rows = 20_000
     values = {"s1": torch.full((rows,), 0.2), "s4": torch.full((rows,), 0.1)}
     given = {
@@ -62,11 +62,11 @@ def test_a_scalar_and_a_category_in_either_order(order):
     found, _ = drawn(PAIR, in_turn(*order), [str(row) for row in range(1_000)], 2, steps=20)
     x = torch.cat([draw.codes["x"][:, 0] for draw in found]).double()
     label = torch.cat([draw.codes["a"].argmax(1) for draw in found])
-    # By class: -1 + .9 (or .1) of the other's shift, and the spread of two components.
+    # Given a class, x is a mixture of two components with means one apart and weights .9 and .1
     for value, mean in ((0, -0.9), (1, 0.9)):
-        mine = x[label == value]
-        assert abs(float(mine.mean()) - mean) < 5 * 0.6 / len(mine) ** 0.5 + 0.02
-        assert abs(float(mine.var()) - (0.25 + 0.09)) < 0.06
+        of_class = x[label == value]
+        assert abs(float(of_class.mean()) - mean) < 5 * 0.6 / len(of_class) ** 0.5 + 0.02
+        assert abs(float(of_class.var()) - (0.25 + 0.09)) < 0.06
     assert abs(float(label.double().mean()) - 0.5) < 5 * 0.5 / len(label) ** 0.5
 
 
@@ -79,8 +79,8 @@ def test_a_categorys_probabilities_are_those_it_was_drawn_from():
         assert set(draw.codes["b"].unique().tolist()) <= {0, 1}
 
 
-def test_base_rates_carry_over_to_what_is_drawn_after():
-    """'a' nine times as often 1 as 0: 'b', which agrees with .9, is then 1 in .82 of draws."""
+def test_base_rates_affect_targets_drawn_later():
+    """With p(a = 1) = .9, 'b', which equals 'a' with probability .9, is 1 with probability .82."""
     ratio = torch.tensor([0.2, 1.8], dtype=torch.float64)
     (draw,), _ = drawn(PAIR, in_turn("a", "b", a=ratio), [str(row) for row in range(8_000)], 1)
     torch.testing.assert_close(draw.probabilities["a"], torch.tensor([[0.1, 0.9]]).expand(8_000, 2))
@@ -98,7 +98,5 @@ def test_a_draw_depends_on_its_row_and_number_alone():
     for name in ("binary", "s1"):
         torch.testing.assert_close(part[0].codes[name], whole[0].codes[name][[2, 0]], atol=1e-4, rtol=0)
     alone, _ = drawn(MIXTURE, in_turn("binary"), keys, 1, given)
-    assert torch.equal(alone[0].codes["binary"], whole[0].codes["binary"]), (
-        "what comes first does not depend on the rest"
-    )
+    assert torch.equal(alone[0].codes["binary"], whole[0].codes["binary"]), "the first target depends on the later ones"
     assert not torch.equal(whole[0].codes["s1"], whole[1].codes["s1"])

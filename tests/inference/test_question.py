@@ -1,4 +1,4 @@
-"""Questions that make no sense, and what could be asked instead."""
+"""Invalid queries, and the valid alternatives in their messages."""
 
 import pytest
 from exact_joint import agreeing_pair, exact_model
@@ -12,7 +12,7 @@ def model(tmp_path):
     return exact_model(agreeing_pair(), tmp_path)
 
 
-def asked(model, targets, given=(), *, draws=0, order=None, prior=None, in_turn=True):
+def checked(model, targets, given=(), *, draws=0, order=None, prior=None, in_turn=True):
     return ask(
         model.schema, model.labels, ["id", "x", "a", "b"], targets, given,
         draws=draws, order=order, prior=prior, in_turn=in_turn,
@@ -21,11 +21,11 @@ def asked(model, targets, given=(), *, draws=0, order=None, prior=None, in_turn=
 
 def refused(*arguments, **options):
     with pytest.raises(EvidenceError) as caught:
-        asked(*arguments, **options)
+        checked(*arguments, **options)
     return [str(problem) for problem in caught.value.problems]
 
 
-def test_targets_among_what_is_given(model):
+def test_targets_that_are_given(model):
     assert refused(model, ["x"], ["x", "a"]) == [
         "given: 'x' is also a target; a variable is either a target or given: use another target: b"
     ]
@@ -39,26 +39,26 @@ def test_targets_among_what_is_given(model):
 
 
 def test_orders(model):
-    assert asked(model, ["b", "a"], draws=2).order == ["a", "b"]
-    assert asked(model, ["b", "a"], draws=2, order=["b", "a"]).order == ["b", "a"]
-    assert asked(model, ["b", "a"], draws=2, order=["together"]).order is None
-    assert asked(model, ["b", "a"], draws=2, in_turn=False).order is None
-    assert asked(model, ["x", "b"], draws=2, prior={"b": {"b0": 1, "b1": 0}}).order == ["b", "x"]
+    assert checked(model, ["b", "a"], draws=2).order == ["a", "b"]
+    assert checked(model, ["b", "a"], draws=2, order=["b", "a"]).order == ["b", "a"]
+    assert checked(model, ["b", "a"], draws=2, order=["together"]).order is None
+    assert checked(model, ["b", "a"], draws=2, in_turn=False).order is None
+    assert checked(model, ["x", "b"], draws=2, prior={"b": {"b0": 1, "b1": 0}}).order == ["b", "x"]
     assert refused(model, ["b", "a"], draws=2, order=["a"]) == [
         "order: a: must name each target once: b, a (or be 'together')"
     ]
     assert refused(model, ["b", "a"], order=["a", "b"]) == [
         "order: only used when sampling; use `draws=1` or more, or omit it"
     ]
-    (said,) = refused(model, ["b", "a"], draws=2, order=["a", "b"], in_turn=False)
-    assert said.startswith("order: drawing targets one after another needs clean evidence")
-    (said,) = refused(model, ["b", "a"], draws=2, order=["a", "b"], prior={"b": {"b0": 1, "b1": 0}})
-    assert said == "order: 'b' has a prior, on which the other targets depend: it must be first"
-    (said,) = refused(model, ["b", "a"], draws=2, order="together", prior={"b": {"b0": 1, "b1": 0}})
-    assert said.startswith("order: a prior is applied before the other targets are drawn")
+    (problem,) = refused(model, ["b", "a"], draws=2, order=["a", "b"], in_turn=False)
+    assert problem.startswith("order: drawing targets one after another needs clean evidence")
+    (problem,) = refused(model, ["b", "a"], draws=2, order=["a", "b"], prior={"b": {"b0": 1, "b1": 0}})
+    assert problem == "order: 'b' has a prior, on which the other targets depend: it must be first"
+    (problem,) = refused(model, ["b", "a"], draws=2, order="together", prior={"b": {"b0": 1, "b1": 0}})
+    assert problem.startswith("order: a prior is applied before the other targets are drawn")
 
 
-def test_priors_say_all_that_is_wrong_with_them(model):
+def test_all_problems_of_a_prior_are_reported(model):
     assert refused(model, ["a"], prior={"a": {"a0": -0.1, "a3": 0.5}}) == [
         "prior a: no label 'a3'. Labels: a0, a1",
         "prior a: every label needs a probability, which may be 0; missing: a1",
@@ -67,7 +67,7 @@ def test_priors_say_all_that_is_wrong_with_them(model):
     assert refused(model, ["a"], prior={"a": {"a0": 0.5, "a1": 0.498}}) == [
         "prior a: the probabilities sum to 0.998, and must sum to 1 (within 0.001)"
     ]
-    assert asked(model, ["a"], prior={"a": {"a0": 0.5, "a1": 0.4995}}).prior
+    assert checked(model, ["a"], prior={"a": {"a0": 0.5, "a1": 0.4995}}).prior
     assert "not nan" in refused(model, ["a"], prior={"a": {"a0": float("nan"), "a1": 1.0}})[0]
     even = {"a0": 0.5, "a1": 0.5}
     assert refused(model, ["x"], prior={"a": even}) == [
@@ -79,5 +79,5 @@ def test_priors_say_all_that_is_wrong_with_them(model):
     assert refused(model, ["x"], prior={"x": {}}) == ["prior x: is not a category. Categories: a, b"]
     assert refused(model, ["a"], prior={"c": even})[0].startswith("prior: no variable 'c'.")
     assert refused(model, ["a", "b"], prior={"a": even, "b": {}})[0].startswith("prior: is for one category only")
-    (said,) = refused(model, ["a"], draws=1, prior={"a": even}, in_turn=False)
-    assert said.startswith("prior a: needs a model with a time for each variable")
+    (problem,) = refused(model, ["a"], draws=1, prior={"a": even}, in_turn=False)
+    assert problem.startswith("prior a: needs a model with a time for each variable")

@@ -1,4 +1,4 @@
-"""Drawn subjects in memory and as files."""
+"""Draws of subjects in memory and as files."""
 
 import numpy as np
 import pandas
@@ -27,7 +27,7 @@ def drawn(count):
     }
 
 
-def test_draws_written_in_parts_are_those_written_at_once(tmp_path):
+def test_draws_written_in_parts_equal_those_written_at_once(tmp_path):
     values = drawn(5)
     write_samples(tmp_path / "whole", SPECS, values)
     rows = []

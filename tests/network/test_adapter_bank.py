@@ -1,4 +1,4 @@
-"""Adapters and features of one kind, computed as one, give the results of each alone."""
+"""Adapters and features of one kind, evaluated together, return the results of each alone."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from metavoxel.schema import parse_schema
 ROWS = 5
 SCAN = {"type": "image", "codec": "identity", "shape": [4, 6], "adapter": {"type": "grid_summary", "components": 2}}
 RAW = {
-    "cohort": {"table": "people.csv"},
+    "cohort": {"table": "subjects.csv"},
     "variables": {
         "first": {"type": "continuous", "adapter": {"type": "token", "baseline": False}},
         **{f"number{place}": {"type": "continuous"} for place in range(FEWEST_STACKED)},
@@ -50,7 +50,7 @@ def inputs(joint):
     return states, times, observed
 
 
-def answers(joint, stacks, monkeypatch, **options):
+def results(joint, stacks, monkeypatch, **options):
     for bank, some in zip((joint._bank, joint.baseline._bank), stacks, strict=True):
         monkeypatch.setattr(bank, "stacks", some)
     joint.zero_grad()
@@ -61,13 +61,13 @@ def answers(joint, stacks, monkeypatch, **options):
 
 
 @pytest.mark.parametrize("options", [{}, {"grid_rows": 2}], ids=["grids", "some rows without"])
-def test_together_is_as_one_by_one(model, monkeypatch, options):
+def test_together_equals_one_by_one(model, monkeypatch, options):
     assert [len(names) for bank in (model._bank, model.baseline._bank) for names, _ in bank.stacks] == [
         FEWEST_STACKED
     ] * 4
-    assert len(model.common) in (0, 2), "numbers have one pair of ends, and labels another"
+    assert len(model.common) in (0, 2), "numbers share one module, and labels another"
     (ours, gradients), (theirs, expected) = (
-        answers(model, stacks, monkeypatch, **options)
+        results(model, stacks, monkeypatch, **options)
         for stacks in ((model._bank.stacks, model.baseline._bank.stacks), ([], []))
     )
     assert list(ours) == list(theirs) and gradients.keys() == expected.keys() == dict(model.named_parameters()).keys()
@@ -78,7 +78,7 @@ def test_together_is_as_one_by_one(model, monkeypatch, options):
 
 
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
-def test_together_where_nothing_is_learnt(model, monkeypatch, dtype):
+def test_together_without_gradients(model, monkeypatch, dtype):
     with torch.inference_mode(), torch.autocast("cpu", dtype, enabled=dtype is not None):
         ours = model(*inputs(model))
         monkeypatch.setattr(model._bank, "stacks", [])
@@ -89,12 +89,12 @@ def test_together_where_nothing_is_learnt(model, monkeypatch, dtype):
         torch.testing.assert_close(ours[name], prediction, **close)
 
 
-def test_weights_stay_where_they_are(model):
+def test_weights_stay_with_their_adapters(model):
     assert not [name for name, _ in model.named_parameters() if "stack" in name]
     assert len(list(model.adapters)) == len(RAW["variables"])
 
 
-def test_dropout_is_each_ones_own():
+def test_dropout_differs_between_stacked_adapters():
     raw = {**RAW, "variables": {name: {"type": "continuous", "adapter": {"type": "token", "dropout": 0.5}}
                                 for name in ("a", "b", "c", "d")}, "backbone": {"type": "transformer"}}  # fmt: skip
     schema = parse_schema(raw, folder=Path())

@@ -1,4 +1,4 @@
-"""The joint model and its training loss: what counts, what does not, and what a row may depend on."""
+"""The joint model and its training loss: masks, independence of rows, and work without grids."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from metavoxel.schema import parse_schema
 ROWS = 5
 UNET = {"type": "unet", "channels": [8, 16], "head_channels": 8, "token_width": 16}
 MIXED = {
-    "cohort": {"table": "people.csv"},
+    "cohort": {"table": "subjects.csv"},
     "variables": {
         "scan": {"type": "image", "codec": "identity", "shape": [4, 6], "adapter": {"type": "grid_summary", "components": 2}},
         "age": {"type": "continuous"},
@@ -42,7 +42,7 @@ def model():
 
 
 def banks(present, absent_codes=0.0):
-    """Codes of ``ROWS`` rows; those of absent data are ``absent_codes``."""
+    """Return codes of ``ROWS`` rows; those of absent data are ``absent_codes``."""
     rng, made = Rng.for_rows(ROWS, "banks"), {}
     for index, (name, shape) in enumerate(SHAPES.items()):
         code = rng.fork(name).normal((ROWS, *shape))
@@ -84,7 +84,7 @@ def test_predictions_have_the_shapes_of_codes(model):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e20])
 def test_an_absent_datum_never_has_influence(model, value):
-    """Whatever stands in its place: not on the loss, not on the gradient of a single weight."""
+    """For any value in its place, on the loss or the gradient of any weight."""
     found = []
     for absent in (0.0, value):
         model.zero_grad()
@@ -101,7 +101,7 @@ def test_an_absent_datum_never_has_influence(model, value):
         assert torch.isfinite(gradient).all() and torch.equal(gradient, same_gradients[name]), name
 
 
-def test_what_is_absent_or_observed_has_no_weight_and_nothing_else(model):
+def test_absent_and_observed_variables_alone_have_no_weight_in_the_loss(model):
     observed = torch.tensor([[0, 1, 0]] * ROWS).bool()
     corrupted, _, sums = terms_of(model, banks(SOME), times(0.5, observed), partial=False)
     for index, name in enumerate(NAMES):
@@ -113,11 +113,11 @@ def test_what_is_absent_or_observed_has_no_weight_and_nothing_else(model):
 
 
 def test_a_present_variable_at_the_end_keeps_its_loss(model):
-    """There a question is answered in one evaluation, so there it has to be trained."""
+    """Posterior means are predicted at t = 1, so it must be trained there."""
     made = banks(ALL)
     corrupted, predictions, sums = terms_of(model, made, times(1.0), partial=False)
     assert all(counts.all() for counts in corrupted.counts.values())
-    # No signal is left, so v is the negative of the data.
+    # Without signal, v is the negative of the data
     torch.testing.assert_close(corrupted.targets["age"], -made["age"].mean[:, 0])
     expected = (predictions["age"] + made["age"].mean[:, 0]).square().sum()
     torch.testing.assert_close(sums["age"][0], expected)
@@ -133,8 +133,8 @@ def test_an_observed_variable_enters_clean(model):
 
 
 def test_an_absent_variable_enters_as_a_draw_of_the_prior(model):
-    nobody = torch.zeros(ROWS, 3, dtype=torch.bool)
-    corrupted, _, sums = terms_of(model, banks(nobody), times(1.0))
+    none = torch.zeros(ROWS, 3, dtype=torch.bool)
+    corrupted, _, sums = terms_of(model, banks(none), times(1.0))
     assert set(corrupted.states["site"].unique().tolist()) == {0, 1}
     assert corrupted.states["scan"].std() > 0.5
     assert all(float(ratio(*pair).detach()) == 0 for pair in sums.values())
@@ -155,17 +155,17 @@ def test_a_partly_known_image_counts_where_it_is_not_known(model):
 
 
 def test_the_loss_is_a_ratio_of_sums(model):
-    """The mean over all that counts: not the mean of the rows' means, which would favour rows with little."""
+    """The mean over all counted cells, not the mean of the rows' means."""
     corrupted, predictions, sums = terms_of(model, banks(ALL), times(0.6))
     squares = (predictions["scan"] - corrupted.targets["scan"]).square()
     torch.testing.assert_close(ratio(*sums["scan"]), squares[corrupted.counts["scan"]].mean())
     assert float(ratio(torch.tensor(0.0), torch.tensor(0))) == 0
-    # Over several devices the count is a mean, and may be below one.
+    # Over several devices the count is a mean, and may be below one
     assert float(ratio(torch.tensor(3.0), torch.tensor(0.5))) == 6
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_gradients_reach_everything(shared):
+def test_gradients_reach_all_weights(shared):
     raw = {**MIXED, "diffusion": {"times": "shared" if shared else "evidence"}}
     model = joint_of(raw)
     model.baseline.features_of("scan").fit(lambda: [Rng.for_rows(9, "codes").normal((9, 1, 4, 6))])
@@ -176,7 +176,7 @@ def test_gradients_reach_everything(shared):
     assert len(model.time_tags) == (1 if shared else 3)
 
 
-def test_a_row_does_not_depend_on_its_company(model):
+def test_a_row_does_not_depend_on_the_other_rows(model):
     corrupted, predictions, _ = terms_of(model, banks(ALL), times(torch.linspace(0.1, 0.9, 3)))
     rows = torch.tensor([3, 1])
     alone = model(
@@ -189,7 +189,7 @@ def test_a_row_does_not_depend_on_its_company(model):
         torch.testing.assert_close(alone[name], predictions[name][rows], atol=1e-5, rtol=1e-5)
 
 
-def test_every_time_and_every_observation_is_seen(model):
+def test_predictions_depend_on_every_time_and_observed_mask(model):
     made, t = banks(ALL), torch.tensor([0.3, 0.6, 0.9])
     corrupted, _, _ = terms_of(model, made, times(t), partial=False)
     before = model(corrupted.states, corrupted.times, corrupted.observed)
@@ -199,16 +199,18 @@ def test_every_time_and_every_observation_is_seen(model):
         known = {**corrupted.observed, name: ~corrupted.observed[name]}
         as_known = model(corrupted.states, corrupted.times, known)
         for other in NAMES:
-            assert not torch.equal(after[other], before[other]), f"{other} does not hear of the time of {name}"
-            assert not torch.equal(as_known[other], before[other]), f"{other} does not hear that {name} is given"
+            assert not torch.equal(after[other], before[other]), f"{other} does not depend on the time of {name}"
+            assert not torch.equal(as_known[other], before[other]), (
+                f"{other} does not depend on whether {name} is given"
+            )
 
 
 def test_denoise_gives_probabilities_and_data(model):
     corrupted, _, _ = terms_of(model, banks(ALL), times(0.5))
-    beliefs = model.denoise(corrupted.states, corrupted.times, corrupted.observed)
-    torch.testing.assert_close(beliefs["site"].sum(1), torch.ones(ROWS))
-    assert (beliefs["site"] > 0).all()
-    assert beliefs["scan"].shape == (ROWS, 1, 4, 6)
+    x0_hats = model.denoise(corrupted.states, corrupted.times, corrupted.observed)
+    torch.testing.assert_close(x0_hats["site"].sum(1), torch.ones(ROWS))
+    assert (x0_hats["site"] > 0).all()
+    assert x0_hats["scan"].shape == (ROWS, 1, 4, 6)
 
 
 def test_images_on_one_grid_share_a_port_and_others_do_not():
@@ -219,8 +221,8 @@ def test_images_on_one_grid_share_a_port_and_others_do_not():
     assert set(model.backbone.ports.grids) == {"grid_4x6", "grid_4x4x4"}
 
 
-def test_drawing_a_batch_is_a_function_of_rows_and_seed():
-    """The same rows in another order get the same codes, noise and masks when their streams go with them."""
+def test_a_batch_is_a_function_of_rows_and_seed():
+    """The same rows and streams in another order have the same codes, noise and masks."""
     made, order = banks(ALL), torch.tensor([4, 2, 0])
     model, rng = joint_of(MIXED), Rng.for_rows(ROWS, "order")
     device = torch.device("cpu")
@@ -231,8 +233,8 @@ def test_drawing_a_batch_is_a_function_of_rows_and_seed():
         assert torch.equal(part.observed[name], whole.observed[name][order])
 
 
-def test_a_seventh_variable_leaves_the_noise_of_six_alone():
-    """Wherever it stands: every variable of a training row has streams of its own name."""
+def test_a_further_variable_does_not_change_the_noise_of_others():
+    """In any position, as the streams of a training row are forked by variable name."""
     more = {name: {"type": "continuous"} for name in ("height", "score", "weight")}
     six = {**MIXED["variables"], **more}
     seven = {"iq": {"type": "continuous"}, **six}
@@ -246,11 +248,11 @@ def test_a_seventh_variable_leaves_the_noise_of_six_alone():
         states.append(corrupt(joint, made, torch.arange(ROWS), halfway, rng, device=torch.device("cpu")).states)
     assert set(states[1]) - set(states[0]) == {"iq"}
     assert all(torch.equal(states[1][name], state) for name, state in states[0].items())
-    assert not torch.equal(states[0]["age"], states[0]["height"]), "no two have the same noise"
+    assert not torch.equal(states[0]["age"], states[0]["height"]), "two variables have the same noise"
 
 
-def test_rows_beyond_the_grid_rows_leave_grids_out(model):
-    """The first rows are as without the others; of the others, an image plays its part by its components."""
+def test_rows_after_the_grid_rows_are_evaluated_without_grids(model):
+    """The first rows are unchanged; in the others, predictions depend on an image by its components."""
     corrupted, whole, _ = terms_of(model, banks(ALL), times(0.5))
     inputs = (corrupted.states, corrupted.times, corrupted.observed)
     mixed = model(*inputs, grid_rows=2)
@@ -261,8 +263,8 @@ def test_rows_beyond_the_grid_rows_leave_grids_out(model):
     assert (model(other, *inputs[1:], grid_rows=2)["age"][2:] - mixed["age"][2:]).abs().min() > 1e-5
 
 
-def test_what_needs_grids_is_not_predicted_without():
-    """Painted scalars and images without components are predicted for the first rows alone, and count there."""
+def test_variables_that_need_grids_are_not_predicted_without():
+    """Images without components are predicted, and count in the loss, in the first rows alone."""
     raw = {**MIXED, "variables": {**MIXED["variables"], "scan": {**MIXED["variables"]["scan"], "adapter": "grid"}}}
     joint = joint_of(raw)
     corrupted, _, _ = terms_of(joint, banks(ALL), times(0.5))
@@ -272,10 +274,10 @@ def test_what_needs_grids_is_not_predicted_without():
     assert counts["age"] == counts["site"] == ROWS and 0 < counts["scan"] <= 2 * 24
 
 
-def test_variables_without_a_common_factor_do_not_meet():
+def test_variables_without_a_common_factor_are_independent():
     names = ["age", "iq", "site", "dose"]
     raw = {
-        "cohort": {"table": "people.csv"},
+        "cohort": {"table": "subjects.csv"},
         "variables": {name: {"type": "continuous", "adapter": {"type": "token", "baseline": False}} for name in names},
         "backbone": {"type": "transformer", "width": 16, "heads": 2, "depth": 3},
         "diffusion": {"factors": [["age", "iq"], ["site", "dose"]]},

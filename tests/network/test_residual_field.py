@@ -1,4 +1,4 @@
-"""A stationary field against the normal law that it stands for, written out cell by cell."""
+"""The residual field against its dense Gaussian distribution over all cells."""
 
 import itertools
 import math
@@ -17,14 +17,14 @@ def normal(*shape, key="field"):
 
 
 def smooth(maps):
-    """Each cell and half of the one before it along every axis, around the corner."""
+    """Add to each cell half of the preceding one along every axis, cyclically."""
     for axis in range(2, maps.ndim):
         maps = maps + 0.5 * maps.roll(1, axis)
     return maps
 
 
 def residuals(channels, grid, rows=400):
-    """Images whose cells go with their neighbours, and whose channels go with each other and the other image's."""
+    """Return images with correlated neighbouring cells and correlated channels, within and between images."""
     cause = smooth(normal(rows, 1, *grid, key="cause"))
     return [
         smooth(normal(rows, width, *grid, key=f"own {place}")) + cause.roll(place, -1)
@@ -34,13 +34,13 @@ def residuals(channels, grid, rows=400):
 
 def fitted(channels, grid):
     field, images = ResidualField(channels, grid), residuals(channels, grid)
-    everyone = [torch.ones(len(images[0]), dtype=torch.bool)] * len(images)
-    field.fit([(images, everyone)])
+    present = [torch.ones(len(images[0]), dtype=torch.bool)] * len(images)
+    field.fit([(images, present)])
     return field
 
 
 def dense(field, grid):
-    """The covariance of all channels of all cells of the padded grid, from the spectrum, by sums of cosines."""
+    """Return the covariance matrix of all channels and cells of the padded grid, from the spectrum."""
     padded = [size + PADDING for size in grid]
     vectors = torch.view_as_complex(field.vectors).to(torch.complex128)
     spectrum = (vectors * field.values.double()[:, None]) @ vectors.mH
@@ -58,7 +58,7 @@ def dense(field, grid):
 
 
 def posterior(covariance, signal, misfit, seen):
-    """The dense law's mean of the field, given the cells that are seen: (n,) of everything."""
+    """Return the dense posterior mean of the field (n,) given the cells that are seen."""
     noise = torch.diag(1 - signal[seen].square())
     observed = signal[seen][:, None] * covariance[seen][:, seen] * signal[seen] + noise
     return covariance[:, seen] * signal[seen] @ torch.linalg.solve(observed, misfit[seen])
@@ -66,12 +66,12 @@ def posterior(covariance, signal, misfit, seen):
 
 @pytest.mark.parametrize(("channels", "grid"), [((2,), (7,)), ((1,), (3, 4)), ((2,), (2, 2, 2))], ids=str)
 def test_one_image_is_filtered_exactly(channels, grid):
-    """As in the dense law of all cells, padding included, where nothing but the mean is seen."""
+    """As from the dense covariance of all cells, with padding cells observed at the mean."""
     field, alpha_bar = fitted(channels, grid), torch.tensor([0.9, 0.5, 0.1, 0.999])
     covariance, cells = dense(field, grid)
     scales = (scale.sqrt().reshape(-1, 1, *[1] * len(grid)) for scale in (alpha_bar, 1 - alpha_bar))
     image = Noisy(normal(ROWS, *channels, *grid, key="x"), normal(ROWS, *channels, *grid, key="fit"), *scales)
-    (said,) = field([image])
+    (estimate,) = field([image])
     inside = [all(a < size for a, size in zip(cell, grid, strict=True)) for cell in cells]
     for row in range(ROWS):
         misfit = torch.zeros(len(cells), *channels, dtype=torch.float64)
@@ -79,14 +79,14 @@ def test_one_image_is_filtered_exactly(channels, grid):
         signal = image.signal[row].flatten().double().expand(misfit.numel())
         exact = posterior(covariance, signal, misfit.flatten(), torch.ones(misfit.numel(), dtype=torch.bool))
         exact = exact.reshape(len(cells), -1)[inside].T.reshape(-1, *grid)
-        torch.testing.assert_close((said.x0_hat - image.fitted)[row].double(), exact, rtol=0, atol=5e-4)
+        torch.testing.assert_close((estimate.x0_hat - image.fitted)[row].double(), exact, rtol=0, atol=5e-4)
 
 
 @pytest.mark.parametrize(
     ("channels", "grid"), [((2,), (7,)), ((1,), (3, 4)), ((2, 1), (3, 2)), ((1, 1), (2, 2, 2))], ids=str
 )
-def test_any_noise_of_any_cell_is_solved_nearly(channels, grid):
-    """As in the dense law of the cells that there are; conjugate gradients are stopped early."""
+def test_any_noise_of_any_cell_is_solved_approximately(channels, grid):
+    """As from the dense covariance of the image's cells; conjugate gradients are stopped early."""
     field = fitted(channels, grid)
     covariance, cells = dense(field, grid)
     images = []
@@ -95,7 +95,7 @@ def test_any_noise_of_any_cell_is_solved_nearly(channels, grid):
         alpha_bar[0], alpha_bar[1, :, :1] = 1.0, 0.0
         x, fitted_ = (normal(ROWS, width, *grid, key=f"{what} {place}") for what in ("x", "fit"))
         images.append(Noisy(x, fitted_, alpha_bar.sqrt(), (1 - alpha_bar).sqrt()))
-    said = field(images)
+    estimates = field(images)
     inside = torch.tensor([all(a < size for a, size in zip(cell, grid, strict=True)) for cell in cells])
     seen = inside[:, None].expand(-1, sum(channels)).flatten()
     for row in range(ROWS):
@@ -103,28 +103,29 @@ def test_any_noise_of_any_cell_is_solved_nearly(channels, grid):
         signal, misfit = every.clone(), every * 0
         wide = [image.signal[row].expand(width, *grid) for image, width in zip(images, channels, strict=True)]
         signal[inside] = torch.cat(wide).flatten(1).T.double()
-        left = torch.cat([image.x[row] - image.signal[row] * image.fitted[row] for image in images])
-        misfit[inside] = left.flatten(1).T.double()
+        deviation = torch.cat([image.x[row] - image.signal[row] * image.fitted[row] for image in images])
+        misfit[inside] = deviation.flatten(1).T.double()
         exact = posterior(covariance, signal.flatten(), misfit.flatten(), seen).reshape(len(cells), -1)[inside]
         exact = exact.T.reshape(-1, *grid)
-        found = torch.cat([belief.x0_hat[row] - image.fitted[row] for belief, image in zip(said, images, strict=True)])
+        pairs = zip(estimates, images, strict=True)
+        found = torch.cat([estimate.x0_hat[row] - image.fitted[row] for estimate, image in pairs])
         error = (found.double() - exact).square().mean().sqrt() / exact.square().mean().sqrt().clamp_min(0.1)
         assert error < 0.03
 
 
-def test_what_is_expected_of_data_and_noise_makes_what_is_seen():
+def test_estimates_of_data_and_noise_add_up_to_the_state():
     grid, alpha_bar = (4, 5), torch.tensor([1.0, 0.6, 0.0, 0.2]).reshape(-1, 1, 1, 1)
     image = Noisy(normal(ROWS, 2, *grid), normal(ROWS, 2, *grid), alpha_bar.sqrt(), (1 - alpha_bar).sqrt())
-    (said,) = fitted((2,), grid)([image])
-    again = image.signal * said.x0_hat + image.noise * said.noise_hat
-    torch.testing.assert_close(again, image.x, rtol=0, atol=1e-3)
-    torch.testing.assert_close(said.x0_hat[0], image.x[0], rtol=0, atol=1e-3)
-    torch.testing.assert_close(said.x0_hat[2], image.fitted[2])
+    (estimate,) = fitted((2,), grid)([image])
+    state = image.signal * estimate.x0_hat + image.noise * estimate.noise_hat
+    torch.testing.assert_close(state, image.x, rtol=0, atol=1e-3)
+    torch.testing.assert_close(estimate.x0_hat[0], image.x[0], rtol=0, atol=1e-3)
+    torch.testing.assert_close(estimate.x0_hat[2], image.fitted[2])
 
 
 @pytest.mark.parametrize("channels", [(2,), (2, 1)], ids=str)
-def test_rows_alone_say_what_they_say_in_company(channels):
-    """Also where some of them are partly known."""
+def test_a_row_does_not_depend_on_the_other_rows(channels):
+    """Also where some images are partly known."""
     grid, field = (4, 5), fitted(channels, (4, 5))
     alpha_bar = torch.full((ROWS, 1, *grid), 0.4)
     alpha_bar[1, :, :2], alpha_bar[2] = 1.0, 0.7
@@ -140,20 +141,20 @@ def test_rows_alone_say_what_they_say_in_company(channels):
 
 
 def test_covariances_are_those_of_the_cells():
-    """Of cells one apart, less by the window and by the pairs that an image's end cuts off."""
+    """At offset 1, reduced by the window and by the pairs that the image's end truncates."""
     rows, size = 4000, 8
     image = smooth(normal(rows, 1, size))
     field = ResidualField((1,), (size,))
     field.fit([([image], [torch.ones(rows, dtype=torch.bool)])])
     covariance, _ = dense(field, (size,))
-    error = 1.25 * math.sqrt(3 / (rows * size))  # of a variance of 1.25, by cells of which each goes with two others
+    error = 1.25 * math.sqrt(3 / (rows * size))  # of a variance of 1.25, from cells that are correlated with two others
     assert abs(float(field.variances) - 1.25) < 4 * error
     assert abs(float(covariance[0, 0]) - 1.25) < 4 * error
     assert abs(float(covariance[0, 1]) - 0.5 * (1 - 1 / REACH) * (1 - 1 / size)) < 4 * error
     assert abs(float(covariance[0, 2])) < 4 * error
 
 
-def test_draws_of_a_codec_are_white_beside_it():
+def test_the_codecs_uncertainty_is_added_as_white_noise():
     rows, plain, drawn = torch.ones(200, dtype=torch.bool), ResidualField((2,), (5,)), ResidualField((2,), (5,))
     batch = ([normal(200, 2, 5)], [rows])
     plain.fit([batch])
@@ -165,26 +166,26 @@ def test_draws_of_a_codec_are_white_beside_it():
     )
 
 
-def test_one_contrast_tells_of_another_where_it_lies():
+def test_one_contrast_predicts_another_at_the_same_place():
     grid, rows = (6, 6), 300
     first = smooth(normal(rows, 1, *grid))
     second = first.roll(1, -1) + 0.1 * normal(rows, 1, *grid, key="own")
     field = ResidualField((1, 1), grid)
-    everyone = torch.ones(rows, dtype=torch.bool)
-    field.fit([([first, second], [everyone] * 2)])
+    present = torch.ones(rows, dtype=torch.bool)
+    field.fit([([first, second], [present] * 2)])
     known, unknown = torch.ones(rows, 1, 1, 1), torch.zeros(rows, 1, 1, 1)
     nothing = torch.zeros_like(first)
-    said = field([Noisy(first, nothing, known, unknown), Noisy(normal(rows, 1, *grid), nothing, unknown, known)])[1]
-    error = (said.x0_hat - second)[..., 1:].square().mean() / second.square().mean()
-    assert error < 0.35, "the window and the image's ends cost something"
+    images = [Noisy(first, nothing, known, unknown), Noisy(normal(rows, 1, *grid), nothing, unknown, known)]
+    error = (field(images)[1].x0_hat - second)[..., 1:].square().mean() / second.square().mean()
+    assert error < 0.35, "not even with the loss from the window and the image's ends"
     apart = ResidualField((1, 1), grid)
     half = torch.arange(rows) < rows // 2
     apart.fit([([first, second], [half, ~half])])
     found = apart([Noisy(first, nothing, known, unknown), Noisy(second, nothing, unknown, known)])[1]
-    assert float(found.x0_hat.abs().max()) < 1e-4, "no row has both, so nothing is known of what they have in common"
+    assert float(found.x0_hat.abs().max()) < 1e-4, "no row has both, so their covariance is 0"
 
 
-def test_what_nobody_has_stays_as_it_was():
+def test_an_image_in_no_row_changes_nothing():
     field = ResidualField((1, 1), (3, 3))
     before = {name: tensor.clone() for name, tensor in field.state_dict().items()}
     here, gone = torch.ones(5, dtype=torch.bool), torch.zeros(5, dtype=torch.bool)

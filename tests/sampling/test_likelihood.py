@@ -1,4 +1,4 @@
-"""The bound of log p against exact densities: never above, and as near as it says."""
+"""The lower bound of log p against exact densities: its expectation is not above, and its gap is as stated."""
 
 import math
 
@@ -22,8 +22,8 @@ def evidence(values, names):
     return {name: Evidence(code.float(), torch.ones(len(code), 1, dtype=torch.bool)) for name, code in codes.items()}
 
 
-def judged(name, given, rows=150, evaluations=48):
-    """The model's log-likelihood of true rows, and the exact one."""
+def found_and_exact(name, given, rows=150, evaluations=48):
+    """Return the model's log-likelihood of rows of the oracle, and the exact one."""
     truth = MIXTURE.sample(Rng.for_rows(rows, "likelihood", name))
     code = MIXTURE.codes({name: truth[name]})[name].float()
     rng = Rng.for_rows(rows, "bound")
@@ -36,17 +36,17 @@ def judged(name, given, rows=150, evaluations=48):
     ("name", "given"), [("s1", ("s2", "s3", "s4", "binary", "five")), ("s4", ("binary",)), ("s2", ())]
 )
 def test_a_scalars_bound_is_below_and_tight(name, given):
-    found, exact = judged(name, given)
+    found, exact = found_and_exact(name, given)
     gap = exact - found
     error = float(gap.std()) / math.sqrt(len(gap))
-    assert error < 0.03, "the estimate of one row has an error of a quarter of a nat or so"
+    assert error < 0.03, "the standard error of one row is above about a quarter of a nat"
     assert -Z * error < float(gap.mean()) < 0.01 + Z * error
-    # Rows keep their order, which is what outliers are found by.
+    # The order of rows, by which outliers are found, is kept
     assert torch.corrcoef(torch.stack([found, exact]))[0, 1] > 0.9
 
 
-def test_what_is_finer_than_the_least_noise_is_lost():
-    """A normal of spread s: the bound is below by log(1 + noise / s^2) / 2 on average, the stated resolution."""
+def test_structure_finer_than_the_smallest_noise_is_not_resolved():
+    """For N(0, s^2) the bound is low by log(1 + noise / s^2) / 2 on average."""
     rows, spread, kernels = 300, 0.02, {"x": GaussianKernel()}
     truth = Rng.for_rows(rows, "narrow").normal((rows, 1), dtype=torch.float64) * spread
 
@@ -56,8 +56,8 @@ def test_what_is_finer_than_the_least_noise_is_lost():
         return {"x": states["x"] * signal * spread**2 / (signal**2 * spread**2 + noise)}
 
     like = torch.zeros((), dtype=torch.float64)
-    question = Conditional(kernels, {"x": (1,)}, {}, (), like, Rng.for_rows(rows, "narrow bound"))
-    found = code_bound(denoiser, question, "x", truth, evaluations=64)
+    conditional = Conditional(kernels, {"x": (1,)}, {}, (), like, Rng.for_rows(rows, "narrow bound"))
+    found = code_bound(denoiser, conditional, "x", truth, evaluations=64)
     exact = -0.5 * (truth[:, 0] / spread) ** 2 - math.log(spread) - 0.5 * math.log(2 * math.pi)
     expected = 0.5 * math.log1p(math.exp(-FINEST) / spread**2)
     gap = exact - found
@@ -66,7 +66,7 @@ def test_what_is_finer_than_the_least_noise_is_lost():
 
 
 def test_cells_of_a_grid_add_up():
-    """Independent standard normal cells: each adds its own density, whatever the schedule's end."""
+    """The log-density of independent standard normal cells is a sum, for a schedule with signal at t = 1 too."""
     rows, kernels = 40, {"scan": GaussianKernel(schedule={"type": "scaled_linear"}, prediction="v")}
     truth = Rng.for_rows(rows, "scan").normal((rows, 2, 3, 4))
 
@@ -74,8 +74,8 @@ def test_cells_of_a_grid_add_up():
         signal = torch.sigmoid(kernels["scan"].log_snr(times["scan"])).sqrt().reshape(-1, 1, 1, 1)
         return {"scan": (signal * states["scan"]).float()}
 
-    question = Conditional(kernels, {"scan": (2, 3, 4)}, {}, (), torch.zeros(()), Rng.for_rows(rows, "scan bound"))
-    found = code_bound(denoiser, question, "scan", truth, evaluations=32) / 24
+    conditional = Conditional(kernels, {"scan": (2, 3, 4)}, {}, (), torch.zeros(()), Rng.for_rows(rows, "scan bound"))
+    found = code_bound(denoiser, conditional, "scan", truth, evaluations=32) / 24
     exact = (-0.5 * truth.double().square() - 0.5 * math.log(2 * math.pi)).flatten(1).mean(1)
     assert ((exact - found).abs() < 0.15).all()
     assert abs(float((exact - found).mean())) < 0.01 + Z * float((exact - found).std()) / math.sqrt(rows)
@@ -84,11 +84,11 @@ def test_cells_of_a_grid_add_up():
 @pytest.mark.parametrize("name", ["binary", "five"])
 def test_a_categorys_probability_is_exact(name):
     given = ("s1", "s3", "five" if name == "binary" else "binary")
-    found, exact = judged(name, given, evaluations=1)
+    found, exact = found_and_exact(name, given, evaluations=1)
     torch.testing.assert_close(found, exact, atol=1e-4, rtol=1e-4)
 
 
-def test_a_row_is_judged_alone():
+def test_a_row_does_not_depend_on_the_other_rows():
     rows = 6
     truth = MIXTURE.sample(Rng.for_rows(rows, "alone"))
     code, keys = MIXTURE.codes({"s1": truth["s1"]})["s1"].float(), Rng.for_rows(rows, "alone bound")

@@ -1,4 +1,4 @@
-"""Sequential Monte Carlo against exact conditionals, with a network that knows the truth."""
+"""Sequential Monte Carlo against exact conditionals, with an exact denoiser."""
 
 import exact_pair
 import pytest
@@ -24,42 +24,42 @@ LIKE = torch.zeros((), dtype=torch.float64)
 STOCHASTIC = DPMSolver2M(1.0)
 
 
-def sample_pair(rows, steps, particles, *, solver=STOCHASTIC, **asked):
-    asked = exact_pair.question(rows, "smc", **asked)
+def sample_pair(rows, steps, particles, *, solver=STOCHASTIC, **options):
+    pair = exact_pair.question(rows, "smc", **options)
     grid = log_snr_grid(steps, exact_pair.KERNELS["x"])
-    return last_of(particle_trajectory(exact_pair.denoiser, asked, grid, particles=particles, solver=solver))
+    return last_of(particle_trajectory(exact_pair.denoiser, pair, grid, particles=particles, solver=solver))
 
 
-@pytest.mark.parametrize("marginal", [(), ("y",)], ids=["asked", "not-asked"])
+@pytest.mark.parametrize("marginal", [(), ("y",)], ids=["sampled", "marginal"])
 def test_a_normal_pair(marginal):
-    """One time for both, and still the conditional: mean 1.35 and variance .19, where replacing gives .94 and .31."""
+    """The conditional with one shared time: mean 1.35 and variance .19, where replacement gives .94 and .31."""
     drawn = sample_pair(1_000, 40, 64, marginal=marginal)
     assert torch.equal(drawn["y"], torch.full_like(drawn["y"], GIVEN))
     assert_normal(drawn["x"][:, 0], MEAN, VARIANCE, 0.02)
 
 
 def test_a_normal_pair_by_first_order_steps():
-    """As in the published algorithm: with many more steps."""
+    """As in the published algorithm, which needs many more steps."""
     drawn = sample_pair(600, 120, 32, solver=DDIM(1.0))
     assert_normal(drawn["x"][:, 0], MEAN, VARIANCE, 0.02)
 
 
-def test_more_particles_are_nearer():
-    """Two particles already better the paper's way, which is that of one."""
+def test_more_particles_have_less_bias():
+    """Two already have less than replacement, which is equivalent to one."""
     grid = uniform_grid(50)
-    asked = exact_pair.question(2_000, "few")
-    one = last_of(sample_trajectory(exact_pair.denoiser, asked, grid, solver=DDIM(1.0), conditioning=Replace()))
+    pair = exact_pair.question(2_000, "few")
+    one = last_of(sample_trajectory(exact_pair.denoiser, pair, grid, solver=DDIM(1.0), conditioning=Replace()))
     means = [float(one["x"].mean())] + [float(sample_pair(2_000, 50, k)["x"].mean()) for k in (2, 8)]
     assert means[0] + 0.08 < means[1] < means[2] - 0.08 and means[2] < MEAN
 
 
-def test_a_measurement_with_noise_is_held_down_to_its_time():
-    """y = 1.5 with a spread of .5: both variables are then sampled, as Bayes' rule has it."""
+def test_a_measurement_with_noise_is_conditioned_on_down_to_its_time():
+    """y = 1.5 with error .5, against Bayes' rule; both variables are sampled below that time."""
     sd = 0.5
     drawn = sample_pair(1_000, 40, 32, sd=sd)
-    sure = 1 / (1 + sd**2)
-    assert_normal(drawn["x"][:, 0], RHO * sure * GIVEN, 1 - RHO**2 * sure, 0.03)
-    assert_normal(drawn["y"][:, 0], sure * GIVEN, 1 - sure, 0.03)
+    gain = 1 / (1 + sd**2)
+    assert_normal(drawn["x"][:, 0], RHO * gain * GIVEN, 1 - RHO**2 * gain, 0.03)
+    assert_normal(drawn["y"][:, 0], gain * GIVEN, 1 - gain, 0.03)
 
 
 CLUSTERS = MixtureOracle(
@@ -76,19 +76,19 @@ def sample_clusters(values, *, rows=1_000, particles=16, steps=40, soft_end=Fals
     exact = CLUSTERS.denoiser(KERNELS)
     codes = CLUSTERS.codes({name: value.expand(rows) for name, value in values.items()})
     given = {name: Evidence(code, torch.ones(rows, 1, dtype=torch.bool)) for name, code in codes.items()}
-    asked = Conditional(KERNELS, {"x": (1,), "k": (3,)}, given, (), LIKE, Rng.for_rows(rows, "clusters"))
-    path = particle_trajectory(
+    conditional = Conditional(KERNELS, {"x": (1,), "k": (3,)}, given, (), LIKE, Rng.for_rows(rows, "clusters"))
+    trajectory = particle_trajectory(
         lambda x, t, _: exact(x, t),
-        asked,
+        conditional,
         uniform_grid(steps),
         particles=particles,
         solver=DDIM(1.0),
         soft_end=soft_end,
     )
-    return last_of(path), CLUSTERS.given(values)
+    return last_of(trajectory), CLUSTERS.given(values)
 
 
-def test_a_category_given_leaves_two_modes():
+def test_a_number_given_a_category_has_two_modes():
     drawn, truth = sample_clusters({"k": torch.tensor([1])})
     x, right = drawn["x"][:, 0], float(truth.mean("x") + 1) / 2
     assert abs(float((x > 0).double().mean()) - right) < Z * (right * (1 - right) / len(x)) ** 0.5 + 0.02
@@ -97,7 +97,7 @@ def test_a_category_given_leaves_two_modes():
 
 
 @pytest.mark.parametrize("soft_end", [False, True], ids=["drawn", "probabilities"])
-def test_a_number_given_decides_a_category(soft_end):
+def test_a_category_given_a_number(soft_end):
     drawn, truth = sample_clusters({"x": torch.tensor([-0.4], dtype=torch.float64)}, soft_end=soft_end)
     expected = truth.probabilities("k")[0]
     error = (expected * (1 - expected) / len(drawn["k"])).sqrt()
@@ -106,7 +106,7 @@ def test_a_number_given_decides_a_category(soft_end):
 
 
 def test_two_categories_by_enumeration():
-    """p(a, b) as a table: b given a, at one time for both."""
+    """p(b | a) from a table p(a, b), with one shared time."""
     table = torch.tensor([[0.3, 0.05, 0.15], [0.02, 0.4, 0.08]], dtype=torch.float64)
     kernels, rows = {"a": UniformD3PMKernel(), "b": UniformD3PMKernel()}, 3_000
 
@@ -121,19 +121,19 @@ def test_two_categories_by_enumeration():
 
     code = torch.eye(2, dtype=torch.float64)[torch.ones(rows, dtype=torch.long)]
     given = {"a": Evidence(code, torch.ones(rows, 1, dtype=torch.bool))}
-    asked = Conditional(kernels, {"a": (2,), "b": (3,)}, given, (), LIKE, Rng.for_rows(rows, "enumerated"))
-    drawn = last_of(particle_trajectory(exact, asked, uniform_grid(30), particles=16, solver=DDIM(1.0)))
+    conditional = Conditional(kernels, {"a": (2,), "b": (3,)}, given, (), LIKE, Rng.for_rows(rows, "enumerated"))
+    drawn = last_of(particle_trajectory(exact, conditional, uniform_grid(30), particles=16, solver=DDIM(1.0)))
     expected = table[1] / table[1].sum()
     assert float((drawn["b"].mean(0) - expected).abs().sum() / 2) < 0.03
 
 
-def test_half_an_image_weighs_the_other_half():
-    """Cells are one standard normal number and noise of sd .1 each: from the left half the right half follows."""
+def test_half_an_image_given_the_other_half():
+    """Cells are a common standard normal number plus independent noise of sd .1."""
     rows, kernel, shape = 200, GaussianKernel(), (1, 2, 4)
 
     def exact(states, times, observed):
         alpha_bar = torch.sigmoid(kernel.log_snr(times["scan"]))[:, None, None, None]
-        cell = 0.01 + (1 - alpha_bar) / alpha_bar.clamp_min(1e-12)  # variance of a scaled cell given the number
+        cell = 0.01 + (1 - alpha_bar) / alpha_bar.clamp_min(1e-12)  # variance of a scaled cell given the common number
         scaled = states["scan"] / alpha_bar.clamp_min(1e-12).sqrt()
         number = (scaled / cell).sum((1, 2, 3), keepdim=True) / (1 + 8 / cell)
         return {"scan": number + 0.01 / cell * (scaled - number)}
@@ -141,44 +141,46 @@ def test_half_an_image_weighs_the_other_half():
     known = torch.zeros(rows, 1, 2, 4, dtype=torch.bool)
     known[..., :2] = True
     code = torch.where(known, torch.tensor(1.2, dtype=torch.float64), torch.nan)
-    asked = Conditional(
+    conditional = Conditional(
         {"scan": kernel}, {"scan": shape}, {"scan": Evidence(code, known)}, (), LIKE, Rng.for_rows(rows, "im")
     )
-    scan = last_of(particle_trajectory(exact, asked, uniform_grid(60), particles=16, solver=DPMSolver2M(1.0)))["scan"]
+    drawn = last_of(particle_trajectory(exact, conditional, uniform_grid(60), particles=16, solver=DPMSolver2M(1.0)))
+    scan = drawn["scan"]
     assert (scan[known] == 1.2).all()
     right = scan[..., 2:].mean((1, 2, 3))
     assert abs(float(right.mean()) - 1.2 * 4 / (4 + 0.01)) < 0.05 and float(right.std()) < 0.12
 
 
-def test_a_row_asks_for_all_its_particles_at_once():
+def test_all_particles_of_a_row_are_evaluated_in_one_call():
     seen = []
 
     def watch(states, times, observed):
         seen.append((len(states["x"]), float(times["y"][0]), bool(observed["y"].any())))
         return exact_pair.denoiser(states, times, observed)
 
-    path = particle_trajectory(watch, exact_pair.question(3, "seen"), uniform_grid(4), particles=5, solver=DDIM(1.0))
-    assert [len(states["x"]) for states in path] == [15, 15, 15, 3]
+    pair = exact_pair.question(3, "seen")
+    trajectory = particle_trajectory(watch, pair, uniform_grid(4), particles=5, solver=DDIM(1.0))
+    assert [len(states["x"]) for states in trajectory] == [15, 15, 15, 3]
     assert seen == [(15, t, False) for t in (1, 0.75, 0.5, 0.25)]
 
 
 def test_a_weight_that_is_not_finite_is_named():
-    asked = exact_pair.question(2, "bad")
+    pair = exact_pair.question(2, "bad")
     code = torch.tensor([[1.0], [torch.inf]], dtype=torch.float64)
-    asked = asked._replace(given={"y": asked.given["y"]._replace(code=code)})
+    pair = pair._replace(given={"y": pair.given["y"]._replace(code=code)})
 
-    def sure(states, times, observed):
+    def zeros(states, times, observed):
         return {name: torch.zeros_like(state) for name, state in states.items()}
 
     with pytest.raises(
         NumericalError, match=r"variable 'y': the weight of a particle is not finite at step 1 \(t = 1\)"
     ):
-        list(particle_trajectory(sure, asked, uniform_grid(4), particles=4, solver=DDIM(1.0)))
+        list(particle_trajectory(zeros, pair, uniform_grid(4), particles=4, solver=DDIM(1.0)))
 
 
 @examples(st.lists(st.floats(0, 1), min_size=2, max_size=12), st.floats(1e-6, 1 - 1e-6), st.integers(1, 12))
-def test_systematic_resampling_is_even(weights, offset, count):
-    """Every particle comes within one of as often as its weight says, and never without weight."""
+def test_systematic_resampling_is_proportional(weights, offset, count):
+    """Each particle's number of copies is within one of its expectation, and 0 for weight 0."""
     weights = torch.tensor([weights], dtype=torch.float64) + (0 if max(weights) > 1e-3 else 1)
     drawn = systematic(weights, torch.tensor([[offset]], dtype=torch.float64), count)[0]
     share = weights[0] / weights.sum()
@@ -188,7 +190,7 @@ def test_systematic_resampling_is_even(weights, offset, count):
     assert not times[weights[0] == 0].any()
 
 
-def test_resampling_waits_until_half_of_the_particles_count():
+def test_resampling_needs_an_effective_sample_size_below_half():
     even = torch.zeros(1, 4, dtype=torch.float64)
     two = torch.tensor([[0.0, 0.0, -5.0, -5.0]], dtype=torch.float64)
     one = torch.tensor([[-9.0, 0.0, -9.0, -9.0]], dtype=torch.float64)
@@ -197,7 +199,7 @@ def test_resampling_waits_until_half_of_the_particles_count():
     assert torch.equal(weights[:2], torch.cat([even, two])) and not weights[2].any()
 
 
-def test_only_known_cells_weigh_and_those_without_density_have_no_say():
+def test_weights_are_of_known_cells_with_a_density():
     log_prob = torch.tensor([[[-1.0, -7.0, -torch.inf, -2.0]], [[-3.0, torch.nan, -torch.inf, -torch.inf]]])
     known = torch.tensor([[[True, False, True, False]]])
     assert log_weights_of(log_prob, known, 2).tolist() == [[0, -2]]

@@ -1,4 +1,4 @@
-"""The walk from the prior to data: its solvers, its grids, what is held on the way, and what stops it."""
+"""Sampling trajectories: solvers, time grids, conditioning and non-finite results."""
 
 from functools import partial
 
@@ -27,7 +27,7 @@ LIKE = torch.zeros(())
 
 
 def denoiser(states, times, observed):
-    """Some function of every state, cell by cell, so that a row's answer is the same to the last bit in any batch."""
+    """Return functions of every state, cell by cell, so that a row's result is bitwise equal in any batch."""
     age, site = states["age"], states["site"]
     scan = torch.tanh(states["scan"] + age[:, :, None, None] + site[:, :1, None, None])
     weights = torch.exp(site + 0.3 * age)
@@ -38,31 +38,31 @@ def denoiser(states, times, observed):
     }
 
 
-def question(keys, given=None, marginal=(), seed=0):
+def conditional_on(keys, given=None, marginal=(), seed=0):
     return Conditional(KERNELS, SHAPES, given or {}, marginal, LIKE, row_streams(seed, keys, 0))
 
 
-def walking(solver, conditioning):
+def sampler(solver, conditioning):
     return partial(sample_trajectory, solver=solver, conditioning=conditioning)
 
 
 METHODS = {
-    "clean": walking(DDIM(0.0), Clean()),
-    "ancestral": walking(DDIM(1.0), Clean()),
-    "2M": walking(DPMSolver2M(), Clean()),
-    "replace": walking(DDIM(0.0), Replace()),
-    "repaint": walking(DDIM(1.0), Replace(resamplings=3, jump=2)),
+    "clean": sampler(DDIM(0.0), Clean()),
+    "ancestral": sampler(DDIM(1.0), Clean()),
+    "2M": sampler(DPMSolver2M(), Clean()),
+    "replace": sampler(DDIM(0.0), Replace()),
+    "repaint": sampler(DDIM(1.0), Replace(resamplings=3, jump=2)),
     "smc": partial(particle_trajectory, particles=6, solver=DPMSolver2M(1.0)),
 }
 
 
 def answer(keys, given=None, *, method="ancestral", steps=4, seed=0, denoiser=denoiser):
-    *_, last = METHODS[method](denoiser, question(keys, given, seed=seed), uniform_grid(steps))
+    *_, last = METHODS[method](denoiser, conditional_on(keys, given, seed=seed), uniform_grid(steps))
     return last
 
 
 def given_for(keys):
-    """Evidence that belongs to each key: ages of some rows, and half a scan of the others."""
+    """Return evidence by key: ages of some rows, and half a scan of the others."""
     rng = row_streams(7, keys, 0)
     has_age = torch.tensor([[key < "c"] for key in keys])
     half = torch.zeros(len(keys), 1, 3, 4, dtype=torch.bool)
@@ -74,31 +74,31 @@ def given_for(keys):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_an_answer_depends_on_the_row_alone(method):
-    """Not on the size of the batch, the order of the rows or their company: to the last bit."""
+def test_draws_depend_on_the_row_alone(method):
+    """They are bitwise equal for any batch size, row order and other rows."""
     keys = ["a", "b", "c", "d", "e"]
     together = answer(keys, given_for(keys), method=method)
-    for others in (["d"], ["e", "a"], ["c", "x", "b", "y", "z", "d"]):
-        company = answer(others, given_for(others), method=method)
-        for place, key in enumerate(others):
+    for batch in (["d"], ["e", "a"], ["c", "x", "b", "y", "z", "d"]):
+        drawn = answer(batch, given_for(batch), method=method)
+        for place, key in enumerate(batch):
             if key in keys:
                 for name in KERNELS:
-                    assert torch.equal(company[name][place], together[name][keys.index(key)]), (name, key)
+                    assert torch.equal(drawn[name][place], together[name][keys.index(key)]), (name, key)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_what_is_given_comes_back_bit_for_bit(method):
+def test_given_cells_are_returned_bitwise(method):
     keys = ["a", "b", "c", "d"]
     given = given_for(keys)
     last = answer(keys, given, method=method)
     for name, (code, known, _) in given.items():
         known = known.expand_as(code)
         assert torch.equal(last[name][known], code[known])
-        assert not torch.isin(last[name][~known], code[~known]).any(), "what is unknown was taken from the evidence"
+        assert not torch.isin(last[name][~known], code[~known]).any(), "unknown cells are those of the evidence's code"
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_what_is_not_known_has_no_influence(method):
+def test_codes_of_unknown_cells_have_no_influence(method):
     keys = ["a", "b", "c", "d"]
     given = given_for(keys)
     poisoned = {
@@ -110,7 +110,7 @@ def test_what_is_not_known_has_no_influence(method):
         assert torch.equal(found[name], expected[name])
 
 
-def test_the_seed_decides():
+def test_draws_depend_on_the_seed():
     keys = ["a", "b"]
     first, again, other = answer(keys), answer(keys), answer(keys, seed=1)
     for name in KERNELS:
@@ -119,24 +119,24 @@ def test_the_seed_decides():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_variable_more_leaves_the_draws_of_others_alone(method):
-    """From the prior to the last step, for a network that does not heed it: each has streams of its own name."""
+def test_a_further_variable_does_not_change_the_draws_of_others(method):
+    """If the network ignores it: random streams are forked by variable name."""
     keys, found = ["a", "d"], []
     for more in ({}, {"height": GaussianKernel()}):
         kernels, shapes = {**more, **KERNELS}, {**SHAPES, "height": (1,)}
-        asked = Conditional(kernels, shapes, given_for(keys), (), LIKE, row_streams(0, keys, 0))
+        conditional = Conditional(kernels, shapes, given_for(keys), (), LIKE, row_streams(0, keys, 0))
 
-        def heedless(states, times, observed):
+        def ignoring(states, times, observed):
             return denoiser(states, times, observed) | {name: states[name] for name in states if name == "height"}
 
-        *_, last = METHODS[method](heedless, asked, uniform_grid(4))
+        *_, last = METHODS[method](ignoring, conditional, uniform_grid(4))
         found.append(last)
     for name in KERNELS:
         assert torch.equal(found[0][name], found[1][name]), name
 
 
-def test_what_the_network_is_told():
-    """Given cells at t = 0 and marked; variables that are integrated out at t = 1; the rest at the time of the walk."""
+def test_inputs_of_the_denoiser():
+    """Given cells are observed at t = 0, marginal variables are at t = 1, and all others at the trajectory's time."""
     keys = ["a", "d"]
     seen = []
 
@@ -144,20 +144,20 @@ def test_what_the_network_is_told():
         seen.append((states, times, observed))
         return denoiser(states, times, observed)
 
-    asked = question(keys, given_for(keys), marginal=["site"])
-    path = sample_trajectory(watch, asked, uniform_grid(4), solver=DDIM(), conditioning=Clean())
-    *_, last = path
+    conditional = conditional_on(keys, given_for(keys), marginal=["site"])
+    trajectory = sample_trajectory(watch, conditional, uniform_grid(4), solver=DDIM(), conditioning=Clean())
+    *_, last = trajectory
     assert [float(times["scan"].max()) for _, times, _ in seen] == [1, 0.75, 0.5, 0.25]
     states, times, observed = seen[1]
     assert times["age"].tolist() == [0, 0.75] and observed["age"].tolist() == [[True], [False]]
     assert times["scan"].shape == observed["scan"].shape == (2, 1, 3, 4)
     assert torch.equal(times["scan"] == 0, observed["scan"])
     assert times["site"].tolist() == [1, 1] and not observed["site"].any()
-    assert all(torch.equal(later["site"], states["site"]) for later, _, _ in seen), "a marginal variable was walked"
+    assert all(torch.equal(later["site"], states["site"]) for later, _, _ in seen), "a marginal variable was sampled"
     assert torch.equal(last["site"], states["site"])
 
 
-def test_one_evaluation_a_step():
+def test_one_evaluation_per_step():
     calls = []
 
     def count(states, times, observed):
@@ -178,26 +178,26 @@ def test_one_evaluation_a_step():
 
 @pytest.mark.parametrize("method", ["ancestral", "smc"])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_belief_that_is_not_finite_is_named(bad, method):
+def test_a_non_finite_estimate_is_named(bad, method):
     def broken(states, times, observed):
-        beliefs = denoiser(states, times, observed)
+        x0_hats = denoiser(states, times, observed)
         late = bool((times["age"] < 0.6).all())
-        return {**beliefs, "age": torch.full_like(beliefs["age"], bad) if late else beliefs["age"]}
+        return {**x0_hats, "age": torch.full_like(x0_hats["age"], bad) if late else x0_hats["age"]}
 
     with pytest.raises(NumericalError, match=r"variable 'age': .* not finite at step 3 \(t = 0\.5\)"):
         answer(["a", "b"], denoiser=broken, method=method)
     all_known = {"age": Evidence(torch.zeros(2, 1), torch.ones(2, 1, dtype=torch.bool))}
     if method == "smc":
-        with pytest.raises(NumericalError, match="variable 'age'"):  # particles are weighed by it
+        with pytest.raises(NumericalError, match="variable 'age'"):  # it determines the particles' weights
             answer(["a", "b"], all_known, denoiser=broken, method=method)
     else:
-        answer(["a", "b"], all_known, denoiser=broken, method=method)  # nothing is made of it
+        answer(["a", "b"], all_known, denoiser=broken, method=method)  # the estimate is not used
 
-    def useless(states, times, observed):
+    def never_finite(states, times, observed):
         return {**denoiser(states, times, observed), "age": torch.full((2, 1), bad)}
 
     with pytest.raises(NumericalError, match="variable 'age': .* not finite at t = 1"):
-        batch_mean(useless, question(["a", "b"]), evaluations=1)
+        batch_mean(never_finite, conditional_on(["a", "b"]), evaluations=1)
 
 
 @pytest.mark.parametrize(
@@ -213,8 +213,8 @@ def test_a_belief_that_is_not_finite_is_named(bad, method):
 )
 @pytest.mark.parametrize("steps", [5, 20, 50])
 @pytest.mark.parametrize(("algorithm", "eta"), [("dpmsolver++", 0.0), ("sde-dpmsolver++", 1.0)])
-def test_2m_is_that_of_diffusers(kernel, table, steps, algorithm, eta):
-    """Over a whole trajectory at t = k/1000, where both have the same noise."""
+def test_2m_equals_that_of_diffusers(kernel, table, steps, algorithm, eta):
+    """Over a whole trajectory at t = k/1000, where both have the same noise schedule."""
     scheduler = DPMSolverMultistepScheduler(
         num_train_timesteps=1000, prediction_type="sample", algorithm_type=algorithm, solver_order=2,
         solver_type="midpoint", timestep_spacing="trailing", final_sigmas_type="zero", lower_order_final=False, **table,
@@ -225,49 +225,49 @@ def test_2m_is_that_of_diffusers(kernel, table, steps, algorithm, eta):
     start = Rng.for_rows(3, "dpm").normal((3, 2, 4), dtype=torch.float64)
     ours, theirs = start, start
     for step, (t, s) in enumerate(zip(grid[:-1], grid[1:], strict=True)):
-        belief = torch.tanh(2 * ours + 0.1 * step)
+        x0_hat = torch.tanh(2 * ours + 0.1 * step)
         move = Move(t.expand(3), s.expand(3), before)
         rng = Rng.for_rows(3, "step", step)
         noise = Rng(rng.keys).normal((3, 2, 4), dtype=torch.float64)
-        ours, before = solver.transition(kernel, belief, ours, move).sample(rng), Estimate(belief, move.t)
-        belief = torch.tanh(2 * theirs + 0.1 * step)
-        theirs = scheduler.step(belief, scheduler.timesteps[step], theirs, variance_noise=noise).prev_sample
+        ours, before = solver.transition(kernel, x0_hat, ours, move).sample(rng), Estimate(x0_hat, move.t)
+        x0_hat = torch.tanh(2 * theirs + 0.1 * step)
+        theirs = scheduler.step(x0_hat, scheduler.timesteps[step], theirs, variance_noise=noise).prev_sample
         torch.testing.assert_close(ours, theirs.double(), atol=1e-5, rtol=0)
 
 
 def test_2m_needs_fewer_steps():
-    """A tenth of DDIM's error, down to what the grid's bounded ends leave."""
+    """A tenth of DDIM's error, down to that of the grid's bounds."""
     kernel = GaussianKernel()
     mean, variance = 0.7, 0.2
 
     def solve(solver, steps):
-        """A normal variable's own flow, which takes x at t = 1 to mean + sd x."""
+        """Return the error for a normal variable, whose probability flow maps x at t = 1 to mean + sd x."""
         grid = log_snr_grid(steps, kernel)
         state, before = torch.tensor([[0.8]], dtype=torch.float64), None
         for t, s in zip(grid[:-1], grid[1:], strict=True):
             alpha_bar = torch.sigmoid(kernel.log_snr(t[None]))
             gain = variance * alpha_bar.sqrt() / (variance * alpha_bar + 1 - alpha_bar)
-            belief = mean + gain * (state - alpha_bar.sqrt() * mean)
+            x0_hat = mean + gain * (state - alpha_bar.sqrt() * mean)
             move = Move(t[None], s[None], before)
-            state, before = solver.transition(kernel, belief, state, move).mean, Estimate(belief, move.t)
+            state, before = solver.transition(kernel, x0_hat, state, move).mean, Estimate(x0_hat, move.t)
         return abs(float(state) - (mean + variance**0.5 * 0.8))
 
     for steps in (10, 20, 40, 80):
         assert solve(DPMSolver2M(), steps) < solve(DDIM(), steps) / 8
-    assert 1.9 < solve(DDIM(), 20) / solve(DDIM(), 40) < 2.1, "of first order: half the width, half the error"
+    assert 1.9 < solve(DDIM(), 20) / solve(DDIM(), 40) < 2.1, "not of first order"
     assert solve(DPMSolver2M(), 320) < 5e-4
 
 
 def test_probabilities_are_not_extrapolated():
     kernel, x = UniformD3PMKernel(), torch.eye(3)
     earlier, t, s = (torch.full((3,), time, dtype=torch.float64) for time in (0.9, 0.6, 0.3))
-    belief = torch.full((3, 3), 1 / 3)
-    step = DPMSolver2M().transition(kernel, belief, x, Move(t, s, Estimate(torch.eye(3), earlier)))
-    assert torch.equal(step.mean, DDIM().transition(kernel, belief, x, Move(t, s)).mean)
+    x0_hat = torch.full((3, 3), 1 / 3)
+    step = DPMSolver2M().transition(kernel, x0_hat, x, Move(t, s, Estimate(torch.eye(3), earlier)))
+    assert torch.equal(step.mean, DDIM().transition(kernel, x0_hat, x, Move(t, s)).mean)
 
 
-def test_the_history_ends_with_a_jump():
-    """After noising anew, the step before is no neighbour."""
+def test_renoising_clears_the_history():
+    """The estimate before it is not that of the preceding time."""
 
     class Watched(DPMSolver2M):
         befores = []  # noqa: RUF012
@@ -316,11 +316,11 @@ def test_grids_fall_from_1_to_0(kernel, steps):
         assert grid[0] == 1 and grid[-1] == 0 and (grid.diff() < 0).all()
 
 
-def test_the_papers_grid_is_every_20th_of_1000():
+def test_the_papers_grid_is_every_20th_time_of_1000():
     assert torch.equal(torch.round(uniform_grid(50) * 1000).long(), torch.arange(1000, -1, -20))
 
 
-def test_log_snr_grid_is_even_in_log_snr():
+def test_log_snr_grid_is_uniform_in_log_snr():
     kernel = GaussianKernel()
     inner = kernel.log_snr(log_snr_grid(20, kernel)[1:-1])
     torch.testing.assert_close(inner.diff(), inner.diff().mean().expand(len(inner) - 1))

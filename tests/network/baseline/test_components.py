@@ -1,4 +1,4 @@
-"""The posterior of a mixture with gaps, against scipy and the textbook."""
+"""The posterior of a Gaussian mixture given rows with gaps, against scipy and direct formulas."""
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ WEIGHTS = np.array([0.5, 0.3, 0.2])
 COMPONENTS = Components(*map(torch.from_numpy, (WEIGHTS, MEANS, COVARIANCES)))
 
 
-def test_rows_with_gaps_have_the_densities_and_regressions_of_what_is_known():
+def test_densities_and_regressions_of_rows_with_gaps():
     rows = RNG.normal(size=(6, SIZE))
     seen = np.array([[1, 1, 1, 1], [1, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 0], [1, 0, 1, 0], [1, 1, 0, 1]], dtype=bool)
     found = posterior(COMPONENTS, torch.from_numpy(np.where(seen, rows, 0)), torch.from_numpy(seen))
@@ -29,16 +29,16 @@ def test_rows_with_gaps_have_the_densities_and_regressions_of_what_is_known():
                 log_joint[k] += multivariate_normal(MEANS[k, here], noisy).logpdf(rows[row, here])
                 gain = COVARIANCES[k][:, here] @ np.linalg.inv(noisy)
                 expected = MEANS[k] + gain @ (rows[row, here] - MEANS[k, here])
-                left = COVARIANCES[k] - gain @ COVARIANCES[k][here]
+                remaining = COVARIANCES[k] - gain @ COVARIANCES[k][here]
             else:
-                expected, left = MEANS[k], COVARIANCES[k]
+                expected, remaining = MEANS[k], COVARIANCES[k]
             np.testing.assert_allclose(found.means[row, k], expected, atol=1e-8)
-            np.testing.assert_allclose(found.covariances[k, found.pattern[row]], left, atol=1e-8)
-        shares = np.exp(log_joint - log_joint.max())
-        np.testing.assert_allclose(found.responsibilities[row], shares / shares.sum(), atol=1e-8)
+            np.testing.assert_allclose(found.covariances[k, found.pattern[row]], remaining, atol=1e-8)
+        joint = np.exp(log_joint - log_joint.max())
+        np.testing.assert_allclose(found.responsibilities[row], joint / joint.sum(), atol=1e-8)
 
 
-def test_the_density_is_that_of_scipy():
+def test_the_density_equals_that_of_scipy():
     points = torch.from_numpy(RNG.normal(size=(5, SIZE)))
     found = log_density(points, torch.from_numpy(MEANS[0]), torch.linalg.inv(COMPONENTS.covariances[0]))
     np.testing.assert_allclose(found, multivariate_normal(MEANS[0], COVARIANCES[0]).logpdf(points), atol=1e-9)

@@ -1,4 +1,4 @@
-"""Mixtures found again from draws of them, with gaps and without."""
+"""Recovery of Gaussian mixtures from their draws, with gaps and without."""
 
 import pytest
 import torch
@@ -10,8 +10,8 @@ ROWS = 4000
 WHOLE = torch.ones(2, 2, dtype=torch.float64)
 
 
-def two_groups(rows=ROWS):
-    """A third of the rows at (-2, 0), tightly and correlated by .8; the others at (1, 0), of variance 1 and .25."""
+def two_clusters(rows=ROWS):
+    """Return rows of two clusters: one third at (-2, 0), sd .3 and correlation .8; else (1, 0), variances 1 and .25."""
     rng = Rng.for_rows(rows, "groups")
     first = rng.fork("which").uniform((rows,)) < 1 / 3
     x, y = rng.fork("noise").normal((rows, 2)).double().T
@@ -20,8 +20,8 @@ def two_groups(rows=ROWS):
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.3])
-def test_two_groups_are_found(missing):
-    rows = two_groups()
+def test_two_clusters_are_recovered(missing):
+    rows = two_clusters()
     seen = Rng.for_rows(ROWS, "gaps").uniform((ROWS, 2)) >= missing
     found = fit_components(torch.where(seen, rows, 0.0), seen, 2, WHOLE)
     order = found.means[:, 0].argsort()
@@ -33,13 +33,15 @@ def test_two_groups_are_found(missing):
     torch.testing.assert_close(covariances, expected, rtol=0, atol=1.5 * tolerance)
 
 
-def test_a_number_that_many_rows_share_keeps_a_spread():
+def test_a_value_shared_by_many_rows_has_a_positive_variance():
     rows = torch.zeros(200, 1, dtype=torch.float64)
     rows[:100, 0] = Rng.for_rows(100, "others").normal((100,)).double()
     found = fit_components(rows, torch.ones(200, 1, dtype=torch.bool), 2, WHOLE[:1, :1])
     assert torch.isfinite(found.means).all() and float(found.covariances.min()) >= 1e-3
 
 
-def test_what_is_not_kept_between_features_is_left_out():
-    found = fit_components(two_groups(500), torch.ones(500, 2, dtype=torch.bool), 2, torch.eye(2, dtype=torch.float64))
+def test_covariances_that_are_not_kept_are_zero():
+    found = fit_components(
+        two_clusters(500), torch.ones(500, 2, dtype=torch.bool), 2, torch.eye(2, dtype=torch.float64)
+    )
     assert float(found.covariances[:, 0, 1].abs().max()) == 0

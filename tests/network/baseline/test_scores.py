@@ -20,7 +20,7 @@ SHARES = np.array([0.2, 0.3, 0.5])
 
 
 def log_joint(row, dimensions):
-    """Log density of these features of a row, each seen through a little noise."""
+    """Return the log-density of these features of a row, each with a small measurement error."""
     parts = [
         np.log(weight)
         + multivariate_normal(
@@ -32,7 +32,7 @@ def log_joint(row, dimensions):
 
 
 def at_class(row, known):
-    """Log density of a row's numbers and of a class's point, the point seen exactly."""
+    """Return the log-density of a row's numbers and the point of each class."""
     found = []
     for point in POINTS:
         parts = []
@@ -45,7 +45,7 @@ def at_class(row, known):
     return np.array(found)
 
 
-def test_each_variable_is_judged_given_all_others_that_are_known():
+def test_each_variable_is_scored_given_all_other_known_ones():
     components = Components(*map(torch.from_numpy, (WEIGHTS, MEANS, COVARIANCES)))
     categories = {1: ClassPoints(torch.from_numpy(POINTS), torch.from_numpy(np.log(SHARES)))}
     rows = RNG.normal(size=(3, 4))
@@ -67,7 +67,7 @@ def test_each_variable_is_judged_given_all_others_that_are_known():
         np.testing.assert_allclose(found[row], expected, atol=2e-3)
 
 
-def test_without_evidence_a_class_has_its_share():
+def test_without_evidence_a_class_has_its_frequency():
     components = Components(*map(torch.from_numpy, (WEIGHTS, MEANS, COVARIANCES)))
     category = ClassPoints(torch.from_numpy(POINTS), torch.from_numpy(np.log(SHARES)))
     prior = category.log_prior(components, slice(1, 3)).numpy()

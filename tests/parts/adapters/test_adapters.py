@@ -1,4 +1,4 @@
-"""What each adapter adds to the contract that ``metavoxel.testing`` checks of all of them."""
+"""Properties of each adapter beyond the conformance checks of ``metavoxel.testing``."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def normal(*shape):
 
 
 def build(spec, code_shape, kernel=GaussianKernel()):  # noqa: B008 (frozen)
-    """An adapter, and its features in the Gaussian baseline."""
+    """Return an adapter, and its features in the Gaussian baseline."""
     torch.manual_seed(0)
     context = spec.context(kernel, code_shape, PORTS)
     return spec.build(context).eval(), context.features
@@ -33,16 +33,16 @@ def times(value=0.5):
     return torch.full((ROWS,), value, dtype=torch.float64)
 
 
-def seen(shape, value=False):
+def mask(shape, value=False):
     return torch.full((ROWS, 1, *shape), value)
 
 
 @pytest.mark.parametrize("port", GRIDS)
-def test_an_image_enters_and_leaves_by_its_own_port(port):
+def test_an_image_uses_its_own_port(port):
     shape = (5, *GRIDS[port])
     assert port_name(shape) == port
     adapter, features = build(GridSummaryAdapterSpec(components=2), shape)
-    streams = adapter.embed(normal(ROWS, *shape), times(), seen(shape[1:]), normal(ROWS, features.size))
+    streams = adapter.embed(normal(ROWS, *shape), times(), mask(shape[1:]), normal(ROWS, features.size))
     assert list(streams.grids) == [port]
     assert streams.grids[port].shape == (ROWS, PORTS.grid_width, *GRIDS[port])
     assert streams.tokens.shape == (ROWS, 1, PORTS.token_width)
@@ -54,27 +54,27 @@ def test_an_image_enters_and_leaves_by_its_own_port(port):
 def test_an_image_without_components_has_no_token():
     adapter, features = build(GridAdapterSpec(), (2, 4, 6))
     assert adapter.tokens == 0 and features is None
-    assert adapter.embed(normal(ROWS, 2, 4, 6), times(), seen((4, 6)), normal(ROWS, 0)).tokens is None
+    assert adapter.embed(normal(ROWS, 2, 4, 6), times(), mask((4, 6)), normal(ROWS, 0)).tokens is None
 
 
 def test_the_baseline_of_an_image_enters_its_maps():
     adapter, features = build(GridSummaryAdapterSpec(components=2), (2, 4, 6))
-    inputs = normal(ROWS, 2, 4, 6), times(), seen((4, 6)), normal(ROWS, features.size)
+    inputs = normal(ROWS, 2, 4, 6), times(), mask((4, 6)), normal(ROWS, features.size)
     baseline = normal(ROWS, 2, 4, 6)
     without, with_it = adapter.embed(*inputs), adapter.embed(*inputs, baseline)
     assert torch.equal(without.tokens, with_it.tokens)
     torch.testing.assert_close(with_it.grids[PICTURE] - without.grids[PICTURE], adapter.stem(baseline))
 
 
-def test_components_are_of_kernels_with_gaussian_noise():
+def test_components_need_gaussian_noise():
     adapter, features = build(GridSummaryAdapterSpec(components=2), (2, 4, 6), kernel=UniformD3PMKernel())
     assert features is None and adapter.needs_grids
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
-def test_a_painted_value_covers_every_grid_evenly(channels):
+def test_a_painted_value_is_constant_on_every_grid(channels):
     adapter, _ = build(PaintedAdapterSpec(), (channels,))
-    streams = adapter.embed(normal(ROWS, channels), times(), seen(()), normal(ROWS, 0))
+    streams = adapter.embed(normal(ROWS, channels), times(), mask(()), normal(ROWS, 0))
     assert set(streams.grids) == set(GRIDS) and adapter.tokens == 0 and streams.tokens is None
     for port, grid in GRIDS.items():
         painted = streams.grids[port].expand(ROWS, PORTS.grid_width, *grid).flatten(2)
@@ -83,17 +83,19 @@ def test_a_painted_value_covers_every_grid_evenly(channels):
 
 
 def test_a_painted_binary_is_one_scalar_between_minus_1_and_1():
-    assert build(PaintedAdapterSpec(), (2,))[0].paint.in_features == 2, "two numbers are no binary category"
+    assert build(PaintedAdapterSpec(), (2,))[0].paint.in_features == 2, (
+        "a code of two numbers is taken as a binary category"
+    )
     adapter, _ = build(PaintedAdapterSpec(), (2,), kernel=UniformD3PMKernel())
     assert adapter.paint.in_features == adapter.in_proj.in_features == 1
     codes = torch.tensor([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])
-    tokens = adapter.embed(codes, times(), seen(()), normal(len(codes), 0)).context[:, 0]
+    tokens = adapter.embed(codes, times(), mask(()), normal(len(codes), 0)).context[:, 0]
     slope, bias = adapter.in_proj.weight[:, 0], adapter.in_proj.bias
     torch.testing.assert_close(tokens, torch.stack([bias - slope, bias, bias + slope]))
 
 
 def test_a_painted_head_pools_the_bottlenecks():
-    """Global average pooling: where something is does not matter to a convolution's mean but at the edges."""
+    """Pooling is after convolutions, so that position matters at the edges."""
     adapter, _ = build(PaintedAdapterSpec(), (1,))
     bottlenecks = {
         VOLUME: normal(ROWS, PORTS.bottleneck_width, 2, 2, 2),
@@ -103,16 +105,16 @@ def test_a_painted_head_pools_the_bottlenecks():
     assert prediction.shape == (ROWS, 1)
     alone = torch.stack([adapter.heads[name](bottlenecks[name]) for name in GRIDS]).mean(0)
     assert torch.equal(prediction, alone)
-    moved = {name: bottleneck.roll(1, -1) for name, bottleneck in bottlenecks.items()}
-    assert not torch.equal(prediction, adapter.head(BackboneOutputs({}, moved, None)))
+    shifted = {name: bottleneck.roll(1, -1) for name, bottleneck in bottlenecks.items()}
+    assert not torch.equal(prediction, adapter.head(BackboneOutputs({}, shifted, None)))
 
 
-def test_a_token_has_value_time_and_whether_it_is_given():
+def test_a_token_depends_on_value_time_and_observed_mask():
     adapter, features = build(TokenAdapterSpec(), (3,))
     code, expected = normal(ROWS, 3), normal(ROWS, features.size)
-    token = adapter.embed(code, times(), seen(()), expected).tokens
+    token = adapter.embed(code, times(), mask(()), expected).tokens
     assert token.shape == (ROWS, 1, PORTS.token_width)
-    assert not torch.equal(token, adapter.embed(code + 1, times(), seen(()), expected).tokens)
-    assert not torch.equal(token, adapter.embed(code, times(0.6), seen(()), expected).tokens)
-    assert not torch.equal(token, adapter.embed(code, times(), seen((), True), expected).tokens)
+    assert not torch.equal(token, adapter.embed(code + 1, times(), mask(()), expected).tokens)
+    assert not torch.equal(token, adapter.embed(code, times(0.6), mask(()), expected).tokens)
+    assert not torch.equal(token, adapter.embed(code, times(), mask((), True), expected).tokens)
     assert adapter.head(BackboneOutputs({}, {}, token)).shape == (ROWS, 3)

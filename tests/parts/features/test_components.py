@@ -1,4 +1,4 @@
-"""Probabilistic principal components against the normal law that they stand for."""
+"""Probabilistic principal components against their dense Gaussian distribution."""
 
 import pytest
 import torch
@@ -24,10 +24,10 @@ def fitted():
 
 
 def posterior(components, x, log_snr):
-    """Scores expected of x alone."""
+    """Return the posterior mean of the scores given x."""
     scales = torch.sigmoid(log_snr).sqrt(), torch.sigmoid(-log_snr).sqrt()
-    said = components.likelihood(x, scales)
-    return torch.linalg.solve(said.precision + torch.eye(said.precision.shape[-1]), said.weighted)
+    precision, weighted = components.likelihood(x, scales)
+    return torch.linalg.solve(precision + torch.eye(precision.shape[-1]), weighted)
 
 
 def test_loadings_are_directions_of_greatest_variance(fitted):
@@ -49,8 +49,8 @@ def test_scores_of_the_training_codes_are_white(fitted):
 
 
 @pytest.mark.parametrize("cells", [False, True], ids=["rows", "cells"])
-def test_the_posterior_is_the_exact_one(fitted, cells):
-    """Against the dense normal law, cells of a row being as noisy as they like, some clean and some pure noise."""
+def test_the_posterior_mean_is_exact(fitted, cells):
+    """For any noise of any cell, some clean and some pure noise."""
     components, _ = fitted
     alpha_bar = torch.tensor([0.9, 0.5, 0.1, 0.999, 0.0], dtype=torch.float64).reshape(-1, 1, 1, 1)
     if cells:
@@ -68,26 +68,26 @@ def test_the_posterior_is_the_exact_one(fitted, cells):
         torch.testing.assert_close(scores[row].double(), exact, rtol=0, atol=2e-4)
 
 
-def test_pure_noise_says_nothing(fitted):
+def test_pure_noise_is_uninformative(fitted):
     components, codes = fitted
     scores = posterior(components, normal(ROWS, *SHAPE), torch.full((ROWS, 1, 1, 1), -torch.inf).double())
     assert torch.equal(scores, torch.zeros(ROWS, 6))
     torch.testing.assert_close(components.reconstruct(scores), codes.mean(0).expand(ROWS, *SHAPE), rtol=0, atol=1e-5)
 
 
-def test_variances_are_those_of_codes_not_seen():
-    """Among 60 codes in 200 cells, most of what the components explain of the codes that chose them is chance."""
+def test_variances_are_those_of_held_out_codes():
+    """With 60 codes of 200 cells, most variance that the components explain in the training codes is overfitted."""
     spreads = torch.cat([torch.tensor([8.0, 5.0]), torch.ones(198)])
     seen, fresh = (Rng.for_rows(rows, "unseen").normal((rows, 200)) * spreads for rows in (60, 5000))
-    naive, judged = Components(12, (200,)), Components(12, (200,))
+    naive, validated = Components(12, (200,)), Components(12, (200,))
     naive.fit([seen])
-    judged.fit(seen.split(12))
-    assert torch.allclose(judged.center, naive.center)
-    wrong, right = (components.scores(fresh).square().mean(0) for components in (naive, judged))
+    validated.fit(seen.split(12))
+    assert torch.allclose(validated.center, naive.center)
+    wrong, right = (components.scores(fresh).square().mean(0) for components in (naive, validated))
     assert wrong[4:].max() < 0.5
     assert (right[2:] - 1).abs().mean() < 0.35 and (right[:2] - 1).abs().max() < 0.5
-    left = (fresh - judged.center - judged.along(judged.scores(fresh))).square().mean()
-    assert abs(float(judged.residual / left) - 1) < 0.1 < abs(float(naive.residual / left) - 1)
+    residual = (fresh - validated.center - validated.along(validated.scores(fresh))).square().mean()
+    assert abs(float(validated.residual / residual) - 1) < 0.1 < abs(float(naive.residual / residual) - 1)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5])
