@@ -1,9 +1,9 @@
-"""Conditionals of an analytic joint: a model trained on its rows beside the exact answers, for every evidence set.
+"""Conditionals of an analytic joint distribution: a trained model against exact ones, for every evidence set.
 
 python -m benchmarks.analytic [--output runs/benchmark-analytic] [--every 1] [--rows 10000] [--quick]
 
-Six variables (four scalars in a mixture of normals, a binary and a five-class category), 62 evidence sets. Exact
-answers are those of ``metavoxel.testing.oracle.MixtureOracle``; the rows judged on were not trained on.
+Six variables (four scalars in a Gaussian mixture, a binary and a five-class category), 62 evidence sets. Exact
+conditionals are those of ``metavoxel.testing.oracle.MixtureOracle``; test rows are not in training.
 """
 
 import argparse
@@ -52,7 +52,7 @@ PASSES = {"repaint, 10 passes": 10, "smc, 64 particles": 64}
 
 
 class Sizes(NamedTuple):
-    """How much is measured: evidence sets, rows of a two-sample test, rows of an interval and draws of each."""
+    """Sizes of the measurements: evidence sets, rows of two-sample tests, rows and draws of interval coverage."""
 
     every: int
     rows: int
@@ -62,13 +62,13 @@ class Sizes(NamedTuple):
 
 
 def model(output: Path) -> TableRun:
-    """The trained model."""
+    """Return the trained model."""
     rows = ORACLE.sample(Rng.for_rows(TRAINING_ROWS + VALIDATION_ROWS, "benchmark analytic", "training rows"))
     return trained(output, rows, categories=ORACLE.categories, settings=SETTINGS, validation=VALIDATION_ROWS)
 
 
 def methods() -> dict[str, Sampling]:
-    """Ways to condition."""
+    """Return the conditioning methods."""
     return {
         "clean": Sampling(steps=STEPS),
         "clean, DDIM": Sampling(steps=STEPS, solver="ddim", grid="uniform"),
@@ -82,11 +82,11 @@ def methods() -> dict[str, Sampling]:
 
 @final
 class Kept:
-    """Measurements of one model, each kept in a file of its own, so that a run that was stopped goes on.
+    """Measurements of one model, each stored in its own file, so that an interrupted run continues.
 
     Args:
         folder: of the files.
-        weights: of the model; what is older than they are is measured anew.
+        weights: of the model; older measurements are repeated.
     """
 
     def __init__(self, folder: Path, weights: Path) -> None:
@@ -94,7 +94,7 @@ class Kept:
         folder.mkdir(parents=True, exist_ok=True)
 
     def __call__(self, what: str, measure: Callable[[], Sequence[float]]) -> Sequence[float]:
-        """What ``measure`` gives, or gave."""
+        """Return the stored result of ``measure``, or compute and store it."""
         file, start = self._folder / f"{what}.json", time.perf_counter()
         if not file.exists() or file.stat().st_mtime < self._oldest:
             file.write_text(json.dumps([float(value) for value in measure()]), encoding="utf-8")
@@ -104,18 +104,18 @@ class Kept:
 
 
 def compared(run: TableRun, sampling: Sampling, evidence: Sequence[Sequence[str]], rows: int) -> Sequence[float]:
-    """Squared error over Bayes with its standard error, and C2ST, of a way to condition; means over evidence sets."""
+    """Return squared error over Bayes, its standard error, and C2ST of a method; means over evidence sets."""
     squared = mean_of([squared_error(run, sampling, names, rows) for names in evidence])
     return [*squared, float(np.mean([two_samples(run, sampling, names, rows) for names in evidence]))]
 
 
 def main() -> None:
-    """Train what is not trained yet, measure, and write the page."""
+    """Train unless trained, measure, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark-analytic"))
-    parser.add_argument("--every", type=int, default=1, help="draw for every so many evidence sets")
-    parser.add_argument("--rows", type=int, default=10_000, help="rows of either sample of the two-sample tests")
-    parser.add_argument("--compared-rows", type=int, default=2_000, help="the same, where methods are compared")
+    parser.add_argument("--every", type=int, default=1, help="use every n-th evidence set for draws")
+    parser.add_argument("--rows", type=int, default=10_000, help="rows per sample of the two-sample tests")
+    parser.add_argument("--compared-rows", type=int, default=2_000, help="rows per sample in the comparison of methods")
     parser.add_argument("--coverage-rows", type=int, default=2_000)
     parser.add_argument("--quick", action="store_true", help="few evidence sets and rows")
     arguments = parser.parse_args()
@@ -128,7 +128,7 @@ def main() -> None:
     worst = max((errors for errors in four if errors.ratio == errors.ratio), key=lambda errors: errors.ratio)
     ratio_1, ratio_4 = (np.nanmean([errors.ratio for errors in found]) for found in (one, four))
     classes = np.nanmean([errors.probabilities for errors in four])
-    print(f"  read-out: {ratio_1:.4f} {ratio_4:.4f} worst {worst}; classes {classes:.4f}", flush=True)
+    print(f"  posterior mean: {ratio_1:.4f} {ratio_4:.4f} worst {worst}; classes {classes:.4f}", flush=True)
     sampled = list(ORACLE.subsets())[:: sizes.every]
     clean, rows = methods()["clean"], sizes.rows
     kept = Kept(arguments.output.with_suffix(".measures"), RunFolder(arguments.output).weights)
@@ -147,10 +147,10 @@ def main() -> None:
     evidence = [names for names in ORACLE.subsets() if set(ORACLE.scalars) - set(names)][4::12]
     few, table = sizes.compared_rows, []
     for name, sampling in methods().items():
-        mean, spread, told = kept(
+        mean, error_of_mean, c2st = kept(
             f"{name}, {few} rows", lambda sampling=sampling: compared(run, sampling, evidence, few)
         )
-        table.append([name, STEPS * PASSES.get(name, 1), f"{mean:.2f} ± {spread:.2f}", f"{told:.3f}"])
+        table.append([name, STEPS * PASSES.get(name, 1), f"{mean:.2f} ± {error_of_mean:.2f}", f"{c2st:.3f}"])
     aims = markdown(
         ["measure", "aim", "measured"],
         [
@@ -172,19 +172,19 @@ def main() -> None:
                 f"{100 * held:.1f} % (standard error {100 * error:.1f})",
             ],
             [
-                "joint of the two categories, one after the other, 1 + 1 evaluations: total variation over 2000 rows",
+                "joint of the two categories by the chain rule, 1 + 1 evaluations: total variation over 2000 rows",
                 "≤ .02",
                 "; ".join(f"given {label} {found[0]:.4f}" for label, found in in_turn.items()),
             ],
             [
-                "the same, together in 10 evaluations: of 20 rows by 10000 draws each (by exact draws)",
+                "the same in one trajectory of 10 evaluations: 20 rows, 10000 draws each (exact draws)",
                 "",
                 "; ".join(f"given {label} {found:.3f} ({exact:.3f})" for label, (found, exact) in together.items()),
             ],
         ],
     )
     others = markdown(
-        ["conditioning, same network", "evaluations a draw", "squared error over Bayes, mean", "C2ST"], table
+        ["conditioning, same network", "evaluations per draw", "squared error over Bayes, mean", "C2ST"], table
     )
     picture, (left, right) = figure(2)
     for found, label in ((one, "1 evaluation"), (four, "4 evaluations")):
@@ -200,14 +200,14 @@ def main() -> None:
         "analytic",
         "Conditionals of an analytic joint",
         [
-            "Four scalars in a mixture of three normals, a binary and a five-class category; the exact conditional of "
+            "Four scalars in a mixture of three Gaussians, a binary and a five-class category; the exact conditional of "
             "every evidence set is known. "
             f"`{' '.join(['python -m benchmarks.analytic', *sys.argv[1:]])}` trains on "
             f"{TRAINING_ROWS} rows and measures on fresh ones.",
             aims,
-            f"The same network asked in other ways, on {len(evidence)} evidence sets with {sizes.compared_rows} rows "
-            "each; ± is the standard error of chance in rows and draws (a smaller sample is harder to tell apart, so "
-            "C2ST is to be compared within this table). The first row is with DPM-Solver++(2M) on the log-SNR grid, "
+            f"The same network with other conditioning methods, on {len(evidence)} evidence sets with "
+            f"{sizes.compared_rows} rows each; ± is the standard error over rows and draws (C2ST depends on the "
+            "sample size, so compare within this table). The first row is with DPM-Solver++(2M) on the log-SNR grid, "
             "all others with DDIM on the uniform one:",
             others,
         ],

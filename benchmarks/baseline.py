@@ -1,10 +1,10 @@
-"""What the joint normal law alone says of a scalar: cross-validated over the training people of finished runs.
+"""Error of the Gaussian baseline alone for a scalar, cross-validated over the training subjects of finished runs.
 
 python -m benchmarks.baseline runs/benchmark-ds000228/evidence-0 [...] [--target age]
 
-The law and the components that it stands on are fitted on four fifths of a run's training rows, and asked for the
-target of the others from all other variables, with nothing that the network has learnt (a network weight of 0).
-Beside it a ridge regression on the same codes. No validation or test row is seen.
+The baseline and its components are fitted to four fifths of a run's training rows, and predict the target of the others
+from all other variables, with network weight 0. For comparison, a ridge regression on the same codes. Validation and
+test rows are not used.
 """
 
 import argparse
@@ -25,23 +25,23 @@ FOLDS = 5
 
 
 def training_codes(run: Path, model: mv.Model) -> dict[str, torch.Tensor]:
-    """Codes of the training rows, which alone have varied versions of an image that differ from the first."""
+    """Return the codes of the training rows: those whose images have augmentations that differ from the first one."""
     banks = {
         name: bank(load_file(next(path for path in (run / "cache").glob(f"{name}-codes-*.safetensors"))))
         for name in model.names
     }
-    versions = next(found.mean for found in banks.values() if found.mean.shape[1] > 1).flatten(2)
-    rows = (versions[:, 1] != versions[:, 0]).any(1) & versions[:, 1].any(1)
+    augmentations = next(found.mean for found in banks.values() if found.mean.shape[1] > 1).flatten(2)
+    rows = (augmentations[:, 1] != augmentations[:, 0]).any(1) & augmentations[:, 1].any(1)
     whole = rows & torch.stack([found.present for found in banks.values()]).all(0)
     return {name: found.mean[whole, 0] for name, found in banks.items()}
 
 
 def errors(model: mv.Model, codes: dict[str, torch.Tensor], target: str) -> dict[str, float]:
-    """Squared errors over the variance of the rows that a method was fitted on."""
+    """Return squared errors over the variance of the rows that a method is fitted to."""
     count = len(codes[target])
     fold = torch.arange(count) % FOLDS
     inputs = torch.cat([code.flatten(1) for name, code in codes.items() if name != target], 1).double().numpy()
-    found: dict[str, list[np.ndarray]] = {"joint normal law": [], "ridge on the codes": []}
+    found: dict[str, list[np.ndarray]] = {"Gaussian baseline": [], "ridge on the codes": []}
     for number in range(FOLDS):
         seen, asked = fold != number, fold == number
         model.joint.baseline.fit(
@@ -55,19 +55,19 @@ def errors(model: mv.Model, codes: dict[str, torch.Tensor], target: str) -> dict
             if name != target
         }
         rng = row_streams(0, [f"row {row}" for row in asked.nonzero()[:, 0].tolist()], 0)
-        said = posterior_mean(model.joint, given, rng, evaluations=1)[target][:, 0].double().numpy()
+        predicted = posterior_mean(model.joint, given, rng, evaluations=1)[target][:, 0].double().numpy()
         truth, known = (codes[target][rows, 0].double().numpy() for rows in (asked, seen))
         ridge = RidgeCV(np.logspace(0, 5, 16)).fit(inputs[seen.numpy()], known).predict(inputs[asked.numpy()])
-        for name, answer in zip(found, (said, ridge), strict=True):
+        for name, answer in zip(found, (predicted, ridge), strict=True):
             found[name].append((answer - truth) ** 2 / known.var())
     return {name: float(np.concatenate(squares).mean()) for name, squares in found.items()}
 
 
 def main() -> None:
-    """Print both errors of every run."""
+    """Print both errors for every run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path, nargs="+", help="of the present code, with their caches")
-    parser.add_argument("--target", default="age", help="a number")
+    parser.add_argument("runs", type=Path, nargs="+", help="run folders of this version, with their caches")
+    parser.add_argument("--target", default="age", help="a scalar")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for run in arguments.runs:

@@ -1,4 +1,4 @@
-"""A run in the project's mode and one in the paper's on the same codec: their comparisons and evaluations."""
+"""Comparisons and evaluations of runs in the default mode and in the paper's, on the same codec."""
 
 import json
 import shutil
@@ -19,14 +19,14 @@ from metavoxel.runs.run import RunFolder
 
 MODES = ("evidence", "shared")
 OWN = ("ldm", "continuous_sex")
-"""Comparisons that are the run's own joint model with something changed, and so differ between modes."""
+"""Comparisons that are variants of the run's joint model, and so differ between modes."""
 COMMON = ("linear", "densenet", "braid", "vit")
-"""Comparisons that see images, table and split alone, which both modes share, so that they are trained once."""
+"""Comparisons that depend only on images, table and split, which both modes share: trained once."""
 
 
 @contextmanager
 def timed(record: Path, stage: str) -> Iterator[None]:
-    """Add the minutes of processor time that a stage takes, however often it is started, to a JSON file."""
+    """Add the processor minutes of a stage, over all its starts, to a JSON file."""
     start = time.process_time()
     try:
         yield
@@ -40,14 +40,14 @@ def timed(record: Path, stage: str) -> Iterator[None]:
 def compare_all(
     run: Path, settings: ComparisonSettings, minutes: Path, common: Path | None = None, own: Sequence[str] = OWN
 ) -> None:
-    """The comparisons of a run.
+    """Train the comparisons of a run.
 
     Args:
         run: its folder.
-        settings: how the comparisons are trained.
-        minutes: file for the time that each takes.
-        common: a run on the same images, table and split whose ``COMMON`` ones are taken.
-        own: those of ``OWN`` that are wanted.
+        settings: of the comparisons' training.
+        minutes: file for the time of each.
+        common: a run on the same images, table and split, whose ``COMMON`` comparisons are reused.
+        own: the chosen ones of ``OWN``.
     """
     if common is not None:
         for name in COMMON:
@@ -61,7 +61,7 @@ def compare_all(
 
 
 def evaluated(run: Path, settings: Settings, minutes: Path) -> Results:
-    """Both tables, figures and the report of a run in its folder ``evaluation``; and what they are made of."""
+    """Write tables, figures and report of a run to its folder ``evaluation``, and return their results."""
     folder, kept = RunFolder(run), list[Results]()
 
     def keeping() -> Generator[Progress, None, None]:

@@ -1,4 +1,4 @@
-"""Measures of a model's conditionals against the exact ones of the analytic joint."""
+"""Measures of a model's conditionals against the exact ones of the analytic joint distribution."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -18,12 +18,12 @@ ORACLE = MixtureOracle.default()
 
 
 def fresh(rows: int, purpose: str) -> Rows:
-    """Exact draws of the joint that were not trained on."""
+    """Draw new rows of the exact joint distribution."""
     return ORACLE.sample(Rng.for_rows(rows, "benchmark analytic", "test rows", purpose))
 
 
 def part(rows: Rows, names: Sequence[str]) -> dict[str, Tensor]:
-    """The columns of some variables."""
+    """Return the columns of some variables."""
     return {name: rows[name] for name in names}
 
 
@@ -35,7 +35,7 @@ class Measured(NamedTuple):
 
 
 class Errors(NamedTuple):
-    """Of one evidence set: squared error over Bayes (NaN without a scalar), class probabilities (NaN without one)."""
+    """Errors of one evidence set: squared error over Bayes, and of class probabilities; NaN without such a target."""
 
     names: tuple[str, ...]
     ratio: float
@@ -43,10 +43,10 @@ class Errors(NamedTuple):
 
 
 def read_out(run: TableRun, rows: int, evaluations: int) -> Iterator[Errors]:
-    """Posterior means against exact ones, over fresh rows, for every evidence set.
+    """Yield errors of posterior means over new rows, for every evidence set.
 
-    The squared error against a new value of the variable is, in expectation, its exact posterior variance plus the
-    squared distance of the prediction from the exact mean; that is what is averaged, for it has the least noise.
+    The expected squared error is the exact posterior variance plus the squared distance of the prediction from the
+    exact mean. This expectation is averaged, as it has a smaller variance than squared errors.
     """
     test = fresh(rows, "read-out")
     for names in ORACLE.subsets():
@@ -65,14 +65,14 @@ def read_out(run: TableRun, rows: int, evaluations: int) -> Iterator[Errors]:
 
 
 def matrix(rows: Rows) -> Float64[np.ndarray, "n d"]:
-    """All variables as columns."""
+    """Return all variables as columns."""
     return np.stack([rows[name].double().numpy() for name in ORACLE.names], 1)
 
 
 def two_samples(run: TableRun, sampling: Sampling, names: Sequence[str], rows: int) -> float:
-    """C2ST of exact joint rows against others whose unknown part was drawn by the model from their evidence.
+    """Return the C2ST of exact joint rows against rows whose unknown variables the model draws given their evidence.
 
-    The two have no row in common, so that only a wrong conditional can tell them apart.
+    The samples have no row in common, so that they differ only by errors of the conditional.
     """
     given = part(fresh(rows, "evidence"), names)
     drawn = run.draw(given, sampling, rows=rows, seed=2)
@@ -80,10 +80,10 @@ def two_samples(run: TableRun, sampling: Sampling, names: Sequence[str], rows: i
 
 
 def squared_error(run: TableRun, sampling: Sampling, names: Sequence[str], rows: int) -> Float64[Tensor, "rows"]:
-    """Squared error, over Bayes, of the mean of endlessly many draws: what each row adds to it, whose mean it is.
+    """Return each row's contribution to the squared error, over Bayes, of the mean of infinitely many draws.
 
-    Two draws whose errors are independent given the evidence suffice: the mean product of their distances from the
-    exact mean is the squared distance of the method's own mean.
+    Two independent draws given the evidence suffice: the expected product of their distances from the exact mean is the
+    squared distance of the method's mean.
     """
     given = part(fresh(rows, "squared error"), names)
     exact = ORACLE.given(given)
@@ -94,7 +94,7 @@ def squared_error(run: TableRun, sampling: Sampling, names: Sequence[str], rows:
 
 
 def mean_of(found: Sequence[Float64[Tensor, "rows"]]) -> Measured:
-    """The mean over evidence sets and rows; a row keeps its streams under several sets, so its errors go together."""
+    """Return the mean over evidence sets and rows; a row has the same streams, and correlated errors, in all sets."""
     return _mean(torch.stack(list(found)).mean(0))
 
 
@@ -103,10 +103,10 @@ def _mean(rows: Float64[Tensor, "rows"]) -> Measured:
 
 
 def coverage(run: TableRun, sampling: Sampling, rows: int, draws: int) -> Measured:
-    """Share of the exact conditional that 90 % intervals of a model's draws hold.
+    """Return the coverage of 90 % intervals of a model's draws under the exact conditional.
 
-    Every row has an evidence set of its own and one scalar to predict, the rest integrated out. Quantiles are at
-    Weibull's plotting positions, as those of predictions are: of exact draws they cover .9.
+    Every row has its own evidence set and one scalar target; other variables are integrated out. Quantiles are at
+    Weibull's plotting positions, as in predictions: with exact draws the coverage is .9.
     """
     test = fresh(rows, "coverage")
     asked = [(names, name) for names in ORACLE.subsets() for name in ORACLE.scalars if name not in names]
@@ -129,10 +129,10 @@ def coverage(run: TableRun, sampling: Sampling, rows: int, draws: int) -> Measur
 
 
 def joint_in_turn(run: TableRun, names: Sequence[str], rows: int) -> Measured:
-    """Total variation, of each row, between the categories' joint by the chain rule and the exact one.
+    """Return the mean total variation between the categories' joint distribution by the chain rule and the exact one.
 
-    The second category is asked given each class of the first, an evaluation each, so that the law of draws one after
-    the other is had without any.
+    The second category is predicted given each class of the first, in one evaluation each, which gives the distribution
+    of draws by the chain rule without drawing.
     """
     given = part(fresh(rows, "categories"), names)
     exact = ORACLE.given(given, rows=rows).probabilities(*ORACLE.categories)
@@ -146,17 +146,17 @@ def joint_in_turn(run: TableRun, names: Sequence[str], rows: int) -> Measured:
 
 
 def joint_together(run: TableRun, names: Sequence[str], rows: int, draws: int, steps: int) -> tuple[float, float]:
-    """The same of both drawn in one walk: mean over rows, from ``draws`` of each; then that of so many exact draws."""
+    """Return the same for both drawn in one trajectory, from ``draws`` per row, and for as many exact draws."""
     given = {name: value.repeat_interleave(draws) for name, value in part(fresh(rows, "categories"), names).items()}
     posterior, count = ORACLE.given(given, rows=rows * draws), rows * draws
     exact = posterior.probabilities(*ORACLE.categories)[::draws]
     others = [name for name in ORACLE.scalars if name not in names]
     drawn = run.draw(given, Sampling(steps=steps), rows=count, seed=6, marginal=others)
 
-    def apart(values: Rows) -> float:
+    def total_variation(values: Rows) -> float:
         first, second = (values[name].long() for name in ORACLE.categories)
         cells = torch.arange(count) // draws * exact[0].numel() + first * exact.shape[2] + second
         shares = torch.bincount(cells, minlength=exact.numel()).double().reshape(exact.shape) / draws
         return float((shares - exact).abs().sum((1, 2)).mean() / 2)
 
-    return apart(drawn), apart(posterior.sample(Rng.for_rows(count, "categories", "exact")))
+    return total_variation(drawn), total_variation(posterior.sample(Rng.for_rows(count, "categories", "exact")))

@@ -1,9 +1,9 @@
-"""Counts and censored measures: `count` beside `continuous`, on a skewed joint whose draws are exact.
+"""Counts and censored measures: `count` compared with `continuous`, on a skewed joint distribution with exact draws.
 
 python -m benchmarks.count [--output runs/benchmark-count] [--rows 300 3000] [--cohorts 3] [--compared 1000]
 
-Needs the plugin: pip install plugins/metavoxel-count. The measure is a classifier two-sample test (C2ST): how well a
-random forest tells draws of the model from exact ones, .5 being not at all.
+Needs the plugin: pip install plugins/metavoxel-count. The measure is a classifier two-sample test (C2ST): the
+accuracy of a random forest that separates draws of the model from exact ones; .5 is the optimum.
 """
 
 import argparse
@@ -45,7 +45,7 @@ SETTINGS = {
 
 
 def rows_of(count: int, purpose: str) -> dict[str, Tensor]:
-    """Exact draws: ages, lesions of which two in five subjects have none, and a concentration with a limit."""
+    """Return exact draws: ages, lesion counts (0 in two of five subjects), and a censored concentration."""
     root = torch.linalg.cholesky(COVARIANCE)
     drawn = Rng.for_rows(count, "benchmark count", purpose).normal((count, 3), dtype=torch.float64) @ root.T
     lesions = torch.exp(1.1 * drawn[:, 1] + 0.3).floor()
@@ -57,32 +57,32 @@ def rows_of(count: int, purpose: str) -> dict[str, Tensor]:
 
 
 def matrix(rows: Mapping[str, Tensor]) -> Float64[np.ndarray, "n d"]:
-    """All variables as columns."""
+    """Return all variables as columns."""
     return np.stack([rows[name].double().numpy() for name in NAMES], 1)
 
 
-def mended(rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What a careful user makes of draws of plain numbers: whole, and not below what there is."""
+def cleaned(rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return draws of `continuous` variables rounded to whole numbers and clipped to possible values."""
     return {**rows, "lesions": rows["lesions"].round().clamp_min(0), "crp": rows["crp"].clamp_min(LIMIT)}
 
 
-def compared(run: TableRun, given: Sequence[str], rows: int, *, mend: bool) -> float:
-    """C2ST of exact rows against rows of which all but ``given`` was drawn."""
+def compared(run: TableRun, given: Sequence[str], rows: int, *, clean: bool) -> float:
+    """Return the C2ST of exact rows against rows with all variables but ``given`` drawn."""
     known = {name: rows_of(rows, "evidence")[name] for name in given}
     drawn = run.draw(known, Sampling(), rows=rows, seed=1)
-    whole = {**known, **(mended({**known, **drawn}) if mend else drawn)}
+    whole = {**known, **(cleaned({**known, **drawn}) if clean else drawn)}
     return c2st(matrix(rows_of(rows, "reference")), matrix(whole))
 
 
 def run_folder(output: Path, variant: str, rows: int, cohort: int) -> Path:
-    """Of one training."""
+    """Return the run folder of one training."""
     return output / f"{variant.replace(', ', '-').replace(' ', '-')}-{rows}-{cohort}"
 
 
 def measured(
     output: Path, sizes: Sequence[int], cohorts: int, rows: int
 ) -> Iterator[tuple[int, int, str, float, float]]:
-    """(training rows, cohort, variables, C2ST of all drawn, C2ST given age)."""
+    """Yield (training rows, cohort, variables, C2ST of all drawn, C2ST given age)."""
     for count, cohort in product(sizes, range(cohorts)):
         columns = rows_of(count + count // 5, f"cohort {cohort}")
         for variant, types in VARIANTS.items():
@@ -94,9 +94,9 @@ def measured(
                 validation=count // 5,
                 types=types,
             )
-            for mend in (False, True) if variant == "continuous" else (False,):
-                apart, apart_age = (compared(run, given, rows, mend=mend) for given in ((), ("age",)))
-                name = f"{variant}, rounded and clipped" if mend else variant
+            for clean in (False, True) if variant == "continuous" else (False,):
+                apart, apart_age = (compared(run, given, rows, clean=clean) for given in ((), ("age",)))
+                name = f"{variant}, rounded and clipped" if clean else variant
                 print(f"  {count} rows, cohort {cohort}, {name}: {apart:.3f}, given age {apart_age:.3f}", flush=True)
                 yield count, cohort, name, apart, apart_age
 
@@ -108,10 +108,10 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[300, 3000])
     parser.add_argument("--cohorts", type=int, default=3)
     parser.add_argument("--compared", type=int, default=1000)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     found = pandas.DataFrame(
-        measured(asked.output, asked.rows, asked.cohorts, asked.compared),
+        measured(arguments.output, arguments.rows, arguments.cohorts, arguments.compared),
         columns=["rows", "cohort", "variables", "apart", "apart_age"],
     )
     cells = [
@@ -119,20 +119,20 @@ def main() -> None:
         for (rows, name), part in found.groupby(["rows", "variables"], sort=False)
     ]
     shown = {
-        variant: TableRun(mv.load(run_folder(asked.output, variant, asked.rows[-1], 0)))
-        .draw({}, Sampling(), rows=asked.compared, seed=2)["lesions"]
+        variant: TableRun(mv.load(run_folder(arguments.output, variant, arguments.rows[-1], 0)))
+        .draw({}, Sampling(), rows=arguments.compared, seed=2)["lesions"]
         for variant in ("continuous", "count")
     }  # fmt: skip
     picture, axes = figure(1)
     edges = np.arange(-4.5, 20.5)
-    for name, values in {"exact": rows_of(asked.compared, "shown")["lesions"], **shown}.items():
+    for name, values in {"exact": rows_of(arguments.compared, "shown")["lesions"], **shown}.items():
         axes[0].hist(values.numpy(), edges, histtype="step", density=True, label=name)
     axes[0].set(xlabel="lesions", ylabel="share of draws")
     axes[0].legend(frameon=False)
     paragraphs = [
-        "Age, a number of lesions (two in five have none) and a concentration with a limit of detection, of one normal "
-        f"law underneath; accuracy of a random forest that tells {asked.compared} drawn rows from as many exact ones; "
-        f"mean ± standard deviation over {asked.cohorts} cohorts.",
+        "Age, a number of lesions (0 in two of five) and a concentration with a limit of detection, transformed from "
+        f"one Gaussian; accuracy of a random forest that separates {arguments.compared} drawn rows from as many exact ones; "
+        f"mean ± standard deviation over {arguments.cohorts} cohorts.",
         markdown(["training rows", "variables", "C2ST, all drawn", "C2ST, given age"], cells),
     ]
     print(publish("count", "Counts and censored measures", paragraphs, picture))

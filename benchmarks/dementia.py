@@ -1,15 +1,15 @@
-"""Dementia ratings (CDR 0, 0.5, 1) of OASIS-1 as `ordinal` beside `categorical`, by repeated cross-validation.
+"""Dementia ratings (CDR 0, 0.5, 1) of OASIS-1 as `ordinal` and as `categorical`, by repeated cross-validation.
 
 python -m benchmarks.dementia [--output runs/benchmark-dementia] [--repeats 3]
     [--table ../shared/data/oasis1_slices/participants.csv]
 
-Needs the plugin: pip install plugins/metavoxel-ordinal. Each fold trains a model on a table without images: the rating
-beside age, sex, education, MMSE and the volumes of brain and head. It is asked for the rating from all others, and
-from all but MMSE, of which the rating is half made. The ranked probability score (Epstein 1969) is the mean squared
-error of the cumulative probabilities, over the cuts between levels.
+Needs the plugin: pip install plugins/metavoxel-ordinal. Each fold trains a model on a table without images: rating,
+age, sex, education, MMSE, and the volumes of brain and head. It predicts the rating from all others, and from all but
+MMSE, which largely determines it. The ranked probability score (Epstein 1969) is the mean squared error of the
+cumulative probabilities, over the cuts between levels.
 
-Brain volume is in thousandths of the head's, but for eleven cells whose last digit is 0 and whose thousand was lost: by
-`valid` they are missing. Taken as they are, they drown the column.
+Brain volume is in thousandths of the head's, except in eleven cells that are a thousand times too small: `valid` sets
+them to missing, as they would dominate the column's variance.
 """
 
 import argparse
@@ -33,7 +33,7 @@ OTHERS: Mapping[str, Mapping[str, object]] = {
     "sex": {"type": "categorical", "column": "M/F", "categories": ["F", "M"]},
     "education": {"type": "continuous", "column": "Educ"},
     "MMSE": {"type": "continuous"},
-    "brain": {"type": "continuous", "column": "nWBV", "valid": [500, 1000]},  # thousandths; eleven cells are not
+    "brain": {"type": "continuous", "column": "nWBV", "valid": [500, 1000]},  # thousandths, but for eleven cells
     "head": {"type": "continuous", "column": "eTIV"},
 }
 QUESTIONS: Mapping[str, list[str]] = {
@@ -46,47 +46,49 @@ FIGURES = ("score", "right", "off")
 
 
 def judged(output: Path, table: Path, repeats: int) -> Iterator[pandas.DataFrame]:
-    """One row a subject, question and variant: ranked score, whether the likeliest is right, levels the median is off.
+    """Yield one row per subject, query and variant: ranked score, accuracy of the mode, error of the median in levels.
 
-    Also for the shares of the training rows.
+    Also for the frequencies in the training rows.
     """
     frame = subjects(table)
     levels = frame["CDR"].map(RATINGS.index).to_numpy()
     for fold in folds(frame, repeats):
-        asked, known = frame.iloc[fold.test].drop(columns="CDR"), np.setdiff1d(np.arange(len(frame)), fold.test)
-        shares = np.bincount(levels[known], minlength=len(RATINGS)) / len(known)
-        said = {("shares of the training rows", question): np.tile(shares, (len(asked), 1)) for question in QUESTIONS}
+        test, training = frame.iloc[fold.test].drop(columns="CDR"), np.setdiff1d(np.arange(len(frame)), fold.test)
+        shares = np.bincount(levels[training], minlength=len(RATINGS)) / len(training)
+        predicted = {
+            ("shares of the training rows", question): np.tile(shares, (len(test), 1)) for question in QUESTIONS
+        }
         for variant, rating in VARIANTS.items():
             path = output / f"{variant}-{fold.name}.yaml"
             variables = {**OTHERS, "CDR": rating}
             schema = schema_of(frame, fold, variables, path, backbone=BACKBONE, training=TRAINING)
             model = trained(schema, path.with_suffix(""))
             for question, given in QUESTIONS.items():
-                answer = model.predict(asked, "CDR", given)
-                said[variant, question] = answer[[f"CDR_p[{label}]" for label in RATINGS]].to_numpy(float)
+                answer = model.predict(test, "CDR", given)
+                predicted[variant, question] = answer[[f"CDR_p[{label}]" for label in RATINGS]].to_numpy(float)
         truth = levels[fold.test]
-        for (variant, question), chances in said.items():
-            below, cuts = chances.cumsum(1)[:, :-1], truth[:, None] <= np.arange(len(RATINGS) - 1)
+        for (variant, question), probabilities in predicted.items():
+            below, cuts = probabilities.cumsum(1)[:, :-1], truth[:, None] <= np.arange(len(RATINGS) - 1)
             yield pandas.DataFrame(
                 {
                     "variant": variant,
                     "question": question,
                     "repeat": fold.repeat,
-                    "subject": asked["ID"].to_numpy(),
+                    "subject": test["ID"].to_numpy(),
                     "score": ((below - cuts) ** 2).mean(1),
-                    "right": (chances.argmax(1) == truth).astype(float),
+                    "right": (probabilities.argmax(1) == truth).astype(float),
                     "off": np.abs((below < 0.5 - 1e-6).sum(1) - truth).astype(float),
                 }
             )
 
 
 def shown(estimate: Estimate) -> str:
-    """With three digits."""
+    """Format with three digits."""
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
 def main() -> None:
-    """Train what is not trained yet, and print the tables."""
+    """Train unless trained, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark-dementia"))
     parser.add_argument("--repeats", type=int, default=3)

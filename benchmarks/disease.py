@@ -1,14 +1,13 @@
-"""Disease from a slice and clinical columns: CDR above 0 against 0 in OASIS-1, by cross-validation.
+"""Disease from a slice and clinical columns: CDR above 0 in OASIS-1, by cross-validation.
 
 python -m benchmarks.disease [--output runs/benchmark-disease] [--repeats 1] [--folds 5] [--networks]
     [--table ../shared/data/oasis1_slices/participants.csv]
 
-Needs the plugin: pip install plugins/metavoxel-ordinal. Each fold trains the model of examples/oasis2d anew, its
-autoencoder included, and asks it for the rating from several sets of variables; the score of a subject is its
-probability of a rating above 0. Beside it logistic regression on the same clinical columns, fitted on the same training
-rows, and what `metavoxel compare` leaves: logistic regression on principal components of the slice and the columns, and
-with `--networks` a DenseNet of both. Areas under the ROC curve are of all folds' test subjects together; intervals are
-bootstrapped over subjects.
+Needs the plugin: pip install plugins/metavoxel-ordinal. Each fold trains the model of examples/oasis2d, including its
+autoencoder, and predicts the rating from several sets of variables; a subject's score is the probability of a rating
+above 0. Comparisons: logistic regression on the same clinical columns and training rows, and by `metavoxel compare`
+logistic regression on principal components of the slice and the columns, and with `--networks` a DenseNet of both.
+Areas under the ROC curve pool the test subjects of all folds; intervals are bootstrapped over subjects.
 """
 
 import argparse
@@ -35,20 +34,20 @@ from metavoxel.runs.part import part_table
 from metavoxel.runs.run import RunFolder
 
 EXAMPLE = Path("examples/oasis2d/schema.yaml")
-PERSON = ("age", "sex", "education", "social")
+DEMOGRAPHICS = ("age", "sex", "education", "social")
 QUESTIONS: Mapping[str, Sequence[str]] = {
-    "slice, clinical": ("axial", *PERSON, "MMSE"),
-    "slice, clinical but MMSE": ("axial", *PERSON),
+    "slice, clinical": ("axial", *DEMOGRAPHICS, "MMSE"),
+    "slice, clinical but MMSE": ("axial", *DEMOGRAPHICS),
     "slice": ("axial",),
-    "clinical": (*PERSON, "MMSE"),
-    "clinical but MMSE": PERSON,
+    "clinical": (*DEMOGRAPHICS, "MMSE"),
+    "clinical but MMSE": DEMOGRAPHICS,
 }
 COLUMNS = {"age": "Age", "sex": "M/F", "education": "Educ", "social": "SES", "MMSE": "MMSE"}
 OWN = "joint model"
 
 
 def logistic(frame: pandas.DataFrame, fold: Fold, names: Sequence[str]) -> np.ndarray:
-    """Probability of disease of the test rows, from clinical columns; gaps are filled by the median and marked."""
+    """Return the probability of disease in the test rows, from clinical columns; gaps are imputed and indicated."""
     train = np.setdiff1d(np.arange(len(frame)), np.concatenate([fold.test, fold.validation]))
     inputs, ill = columns_of(frame, [COLUMNS[name] for name in names]), (frame["CDR"] != "0").to_numpy()
     model = make_pipeline(
@@ -64,7 +63,7 @@ def logistic(frame: pandas.DataFrame, fold: Fold, names: Sequence[str]) -> np.nd
 
 
 def judged(output: Path, table: Path, chosen: Sequence[Fold], methods: Sequence[str]) -> Iterator[pandas.DataFrame]:
-    """One row a test subject, method and set of evidence: its probability of disease, and whether it is ill."""
+    """Yield one row per test subject, method and evidence set: probability of disease, and whether it is present."""
     frame, example = subjects(table), yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
     variables = example["variables"]
     variables["axial"]["path"] = str(table.resolve().parent / variables["axial"]["path"])
@@ -72,27 +71,27 @@ def judged(output: Path, table: Path, chosen: Sequence[Fold], methods: Sequence[
         path, start = output / f"fold-{fold.name}.yaml", time.process_time()
         run = path.with_suffix("")
         model = trained(schema_of(frame, fold, variables, path), run)
-        said: dict[tuple[str, str], np.ndarray] = {}
+        predicted: dict[tuple[str, str], np.ndarray] = {}
         tested = part_table(model, RunFolder(run), "test")
         for question, given in QUESTIONS.items():
             answer = model.predict(tested, "CDR", list(given)).set_index("ID")
-            said[OWN, question] = 1 - answer["CDR_p[0]"].astype(float).loc[frame["ID"].iloc[fold.test]].to_numpy()
+            predicted[OWN, question] = 1 - answer["CDR_p[0]"].astype(float).loc[frame["ID"].iloc[fold.test]].to_numpy()
             if "axial" not in given:
-                said["logistic regression", question] = logistic(frame, fold, given)
+                predicted["logistic regression", question] = logistic(frame, fold, given)
         for _ in compare(run, methods, ["CDR"], ComparisonSettings(samples=0)):
             pass
         for method in methods:
             place = run / FOLDER / method / "predictions-CDR.tsv"
             if place.exists():
                 answer = pandas.read_csv(place, sep="\t", dtype={"ID": str}).set_index("ID")
-                said[f"compare: {method}", "slice, clinical"] = (
+                predicted[f"compare: {method}", "slice, clinical"] = (
                     1 - answer["CDR_p[0]"].astype(float).loc[frame["ID"].iloc[fold.test]].to_numpy()
                 )
-        print(f"  fold {fold.name}: {(time.process_time() - start) / 60:.1f} minutes of processor", flush=True)
-        for (method, question), chances in said.items():
+        print(f"  fold {fold.name}: {(time.process_time() - start) / 60:.1f} processor minutes", flush=True)
+        for (method, question), probabilities in predicted.items():
             yield pandas.DataFrame(
                 {
-                    "method": method, "question": question, "repeat": fold.repeat, "p": chances,
+                    "method": method, "question": question, "repeat": fold.repeat, "p": probabilities,
                     "subject": frame["ID"].iloc[fold.test].to_numpy(),
                     "ill": (frame["CDR"].iloc[fold.test] != "0").to_numpy(),
                 }
@@ -100,7 +99,7 @@ def judged(output: Path, table: Path, chosen: Sequence[Fold], methods: Sequence[
 
 
 def area(rows: pandas.DataFrame) -> Estimate:
-    """Area under the ROC curve of these rows, subjects resampled."""
+    """Return the area under the ROC curve, with subjects resampled."""
     ill, chances = rows["ill"].to_numpy(), rows["p"].to_numpy()
 
     def figure(chosen: np.ndarray) -> float:
@@ -110,7 +109,7 @@ def area(rows: pandas.DataFrame) -> Estimate:
 
 
 def difference(rows: pandas.DataFrame, others: pandas.DataFrame) -> Estimate:
-    """Of two areas of the same subjects, resampled together."""
+    """Return the difference of two areas of the same subjects, resampled together."""
     both = rows.merge(others, on=["repeat", "subject", "ill"], validate="one_to_one")
     ill = both["ill"].to_numpy()
 
@@ -124,17 +123,17 @@ def difference(rows: pandas.DataFrame, others: pandas.DataFrame) -> Estimate:
 
 
 def shown(estimate: Estimate) -> str:
-    """With three digits."""
+    """Format with three digits."""
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
 def main() -> None:
-    """Train what is not trained yet, and print the tables."""
+    """Train unless trained, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark-disease"))
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--folds", type=int, help="stop after so many folds; by default five a repeat")
-    parser.add_argument("--networks", action="store_true", help="the DenseNet too")
+    parser.add_argument("--folds", type=int, help="number of folds; by default five per repeat")
+    parser.add_argument("--networks", action="store_true", help="also train the DenseNet")
     parser.add_argument("--table", type=Path, default=TABLE)
     asked = parser.parse_args()
     torch.set_num_threads(1)

@@ -1,9 +1,9 @@
-"""T1w + age + sex of ds000228, by split seed: the joint model beside ridge regression and the population mean.
+"""T1w + age + sex of ds000228, by split seed: the joint model, ridge regression and the population mean.
 
 python benchmarks/ds000228.py --seeds 0 1 2 [--paper] [--draws] [--output runs/benchmark-ds000228]
 
-Every seed draws another split of the subjects, fits everything on its training part alone, and is judged on its test
-part; errors are pooled over seeds, and intervals are bootstrapped over people, some of whom are in several test parts.
+Every seed draws a split of the subjects, fits to its training part alone, and is evaluated on its test part. Errors are
+pooled over seeds; intervals are bootstrapped over subjects, who may be in several test parts.
 """
 
 import argparse
@@ -34,11 +34,11 @@ READ_OUTS = {
     "1 evaluation": {"evaluations": 1},
     "20 draws": {"draws": 20, "steps": 50},
 }
-"""Ways to have the age from the image alone."""
+"""Predictions of age from the image alone."""
 
 
 def with_split(schema: Schema, seed: int, table: Path, weights: Path | None) -> Schema:
-    """The example's schema on this table, with another split; its codec taken from another run of the same split."""
+    """Return the example's schema with this table and split seed, and optionally another run's codec."""
     split = schema.cohort.split.model_copy(update={"seed": seed})
     cohort = schema.cohort.model_copy(update={"split": split, "table": table.resolve()})
     variables = dict(schema.variables)
@@ -50,7 +50,7 @@ def with_split(schema: Schema, seed: int, table: Path, weights: Path | None) -> 
 
 
 def images(model: mv.Model, folder: RunFolder, part: str) -> tuple[np.ndarray, pandas.DataFrame, torch.Tensor]:
-    """Flat images (n, voxels), their table, and which voxels are no padding."""
+    """Return flattened images (n, voxels), their table, and a mask of voxels that are not padding."""
     table = part_table(model, folder, part)
     cohort = model.read(table, ["T1w"])
     data = cohort.columns["T1w"].read(range(len(cohort))).flatten(1).numpy()
@@ -59,14 +59,14 @@ def images(model: mv.Model, folder: RunFolder, part: str) -> tuple[np.ndarray, p
 
 
 def psnr(rebuilt: np.ndarray, data: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Peak signal-to-noise ratio of each image (dB), over unpadded voxels, with intensities in [0, 1]."""
+    """Return the peak signal-to-noise ratio of each image (dB) over unpadded voxels, with intensities in [0, 1]."""
     return -10 * np.log10(((rebuilt.clip(0, 1) - data)[:, inside] ** 2).mean(1))
 
 
 def judge(run: Path, draws: bool) -> tuple[pandas.DataFrame, dict[str, float]]:
-    """One row a test subject: true values and every method's answer; and figures of the codec.
+    """Return true values and every method's predictions, one row per test subject, and figures of the codec.
 
-    With ``draws``, the age from the image alone by 4 evaluations, by one, and by the mean of 20 draws of 50 steps.
+    With ``draws``, also age from the image alone by 4 evaluations, by one, and by the mean of 20 draws of 50 steps.
     """
     model, folder = mv.load(run), RunFolder(run)
     train, train_frame, inside = images(model, folder, "train")
@@ -119,20 +119,20 @@ def judge(run: Path, draws: bool) -> tuple[pandas.DataFrame, dict[str, float]]:
     return answers, figures
 
 
-def ratio(first: pandas.Series, second: pandas.Series, people: list[str]) -> str:
-    """Ratio of two mean errors of the same rows, and its interval when people are resampled."""
+def ratio(first: pandas.Series, second: pandas.Series, subjects: list[str]) -> str:
+    """Return the ratio of two mean errors of the same rows, with its interval over resampled subjects."""
     errors = np.column_stack([first, second])
-    found = bootstrap(lambda rows: np.divide(*errors[rows].mean(0)), len(errors), subjects=people, rounds=2000)
+    found = bootstrap(lambda rows: np.divide(*errors[rows].mean(0)), len(errors), subjects=subjects, rounds=2000)
     return "{:.3f} [{:.3f}, {:.3f}]".format(*found)
 
 
 def main() -> None:
-    """Train what is not trained yet, and print the table."""
+    """Train unless trained, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--table", type=Path, default=TABLE)
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark-ds000228"))
-    parser.add_argument("--paper", action="store_true", help="the paper's mode too, on the same codecs")
+    parser.add_argument("--paper", action="store_true", help="also the paper's mode, on the same codecs")
     parser.add_argument("--draws", action="store_true", help="compare the posterior mean with that of 20 draws")
     arguments = parser.parse_args()
     for mode in ["evidence", *(["paper"] if arguments.paper else [])]:
@@ -151,18 +151,20 @@ def main() -> None:
             figures.append(found)
             print(f"{run}: " + "  ".join(f"{name} {value:.2f}" for name, value in found.items()))
         pooled = pandas.concat(answers)
-        people = list(pooled["subject"])
-        print(f"\n{mode}: {len(people)} test rows of {len(set(people))} people over {len(arguments.seeds)} splits")
+        subjects = list(pooled["subject"])
+        print(
+            f"\n{mode}: {len(subjects)} test rows of {len(set(subjects))} subjects over {len(arguments.seeds)} splits"
+        )
 
-        def mean(errors: pandas.Series, people: list[str] = people) -> Estimate:
-            return bootstrap_mean(errors.to_numpy(float), subjects=people)
+        def mean(errors: pandas.Series, subjects: list[str] = subjects) -> Estimate:
+            return bootstrap_mean(errors.to_numpy(float), subjects=subjects)
 
         for name in ("joint", "ridge", "mean"):
             print(f"  age error (years)  {name:9} {mean(pooled[name])}")
         print(f"  joint less ridge, paired      {mean(pooled['joint'] - pooled['ridge'])}")
         for name in [name for name in READ_OUTS if name in pooled]:
             print(f"  age error (years), image alone, {name:14} {mean(pooled[name])}")
-            print(f"  4 evaluations over {name:14} {ratio(pooled['4 evaluations'], pooled[name], people)}")
+            print(f"  4 evaluations over {name:14} {ratio(pooled['4 evaluations'], pooled[name], subjects)}")
         for name in ("joint_sex", "logistic_sex", "majority_sex"):
             print(f"  sex accuracy       {name:13} {mean(pooled[name])}")
         for name in figures[0]:

@@ -1,9 +1,9 @@
-"""Every variable of examples/ds000228_more on held-out people: from all else, from T1w alone, from age and sex.
+"""Predictions of every variable of examples/ds000228_more: from all others, from T1w alone, from age and sex.
 
 python -m benchmarks.ds000228_more [--table ../shared/data/ds000228/participants.tsv] [--output runs/benchmark-more]
 
-Trains the example's schema if that is not done, and prints its page's table: mean absolute errors of posterior means of
-numbers, shares of labels that are right, with bootstrap 95 % intervals over people who have the datum.
+Trains the example's schema unless trained, and prints the table of its page: mean absolute errors of posterior means
+and accuracies of labels on held-out subjects, with bootstrap 95 % intervals over subjects with the datum.
 """
 
 import argparse
@@ -24,11 +24,11 @@ from metavoxel.runs.run import RunFolder
 SCHEMA = Path("examples/ds000228_more/schema.yaml")
 TABLE = Path("../shared/data/ds000228/participants.tsv")
 FEWEST = 5
-"""People of whom a mean has an interval."""
+"""Smallest number of subjects with an interval."""
 
 
 def errors(model: mv.Model, folder: RunFolder, target: str, given: Sequence[str]) -> np.ndarray:
-    """Of each held-out person who has the datum: the absolute error, or whether the likeliest label is right."""
+    """Return the absolute error, or accuracy of the label, for each held-out subject with the datum."""
     table = part_table(model, folder, "test")
     column = model.read(table, [target]).columns[target]
     there = column.present.numpy()
@@ -40,8 +40,8 @@ def errors(model: mv.Model, folder: RunFolder, target: str, given: Sequence[str]
     return np.abs(answer.to_numpy(float) - truth.double().numpy())
 
 
-def usual(model: mv.Model, folder: RunFolder, target: str) -> np.ndarray:
-    """The same for the median or the most frequent label of the training people."""
+def constant(model: mv.Model, folder: RunFolder, target: str) -> np.ndarray:
+    """Return the same for the median or the most frequent label of the training subjects."""
     train, test = (model.read(part_table(model, folder, part), [target]).columns[target] for part in ("train", "test"))
     seen, truth = (column.read(column.present.nonzero()[:, 0].tolist()) for column in (train, test))
     if model.codecs[target].support == "one_hot":
@@ -50,12 +50,12 @@ def usual(model: mv.Model, folder: RunFolder, target: str) -> np.ndarray:
 
 
 def shown(found: np.ndarray) -> str:
-    """A mean, with its interval where there are people enough."""
+    """Format a mean, with its interval if there are at least ``FEWEST`` subjects."""
     return str(bootstrap_mean(found.astype(float))) if len(found) >= FEWEST else f"{found.mean():.2f}"
 
 
 def main() -> None:
-    """Train what is not trained yet, and print the table."""
+    """Train unless trained, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, default=TABLE)
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark-more"))
@@ -68,11 +68,11 @@ def main() -> None:
         others = [name for name in model.names if name != target]
         known = [name for name in ("age", "sex") if name != target]
         found = [errors(model, folder, target, given) for given in (others, ["T1w"], known)]
-        floor = usual(model, folder, target)
+        floor = constant(model, folder, target)
         rows.append([target, str(len(floor)), *map(shown, [*found, floor])])
     print(
         markdown(
-            ["", "people", "from all else", "from T1w", "from age and sex", "always the usual"],
+            ["", "subjects", "from all others", "from T1w", "from age and sex", "constant"],
             rows,
         )
     )

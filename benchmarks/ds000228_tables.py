@@ -1,12 +1,11 @@
-"""Tables 1 and 2 of ds000228: the joint model in both modes and every comparison, pooled over splits.
+"""Tables 1 and 2 of ds000228: the joint model in both modes and all comparisons, pooled over splits.
 
 python benchmarks/ds000228.py --seeds 0 1 2 --paper
 python -m benchmarks.ds000228_tables --seeds 0 1 2 [--output runs/benchmark-ds000228]
 
-Goes on from the runs of the first command, and from where it was stopped. The subjects judged are those of all
-splits' test parts; intervals resample people, who may be in several. ``ldm`` and ``continuous_sex``, which are trained
-once more in each mode, are those of the first split alone, unless ``--own-seeds`` names more; a method's row says
-of how many splits it is.
+Continues from the runs of the first command, and if interrupted. Test rows are those of all splits; intervals resample
+subjects, who may be in several. ``ldm`` and ``continuous_sex``, which are trained in each mode, are those of the first
+split only, unless ``--own-seeds`` names more; a method's row gives its number of splits.
 """
 
 import argparse
@@ -26,43 +25,43 @@ from metavoxel.evaluation.results import Results
 from metavoxel.evaluation.settings import Settings
 
 RUNS = {"evidence": "evidence", "shared": "paper"}
-"""What the folders of a mode's runs begin with."""
+"""Prefix of the run folders of each mode."""
 
 
 def subjects(results: Sequence[Results]) -> list[str]:
-    """Whose rows they are, split after split."""
+    """Return the subject of each test row, split after split."""
     return [subject for one in results for subject in one.held_out.subjects]
 
 
 def pooled(results: Sequence[Results], rows: Sequence[Float64[np.ndarray, "_"] | None]) -> Estimate | None:
-    """Mean of one figure a test row, of the splits that have it; None where none has."""
+    """Return the mean of a figure per test row over the splits that have it; None if there are none."""
     there = [(one, row) for one, row in zip(results, rows, strict=True) if row is not None]
     if not there:
         return None
-    people = subjects([one for one, _ in there])
-    return bootstrap_mean(np.concatenate([row for _, row in there]), subjects=people)
+    owners = subjects([one for one, _ in there])
+    return bootstrap_mean(np.concatenate([row for _, row in there]), subjects=owners)
 
 
 def errors(one: Results, method: str, target: str) -> Float64[np.ndarray, "_"] | None:
-    """A method's absolute error or 0/1 error of each test row."""
+    """Return a method's absolute error or 0/1 error of each test row."""
     found = one.scores.get(method, {}).get(target)
     return None if found is None else found.errors
 
 
 def right(found: Float64[np.ndarray, "_"] | None) -> Float64[np.ndarray, "_"] | None:
-    """Labels that are right, from those that are wrong."""
+    """Return accuracies from 0/1 errors."""
     return None if found is None else 1 - found
 
 
 def mean_area(results: Sequence[Results], method: str, target: str) -> float | None:
-    """Mean over splits of the area under the ROC curve: probabilities of different models are not pooled."""
+    """Return the mean over splits of the area under the ROC curve; probabilities of different models are not pooled."""
     found = [one.scores.get(method, {}).get(target) for one in results]
     areas = [each.auc.value for each in found if isinstance(each, LabelScore) and each.auc is not None]
     return float(np.mean(areas)) if areas else None
 
 
 def fid(results: Sequence[Results], method: str) -> str:
-    """Fréchet distances: mean over the splits that have one, the least and the most."""
+    """Format Fréchet distances: mean over the splits that have one, lowest and highest."""
     found = [one.judged.fid()[method]["T1w"].value for one in results if "T1w" in one.judged.fid().get(method, {})]
     if len(found) < 2:
         return "".join(f"{one:.2f}" for one in found)
@@ -70,7 +69,7 @@ def fid(results: Sequence[Results], method: str) -> str:
 
 
 def table1(results: Sequence[Results]) -> list[list[str]]:
-    """One row a method."""
+    """Return one row per method."""
     rows = []
     for method in dict.fromkeys(one.name for found in results for one in found.methods):
         age = [errors(one, method, "age") for one in results]
@@ -94,7 +93,7 @@ def table1(results: Sequence[Results]) -> list[list[str]]:
 
 
 def table2(results: Sequence[Results]) -> list[list[str]]:
-    """Age from every subset of the others."""
+    """Return errors of age from every subset of the other variables."""
     rows = []
     for place, first in enumerate(results[0].flexible):
         inside, means, variances = [], [], []
@@ -119,7 +118,7 @@ def report(found: Mapping[str, Sequence[Results]]) -> None:
     """Print both tables of each mode."""
     for mode, results in found.items():
         rows = subjects(results)
-        print(f"\ntimes: {mode}, {len(rows)} test rows of {len(set(rows))} people, {len(results)} splits\n")
+        print(f"\ntimes: {mode}, {len(rows)} test rows of {len(set(rows))} subjects, {len(results)} splits\n")
         head = ["age from T1w and sex, sex from T1w and age", "age: mean absolute error (years)",
                 "less that of the joint model, paired", "sex: accuracy", "AUC", "FID", "training (s)"]  # fmt: skip
         print(markdown(head, table1(results)))
@@ -129,13 +128,15 @@ def report(found: Mapping[str, Sequence[Results]]) -> None:
 
 
 def main() -> None:
-    """Compare and evaluate what is not yet, split by split, and print the tables of the splits that are there."""
+    """Compare and evaluate split by split unless done, and print the tables of the finished splits."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--modes", nargs="+", choices=list(RUNS), default=list(RUNS))
     parser.add_argument("--own-seeds", type=int, nargs="*", default=[0], help=f"splits with {' and '.join(OWN)}")
     parser.add_argument("--samples", type=int, default=100, help="generated scans of each method")
-    parser.add_argument("--draw-steps", type=int, default=8, help="network evaluations of a draw; the paper's mode 50")
+    parser.add_argument(
+        "--draw-steps", type=int, default=8, help="network evaluations per draw; 50 in the paper's mode"
+    )
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark-ds000228"))
     arguments = parser.parse_args()
     output, minutes = arguments.output, arguments.output / "minutes.json"

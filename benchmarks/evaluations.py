@@ -1,10 +1,10 @@
-"""Error against network evaluations, for every solver and way to condition, on the analytic joint.
+"""Error against network evaluations, for every solver and conditioning method, on the analytic joint distribution.
 
 python -m benchmarks.evaluations [--output runs/benchmark-analytic] [--rows 1000] [--quick]
 
-The network is the one of ``benchmarks.analytic``, trained there if it is not yet. Two errors: of the mean (squared
-error over Bayes; what a prediction needs) and of the spread (how far the share of draws below an exact quantile is from
-its level; what an interval needs).
+The network is that of ``benchmarks.analytic``, trained unless trained. There are two errors: of the mean (squared error
+over Bayes, which matters for predictions) and of the spread (difference between the frequency of draws below an exact
+quantile and its level, which matters for intervals).
 """
 
 import argparse
@@ -24,7 +24,7 @@ from benchmarks.tables import figure, markdown, publish
 from metavoxel.sampling.settings import Sampling
 
 EVALUATIONS = (1, 2, 4, 10, 20, 50, 200)
-"""Of a draw, all passes and particles counted; the last for what has several alone."""
+"""Network evaluations per draw, including all passes and particles; the last only for methods with several."""
 EVIDENCE: Sequence[tuple[str, ...]] = (("s1",), ("s2", "five"), ("s1", "s3", "binary"))
 MOST_STEPS = 50
 LEVELS = tuple(float(level) for level in np.arange(1, 20) / 20)
@@ -36,11 +36,11 @@ SOLVERS = {
     "dpmpp_2m, log-SNR grid": Sampling(),
 }
 PASSES = {"clean": 1, "replace": 1, "repaint": 10, "smc": 10}
-"""Network evaluations a step: ``smc`` has so many particles, and takes ancestral steps alone."""
+"""Network evaluations per step; that of ``smc`` is its number of particles, and it takes ancestral steps only."""
 
 
 class Point(NamedTuple):
-    """One setting, its evaluations a draw, squared error over Bayes with its standard error, error of the spread."""
+    """A setting: evaluations per draw, squared error over Bayes with its standard error, and error of the spread."""
 
     solver: str
     conditioning: str
@@ -51,7 +51,7 @@ class Point(NamedTuple):
 
 
 def spread_error(run: TableRun, sampling: Sampling, names: Sequence[str], rows: int) -> float:
-    """Mean distance of the share of draws below an exact quantile from its level, over unknown scalars and levels."""
+    """Return the mean absolute difference between the frequency of draws below an exact quantile and its level."""
     given = part(fresh(rows, "spread"), names)
     exact, drawn = ORACLE.given(given), run.draw(given, sampling, rows=rows, seed=7)
     scalars = [name for name in ORACLE.scalars if name not in names]
@@ -64,7 +64,7 @@ def spread_error(run: TableRun, sampling: Sampling, names: Sequence[str], rows: 
 
 
 def points(run: TableRun, rows: int) -> Iterator[Point]:
-    """Every solver and conditioning at each number of evaluations; ``repaint`` counts its passes."""
+    """Yield every solver and conditioning method at each number of evaluations, including all passes."""
     for conditioning, passes in PASSES.items():
         for solver, settings in SOLVERS.items():
             for evaluations in EVALUATIONS:
@@ -80,8 +80,8 @@ def points(run: TableRun, rows: int) -> Iterator[Point]:
 
 
 def page(found: Sequence[Point], means: Mapping[int, float], rows: int) -> Path:
-    """Write the page; ``means`` are of the read-out, by its evaluations."""
-    lines = [["read-out (posterior mean)", "clean", *(f"{means[n]:.3f}" if n in means else "" for n in EVALUATIONS)]]
+    """Write the page; ``means`` are errors of the posterior mean by number of evaluations."""
+    lines = [["posterior mean", "clean", *(f"{means[n]:.3f}" if n in means else "" for n in EVALUATIONS)]]
     spreads, errors = [], [point.squared_error for point in found]
     picture, (left, right) = figure(2)
     styles = {"clean": "-", "replace": ":", "repaint": "--", "smc": "-."}
@@ -98,26 +98,26 @@ def page(found: Sequence[Point], means: Mapping[int, float], rows: int) -> Path:
             ):
                 label = solver if conditioning == "clean" else None
                 axis.plot([*line], values, styles[conditioning], color=f"C{place}", label=label, marker=".")
-    left.plot([*means], [*means.values()], "k*-", label="read-out")
+    left.plot([*means], [*means.values()], "k*-", label="posterior mean")
     left.axhline(1, color="grey", linewidth=0.8)
-    left.set(xscale="log", yscale="log", xlabel="network evaluations a draw", ylabel="squared error over Bayes")
+    left.set(xscale="log", yscale="log", xlabel="network evaluations per draw", ylabel="squared error over Bayes")
     left.set_yticks([1, 1.2, 1.5, 2], ["1", "1.2", "1.5", "2"])
     left.minorticks_off()
-    right.set(xscale="log", yscale="log", xlabel="network evaluations a draw", ylabel="error of the spread")
+    right.set(xscale="log", yscale="log", xlabel="network evaluations per draw", ylabel="error of the spread")
     left.legend(frameon=False, fontsize=7)
     header = ["solver", "conditioning", *(str(count) for count in EVALUATIONS)]
     return publish(
         "evaluations",
         "Error against network evaluations",
         [
-            "The network of the [analytic joint](analytic.md), asked for all unknown variables together, given "
+            "The network of the [analytic joint](analytic.md), with all unknown variables drawn together, given "
             + "; ".join(", ".join(names) for names in EVIDENCE)
             + f"; {rows} rows each. `python -m benchmarks.evaluations --rows {rows}`",
-            "Squared error over Bayes of the mean of endlessly many draws (1 is exact; chance in rows and draws has "
-            f"standard errors of {min(errors):.3f} to {max(errors):.3f}), at each number of evaluations:",
+            "Squared error over Bayes of the mean of infinitely many draws (1 is exact; standard errors over rows and "
+            f"draws are {min(errors):.3f} to {max(errors):.3f}), at each number of evaluations:",
             markdown(header, lines),
-            "Error of the spread (0 is exact; chance alone gives about "
-            f"{0.3 / rows**0.5:.3f}): how far the share of draws below an exact quantile is from its level.",
+            "Error of the spread (0 is exact; sampling error alone gives about "
+            f"{0.3 / rows**0.5:.3f}): difference between the frequency of draws below an exact quantile and its level.",
             markdown(header, spreads),
             "Solid lines are `clean`, dotted `replace`, dashed `repaint` with 10 passes, dash-dotted `smc` with 10 "
             "particles; evaluations count all passes and all particles.",

@@ -15,11 +15,11 @@ def _on_grid(
     log_weight: Float64[np.ndarray, "m g"],
     rows: Int64[np.ndarray, "n"],
 ) -> tuple[Int64[np.ndarray, "n"], Float64[np.ndarray, "n"]]:
-    """Draws from the densities of these rows, known at evenly spaced points: which point, and a value in its cell."""
+    """Draw from densities given on evenly spaced points: the index of a point, and a uniform value in its cell."""
     total = np.cumsum(np.exp(log_weight - log_weight.max(1, keepdims=True)), 1)
     total /= total[:, -1:]
     which = np.arange(len(total))[:, None]
-    # Distribution functions end to end rise from 0 to their number, so that one search serves all rows.
+    # Concatenated distribution functions rise from 0 to the number of rows, so that one search is enough
     place = np.searchsorted((total + which).ravel(), rng.random(len(rows)) + rows) - rows * len(grid)
     place = place.clip(0, len(grid) - 1)
     spacing = grid[1] - grid[0] if len(grid) > 1 else 0.0
@@ -31,9 +31,9 @@ def _log_normal(x: np.ndarray | float, mean: np.ndarray | float, sd: float) -> n
 
 
 class Tree(AbstractTask):
-    """Nonlinear Gaussian tree: theta1 above theta2 and theta3, each of which has two data. Final.
+    """Nonlinear Gaussian tree: theta1 is the parent of theta2 and theta3, which have two data each. Final.
 
-    Reference draws are from two fine grids, of theta2 and of theta3 given it, with theta1 between them integrated out.
+    Reference draws are from two fine grids, of theta2 and of theta3 given theta2, with theta1 integrated out.
     """
 
     name, parameters, data, any_given = "tree", named("theta", 3), named("x", 4), True
@@ -42,7 +42,7 @@ class Tree(AbstractTask):
 
     @staticmethod
     def means(second: np.ndarray, third: np.ndarray) -> dict[str, np.ndarray]:
-        """Means of the data given theta2 and theta3."""
+        """Return the means of the data given theta2 and theta3."""
         return {"x1": np.sin(second) ** 2, "x2": 0.1 * second**2, "x3": 0.1 * third**2, "x4": np.cos(third) ** 2}
 
     def simulate(self, rng: np.random.Generator, rows: int) -> Values:
@@ -85,14 +85,14 @@ class Tree(AbstractTask):
 
 
 class HMM(AbstractTask):
-    """A random walk of ten steps, of which the squares are seen with noise; every spread is .5. Final.
+    """Markov chain of ten Gaussian increments, whose squares are observed with noise; all sds are .5. Final.
 
     Reference draws are by forward filtering and backward sampling on a fine grid.
     """
 
     name, parameters, data, any_given = "hmm", named("theta", 10), named("x", 10), True
     factors = (parameters, *zip(parameters, data, strict=True))
-    """That the walk has no memory is left out: news from its far end would then pass nine others."""
+    """The chain's conditional independences are omitted: information would have to pass along nine other variables."""
     scales: Mapping[str, tuple[float, float]] = {
         **dict.fromkeys(parameters, (-1.2, 1.2)),
         **dict.fromkeys(data, (-1.0, 3.8)),

@@ -1,4 +1,4 @@
-"""Ways to fill the missing cells of a table, and how wrong they are.
+"""Imputation of the missing cells of a table, and its errors.
 
 A table is a data frame: numbers as floats, categories as whole numbers from 0, NaN where a cell is missing.
 """
@@ -10,23 +10,23 @@ import numpy as np
 import pandas
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.experimental import enable_iterative_imputer  # noqa: F401 (the class below is not there without it)
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401 (it enables the class below)
 from sklearn.impute import IterativeImputer
 
 Classes = Mapping[str, int]
-"""The categories of a table, each with its number of classes."""
+"""Number of classes of each category of a table."""
 
 
 def simple(table: pandas.DataFrame, classes: Classes) -> pandas.DataFrame:
-    """The mean of a number, the commonest class of a category."""
+    """Impute the mean of a number and the most frequent class of a category."""
     guess = {name: table[name].mode()[0] if name in classes else table[name].mean() for name in table}
     return table.fillna(guess)
 
 
 def iterative(table: pandas.DataFrame, classes: Classes, seed: int) -> pandas.DataFrame:
-    """scikit-learn's IterativeImputer as it comes (Bayesian ridge regression), categories as one-hot columns.
+    """Impute by scikit-learn's IterativeImputer with defaults (Bayesian ridge regression), categories one-hot.
 
-    The last class has no column: with all of them each is what the others leave of 1, and none moves from its start.
+    The last class has no column: with all columns, each would be determined by the others and keep its initial value.
     """
     columns = []
     for name in table:
@@ -50,11 +50,11 @@ def iterative(table: pandas.DataFrame, classes: Classes, seed: int) -> pandas.Da
 def miss_forest(
     table: pandas.DataFrame, classes: Classes, seed: int, *, trees: int = 100, rounds: int = 10
 ) -> pandas.DataFrame:
-    """MissForest (Stekhoven and Bühlmann 2012, algorithm 1): random forests in turn, while they change ever less.
+    """Impute by MissForest (Stekhoven and Bühlmann 2012, algorithm 1): random forests in turn, until changes increase.
 
-    Variables are taken in the order of how many cells they miss. As in the R package, forests are of 100 trees whose
-    splits look at the square root of the number of variables (the table's, the filled one counted), and a node of five
-    rows is split no more where a number is filled. Categories enter as their indices, where R has factors.
+    Variables are imputed in the order of their missing cells. As in the R package, forests have 100 trees, splits
+    consider the square root of the table's number of variables, and nodes of five rows are not split for numbers.
+    Categories enter as indices, where R has factors.
     """
     looked_at = int(len(table.columns) ** 0.5)
     missing = table.isna()
@@ -82,7 +82,7 @@ def miss_forest(
 def _change(
     before: pandas.DataFrame, after: pandas.DataFrame, missing: pandas.DataFrame, classes: Classes
 ) -> dict[str, float]:
-    """How far a round moved the numbers and the categories; kinds that miss nothing are left out."""
+    """Return the changes of a round, of numbers and of categories; kinds without missing cells are omitted."""
     numbers = [name for name in after if name not in classes and missing[name].any()]
     labels = [name for name in after if name in classes and missing[name].any()]
     found = {}
@@ -97,10 +97,10 @@ def _change(
 def imputation_errors(
     filled: pandas.DataFrame, truth: pandas.DataFrame, removed: pandas.DataFrame, classes: Classes
 ) -> dict[str, float]:
-    """Errors of the cells that were removed.
+    """Return the errors of removed cells.
 
-    ``numbers``: root of the mean squared error over the variance of the whole column, averaged over numbers (a table's
-    columns have their own units). ``categories``: share of wrong classes, over all removed cells of categories.
+    ``numbers``: root of the mean squared error over the column's variance, averaged over numbers. ``categories``: error
+    rate over all removed cells of categories.
     """
     roots, wrong = [], []
     for name in truth:

@@ -1,11 +1,11 @@
-"""Half an image hidden: what of the hole reaches the code of the known half, and how well the hole is filled.
+"""Inpainting of half an image: leakage of the hole into the code of the known half, and errors of the filled hole.
 
 python -m benchmarks.inpainting RUN [--image T1w] [--draws 8]
 
-Of the run's test subjects, the right half of each image is hidden. An autoencoder's code is not local: its code of the
-known half also holds something of the hole (MetaVoxel inpaints in code space). Measured: how far the code of known
-cells moves when other data stand in the hole, for the plain code and for ``encode_partial``; how far the latter is from
-the code of the whole image; and the error of the hole filled by draws, beside what the autoencoder itself loses.
+The right half of each test image is masked. An autoencoder's code is not local: the code of known cells depends on the
+hole too (MetaVoxel inpaints in code space). Measured are the change of the known cells' code when the hole has other
+data, for the plain code and for ``encode_partial``; the distance of the latter from the code of the whole image; and
+the error of holes filled by draws, compared with the autoencoder's reconstruction error.
 """
 
 import argparse
@@ -23,14 +23,16 @@ from metavoxel.runs.part import part_table
 from metavoxel.runs.run import RunFolder
 
 
-def moved(first: Float[Tensor, "b c *s"], second: Float[Tensor, "b c *s"], cells: Bool[Tensor, "b 1 *s"]) -> float:
-    """Root mean squared distance of two codes over some cells, in standard deviations of the code."""
+def code_distance(
+    first: Float[Tensor, "b c *s"], second: Float[Tensor, "b c *s"], cells: Bool[Tensor, "b 1 *s"]
+) -> float:
+    """Return the root mean squared distance of two codes over some cells, in standard deviations of the code."""
     away = ((first - second) / first.std(0, keepdim=True).mean()).square()
     return float(away[cells.expand_as(away)].mean().sqrt())
 
 
 def psnr(found: Tensor, truth: Tensor, cells: Bool[Tensor, "*d"]) -> np.ndarray:
-    """Peak signal-to-noise ratio of each image (dB) over some voxels, with intensities in [0, 1]."""
+    """Return the peak signal-to-noise ratio of each image (dB) over some voxels, with intensities in [0, 1]."""
     return (-10 * (found.clamp(0, 1) - truth)[:, cells].square().mean(1).log10()).numpy()
 
 
@@ -59,27 +61,27 @@ def main() -> None:
         beside = torch.zeros_like(trusted)
         beside[:, :, : whole.shape[2] // 2] = True
         leak = {
-            "plain code, another subject in the hole": moved(whole, codec.encode(swapped).mean, trusted),
-            "plain code, zeros in the hole": moved(whole, codec.encode(emptied).mean, trusted),
-            "plain code, another subject in the hole, cells beside it too": moved(
+            "plain code, another subject in the hole": code_distance(whole, codec.encode(swapped).mean, trusted),
+            "plain code, zeros in the hole": code_distance(whole, codec.encode(emptied).mean, trusted),
+            "plain code, another subject in the hole, cells beside it too": code_distance(
                 whole, codec.encode(swapped).mean, beside
             ),
-            "encode_partial, another subject in the hole": moved(
+            "encode_partial, another subject in the hole": code_distance(
                 partial.mean, codec.encode_partial(swapped, mask)[0].mean, trusted
             ),
-            "encode_partial from the code of the whole image": moved(whole, partial.mean, trusted),
+            "encode_partial from the code of the whole image": code_distance(whole, partial.mean, trusted),
         }
         rebuilt = codec.decode(whole)
     filled, drawn = [], []
     for place, image in enumerate(images):
         draws = model.sample(arguments.draws, {name: image}, {name: known}, seed=place)[name]
-        assert torch.equal(draws[:, known], image.expand_as(draws)[:, known]), "known voxels come back exactly"
+        assert torch.equal(draws[:, known], image.expand_as(draws)[:, known]), "known voxels are not returned exactly"
         drawn.append(draws[0])
         filled.append(draws.mean(0))
         print(f"subject {place + 1} of {len(images)}", flush=True)
     mean = parts["train"].read(range(len(parts["train"].cells))).mean(0)
     quality = {
-        "the autoencoder alone, seeing the hole": rebuilt,
+        "reconstruction by the autoencoder": rebuilt,
         f"mean of {arguments.draws} draws": torch.stack(filled),
         "one draw": torch.stack(drawn),
         "mean training image": mean.expand_as(images),
@@ -92,16 +94,16 @@ def main() -> None:
         axis.set_axis_off()
     page = publish(
         "inpainting",
-        "Half an image hidden",
+        "Inpainting of half an image",
         [
-            f"{len(images)} test subjects, the right half of each image hidden; "
-            f"{float(trusted[0].float().mean()):.0%} of the code's cells are far enough from the hole to be trusted as "
+            f"{len(images)} test subjects, the right half of each image masked; "
+            f"{float(trusted[0].float().mean()):.0%} of the code's cells are far enough from the hole to be taken as "
             "known. `python -m benchmarks.inpainting RUN`",
-            "How far the code of trusted cells moves, in standard deviations of the code (root mean square). Plain "
-            "codes of the known half tell of the hole; those of `encode_partial`, which training uses too, do not, at "
-            "the price of another code than that of the whole image:",
-            markdown(["code", "moves"], [[label, f"{value:.3f}"] for label, value in leak.items()]),
-            "The hole as filled, peak signal-to-noise ratio (dB) over its voxels:",
+            "Change of the code of these cells, in standard deviations of the code (root mean square). Plain codes of "
+            "the known half depend on the hole. Those of `encode_partial`, which training uses too, do not, but they "
+            "differ from the code of the whole image:",
+            markdown(["code", "change"], [[label, f"{value:.3f}"] for label, value in leak.items()]),
+            "Peak signal-to-noise ratio (dB) over the voxels of the hole:",
             markdown(
                 ["filled by", "PSNR"],
                 [[label, str(bootstrap_mean(psnr(found, images, hole)))] for label, found in quality.items()],

@@ -2,8 +2,8 @@
 
 python benchmarks/ixi.py [--table ../shared/data/ixi_tabular/ixi.csv] [--output runs/benchmark-ixi]
 
-Test rows only. Beside it stand gradient-boosted trees, one for each variable, fitted on the same training rows, which
-take missing cells as they are.
+Test rows only. For comparison, gradient-boosted trees for each variable, fitted to the same training rows; they support
+missing cells.
 """
 
 import argparse
@@ -27,7 +27,7 @@ SCHEMA = Path("examples/tabular/schema.yaml")
 
 
 def values(model: mv.Model, folder: RunFolder, part: str) -> dict[str, np.ndarray]:
-    """Every variable's cells (n,): a number, the index of a category, NaN where missing."""
+    """Return every variable's cells (n,): numbers or indices of categories, NaN where missing."""
     cohort = model.read(part_table(model, folder, part), model.names)
     found = {}
     for name, column in cohort.columns.items():
@@ -39,17 +39,17 @@ def values(model: mv.Model, folder: RunFolder, part: str) -> dict[str, np.ndarra
 
 
 def trees(name: str, category: bool, train: dict[str, np.ndarray], test: dict[str, np.ndarray]) -> np.ndarray:
-    """What boosted trees say of one variable from all others."""
+    """Predict one variable from all others by boosted trees."""
     make = HistGradientBoostingClassifier if category else HistGradientBoostingRegressor
     model = make(random_state=0, max_iter=60, max_depth=3)
     others, seen = [other for other in train if other != name], ~np.isnan(train[name])
-    inputs, asked = (np.column_stack([part[other] for other in others]) for part in (train, test))
-    answers: np.ndarray = model.fit(inputs[seen], train[name][seen]).predict(asked)
+    inputs, test_inputs = (np.column_stack([part[other] for other in others]) for part in (train, test))
+    answers: np.ndarray = model.fit(inputs[seen], train[name][seen]).predict(test_inputs)
     return answers
 
 
 def judged(answer: np.ndarray, truth: np.ndarray, category: bool) -> str:
-    """Mean error of a variable where its truth is known."""
+    """Format the mean error of a variable over the rows that have it."""
     error = answer != truth if category else np.abs(answer - truth)
     return str(bootstrap_mean(error[~np.isnan(truth)].astype(float)))
 
@@ -79,16 +79,18 @@ def main() -> None:
         figure = "error rate" if category else "mean absolute error"
         row = {"variable": name, "figure": figure, "rows": int(present.sum())}
         for title, given in (("joint model", None), ("joint model, nothing given", [])):
-            said = model.predict(table, name, given)[name].to_numpy()
+            predicted = model.predict(table, name, given)[name].to_numpy()
             row[title] = judged(
-                np.array([labels.index(x) for x in said]) if category else said.astype(float), test[name], category
+                np.array([labels.index(x) for x in predicted]) if category else predicted.astype(float),
+                test[name],
+                category,
             )
         row["boosted trees"] = judged(trees(name, category, train, test), test[name], category)
         guess = np.bincount(seen.astype(int)).argmax() if category else seen.mean()
         row["mean or majority"] = judged(np.full(len(present), guess), test[name], category)
         rows.append(row)
     print(pandas.DataFrame(rows).to_string(index=False))
-    print(f"{2 * len(rows)} questions of {len(table.frame)} rows: {time.perf_counter() - start:.1f} s")
+    print(f"{2 * len(rows)} queries of {len(table.frame)} rows: {time.perf_counter() - start:.1f} s")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""What further scalars cost: a training step of one U-Net with 1, 3, 10, 30 and 100 numbers beside a volume.
+"""Cost of further scalars: a training step of one U-Net with a volume and 1, 3, 10, 30 and 100 scalars.
 
 python -m benchmarks.many_scalars [--scalars 1 3 10 30 100] [--rounds 15]
 
-The latent of a head at 4 mm (8 x 10 x 12 x 10), the default network and batch, codes drawn at random; every tenth
-scalar is a category of three. Whole steps are measured, from drawing times and noise to the moved average of the
-weights, in processor time of one thread. Rounds take the models in turn, so that a slow moment of the machine meets all
-of them; the first two warm up. Writes docs/images/many_scalars.png.
+The latent of a head at 4 mm (8 x 10 x 12 x 10), the default network and batch, with random codes; every tenth scalar is
+a category of three. Whole steps are measured, from drawing times and noise to the moving average of the weights, in
+processor time of one thread. Rounds interleave the models, so that slow periods of the machine affect all of them; the
+first two warm up. Writes docs/images/many_scalars.png.
 """
 
 import argparse
@@ -32,11 +32,11 @@ from metavoxel.schema import parse_schema
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "images" / "many_scalars.png"
 LATENT = (8, 10, 12, 10)
 ROWS = 96
-"""Of the cohort, which the joint normal law is fitted to."""
+"""Rows of the cohort, to which the Gaussian baseline is fitted."""
 
 
 def joint_of(scalars: int) -> JointModel:
-    """The default network of a schema with a volume and so many scalars."""
+    """Return the default network of a schema with a volume and this number of scalars."""
     variables: dict[str, object] = {"T1w": {"type": "image"}}
     for number in range(scalars):
         if number % 10 == 9:
@@ -50,7 +50,7 @@ def joint_of(scalars: int) -> JointModel:
 
 
 def steps_of(joint: JointModel, fabric: Fabric) -> Iterator[Step]:
-    """Endless training of a model on random codes."""
+    """Train a model on random codes indefinitely."""
     plan = UNetSpec().default_plan()
     rows = plan.batch_size + plan.token_rows
     banks = {}
@@ -76,7 +76,7 @@ def steps_of(joint: JointModel, fabric: Fabric) -> Iterator[Step]:
 
 
 def draw(seconds: Mapping[int, Sequence[float]], path: Path) -> None:
-    """Median processor time of a step by the number of scalars, and the least and most of the rounds."""
+    """Plot the median processor time of a step by the number of scalars, with the range over rounds."""
     board, (axis,) = figure(1)
     medians = [1000 * statistics.median(found) for found in seconds.values()]
     below = [1000 * (statistics.median(found) - min(found)) for found in seconds.values()]
@@ -119,8 +119,8 @@ def main() -> None:
         middle, low, high = (1000 * value for value in (statistics.median(found), min(found), max(found)))
         times = f"{statistics.median(ratios):.2f} [{min(ratios):.2f}, {max(ratios):.2f}]"
         rows.append([count, f"{size:.2f}", f"{middle:.0f} [{low:.0f}, {high:.0f}]", times])
-    print(f"{precision}, median of {arguments.rounds} rounds [least, most]")
-    print(markdown(["scalars", "M parameters", "ms a step", f"times that of {fewest}"], rows))
+    print(f"{precision}, median of {arguments.rounds} rounds [lowest, highest]")
+    print(markdown(["scalars", "M parameters", "ms per step", f"times that of {fewest}"], rows))
     draw(seconds, arguments.picture)
 
 

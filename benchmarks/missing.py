@@ -1,10 +1,10 @@
-"""Missing cells: training on rows that have gaps, against complete rows alone and against filling the gaps.
+"""Missing cells: training on incomplete rows, compared with complete rows only and with imputation.
 
 python -m benchmarks.missing [--seeds 0 1 2] [--table PATH/ixi.csv] [--output runs/benchmark-missing]
 
-On an analytic joint whose exact answers are known, cells go missing completely at random (MCAR), at random given
-variables that are always there (MAR), and by their own value (MNAR). On a real table (IXI), 20 % of the cells are
-removed at random. Every finished part is kept in the output folder and not computed again. Writes the tables into
+On an analytic joint distribution with exact conditionals, cells are missing completely at random (MCAR), at random
+given complete variables (MAR), and depending on their own value (MNAR). In a real table (IXI), 20 % of the cells are
+removed at random. Finished parts are stored in the output folder and not repeated. Writes the tables into
 docs/missing-data.md, and docs/images/missing.png.
 """
 
@@ -34,7 +34,7 @@ GAPS = ("s1", "s3", "five")
 
 
 def masks(mechanism: str, rows: pandas.DataFrame, seed: int) -> pandas.DataFrame:
-    """Which cells of GAPS are removed: about 45 % of each."""
+    """Return the mask of removed cells of the variables in GAPS, about 45 % of each."""
     chance = {name: np.full(len(rows), 0.45) for name in GAPS}
     for place, name in enumerate(GAPS):
         if mechanism == "MAR":
@@ -54,13 +54,13 @@ def masks(mechanism: str, rows: pandas.DataFrame, seed: int) -> pandas.DataFrame
 
 
 def drawn(count: int, *key: str | int) -> pandas.DataFrame:
-    """Rows of the analytic joint."""
+    """Draw rows of the analytic joint distribution."""
     sample = ORACLE.sample(Rng.for_rows(count, "missing", *key))
     return pandas.DataFrame({name: value.double().numpy() for name, value in sample.items()})
 
 
 def exact(rows: pandas.DataFrame, target: str) -> np.ndarray:
-    """Posterior mean, or class probabilities, of a variable given the cells of each row that are there."""
+    """Return the exact posterior mean, or class probabilities, of a variable given the other present cells."""
     classes = ORACLE.categories.get(target)
     found = np.zeros((len(rows), classes) if classes else len(rows))
     others = rows.drop(columns=target)
@@ -73,7 +73,7 @@ def exact(rows: pandas.DataFrame, target: str) -> np.ndarray:
 
 
 def cells(rows: pandas.DataFrame, classes: Classes) -> pandas.DataFrame:
-    """Rows as the cells of a table."""
+    """Format rows as cells of a table."""
     return pandas.DataFrame(
         {
             name: [
@@ -87,7 +87,7 @@ def cells(rows: pandas.DataFrame, classes: Classes) -> pandas.DataFrame:
 
 
 def trained(rows: pandas.DataFrame, classes: Classes, folder: Path, training: Rows, width: int) -> mv.Model:
-    """A model of these rows, a tenth of which choose the best step."""
+    """Train a model on these rows, of which a tenth are for validation."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     table = cells(rows, classes)
@@ -111,29 +111,29 @@ def trained(rows: pandas.DataFrame, classes: Classes, folder: Path, training: Ro
 
 
 def answers(model: mv.Model, rows: pandas.DataFrame, classes: Classes, target: str, given: Any = None) -> np.ndarray:
-    """Posterior mean or class probabilities of a variable from the cells that are there."""
+    """Predict a variable, by posterior mean or class probabilities, from the present cells."""
     table = cells(rows.drop(columns=target), classes)
     table.insert(0, "participant_id", [str(row) for row in range(len(rows))])
     names = [name for name in rows if name != target] if given is None else list(given)
-    said = model.predict(table, target, names, evaluations=2)
+    predicted = model.predict(table, target, names, evaluations=2)
     if target in classes:
-        return said[[f"{target}_p[c{k}]" for k in range(classes[target])]].to_numpy(float)
-    return said[target].to_numpy(float)
+        return predicted[[f"{target}_p[c{k}]" for k in range(classes[target])]].to_numpy(float)
+    return predicted[target].to_numpy(float)
 
 
 def filled_by(model: mv.Model, rows: pandas.DataFrame, classes: Classes) -> pandas.DataFrame:
-    """The table with its missing cells predicted from the others of their row."""
+    """Impute missing cells by predictions from the others of their row."""
     filled = rows.copy()
     for name in rows:
         gap = rows[name].isna().to_numpy()
         if gap.any():
-            said = answers(model, rows[gap], classes, name)
-            filled.loc[gap, name] = said.argmax(1) if name in classes else said
+            predicted = answers(model, rows[gap], classes, name)
+            filled.loc[gap, name] = predicted.argmax(1) if name in classes else predicted
     return filled
 
 
 def judged(model: mv.Model, test: pandas.DataFrame) -> dict[str, float]:
-    """Errors of a model of the analytic joint, on complete rows that it has not seen."""
+    """Return errors of a model of the analytic joint distribution on new complete rows."""
     found = {}
     for name in ("s1", "s3"):
         bayes = float(np.mean((exact(test, name) - test[name]) ** 2))
@@ -146,8 +146,8 @@ def judged(model: mv.Model, test: pandas.DataFrame) -> dict[str, float]:
         known = test.copy()
         known.loc[:, [name for name in known if name not in given]] = np.nan
         truth = exact(known, "s1")
-        said = answers(model, known, ORACLE.categories, "s1", given)
-        found[f"s1 given {' '.join(given) or 'nothing'}"] = float(np.sqrt(np.mean((said - truth) ** 2)))
+        predicted = answers(model, known, ORACLE.categories, "s1", given)
+        found[f"s1 given {' '.join(given) or 'nothing'}"] = float(np.sqrt(np.mean((predicted - truth) ** 2)))
     known = test[:1].copy()
     five = answers(model, known, ORACLE.categories, "five", ())[0]
     found["five given nothing"] = float(np.abs(five - exact(known * np.nan, "five")[0]).sum() / 2)
@@ -155,7 +155,7 @@ def judged(model: mv.Model, test: pandas.DataFrame) -> dict[str, float]:
 
 
 def analytic(folder: Path, seed: int, count: int, steps: int) -> Callable[[str], Rows]:
-    """What one training on the analytic joint gives: 'MAR weighted', 'half of s1 complete rows', ..."""
+    """Return a function from a training's name ('MAR weighted', 'half of s1 complete rows', ...) to its figures."""
 
     def part(name: str) -> Rows:
         rows, test = drawn(count, "train", seed), drawn(2000, "test")
@@ -177,8 +177,8 @@ def analytic(folder: Path, seed: int, count: int, steps: int) -> Callable[[str],
             if how == "exact":
                 for target in GAPS:
                     gap = gaps[target].to_numpy()
-                    said = exact(seen[gap], target)
-                    filled.loc[gap, target] = said.argmax(1) if target in ORACLE.categories else said
+                    predicted = exact(seen[gap], target)
+                    filled.loc[gap, target] = predicted.argmax(1) if target in ORACLE.categories else predicted
             result["imputation"] = imputation_errors(filled, rows, gaps, ORACLE.categories)
             if how != "exact":
                 result["s1 mean"] = abs(float(filled["s1"].mean()) - float(exact(test[:1] * np.nan, "s1")[0]))
@@ -206,7 +206,7 @@ def analytic(folder: Path, seed: int, count: int, steps: int) -> Callable[[str],
 
 
 def real(folder: Path, seed: int, path: Path) -> Callable[[str], Rows]:
-    """What one way to fill the table of IXI gives, of which 20 % of the cells were removed at random."""
+    """Return a function from an imputation method to its figures on IXI, with 20 % of the cells removed at random."""
 
     def part(name: str) -> Rows:
         rows, classes = ixi(path)
@@ -228,7 +228,7 @@ def real(folder: Path, seed: int, path: Path) -> Callable[[str], Rows]:
 
 
 def ixi(path: Path) -> tuple[pandas.DataFrame, dict[str, int]]:
-    """The nine variables of the example's schema, their ``valid`` rules applied."""
+    """Return the nine variables of the example's schema, after its ``valid`` rules."""
     schema = mv.load_schema(CONTRACT)
     table, found, classes = pandas.read_csv(path), {}, {}
     for name, variable in schema.variables.items():
@@ -242,14 +242,14 @@ def ixi(path: Path) -> tuple[pandas.DataFrame, dict[str, int]]:
 
 
 def main() -> None:
-    """Compute what is not there yet, and write it down."""
+    """Compute unfinished parts, and write tables and plot."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--table", type=Path, default=Path("../shared/data/ixi_tabular/ixi.csv"))
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark-missing"))
-    parser.add_argument("--rows", type=int, default=8000, help="of the analytic joint")
-    parser.add_argument("--steps", type=int, default=8000, help="of a training on the analytic joint")
-    parser.add_argument("--only", default="", help="parts whose names begin so")
+    parser.add_argument("--rows", type=int, default=8000, help="rows of the analytic joint distribution")
+    parser.add_argument("--steps", type=int, default=8000, help="training steps on the analytic joint distribution")
+    parser.add_argument("--only", default="", help="prefix of the names of parts to compute")
     arguments = parser.parse_args()
     record = arguments.output / "results.json"
     arguments.output.mkdir(parents=True, exist_ok=True)

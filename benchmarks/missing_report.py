@@ -1,4 +1,4 @@
-"""Tables and the plot of what ``missing.py`` measured, put into the documentation."""
+"""Tables and plot of the results of ``missing.py`` in the documentation."""
 
 import re
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ Rows = dict[str, Any]
 """Figures of one part by name."""
 
 QUESTIONS: tuple[tuple[str, ...], ...] = ((), ("s2",), ("s3",), ("s2", "s3"))
-"""Evidence of questions about s1 that do not hold all that tells why cells are missing."""
+"""Evidence sets of predictions of s1 that do not contain all variables that determine missingness."""
 FILLED = ("complete rows", "IterativeImputer", "MissForest", "mean", "exact")
 ANALYTIC = [
     "complete data, all rows",
@@ -27,7 +27,7 @@ REAL = [f"IXI, {how}" for how in ("all rows", "MissForest", "IterativeImputer", 
 
 
 def spread(results: Mapping[str, Rows], part: str, *figure: str) -> str:
-    """Mean over seeds, and the lowest and highest."""
+    """Format the mean over seeds, and the lowest and highest value."""
     found = []
     for key, result in results.items():
         if key.rsplit(" #", 1)[0] == part:
@@ -42,7 +42,7 @@ def spread(results: Mapping[str, Rows], part: str, *figure: str) -> str:
 
 
 def markdown(results: Mapping[str, Rows]) -> dict[str, str]:
-    """The tables of the documentation, by name."""
+    """Return the tables of the documentation by name."""
 
     def table(head: str, rows: list[tuple[str, str]], figures: list[tuple[str, ...]]) -> str:
         lines = [head, "|---" * (len(figures) + 1) + "|"]
@@ -80,7 +80,7 @@ def markdown(results: Mapping[str, Rows]) -> dict[str, str]:
 
 
 def plot(results: Mapping[str, Rows], path: Path) -> None:
-    """Errors of filled cells, of marginals, and on the real table."""
+    """Plot errors of imputed cells, of marginals, and on the real table."""
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), constrained_layout=True)
 
     def bars(axis: Any, parts: Mapping[str, list[str]], figure: tuple[str, ...], title: str) -> None:
@@ -108,7 +108,7 @@ def plot(results: Mapping[str, Rows], path: Path) -> None:
 
 
 def write(results: Mapping[str, Rows]) -> None:
-    """Put the tables between their marks in the documentation, and the plot beside it."""
+    """Insert the tables between their markers in the documentation, and write the plot."""
     document = DOCS / "missing-data.md"
     text = document.read_text(encoding="utf-8")
     for name, table in markdown(results).items():

@@ -1,4 +1,4 @@
-"""The 151 elderly subjects of OASIS-1 with a middle slice each, divided for repeated cross-validation.
+"""The 151 elderly subjects of OASIS-1 with one middle slice each, split for repeated cross-validation.
 
 Acknowledgement: Open Access Series of Imaging Studies, cross-sectional data (Marcus et al. 2007).
 """
@@ -22,7 +22,7 @@ FOLDS = 5
 
 
 class Fold(NamedTuple):
-    """One of the folds of a repeat: the rows it tests on, and those that choose the best step."""
+    """A fold of a repeat: its test and validation rows."""
 
     repeat: int
     number: int
@@ -35,13 +35,13 @@ class Fold(NamedTuple):
 
 
 def subjects(table: Path) -> pandas.DataFrame:
-    """Everyone with a dementia rating, cells as text."""
+    """Return all subjects with a dementia rating, with cells as text."""
     frame = pandas.read_csv(table, dtype=str, keep_default_na=False)
     return frame[frame["CDR"].isin(RATINGS)].reset_index(drop=True)
 
 
 def folds(frame: pandas.DataFrame, repeats: int) -> Iterator[Fold]:
-    """Five folds a repeat, ratings alike in all; a sixth of what a fold leaves validates."""
+    """Yield five folds per repeat, stratified by rating; a sixth of the rows outside a fold is for validation."""
     for repeat in range(repeats):
         splits = StratifiedKFold(FOLDS, shuffle=True, random_state=repeat).split(frame, frame["CDR"])
         for number, (rest, test) in enumerate(splits):
@@ -52,13 +52,13 @@ def folds(frame: pandas.DataFrame, repeats: int) -> Iterator[Fold]:
 def schema_of(
     frame: pandas.DataFrame, fold: Fold, variables: Mapping[str, object], path: Path, **sections: object
 ) -> mv.Schema:
-    """Write a fold's table and schema beside each other, and read the schema.
+    """Write a fold's table and schema to one folder, and load the schema.
 
     Args:
         frame: all subjects.
-        fold: which of them are for what.
+        fold: test and validation rows.
         variables: as in a schema.
-        path: of the schema, whose table has its name.
+        path: of the schema; the table has the same stem.
         sections: further sections of the schema.
     """
     parts = np.full(len(frame), "train", dtype=object)
@@ -74,7 +74,7 @@ def schema_of(
 
 
 def trained(schema: mv.Schema, run: Path) -> mv.Model:
-    """The model of a run folder, trained if it is not yet."""
+    """Return the model of a run folder, trained unless trained."""
     folder = RunFolder(run)
     if not folder.weights.exists():
         mv.train(schema, run, resume=folder.record.exists())
@@ -82,6 +82,6 @@ def trained(schema: mv.Schema, run: Path) -> mv.Model:
 
 
 def columns_of(frame: pandas.DataFrame, names: Sequence[str]) -> np.ndarray:
-    """Columns as numbers (n, k), NaN where a cell is empty; sex is 1 for men."""
-    told = frame.assign(**{"M/F": (frame["M/F"] == "M").astype(int)})[list(names)]
-    return told.apply(pandas.to_numeric, errors="coerce").to_numpy(float)
+    """Return columns as numbers (n, k), NaN for empty cells; sex is 1 for men."""
+    columns = frame.assign(**{"M/F": (frame["M/F"] == "M").astype(int)})[list(names)]
+    return columns.apply(pandas.to_numeric, errors="coerce").to_numpy(float)

@@ -1,4 +1,4 @@
-"""Graded scales: `ordinal` beside `categorical`, on a joint whose posteriors are known.
+"""Ordinal variables: `ordinal` compared with `categorical`, on a joint distribution with known posteriors.
 
 python -m benchmarks.ordinal [--output runs/benchmark-ordinal] [--rows 100 300 1000] [--cohorts 3]
 
@@ -26,7 +26,7 @@ EVIDENCE = ("x1", "x2", "x3")
 COVARIANCE = torch.tensor(
     [[1.0, 0.3, 0.2, 0.6], [0.3, 1.0, -0.1, 0.5], [0.2, -0.1, 1.0, -0.5], [0.6, 0.5, -0.5, 1.0]], dtype=torch.float64
 )
-"""Of three numbers and of the latent one that the levels cut."""
+"""Covariance of three numbers and of the latent one that is cut into levels."""
 VARIANTS: Mapping[str, Mapping[str, object]] = {
     "categorical": {"type": "categorical"},
     "categorical, birth_death": {"type": "categorical", "kernel": "birth_death"},
@@ -38,13 +38,13 @@ TEST_ROWS = 2000
 
 
 def settings_of(variant: str, levels: Sequence[str]) -> dict[str, object]:
-    """The graded variable as a schema has it."""
+    """Return the ordinal variable's settings in a schema."""
     key = "levels" if VARIANTS[variant]["type"] == "ordinal" else "categories"
     return {**VARIANTS[variant], key: list(levels)}
 
 
 def rows_of(count: int, purpose: str) -> dict[str, Tensor]:
-    """Exact draws of the joint."""
+    """Return exact draws of the joint distribution."""
     root = torch.linalg.cholesky(COVARIANCE)
     drawn = Rng.for_rows(count, "benchmark ordinal", purpose).normal((count, 4), dtype=torch.float64) @ root.T
     values = {name: drawn[:, place] for place, name in enumerate(EVIDENCE)}
@@ -52,7 +52,7 @@ def rows_of(count: int, purpose: str) -> dict[str, Tensor]:
 
 
 def exact(rows: Mapping[str, Tensor], names: Sequence[str]) -> Float64[Tensor, "b k"]:
-    """p(level | some of the numbers)."""
+    """Return p(level | some of the numbers)."""
     places = [EVIDENCE.index(name) for name in names]
     gain = torch.linalg.solve(COVARIANCE[places][:, places], COVARIANCE[places, 3])
     mean = torch.stack([rows[name] for name in names], 1) @ gain
@@ -61,13 +61,13 @@ def exact(rows: Mapping[str, Tensor], names: Sequence[str]) -> Float64[Tensor, "
     return torch.diff(torch.nn.functional.pad(torch.nn.functional.pad(below, (0, 1), value=1.0), (1, 0)))
 
 
-def ranked_score(chances: Float64[Tensor, "b k"], truth: Float64[Tensor, "b k"]) -> float:
-    """Mean squared distance of cumulative probabilities from the true level's, or from exact probabilities."""
-    return float((chances.cumsum(1) - truth.cumsum(1))[:, :-1].square().mean())
+def ranked_score(probabilities: Float64[Tensor, "b k"], truth: Float64[Tensor, "b k"]) -> float:
+    """Return the mean squared distance of cumulative probabilities from the true level's, or from exact ones."""
+    return float((probabilities.cumsum(1) - truth.cumsum(1))[:, :-1].square().mean())
 
 
 def analytic(output: Path, sizes: Sequence[int], cohorts: int) -> Iterator[tuple[str, int, int, float, float]]:
-    """(variant, rows, cohort, score, score of the exact posterior), over all evidence sets and the same test rows."""
+    """Yield (variant, rows, cohort, score, score of the exact posterior), over all evidence sets and test rows."""
     test = rows_of(TEST_ROWS, "test")
     truth = torch.nn.functional.one_hot(test["y"], LEVELS).double()
     subsets = [names for size in (1, 2, 3) for names in combinations(EVIDENCE, size)]
@@ -86,10 +86,10 @@ def analytic(output: Path, sizes: Sequence[int], cohorts: int) -> Iterator[tuple
                 scores = []
                 for names in subsets:
                     given = {name: test[name] for name in names}
-                    chances = run.predict(given, evaluations=4, seed=1)["y"].double()
+                    probabilities = run.predict(given, evaluations=4, seed=1)["y"].double()
                     posterior = exact(test, names)
-                    # The expected excess over the exact posterior's score is its distance: that has the least noise.
-                    scores.append((ranked_score(chances, posterior), ranked_score(posterior, truth)))
+                    # The expected excess over the exact posterior's score is this distance, which has a smaller variance
+                    scores.append((ranked_score(probabilities, posterior), ranked_score(posterior, truth)))
                 excess, best = (sum(score[part] for score in scores) / len(scores) for part in (0, 1))
                 print(f"  {variant}, {count} rows, cohort {cohort}: {best + excess:.4f} (exact {best:.4f})", flush=True)
                 yield variant, count, cohort, best + excess, best

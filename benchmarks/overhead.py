@@ -1,10 +1,10 @@
-"""What sampling and training cost beyond the network: a sampler step and a training step beside bare passes.
+"""Overhead of sampling and training: a sampler step and a training step compared with bare passes of the network.
 
 python benchmarks/overhead.py RUN [--rows 16] [--rounds 15]
 
-RUN is a trained run with a U-Net. Medians over interleaved rounds, in single precision, on codes drawn at random. A
-training step has rows that pass through the whole network and further ones that are tokens alone; the bare pass forward
-and backward is of the same, and, in a second row, of the first alone.
+RUN is a trained run with a U-Net. Medians over interleaved rounds, in single precision, on random codes. A
+training step has rows with grids and further rows with tokens alone; the bare forward and backward pass is of the same
+rows and, in a second comparison, of the former only.
 """
 
 import argparse
@@ -30,14 +30,14 @@ STEPS = 10
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Seconds that one call takes."""
+    """Return the seconds of one call."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 def main() -> None:
-    """Print both ratios."""
+    """Print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("--rows", type=int, default=16)
@@ -55,12 +55,12 @@ def main() -> None:
         code = kernel.prior((rows, *joint.code_shapes[name]), rng=Rng.for_rows(rows, name), like=like)
         banks[name] = bank({"present": present, "mean": code[:, None]})
 
-    everyone = torch.arange(rows)
+    all_rows = torch.arange(rows)
 
     def batch(step: int) -> Corrupted:
         rng = Rng.for_rows(rows, "overhead", step)
         times = evidence_times(present[:, None].expand(-1, len(banks)), rng.fork("times"))
-        return corrupt(joint, banks, everyone, times, rng, device=torch.device("cpu"))
+        return corrupt(joint, banks, all_rows, times, rng, device=torch.device("cpu"))
 
     fixed = batch(0)
     few = {part: {name: x[:grid_rows] for name, x in getattr(fixed, part).items()} for part in fixed._fields}

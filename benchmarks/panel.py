@@ -1,14 +1,14 @@
-"""A panel of tables: how well conditional distributions are learnt with default settings, beside simple methods.
+"""A panel of tables: errors of conditional distributions with default settings, compared with simple methods.
 
 python -m benchmarks.panel [--parts worlds real few samples] [--seeds 0 1 2] [--methods metavoxel trees ...]
     [--draws 20] [--test-rows 2000] [--output runs/benchmark-panel] [--publish] [--quick]
 
-worlds: simulated tables whose conditional distributions are known, 500 training rows. real: tables of scikit-learn,
-and IXI's where it is; some variables from all others. few: diabetes from 20 rows. samples: how well a forest separates
-generated from held-out rows. missing (only when named, since it is long): imputation under thirteen mechanisms.
+worlds: simulated tables with known conditional distributions, 500 training rows. real: tables of scikit-learn, and
+IXI's if available; some variables from all others. few: diabetes from 20 rows. samples: accuracy of a forest that
+separates generated from held-out rows. missing (only if named, since it is long): imputation under thirteen mechanisms.
 
-Nothing is known to the model but which columns are labels. Every finished measurement is kept and not made again, so an
-interrupted panel goes on, and several methods can be measured one after another. With --publish the tables are put into
+The model is given only which columns are labels. Finished measurements are stored, so that an interrupted panel
+continues, and methods can be measured one after another. With --publish, the tables are inserted into
 docs/benchmarks.md.
 """
 
@@ -28,23 +28,27 @@ from benchmarks.panel_run import GENERATORS, IMPUTERS, METHODS, PARTS, Panel
 
 
 def main() -> None:
-    """Measure what is not there yet, and print the tables."""
+    """Make the unfinished measurements, and print the tables."""
     every = list(dict.fromkeys((*METHODS, *GENERATORS, *IMPUTERS)))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS[:-1]), help="none: print the tables")
+    parser.add_argument(
+        "--parts", nargs="*", choices=PARTS, default=list(PARTS[:-1]), help="none to print the tables only"
+    )
     parser.add_argument("--methods", nargs="+", choices=every, default=every)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", type=int, default=500, help="training rows of a world")
-    parser.add_argument("--test-rows", type=int, default=2000, help="of a world; a method may have fewer")
-    parser.add_argument("--draws", type=int, default=20, help="a test row, 20 at least")
-    parser.add_argument("--subsets", type=int, default=12, help="of diabetes, with 20 rows each")
-    parser.add_argument("--table", type=Path, default=Panel.table, help="IXI's")
-    parser.add_argument("--output", type=Path, help="by default runs/benchmark-panel; -quick of a quick one")
-    parser.add_argument("--quick", action="store_true", help="everything small: a minute, to see that it runs")
-    parser.add_argument("--publish", action="store_true", help="put the tables into docs/benchmarks.md")
+    parser.add_argument("--test-rows", type=int, default=2000, help="test rows of a world; a method may have fewer")
+    parser.add_argument("--draws", type=int, default=20, help="draws per test row, at least 20")
+    parser.add_argument("--subsets", type=int, default=12, help="subsets of diabetes, with 20 rows each")
+    parser.add_argument("--table", type=Path, default=Panel.table, help="table of IXI")
+    parser.add_argument(
+        "--output", type=Path, help="default: runs/benchmark-panel, or runs/benchmark-panel-quick with --quick"
+    )
+    parser.add_argument("--quick", action="store_true", help="small sizes, as a test that everything runs: a minute")
+    parser.add_argument("--publish", action="store_true", help="insert the tables into docs/benchmarks.md")
     asked = parser.parse_args()
     if asked.draws < 20:
-        parser.error(f"--draws {asked.draws}: a 90 % interval takes 20 or more")
+        parser.error(f"--draws {asked.draws}: a 90 % interval needs 20 or more")
     torch.set_num_threads(1)
     output = asked.output or Path("runs/benchmark-panel-quick" if asked.quick else "runs/benchmark-panel")
     sizes = (

@@ -1,7 +1,7 @@
-"""Generators of whole rows, and how well a forest separates their rows from held-out ones.
+"""Generators of rows, and the accuracy of a forest that separates their rows from held-out ones.
 
 CTGAN and TVAE (Xu et al. 2019; `pip install ctgan`, Business Source License) and ForestDiffusion (Jolicoeur-Martineau
-et al. 2024; `pip install ForestDiffusion`) are optional, imported where they are used, and taken with their own
+et al. 2024; `pip install ForestDiffusion`) are optional, imported where they are used, and run with their
 defaults.
 """
 
@@ -25,13 +25,13 @@ MOST_ROWS = 500
 
 
 class NotInstalledError(Exception):
-    """A generator's package is not there."""
+    """A generator's package is not installed."""
 
 
 class AbstractGenerator(ABC):
-    """Learns a table and makes rows of it.
+    """Generator of rows like those of a table.
 
-    ``package`` is the distribution that it needs; empty where it needs none.
+    ``package`` is the distribution that it needs; empty if none.
     """
 
     name: str
@@ -39,18 +39,18 @@ class AbstractGenerator(ABC):
 
     @abstractmethod
     def generate(self, training: Training, count: int) -> pandas.DataFrame:
-        """New rows, with the columns of the training rows.
+        """Generate rows with the columns of the training rows.
 
         Raises:
-            NotInstalledError: the package is not there.
+            NotInstalledError: the package is not installed.
         """
 
     @final
     def version(self) -> str:
-        """Of the package; empty where none is needed.
+        """Version of the package; empty if none is needed.
 
         Raises:
-            NotInstalledError: the package is not there.
+            NotInstalledError: the package is not installed.
         """
         if not self.package:
             return ""
@@ -61,10 +61,10 @@ class AbstractGenerator(ABC):
 
     @final
     def imported(self, module: str) -> Any:
-        """A module of its package.
+        """Import a module of its package.
 
         Raises:
-            NotInstalledError: the package is not there, or lacks one that it needs.
+            NotInstalledError: the package, or one of its dependencies, is not installed.
         """
         try:
             return importlib.import_module(module)
@@ -74,7 +74,7 @@ class AbstractGenerator(ABC):
     @final
     @property
     def installed(self) -> bool:
-        """Whether its package is there."""
+        """Return whether its package is installed."""
         try:
             self.version()
         except NotInstalledError:
@@ -84,7 +84,7 @@ class AbstractGenerator(ABC):
 
 @final
 class Real(AbstractGenerator):
-    """The training rows themselves: what chance leaves between two real samples."""
+    """The training rows themselves: a reference for two samples of one distribution."""
 
     name, package = "real", ""
 
@@ -95,7 +95,7 @@ class Real(AbstractGenerator):
 
 @final
 class JointRows(AbstractGenerator):
-    """Rows of the joint model that the panel asks elsewhere."""
+    """Rows of the joint model of the panel's predictions."""
 
     name, package = "metavoxel", "metavoxel"
 
@@ -112,7 +112,7 @@ class Synthesizer(AbstractGenerator):
 
     Args:
         name: ``ctgan`` or ``tvae``.
-        quick: a few epochs, to see that it runs.
+        quick: few epochs, as a test that it runs.
     """
 
     package = "ctgan"
@@ -137,7 +137,7 @@ class Forest(AbstractGenerator):
     """ForestDiffusion: flow matching by boosted trees.
 
     Args:
-        quick: few noise levels and copies of the rows, to see that it runs.
+        quick: few noise levels and copies of the rows, as a test that it runs.
     """
 
     name, package = "forestdiffusion", "ForestDiffusion"
@@ -159,7 +159,7 @@ class Forest(AbstractGenerator):
 
 
 def generators(runs: Runs, *, quick: bool = False) -> Mapping[str, AbstractGenerator]:
-    """All of them by name."""
+    """Return all generators by name."""
     found = (
         Real(),
         JointRows(runs),
@@ -173,7 +173,7 @@ def generators(runs: Runs, *, quick: bool = False) -> Mapping[str, AbstractGener
 def told_apart(
     generator: AbstractGenerator, training: Training, held_out: pandas.DataFrame, *, trees: int
 ) -> dict[str, float | int]:
-    """Cross-validated accuracy of a forest, on as many generated as held-out rows; rows with gaps are left out."""
+    """Return the cross-validated accuracy of a forest on equally many generated and held-out complete rows."""
     real = held_out.dropna()
     count = min(len(real), len(training.rows.dropna()), MOST_ROWS)
     complete = Training(training.name, training.rows.dropna().reset_index(drop=True), training.classes, training.seed)
@@ -183,7 +183,7 @@ def told_apart(
 
 
 def indicators(rows: pandas.DataFrame, classes: Classes) -> Float64[np.ndarray, "n d"]:
-    """Numbers as they are, categories as indicators."""
+    """Return numbers unchanged, and categories as indicators."""
     columns = []
     for name in rows:
         values = rows[name].to_numpy(float)[:, None]

@@ -1,4 +1,4 @@
-"""metavoxel in the panel: default settings, every number `continuous` and every label `categorical`, the public API."""
+"""metavoxel in the panel: default settings, numbers `continuous` and labels `categorical`, by the public API."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,12 +23,12 @@ from benchmarks.panel_tables import Question, Training
 @final
 @dataclass(frozen=True)
 class Runs:
-    """Models of training rows, each trained once and kept in a folder.
+    """Models of training rows, each trained once and stored in a folder.
 
     Args:
         folder: of the run folders.
-        settings: sections of the schema that are not the default; none by default.
-        sampling: changes to how draws are sampled; none by default.
+        settings: sections of the schema with other values than the defaults; none by default.
+        sampling: changes of sampling settings; none by default.
     """
 
     folder: Path
@@ -37,13 +37,13 @@ class Runs:
 
     @classmethod
     def quick(cls, folder: Path) -> "Runs":
-        """Models that only show that everything runs."""
+        """Return models with minimal training, as a test that everything runs."""
         training = {"steps": 10, "batch_size": 32, "warm_up": 3, "validate_every": 5}
         backbone = {"type": "transformer", "width": 16, "depth": 1, "heads": 2}
         return cls(folder, {"training": training, "backbone": backbone}, {"steps": 3})
 
     def model(self, training: Training) -> mv.Model:
-        """The model of these rows, nine tenths of which are fitted to and one tenth of which chooses the step."""
+        """Return the model of these rows, of which nine tenths are for training and one tenth for validation."""
         path = self.folder / f"{training.name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         table_of(training.rows, training.classes).to_csv(path.with_suffix(".csv"), index=False)
@@ -65,7 +65,7 @@ def _variable(name: str, classes: Classes) -> dict[str, object]:
 
 
 def table_of(rows: pandas.DataFrame, classes: Classes) -> pandas.DataFrame:
-    """Rows as the cells of a table, with a column that names them."""
+    """Format rows as cells of a table, with a column of row names."""
     table = cells(rows, classes)
     table.insert(0, "participant_id", [f"r{row}" for row in range(len(rows))])
     return table
@@ -73,7 +73,7 @@ def table_of(rows: pandas.DataFrame, classes: Classes) -> pandas.DataFrame:
 
 @final
 class Joint(AbstractMethod):
-    """One joint model for all questions of a table."""
+    """One joint model for all predictions of a table."""
 
     name = "metavoxel"
 
@@ -119,12 +119,12 @@ class JointLabel(AbstractLabel):
 
 
 def generated(runs: Runs, training: Training, count: int) -> pandas.DataFrame:
-    """Joint draws of all variables, categories as whole numbers."""
+    """Return joint draws of all variables, categories as whole numbers."""
     drawn = runs.model(training).sample(count, seed=training.seed, **runs.sampling)
     columns = {name: torch.as_tensor(drawn[name]).double().reshape(count).numpy() for name in training.rows}
     return pandas.DataFrame(columns)
 
 
 def imputed(runs: Runs, training: Training) -> pandas.DataFrame:
-    """The training rows, each missing cell predicted from the others of its row."""
+    """Impute missing cells of the training rows by predictions from the others of their row."""
     return filled_by(runs.model(training), training.rows, training.classes)

@@ -1,13 +1,12 @@
-"""The whole method on a small table, in plain PyTorch: python examples/method_in_one_file.py [--steps 3000]
+"""The complete method on a small table, in plain PyTorch: python examples/method_in_one_file.py [--steps 3000]
 
-One network learns the joint distribution of two numbers and one category, and answers any conditional of them. It is
-the method of the package without its Gaussian baseline, codecs and images: with the same weights and the same noise,
-both give the same loss, samples and posterior means.
+One network learns all conditionals of two numbers and one category. This is the package's method without its Gaussian
+baseline, codecs and images: the same weights and noise give the same loss, samples and posterior means.
 
 1. Forward processes. A number is diffused by x_t = s x_0 + n e (s^2 + n^2 = 1), a category keeps its class with
    probability a_t and is otherwise uniform. Every variable has a time of its own.
 2. Training. Each row has a random evidence set, given clean at t = 0; the others are noised. The network predicts
-   v = s e - n x_0 of each number, and class logits of each category; the loss counts noised variables alone.
+   v = s e - n x_0 of each number and class logits of the category; the loss covers noised variables only.
 3. Conditioning. Evidence stays at t = 0 in sampling too, so p(unknown | evidence) needs no guidance and no replacement.
 4. Posterior mean. At t = 1 a state has no signal, so the prediction there is E[x_0 | evidence]: one evaluation.
 5. Sampling. DPM-Solver++(2M) for numbers; for categories the exact reverse step, the mixture over classes of
@@ -32,9 +31,9 @@ Table = dict[str, Tensor]
 MEANS, SD, NOISE = torch.tensor([-1.2, 0.0, 1.2]), 0.5, 0.3
 
 
-# The data: k is uniform, x given k is normal, and y = sin(2 x) + noise. Everything about it is known.
+# The data: k is uniform, x given k is normal, and y = sin(2 x) + noise. All conditionals are known.
 def make_table(rows: int, random: torch.Generator) -> Table:
-    """Rows of the joint distribution."""
+    """Draw rows from the joint distribution."""
     k = torch.randint(CLASSES, (rows,), generator=random)
     x = MEANS[k, None] + SD * torch.randn(rows, 1, generator=random)
     y = torch.sin(2 * x) + NOISE * torch.randn(rows, 1, generator=random)
@@ -42,13 +41,13 @@ def make_table(rows: int, random: torch.Generator) -> Table:
 
 
 def exact_class_probabilities(x: Tensor) -> Tensor:
-    """p(k | x) of every row, by Bayes' rule."""
+    """Return p(k | x) of every row, by Bayes' rule."""
     return torch.softmax(-((x - MEANS) ** 2) / (2 * SD**2), 1)
 
 
 # 1. Forward processes: cosine schedule (Nichol and Dhariwal 2021), in float64, for 1 - alpha_bar vanishes near t = 0.
 def log_alpha_bar(t: Tensor) -> Tensor:
-    """log alpha_bar: 0 at t = 0, minus infinity at t = 1."""
+    """Return log alpha_bar: 0 at t = 0, minus infinity at t = 1."""
     t, offset = t.double(), 0.008
     start = math.log(math.cos(offset / (1 + offset) * math.pi / 2))
     value = 2 * (torch.log(torch.cos((t + offset) / (1 + offset) * math.pi / 2).clamp_min(0)) - start)
@@ -57,12 +56,12 @@ def log_alpha_bar(t: Tensor) -> Tensor:
 
 
 def log_snr(t: Tensor) -> Tensor:
-    """log(alpha_bar / (1 - alpha_bar))."""
+    """Return log(alpha_bar / (1 - alpha_bar))."""
     return log_alpha_bar(t) - torch.log(-torch.expm1(log_alpha_bar(t)))
 
 
 def time_of(wanted: Tensor) -> Tensor:
-    """The time of a log SNR, by bisection."""
+    """Invert ``log_snr`` by bisection."""
     low, high = torch.zeros_like(wanted), torch.ones_like(wanted)
     for _ in range(60):
         middle = (low + high) / 2
@@ -72,13 +71,13 @@ def time_of(wanted: Tensor) -> Tensor:
 
 
 def scales(t: Tensor) -> tuple[Tensor, Tensor]:
-    """Signal and noise, (b, 1) in float64."""
+    """Return signal and noise scales, (b, 1) in float64."""
     log = log_alpha_bar(t)[:, None]
     return torch.exp(log / 2), torch.sqrt(-torch.expm1(log))
 
 
 def log_forward(start: Tensor, s: Tensor, t: Tensor) -> Tensor:
-    """log q(x_t = j | x_s) of every class j: the class is kept with probability r = alpha_bar_t / alpha_bar_s."""
+    """Return log q(x_t = j | x_s) of every class j: a class is kept with probability r = alpha_bar_t / alpha_bar_s."""
     log_t, log_s = log_alpha_bar(t)[:, None], log_alpha_bar(s)[:, None]
     log_r = torch.where(log_t == log_s, 0.0, log_t - log_s).clamp_max(0)
     log_uniform = (torch.log(-torch.expm1(log_r)) - math.log(CLASSES)).float()
@@ -86,26 +85,26 @@ def log_forward(start: Tensor, s: Tensor, t: Tensor) -> Tensor:
 
 
 class Noise:
-    """Standard normal and Gumbel noise, by variable. A test replaces it by the package's own."""
+    """Standard normal and Gumbel noise, by variable. A test substitutes the package's noise."""
 
     def __init__(self, random: torch.Generator) -> None:
         self.random = random
 
     def normal(self, name: str, shape: tuple[int, int]) -> Tensor:
-        """Independent standard normal numbers."""
+        """Draw independent standard normal numbers."""
         return torch.randn(shape, generator=self.random)
 
     def gumbel(self, name: str, shape: tuple[int, int]) -> Tensor:
-        """Independent Gumbel numbers: adding them to log-probabilities makes the largest a draw."""
+        """Draw independent Gumbel numbers: the argmax of log-probabilities plus these is a draw of the category."""
         return -torch.log(-torch.log(torch.rand(shape, generator=self.random).clamp(1e-20, 1 - 1e-7)))
 
     def draw_class(self, name: str, log_p: Tensor) -> Tensor:
-        """Indicators of classes drawn from log-probabilities."""
+        """Draw one-hot classes from log-probabilities."""
         drawn = (log_p + self.gumbel(name, tuple(log_p.shape))).argmax(1)
         return functional.one_hot(drawn, CLASSES).float()
 
     def prior(self, name: str, rows: int) -> Tensor:
-        """A state at t = 1."""
+        """Draw a state at t = 1."""
         if name in NUMBERS:
             return self.normal(name, (rows, 1))
         return self.draw_class(name, torch.zeros(rows, CLASSES))
@@ -116,7 +115,7 @@ FEATURES = 16
 
 
 def time_features(t: Tensor) -> Tensor:
-    """Features of times in [0, 1], with indicators of both ends, where questions are asked."""
+    """Return features of times in [0, 1], with indicators of both ends, where most conditionals are."""
     t = t[..., None].double()
     angles = t * math.pi * 2.0 ** torch.arange((FEATURES - 4) // 2, dtype=torch.float64)
     ends = [2 * t - 1, (t <= 0).double(), (t >= 1).double(), torch.sqrt(t)]
@@ -124,7 +123,7 @@ def time_features(t: Tensor) -> Tensor:
 
 
 class Ends(nn.Module):
-    """Layers at both ends of one variable's token."""
+    """Input and output layers of one variable's token."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -150,13 +149,13 @@ class Block(nn.Module):
         self.layers = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Identity(), nn.Linear(width, width))
 
     def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
-        """(b, w) to (b, w)."""
+        """Return the updated hidden features, (b, w)."""
         shift, scale, gate = self.modulation(functional.silu(embedding)).chunk(3, -1)
         return hidden + gate * self.layers(self.norm(hidden) * (1 + scale) + shift)
 
 
 class Network(nn.Module):
-    """All states and times in, a prediction for each variable out."""
+    """Prediction of every variable from all states and times."""
 
     def __init__(self, width: int = 128, depth: int = 3) -> None:
         super().__init__()
@@ -166,7 +165,7 @@ class Network(nn.Module):
         self.time_tags = nn.Parameter(torch.randn(len(NAMES), width) * 0.5)
 
     def forward(self, states: Table, times: Table, observed: Table) -> Table:
-        """Predictions: v of numbers, logits of the category."""
+        """Return the predictions: v of numbers, logits of the category."""
         # a state without signal enters as 0, so that no prediction depends on its noise
         states = {name: torch.where(times[name][:, None] >= 1, 0.0, states[name]) for name in NAMES}
         clocks = time_features(torch.stack([times[name] for name in NAMES], 1))
@@ -181,7 +180,7 @@ class Network(nn.Module):
         return {name: self.ends[name].out_proj(tokens[name] + hidden) for name in NAMES}
 
     def denoise(self, states: Table, times: Table, observed: Table) -> Table:
-        """E[x_0 | all states]; class probabilities of the category."""
+        """Return E[x_0 | all states]; class probabilities of the category."""
         found = self(states, times, observed)
         for name in NUMBERS:
             signal, noise = (scale.float() for scale in scales(times[name]))
@@ -191,7 +190,7 @@ class Network(nn.Module):
 
 # 2. Training.
 def sample_times(rows: int, random: torch.Generator) -> tuple[Table, Table]:
-    """Times and evidence masks of each row: any evidence set, and often all unknown variables at t = 1."""
+    """Sample times and conditioning masks of each row: any evidence set, often with all unknown variables at t = 1."""
     chance = torch.rand(rows, 4, generator=random, dtype=torch.float64)
     rank = torch.rand(rows, len(NAMES), generator=random).argsort(1).argsort(1)
     size = (chance[:, 0] * len(NAMES)).long()
@@ -209,7 +208,7 @@ def sample_times(rows: int, random: torch.Generator) -> tuple[Table, Table]:
 
 
 def noised(table: Table, times: Table, noise: Noise) -> tuple[Table, Table]:
-    """States at these times, and what the network should predict of them."""
+    """Draw states at these times; return them with the prediction targets."""
     states, targets = {}, {}
     for name in NUMBERS:
         signal, spread = (scale.float() for scale in scales(times[name]))
@@ -221,7 +220,7 @@ def noised(table: Table, times: Table, noise: Noise) -> tuple[Table, Table]:
 
 
 def loss(network: Network, table: Table, times: Table, observed: Table, noise: Noise) -> Tensor:
-    """Sum over variables of the mean loss over rows in which they are not evidence."""
+    """Return the sum over variables of the mean loss over rows in which they are not evidence."""
     states, targets = noised(table, times, noise)
     states = {name: torch.where(observed[name], table[name], states[name]) for name in NAMES}
     predictions = network(states, times, observed)
@@ -233,7 +232,7 @@ def loss(network: Network, table: Table, times: Table, observed: Table, noise: N
 
 
 def train(table: Table, steps: int, random: torch.Generator) -> Network:
-    """Train a network; its weights are a moving average."""
+    """Train a network; return it with the exponential moving average of its weights."""
     network = Network()
     average = {key: value.clone() for key, value in network.state_dict().items()}
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-4)
@@ -258,7 +257,7 @@ def train(table: Table, steps: int, random: torch.Generator) -> Network:
 
 # 3 and 4. Evidence stays clean; at t = 1 the prediction is the posterior mean.
 def inputs(given: Table, states: Table, t: Tensor, marginal: tuple[str, ...] = ()) -> tuple[Table, Table, Table]:
-    """States, times and masks: evidence at t = 0, marginalised variables at t = 1, the others at t."""
+    """Return states, times and masks: evidence at t = 0, marginalised variables at t = 1, the others at t."""
     rows = len(next(iter(states.values())))
     times = {name: (torch.ones(()) if name in marginal else t).double().expand(rows) for name in NAMES}
     times |= {name: torch.zeros(rows, dtype=torch.float64) for name in given}
@@ -268,14 +267,14 @@ def inputs(given: Table, states: Table, t: Tensor, marginal: tuple[str, ...] = (
 
 @torch.inference_mode()
 def posterior_mean(network: Network, given: Table, rows: int, noise: Noise) -> Table:
-    """E[variable | given] of every variable by itself, in one evaluation."""
+    """Return the marginal E[variable | given] of every variable, in one evaluation."""
     states = {name: noise.prior(name, rows) for name in NAMES}
     return network.denoise(*inputs(given, states, torch.ones(())))
 
 
 # 5. Sampling.
 def time_grid(steps: int) -> Tensor:
-    """From 1 to 0, with interior times uniform in log SNR."""
+    """Return times from 1 to 0, interior ones uniform in log SNR."""
     first = max(-8.0, float(log_snr(torch.tensor(0.999))))
     last = min(max(first + 0.4 * (steps - 2), 8.0), 12.0)
     interior = time_of(torch.linspace(first, last, steps - 1, dtype=torch.float64))
@@ -283,7 +282,7 @@ def time_grid(steps: int) -> Tensor:
 
 
 def step_number(x0_hat: Tensor, xt: Tensor, t: Tensor, s: Tensor, before: tuple[Tensor, Tensor] | None) -> Tensor:
-    """DPM-Solver++(2M) (Lu et al. 2022): the DDIM step, with x0_hat extrapolated from the last two estimates."""
+    """Take a step of DPM-Solver++(2M) (Lu et al. 2022): DDIM, with x0_hat extrapolated from the last two estimates."""
     if before is not None:
         earlier, now, later = log_snr(before[1]), log_snr(t), log_snr(s)
         weight = (later - now) / (2 * (now - earlier))
@@ -295,7 +294,7 @@ def step_number(x0_hat: Tensor, xt: Tensor, t: Tensor, s: Tensor, before: tuple[
 
 
 def log_step_category(p: Tensor, xt: Tensor, t: Tensor, s: Tensor) -> Tensor:
-    """log p(x_s | x_t) = log sum_k p_k q(x_t | x_s) q(x_s | x_0 = k) / q(x_t | x_0 = k), exact for any step size."""
+    """Return log p(x_s | x_t) = log sum_k p_k q(x_t | x_s) q(x_s | x_0 = k) / q(x_t | x_0 = k), for any step size."""
     zero, log_p = torch.zeros_like(t), torch.log(p)
     log_weight = log_p - log_forward(xt, zero, t).clamp_min(torch.finfo(xt.dtype).min)  # Q is symmetric
     log_weight = torch.where(torch.isneginf(log_p), log_p, log_weight)
@@ -327,7 +326,7 @@ def sample(
 
 
 def main(steps: int, show: Callable[[str], None] = print) -> None:
-    """Train, ask, and compare with the exact answers."""
+    """Train, predict and sample, and compare with the exact conditionals."""
     random = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
     network = train(make_table(5000, random), steps, random).eval()

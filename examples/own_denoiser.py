@@ -1,7 +1,7 @@
-"""The package's samplers on a denoiser of one's own: python examples/own_denoiser.py
+"""Sampling and posterior means of a user-defined denoiser: python examples/own_denoiser.py
 
-All that sampling needs of a model is in :class:`metavoxel.sampling.conditional.JointDenoiser`: kernels, code shapes, a
-device and E[x_0 | states]. This one is exact, for two standard normal numbers with correlation .8.
+Sampling requires the protocol :class:`metavoxel.sampling.conditional.JointDenoiser`: kernels, code shapes, a device and
+E[x_0 | states]. The denoiser here is exact, for two standard normal numbers with correlation .8.
 """
 
 import torch
@@ -16,7 +16,7 @@ CORRELATION = 0.8
 
 
 class ExactPair:
-    """E[x_0 | x_t] of a bivariate normal distribution, each number at a time of its own."""
+    """E[x_0 | x_t] of a bivariate normal distribution, each number at its own time."""
 
     def __init__(self):
         self.kernels = {"a": GaussianKernel(), "b": GaussianKernel()}
@@ -24,7 +24,7 @@ class ExactPair:
         self.device = torch.device("cpu")
 
     def denoise(self, states, times, observed):
-        """Posterior means under x_t = signal x_0 + noise e."""
+        """Return posterior means under x_t = signal x_0 + noise e."""
         signal, noise = (torch.stack(each, 1)[..., 0] for each in zip(*(
             kernel.scales(times[name][:, None]) for name, kernel in self.kernels.items()), strict=True))  # fmt: skip
         prior = torch.tensor([[1, CORRELATION], [CORRELATION, 1]]).double()

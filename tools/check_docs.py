@@ -1,7 +1,7 @@
-"""Check what the documentation promises: that links lead somewhere, commands parse, and Python compiles.
+"""Check the documentation: links resolve, commands parse, and Python blocks compile.
 
-Run from anywhere: ``python tools/check_docs.py [ROOT]``. Prints every problem as ``file:line: what`` and exits with 1
-when there is one.
+``python tools/check_docs.py [ROOT]`` prints every problem as ``file:line: what``, and exits with 1 if there is one. The
+working directory does not matter.
 """
 
 import re
@@ -15,7 +15,7 @@ from urllib.parse import unquote
 DOCUMENTS = ("README.md", "CHANGELOG.md", "docs/**/*.md", "examples/**/*.md", "plugins/**/*.md")
 SHELLS = frozenset({"sh", "bash", "shell", "console"})
 TEST_MARK = "<!-- test -->"
-"""Put on the line above a Python block, it makes the tests run the block."""
+"""Mark on the line above a Python block that the tests run."""
 
 _FENCE = re.compile(r"^(?P<indent>\s*)(?P<ticks>`{3,}|~{3,})\s*(?P<language>[\w+-]*)")
 _HEADING = re.compile(r"^#{1,6}\s+(?P<text>.+?)\s*#*\s*$")
@@ -28,7 +28,7 @@ _SEPARATORS = frozenset({"&&", "||", ";", "|", "&", ">", ">>", "2>", "<"})
 
 
 class Problem(NamedTuple):
-    """One promise that does not hold."""
+    """One problem of a document."""
 
     path: Path
     line: int
@@ -39,7 +39,7 @@ class Problem(NamedTuple):
 
 
 class Block(NamedTuple):
-    """A fenced block of code; ``line`` is its first line's number in the document."""
+    """A fenced block of code; ``line`` is the number of its first line in the document."""
 
     language: str
     line: int
@@ -48,12 +48,12 @@ class Block(NamedTuple):
 
 
 def documents(root: Path) -> list[Path]:
-    """The Markdown files that are checked."""
+    """List the Markdown files to check."""
     return sorted({path for pattern in DOCUMENTS for path in root.glob(pattern) if "runs" not in path.parts})
 
 
 def split(text: str) -> tuple[list[tuple[int, str]], list[Block]]:
-    """A document's prose, as numbered lines, and its fenced blocks. An unclosed fence runs to the end."""
+    """Split a document into prose, as numbered lines, and fenced blocks. An unclosed fence extends to the end."""
     prose: list[tuple[int, str]] = []
     blocks: list[Block] = []
     lines = text.splitlines()
@@ -79,7 +79,7 @@ def split(text: str) -> tuple[list[tuple[int, str]], list[Block]]:
 
 
 def anchors(text: str) -> set[str]:
-    """Names that a link into this document may end with: headings as GitHub writes them, and explicit ones."""
+    """Return the anchors of a document: those of headings, as on GitHub, and explicit ones."""
     found: set[str] = set()
     for _, line in split(text)[0]:
         found.update(match["name"] for match in _ANCHOR.finditer(line))
@@ -97,7 +97,7 @@ def anchors(text: str) -> set[str]:
 
 
 def link_problems(path: Path, root: Path) -> Iterator[Problem]:
-    """Relative links of one document that lead nowhere, or out of the repository."""
+    """Yield relative links of one document that do not resolve, or lead out of the repository."""
     for number, line in split(path.read_text(encoding="utf-8"))[0]:
         visible = re.sub(r"(`+)(?!`).*?(?<!`)\1(?!`)", "", line)
         for target in (match["target"] for form in (_LINK, _REFERENCE, _HTML) for match in form.finditer(visible)):
@@ -114,7 +114,7 @@ def link_problems(path: Path, root: Path) -> Iterator[Problem]:
 
 
 def python_problems(path: Path) -> Iterator[Problem]:
-    """Python blocks of one document that are not Python, and test marks with no Python block under them."""
+    """Yield Python blocks of one document that do not compile, and test marks without a Python block."""
     prose, blocks = split(path.read_text(encoding="utf-8"))
     marks = sum(line.strip() == TEST_MARK for _, line in prose)
     if marks != sum(block.tested and block.language == "python" for block in blocks):
@@ -128,7 +128,7 @@ def python_problems(path: Path) -> Iterator[Problem]:
 
 
 def commands(block: Block) -> Iterator[tuple[int, list[str]]]:
-    """Calls of ``metavoxel`` in a shell block, as (line of the document, arguments)."""
+    """Yield calls of ``metavoxel`` in a shell block, as (line of the document, arguments)."""
     lines = block.code.splitlines()
     number = 0
     while number < len(lines):
@@ -151,7 +151,7 @@ def commands(block: Block) -> Iterator[tuple[int, list[str]]]:
 
 
 def command_problem(arguments: list[str]) -> str | None:
-    """Why the command line would refuse these arguments, or None. Files need not exist: only the form is checked."""
+    """Return why the command line refuses these arguments, or None. Files need not exist: only the form is checked."""
     from typer.core import TyperGroup
     from typer.main import get_command
 
@@ -161,10 +161,10 @@ def command_problem(arguments: list[str]) -> str | None:
     context = command.context_class(command, info_name="metavoxel")
     rest = list(arguments)
     while isinstance(command, TyperGroup) and rest and not rest[0].startswith("-"):
-        name = rest.pop(0)
-        if name not in command.commands:
-            return f"no command {name!r}; there are {', '.join(sorted(command.commands))}"
-        command = command.commands[name]
+        name = rest[0]
+        if name not in command.list_commands(context):
+            return f"no command {name!r}; there are {', '.join(sorted(command.list_commands(context)))}"
+        _, command, rest = command.resolve_command(context, rest)
         context = command.context_class(command, info_name=name, parent=context)
     try:
         values, extra, _ = command.make_parser(context).parse_args(list(rest))
@@ -179,7 +179,7 @@ def command_problem(arguments: list[str]) -> str | None:
 
 
 def command_problems(path: Path) -> Iterator[Problem]:
-    """Commands in one document's shell blocks that the command line would refuse."""
+    """Yield commands in one document's shell blocks that the command line refuses."""
     for block in split(path.read_text(encoding="utf-8"))[1]:
         if block.language in SHELLS:
             for line, arguments in commands(block):
@@ -189,7 +189,7 @@ def command_problems(path: Path) -> Iterator[Problem]:
 
 
 def problems(root: Path) -> list[Problem]:
-    """Everything that the documents of a repository promise and do not keep."""
+    """Return all problems of the documents of a repository."""
     found: list[Problem] = []
     for path in documents(root):
         found += [*link_problems(path, root), *python_problems(path), *command_problems(path)]
@@ -197,7 +197,7 @@ def problems(root: Path) -> list[Problem]:
 
 
 def main() -> int:
-    """Print the problems of the repository; 1 if there are any."""
+    """Print the problems of the repository; return 1 if there are any."""
     root = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent.parent
     checked, found = documents(root), problems(root)
     for problem in found:

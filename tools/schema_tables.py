@@ -1,7 +1,7 @@
 """Write the tables of settings into ``docs/schema.md``, from the settings classes themselves.
 
-Run from anywhere: ``python tools/schema_tables.py`` rewrites the tables, ``python tools/schema_tables.py --check`` only
-reports which are out of date and exits with 1. A table stands between ``<!-- settings: NAME -->`` and ``<!-- end -->``.
+``python tools/schema_tables.py`` rewrites the tables. With ``--check`` it changes nothing, and exits with 1 if the
+document is out of date. A table is between ``<!-- settings: NAME -->`` and ``<!-- end -->``.
 """
 
 import re
@@ -29,7 +29,7 @@ _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusi
 
 
 def tables() -> dict[str, str]:
-    """Every table by its name: ``cohort``, ``variables continuous``, ``schedule cosine``, ..."""
+    """Return every table by its name: ``cohort``, ``variables continuous``, ``schedule cosine``, ..."""
     models: dict[str, type[BaseModel]] = {**SECTIONS, "cohort.split": SplitSettings}
     registry = load_registry(entry_points=False)
     for kind in KINDS:
@@ -43,17 +43,17 @@ def tables() -> dict[str, str]:
 
 
 def updated(text: str) -> str:
-    """A document with its tables written anew.
+    """Return a document with its tables updated.
 
     Raises:
-        KeyError: the document has a table that no settings class gives.
+        KeyError: the document has a table without a settings class.
     """
     current = tables()
     return _TABLE.sub(lambda match: f"{match['head']}{current[match['name']]}{match['tail']}", text)
 
 
 def names(text: str) -> list[str]:
-    """Tables that a document has."""
+    """Return the names of a document's tables."""
     return [match["name"] for match in _TABLE.finditer(text)]
 
 
@@ -84,7 +84,7 @@ def _default(field: FieldInfo) -> str:
 
 
 def _words(schema: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
-    """A JSON Schema in a few words."""
+    """Describe a JSON Schema in a few words."""
     return " or ".join(word for word in dict.fromkeys(_alternatives(schema, whole)) if word)
 
 
@@ -121,7 +121,7 @@ def _limits(schema: Mapping[str, Any]) -> Iterator[str]:
 
 
 def main() -> int:
-    """Write the tables, or with ``--check`` compare them; 1 when they differ."""
+    """Write the tables, or with ``--check`` compare them; return 1 if they differ."""
     before = DOCUMENT.read_text(encoding="utf-8")
     after = updated(before)
     if "--check" not in sys.argv[1:]:

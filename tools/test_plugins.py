@@ -1,8 +1,8 @@
-"""Test every plugin of this repository, and those that ``metavoxel new-plugin`` writes, as a user would install them.
+"""Test the plugins of this repository, and those that ``metavoxel new-plugin`` writes, as installed distributions.
 
-Run from anywhere: ``python tools/test_plugins.py [FOLDER ...]``, by default all of ``plugins/`` and the template. Each
-gets an environment of its own, which sees the packages of the one that runs this (nothing large is installed twice), is
-installed into it from its folder, and passes its tests there; ``metavoxel plugins`` has to list it.
+``python tools/test_plugins.py [FOLDER ...]`` tests all of ``plugins/`` and the template by default. Each plugin is
+installed from its folder into a new environment, which also has the packages of the current one. It must pass its tests
+there, and ``metavoxel plugins`` must list it.
 """
 
 import os
@@ -22,7 +22,7 @@ PATHS = ("purelib", "platlib")
 
 
 def environment(folder: Path) -> Path:
-    """Make an environment that sees this one's packages; its interpreter."""
+    """Create an environment that also has the packages of this one; return its interpreter."""
     venv.EnvBuilder(symlinks=True).create(folder)
     python = folder / "bin" / "python"
     own = subprocess.run(
@@ -36,7 +36,7 @@ def environment(folder: Path) -> Path:
 
 
 def tested(name: str, folders: Sequence[Path], place: Path) -> str:
-    """What went wrong where these folders were installed into one environment and tested; empty if nothing did."""
+    """Install these folders into one environment and test them; return the failure, empty if there is none."""
     python = environment(place / "environments" / name)
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
     steps = [
@@ -56,7 +56,7 @@ def tested(name: str, folders: Sequence[Path], place: Path) -> str:
 
 
 def written(place: Path) -> list[Path]:
-    """One plugin of each kind that there is a template for."""
+    """Write a plugin of each kind from the template; return their folders."""
     from metavoxel.cli.new_plugin import new_plugin
 
     folders = [place / f"metavoxel-new-{kind}" for kind in KINDS]
@@ -66,7 +66,7 @@ def written(place: Path) -> list[Path]:
 
 
 def main() -> int:
-    """Test the folders named, or all, as many at once as there are processors; 1 if any fails."""
+    """Test the named folders, or all, in parallel; return 1 if any fails."""
     sys.path.insert(0, str(ROOT))
     chosen = [Path(argument).resolve() for argument in sys.argv[1:]]
     with tempfile.TemporaryDirectory() as place:

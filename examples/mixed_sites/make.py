@@ -1,11 +1,11 @@
-"""Write a cohort of twelve heads as six sites might send them, and say where a landmark lies in what metavoxel reads.
+"""Write a cohort of twelve heads in the formats of six sites, and locate a landmark in the images that metavoxel reads.
 
-python examples/mixed_sites/make.py FOLDER          writes FOLDER/people.tsv, its images and FOLDER/schema.yaml
-python examples/mixed_sites/make.py FOLDER --check  reads them, and compares with nilearn on the same grid
+python examples/mixed_sites/make.py FOLDER          writes FOLDER/subjects.tsv, its images and FOLDER/schema.yaml
+python examples/mixed_sites/make.py FOLDER --check  reads them, and prints the landmark's errors in mm
 
-Heads are the ICBM 152 template as nilearn ships it, with a bright ball at (24, -30, 36) mm. Their places in mm agree;
-their files do not: two template boxes, an oblique acquisition, a cropped field of view, a header in micrometres, and a
-link whose content was never fetched.
+Heads are the ICBM 152 template as nilearn ships it, with a bright ball at (24, -30, 36) mm. Their positions in mm are
+equal; their files differ: two template boxes, an oblique acquisition, a cropped field of view, a header in micrometres,
+and a link whose content was not fetched.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from metavoxel.cohort.read import read_cohort
 LANDMARK = (24.0, -30.0, 36.0)
 SITES = ("box_a", "box_b", "oblique", "cropped", "micrometres", "unfetched")
 SCHEMA = """\
-cohort: {table: people.tsv, split: {train: 0.6, validation: 0.2, test: 0.2}}
+cohort: {table: subjects.tsv, split: {train: 0.6, validation: 0.2, test: 0.2}}
 variables:
   T1w: {type: image, spacing: 4.0, percentiles: [0, 100]}
   age: {type: continuous, range: [10, 90], unit: years}
@@ -31,10 +31,10 @@ variables:
 
 
 def boxed(step: float, origin: tuple[float, float, float], degrees: float = 0.0) -> Float64[np.ndarray, "4 4"]:
-    """An affine of cubic voxels, turned about the left-right axis."""
-    turn = np.deg2rad(degrees)
+    """Return an affine of cubic voxels, rotated about the left-right axis."""
+    angle = np.deg2rad(degrees)
     affine = np.diag([step, step, step, 1.0])
-    affine[1:3, 1:3] = step * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    affine[1:3, 1:3] = step * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     affine[:3, 3] = origin
     return affine
 
@@ -74,18 +74,18 @@ def write(folder: Path) -> None:
         else:
             nibabel.save(scan, path)
         rows.append(f"s{index:02d}\t{name}\t{30 + 4 * index}")
-    (folder / "people.tsv").write_text("\n".join(rows) + "\n")
+    (folder / "subjects.tsv").write_text("\n".join(rows) + "\n")
     fetched = [row for row in rows if "unfetched" not in row]
     (folder / "fetched.tsv").write_text("\n".join(fetched) + "\n")
     (folder / "schema.yaml").write_text(SCHEMA)
-    (folder / "fetched.yaml").write_text(SCHEMA.replace("people.tsv", "fetched.tsv"))
+    (folder / "fetched.yaml").write_text(SCHEMA.replace("subjects.tsv", "fetched.tsv"))
     (folder / "boxes.yaml").write_text(
-        SCHEMA.replace("people.tsv", "fetched.tsv").replace("spacing", "place: box, spacing")
+        SCHEMA.replace("subjects.tsv", "fetched.tsv").replace("spacing", "place: box, spacing")
     )
 
 
 def check(folder: Path) -> None:
-    """Print, for each site, how far the landmark is from its place, by the model's grid in mm and as boxes."""
+    """Print the landmark's error at each site, with images placed by world coordinates in mm and as boxes."""
     for name in ("fetched", "boxes"):
         schema = mv.load_schema(folder / f"{name}.yaml")
         cohort = read_cohort(schema.specs, schema.cohort, folder=folder, split=False)
@@ -101,11 +101,11 @@ def check(folder: Path) -> None:
             first = found if first is None else first
             apart = np.linalg.norm(found - first)
             off = np.linalg.norm(affine[:3, :3] @ found + affine[:3, 3] - LANDMARK)
-            print(f"  {SITES[row]:12s} landmark {off:5.1f} mm from its place, {apart:.1f} voxels from the first site's")
+            print(f"  {SITES[row]:12s} landmark error {off:5.1f} mm, {apart:.1f} voxels from the first site's")
 
 
 def main() -> None:
-    """Write the cohort, or check what is read of it."""
+    """Write the cohort, or check the images read from it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--check", action="store_true")

@@ -1,6 +1,6 @@
 """Check the contracts of plugin parts on rows of the cohort, before training.
 
-The checks are the fast ones of :mod:`metavoxel.testing`; built-in parts are not checked.
+The checks are the fast ones of :mod:`metavoxel.parts.conformance`; built-in parts are not checked.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,12 @@
-"""A metavoxel plugin: discrete diffusion that hides categories, and uncovers them once (masked diffusion)."""
+"""A metavoxel plugin: masked (absorbing-state) discrete diffusion of categories.
+
+A category is kept with probability alpha_bar, and masked otherwise (Austin et al. 2021, A.2.2). With x0_hat the
+posterior p(x_0 | x_t), a state that is masked at t is at s < t
+
+    masked with probability (1 - alpha_bar_s) / (1 - alpha_bar_t), and drawn from x0_hat otherwise.             (1)
+
+Other states do not change.
+"""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -17,7 +25,7 @@ metavoxel_api = 2
 
 
 class AbsorbingTransition(AbstractTransition):
-    """Categories and, as the last of (b, c + 1, *s) probabilities, the hidden state, whose code is zeros. Final."""
+    """Distribution of categories and, as the last of (b, c + 1, *s), the masked state, whose code is zeros. Final."""
 
     def __init__(self, probabilities: Float[Tensor, "b q *s"], like: Tensor) -> None:
         self._whole = CategoricalTransition(probabilities.log().to(like.dtype))
@@ -34,10 +42,9 @@ class AbsorbingTransition(AbstractTransition):
 
 
 class AbsorbingKernel(AbstractDiscreteKernel):
-    """A category is kept with probability alpha_bar, and else hidden (Austin et al. 2021, A.2.2). Final.
+    """Masked diffusion with the reverse step (1), exact for any step size and a perfect network. Final.
 
-    It never changes. What is uncovered stays as it is, so a reverse step draws from the head alone, whatever its
-    stride: exact for a perfect head. All that is at t = 1 is hidden, so a read-out has no noise to average.
+    All states at t = 1 are masked, so that a posterior mean needs one evaluation.
     """
 
     type: Literal["absorbing"] = "absorbing"
@@ -47,21 +54,21 @@ class AbsorbingKernel(AbstractDiscreteKernel):
         return torch.zeros(shape, dtype=like.dtype, device=like.device)
 
     def renoise(self, xs: Code, s: Time, t: Time, *, rng: Rng) -> Code:
-        log_kept, seen = self.log_ratio(s, t, xs), xs.double().sum(1, keepdim=True)
-        hidden = (1 - seen) - seen * torch.expm1(log_kept)
-        return AbsorbingTransition(torch.cat([xs * torch.exp(log_kept), hidden], 1), xs).sample(rng)
+        log_kept, unmasked = self.log_ratio(s, t, xs), xs.double().sum(1, keepdim=True)
+        masked = (1 - unmasked) - unmasked * torch.expm1(log_kept)
+        return AbsorbingTransition(torch.cat([xs * torch.exp(log_kept), masked], 1), xs).sample(rng)
 
     def denoise(self, prediction: Float[Tensor, "b p *s"], xt: Code, t: Time) -> Code:
         return torch.where(xt.sum(1, keepdim=True) > 0.5, xt, super().denoise(prediction, xt, t))
 
     def transition(self, x0_hat: Code, xt: Code, t: Time, s: Time, *, eta: float) -> AbsorbingTransition:
-        zero, hidden = torch.zeros_like(t), 1 - xt.double().sum(1, keepdim=True)
-        gone_s, gone_t = (-torch.expm1(self.log_ratio(zero, time, xt)) for time in (s, t))
-        stays = torch.where(gone_t > gone_s, gone_s / gone_t, 1.0)
-        return AbsorbingTransition(torch.cat([xt + hidden * (1 - stays) * x0_hat, hidden * stays], 1), xt)
+        zero, masked = torch.zeros_like(t), 1 - xt.double().sum(1, keepdim=True)
+        masked_s, masked_t = (-torch.expm1(self.log_ratio(zero, time, xt)) for time in (s, t))
+        stays = torch.where(masked_t > masked_s, masked_s / masked_t, 1.0)
+        return AbsorbingTransition(torch.cat([xt + masked * (1 - stays) * x0_hat, masked * stays], 1), xt)
 
 
 @hookimpl
 def metavoxel_kernels() -> Sequence[type[AbstractKernel]]:
-    """What ``kernel: {type: absorbing}`` means."""
+    """Register ``kernel: {type: absorbing}``."""
     return [AbsorbingKernel]

@@ -1,4 +1,4 @@
-"""A metavoxel plugin: quantities that come round again, such as angles, hours of the day and days of the year."""
+"""A metavoxel plugin: circular quantities, such as angles, hours of the day and days of the year."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ metavoxel_api = 2
 
 
 class CircularCodec(AbstractCodec):
-    """(b,) numbers to (b, 2) points of a circle, of variance 1 a channel when all its places are alike. Final."""
+    """(b,) numbers to (b, 2) points of a circle, with variance 1 per channel for uniform numbers. Final."""
 
     support = "real"
     code_shape = (2,)
@@ -38,22 +38,22 @@ class CircularCodec(AbstractCodec):
 
 
 class CircularCodecSpec(AbstractCodecSpec):
-    """A number to a point of a circle, and any point of the plane to the nearest place on it."""
+    """Encode a number as a point of a circle; decode any point of the plane by its direction."""
 
     support: ClassVar[str] = "real"
 
     type: Literal["circular"] = "circular"
-    period: PositiveFloat = Field(description="length of one turn, in the variable's unit")
+    period: PositiveFloat = Field(description="period, in the variable's unit")
 
     def build(self, data_shape: tuple[int, ...]) -> CircularCodec:
         return CircularCodec(self.period)
 
 
 class CircularSpec(AbstractVariableSpec):
-    """A number that counts the same after a whole turn. Cells may be numbers, or 23:45 for 23.75."""
+    """A number modulo a period. Cells may be numbers, or 23:45 for 23.75."""
 
     type: Literal["circular"] = "circular"
-    period: PositiveFloat = Field(description="length of one turn, in the column's unit: 24 for hours, 360 for degrees")
+    period: PositiveFloat = Field(description="period, in the column's unit: 24 for hours, 360 for degrees")
     unit: str | None = Field(None, description="unit of the column, for tables and figures")
 
     @classmethod
@@ -71,7 +71,7 @@ class CircularSpec(AbstractVariableSpec):
         return torch.tensor(value % self.period, dtype=torch.float32) % self.period
 
     def center(self, values: Float[Tensor, "k *d"], point: Point) -> Float64[Tensor, "*d"]:
-        """The mean direction of draws, or the median of them as seen from there."""
+        """Return the mean direction of draws, or the median of their differences from it."""
         angle = values.double() * (math.tau / self.period)
         mean = torch.atan2(angle.sin().mean(0), angle.cos().mean(0)) / math.tau * self.period
         if point == "median":
@@ -79,17 +79,17 @@ class CircularSpec(AbstractVariableSpec):
         return mean % self.period
 
     def differences(self, values: Float[Tensor, "k *d"], center: Float64[Tensor, "*d"]) -> Float64[Tensor, "k *d"]:
-        """The shorter way round to each draw."""
+        """Return the signed shorter arc to each draw."""
         return (values.double() - center + self.period / 2) % self.period - self.period / 2
 
 
 @hookimpl
 def metavoxel_variables() -> Sequence[type[AbstractVariableSpec]]:
-    """What ``type: circular`` of a variable means."""
+    """Register ``type: circular`` of variables."""
     return [CircularSpec]
 
 
 @hookimpl
 def metavoxel_codecs() -> Sequence[type[AbstractCodecSpec]]:
-    """What ``codec: {type: circular}`` means: a run's resolved schema names every part."""
+    """Register ``codec: {type: circular}``, as a run's resolved schema names every part."""
     return [CircularCodecSpec]

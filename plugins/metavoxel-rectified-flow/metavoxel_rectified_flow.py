@@ -1,4 +1,4 @@
-"""A metavoxel plugin: straight paths from noise to data (rectified flow), for any real code."""
+"""A metavoxel plugin: rectified flow, a linear path between data and noise, for any real code."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Literal
@@ -20,8 +20,8 @@ metavoxel_api = 2
 class RectifiedFlowKernel(AbstractKernel):
     """x_t = (1 - u) x_0 + u noise; the network predicts the velocity noise - x_0 (Liu et al. 2023, eq. 1). Final.
 
-    u is the time itself, or leans to noise by ``shift`` (Esser et al. 2024, eq. 23). A step at ``eta`` 0 is Euler's
-    along the velocity, in u; its own noise, as the ancestral step has it, comes in with ``eta``.
+    u is the time, shifted towards noise by ``shift`` (Esser et al. 2024, eq. 23). The step at ``eta`` 0 is Euler's
+    along the velocity, in u; at 1 it is ancestral.
     """
 
     support: ClassVar[str] = "real"
@@ -29,7 +29,7 @@ class RectifiedFlowKernel(AbstractKernel):
 
     type: Literal["rectified_flow"] = "rectified_flow"
     shift: PositiveFloat = Field(
-        1.0, allow_inf_nan=False, description="how far times lean to noise: 1 not at all, 3 for large latents (no unit)"
+        1.0, allow_inf_nan=False, description="shift of times towards noise: 1 for none, 3 for large latents (no unit)"
     )
 
     def scales(self, t: Float[Tensor, "*b"]) -> tuple[Float64[Tensor, "*b"], Float64[Tensor, "*b"]]:
@@ -50,7 +50,7 @@ class RectifiedFlowKernel(AbstractKernel):
         return Noised(signal * x0 + noise * fresh, fresh - x0)
 
     def _gains(self, s: Time, t: Time, x: Code) -> tuple[Tensor, Tensor, Tensor]:
-        """signal_t / signal_s, the variance that a step from s to t adds, and whether there is one; float64."""
+        """Return signal_t / signal_s, the variance added by a step from s to t, and whether s < t; in float64."""
         (signal_s, _), (signal_t, noise_t) = (self.scales(along(time, x)) for time in (s, t))
         moves = signal_t < signal_s
         kept = torch.where(moves, signal_t / signal_s, 1.0)
@@ -84,5 +84,5 @@ class RectifiedFlowKernel(AbstractKernel):
 
 @hookimpl
 def metavoxel_kernels() -> Sequence[type[AbstractKernel]]:
-    """What ``kernel: {type: rectified_flow}`` means."""
+    """Register ``kernel: {type: rectified_flow}``."""
     return [RectifiedFlowKernel]

@@ -14,7 +14,7 @@ def test_conformance(check):
     check.run()
 
 
-def test_the_mean_of_eleven_and_one_at_night_is_midnight():
+def test_the_mean_of_23_and_1_is_midnight():
     codec = HOURS.parts().codec.build(())
     codes = codec.encode(torch.tensor([23.0, 1.0])).mean
     of_codes = float(codec.decode(codes.mean(0, keepdim=True)))
@@ -24,7 +24,7 @@ def test_the_mean_of_eleven_and_one_at_night_is_midnight():
     assert of_draws["bedtime_sd"] == pytest.approx(2**0.5, abs=1e-3)
 
 
-def test_the_median_lies_among_most_draws():
+def test_the_median_is_robust_to_an_outlier():
     draws = torch.tensor([23.0, 23.5, 0.5, 1.0, 6.0])
     assert float(HOURS.center(draws, "median")) == pytest.approx(0.5)
 

@@ -1,4 +1,4 @@
-"""A metavoxel plugin: counts and other measures that are not below 0, skewed, tied, or known only beyond a limit."""
+"""A metavoxel plugin: counts and other non-negative measures that are skewed, tied or censored."""
 
 from collections.abc import Sequence
 
@@ -13,11 +13,11 @@ metavoxel_api = 2
 
 @hookimpl
 def metavoxel_variables() -> Sequence[type[AbstractVariableSpec]]:
-    """What ``type: count`` of a variable means."""
+    """Register ``type: count`` of variables."""
     return [CountSpec]
 
 
 @hookimpl
 def metavoxel_codecs() -> Sequence[type[AbstractCodecSpec]]:
-    """What ``codec: {type: count}`` means."""
+    """Register ``codec: {type: count}``."""
     return [CountCodecSpec]

@@ -1,4 +1,13 @@
-"""Numbers from 0 up as normal scores, where every number that comes often has a stretch of scores to itself."""
+"""Non-negative numbers as normal scores, with an interval of scores for every frequent or censored number.
+
+A monotone map g takes a score z ~ N(0, 1) to log(x + offset). A number x is the image of an interval of scores, whose
+truncated normal distribution is its code: with phi and Phi density and distribution function of N(0, 1),
+
+    low < z < high:    mean = (phi(low) - phi(high)) / p,    p = Phi(high) - Phi(low),                           (1)
+                       var = 1 + (low phi(low) - high phi(high)) / p - mean^2.                                   (2)
+
+For a whole number, the interval ends at g^-1(log(x -+ 1/2 + offset)). A number at a limit has all scores beyond it.
+"""
 
 import math
 from collections.abc import Callable, Iterable
@@ -13,35 +22,35 @@ from metavoxel.parts.codecs.base import AbstractCodec, AbstractCodecSpec, Encode
 from metavoxel.typing import Code
 
 REACH = 2.5
-"""Scores within which a scale follows the training rows; beyond, it goes on as their logarithm's spread has it."""
+"""Largest absolute score at which g interpolates the training rows; beyond, it is linear."""
 KNOTS = 101
 SPREAD = 16
-"""Places over which a whole number is spread evenly, half a unit to either side, when a scale is fitted."""
+"""Points at which a whole number enters the fit, evenly spaced in half a unit to either side."""
 FAR = 9.0
 
 
 def truncated(
     low: Float64[Tensor, "b"], high: Float64[Tensor, "b"]
 ) -> tuple[Float64[Tensor, "b"], Float64[Tensor, "b"]]:
-    """Mean and standard deviation of a standard normal number that lies between two scores."""
+    """Return mean and standard deviation of a standard normal number between two scores, eq. (1) and (2)."""
     middle, width = (low + high) / 2, high - low
     low, high = low.clamp(-FAR, FAR), high.clamp(-FAR, FAR)
     narrow = high - low < 1e-2
-    above = middle > 0  # the lower tail keeps its digits
+    above = middle > 0  # the lower tail has the higher precision
     a, b = torch.where(above, -high, low), torch.where(above, -low, high)
-    share = torch.where(narrow, 1.0, torch.special.ndtr(b) - torch.special.ndtr(a))
+    probability = torch.where(narrow, 1.0, torch.special.ndtr(b) - torch.special.ndtr(a))
     at_a, at_b = (torch.exp(-edge.square() / 2) / math.sqrt(math.tau) for edge in (a, b))
-    mean = (at_a - at_b) / share
-    variance = 1 + (a * at_a - b * at_b) / share - mean.square()
+    mean = (at_a - at_b) / probability
+    variance = 1 + (a * at_a - b * at_b) / probability - mean.square()
     sd = torch.where(narrow, width / math.sqrt(12), variance.clamp_min(0).sqrt())
     return torch.where(narrow, middle, torch.where(above, -mean, mean)), sd
 
 
 class CountCodec(AbstractCodec):
-    """(b,) numbers to (b, 1) normal scores, with the spread that a number's share of the scores has. Final.
+    """(b,) numbers to (b, 1) normal scores with the standard deviation of their interval, eq. (1) and (2). Final.
 
-    A rising line through knots takes scores to logarithms: through the training rows' quantiles, or, for ``scale:
-    log``, through their mean by their standard deviation. Numbers that lie at a limit stand for all beyond it.
+    g is piecewise linear through knots: the training rows' quantiles or, for ``scale: log``, the line given by mean and
+    standard deviation of their logarithms.
     """
 
     support = "real"
@@ -64,7 +73,7 @@ class CountCodec(AbstractCodec):
 
     @property
     def tolerance(self) -> float:  # type: ignore[override]
-        """Nothing for whole numbers; for others rounding of single precision, of the largest."""
+        """0 for whole numbers; else the rounding error of the largest number in single precision."""
         return 0.0 if self._whole else 1e-5 * math.exp(min(float(self.knots[-1] + 2 * self.slope), 80))
 
     def fit(self, batches: Callable[[], Iterable[Float[Tensor, "b"]]]) -> None:
@@ -83,7 +92,7 @@ class CountCodec(AbstractCodec):
 
     @staticmethod
     def _normal(logs: Tensor, *, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of a normal number that is only known to lie beyond some of these (EM)."""
+        """Return mean and standard deviation of normal numbers, of which some are censored, by EM."""
         mean, sd = logs.mean(), logs.std(unbiased=False)
         for _ in range(50 if bool((below | above).any()) else 0):
             score = (logs - mean) / torch.where(sd > 0, sd, 1.0)
@@ -94,7 +103,7 @@ class CountCodec(AbstractCodec):
         return mean, torch.where(sd > 0, sd, 1.0)
 
     def _score(self, x: Float64[Tensor, "b"], *, right: bool) -> Float64[Tensor, "b"]:
-        """The least score, or the greatest, that decodes to a number."""
+        """Return the lowest score, or the highest, that decodes to a number: g^-1(log(x + offset))."""
         y = torch.log((x + self.offset).clamp_min(1e-300))
         after = torch.searchsorted(self.knots, y.detach(), right=right)
         before = (after - 1).clamp(0, KNOTS - 2)
@@ -121,17 +130,17 @@ class CountCodec(AbstractCodec):
 
 
 class CountCodecSpec(AbstractCodecSpec):
-    """A number from 0 up to its normal score among the training rows."""
+    """Normal scores of non-negative numbers among the training rows."""
 
     support: ClassVar[str] = "real"
 
     type: Literal["count"] = "count"
-    whole: bool = Field(True, description="whole numbers alone")
+    whole: bool = Field(True, description="whole numbers only")
     scale: Literal["quantile", "log"] = Field(
         "quantile", description="'quantile': rank among the training rows; 'log': standardised logarithm"
     )
     limits: tuple[float | None, float | None] = Field(
-        (None, None), description="[low, high]: what lies beyond is only known to (in the variable's unit)"
+        (None, None), description="censoring limits [low, high], in the variable's unit"
     )
 
     def build(self, data_shape: tuple[int, ...]) -> CountCodec:

@@ -1,4 +1,4 @@
-"""Counts and positive measures as a variable type."""
+"""Counts and non-negative measures as a variable type."""
 
 import math
 from collections.abc import Sequence
@@ -14,22 +14,22 @@ from metavoxel.parts.variables.base import AbstractVariableSpec, Example, Missin
 from metavoxel_count.codec import CountCodecSpec
 
 LIMIT_WORDS = ("lod", "loq")
-"""What laboratories write for the lower limit, of detection or of quantification."""
+"""Names of the lower limit in laboratory data: limit of detection, limit of quantification."""
 
 
 class CountSpec(AbstractVariableSpec):
-    """A number from 0 up: a count, a concentration, a duration.
+    """A non-negative number: a count, a concentration, a duration.
 
-    Cells may be ``<0.5``, or ``>90`` or ``90+``, at its limits.
+    Censored cells are ``<0.5``, ``>90`` or ``90+``, at the variable's limits.
     """
 
     type: Literal["count"] = "count"
-    whole: bool = Field(True, description="whole numbers alone; false for concentrations and durations")
+    whole: bool = Field(True, description="whole numbers only; false for concentrations and durations")
     scale: Literal["quantile", "log"] = Field(
         "quantile", description="'quantile': rank among the training rows; 'log': logarithm, for few rows"
     )
     limits: tuple[float | None, float | None] = Field(
-        (None, None), description="limits of detection [low, high], or null: what lies beyond is known to, no more"
+        (None, None), description="censoring limits [low, high] (limits of detection); null for none"
     )
     unit: str | None = Field(None, description="unit of the column, for tables and figures")
 
@@ -60,12 +60,12 @@ class CountSpec(AbstractVariableSpec):
         if not torch.isfinite(number) or value < 0:
             return Missing("not finite" if value >= 0 or math.isnan(value) else "below 0")
         if self.whole and value != round(value):
-            raise ValueError(f"{cell!r} is no whole number. Set 'whole: false' for measures that are none")
+            raise ValueError(f"{cell!r} is not a whole number. Set 'whole: false' for other measures")
         low, high = self.limits
         return number.clamp(low, high) if low is not None or high is not None else number
 
     def _censored(self, cell: str) -> float:
-        """The limit that ``<0.5``, ``<LOD`` or ``>90`` names.
+        """Return the limit named by ``<0.5``, ``<LOD`` or ``>90``.
 
         Raises:
             ValueError: it is not one of the variable's limits.
@@ -76,13 +76,13 @@ class CountSpec(AbstractVariableSpec):
         if limit is None or named != limit:
             example = [0.5 if named is None else named, "null"] if side == 0 else ["null", named]
             raise ValueError(
-                f"{cell!r} lies beyond a limit that is not the variable's ({[*self.limits]}), which has one on each "
-                f"side. Set limits: [{example[0]}, {example[1]}], or write the value"
+                f"{cell!r} is censored at a limit that is not the variable's ({[*self.limits]}), which has one on each "
+                f"side. Set limits: [{example[0]}, {example[1]}], or give the value"
             )
         return limit
 
     def format(self, value: Tensor) -> object:
-        """The number, or at a limit what lies beyond: ``<0.5``."""
+        """Format the number, or a censored one as ``<0.5``."""
         shown = float(f"{float(value):.6g}")
         low, high = self.limits
         if low is not None and shown <= low:

@@ -1,4 +1,4 @@
-"""Normal scores: what is diffused is normal, and draws of it have the counts' own shares."""
+"""Normal scores: codes are normal, and normal draws decode to the frequencies of the counts."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def fitted(spec, values):
 
 
 def counts(rows=ROWS):
-    """Three in five have none; the others have few or very many."""
+    """Return counts of which three in five are 0, and the others are log-normal."""
     rng = Rng.for_rows(rows, "counts")
     many = torch.exp(1.2 * rng.normal((rows,))).ceil()
     return torch.where(rng.uniform((rows,)) < 0.6, 0.0, many)
@@ -31,7 +31,7 @@ def test_codes_are_normal_in_spite_of_ties():
     assert float(drawn.var()) == pytest.approx(1, abs=0.06)
 
 
-def test_normal_draws_decode_to_the_shares_of_the_counts():
+def test_normal_draws_decode_to_the_frequencies_of_the_counts():
     values = counts()
     codec = fitted(CountSpec(), values)
     decoded = codec.decode(Rng.for_rows(ROWS, "normal").normal((ROWS, 1)))
@@ -44,7 +44,7 @@ def test_normal_draws_decode_to_the_shares_of_the_counts():
 
 
 @pytest.mark.parametrize("scale", ["quantile", "log"])
-def test_all_beyond_a_limit_is_one(scale):
+def test_values_beyond_a_limit_have_one_code(scale):
     spec = CountSpec(whole=False, scale=scale, limits=(0.5, 20.0))
     latent = torch.exp(1 + 1.5 * Rng.for_rows(ROWS, "latent").normal((ROWS,)))
     values = torch.stack([spec.parse(f"{value:.4f}") for value in latent[:4000].tolist()])
@@ -58,14 +58,14 @@ def test_all_beyond_a_limit_is_one(scale):
         assert spec.format(torch.tensor(limit)) == cell
 
 
-def test_numbers_beyond_the_training_rows_have_scores_of_their_own():
+def test_numbers_beyond_the_training_rows_have_different_scores():
     codec = fitted(CountSpec(), counts())
     codes = codec.encode(torch.tensor([200.0, 2000.0, 20_000.0])).mean[:, 0]
     assert bool((codes.diff() > 0.1).all())
     assert codec.decode(codes[:, None]).tolist() == [200.0, 2000.0, 20_000.0]
 
 
-def test_truncated_moments_are_those_of_draws():
+def test_truncated_moments_equal_those_of_draws():
     draws = Rng.for_rows(400_000, "truncated").normal((400_000,)).double()
     edges = torch.tensor([-9.0, -1.0, 0.3, 1.0, 9.0], dtype=torch.float64)
     mean, sd = truncated(edges[:-1], edges[1:])
@@ -78,7 +78,7 @@ def test_truncated_moments_are_those_of_draws():
 @pytest.mark.parametrize(
     ("settings", "cell", "what"),
     [
-        ({}, "2.5", "is no whole number. Set 'whole: false'"),
+        ({}, "2.5", "is not a whole number. Set 'whole: false'"),
         ({}, "<5", r"\[None, None\].*Set limits: \[5.0, null\]"),
         ({"limits": (2, None)}, "<5", r"a limit that is not the variable's \(\[2.0, None\]\)"),
         ({}, ">x", "'x' is not a number"),
@@ -89,12 +89,12 @@ def test_cells_that_cannot_be_read(settings, cell, what):
         CountSpec(**settings).parse(cell)
 
 
-def test_what_is_below_0_is_missing():
+def test_negative_numbers_are_missing():
     assert CountSpec().parse("-1").rule == "below 0"
 
 
 @pytest.mark.parametrize("cell", [">90", ">=90", "90+", "90 +"])
-def test_ages_that_are_capped(cell):
+def test_right_censored_ages(cell):
     spec = CountSpec(whole=False, limits=(None, 90))
     assert float(spec.parse(cell)) == 90 and spec.format(spec.parse(cell)) == ">90"
     with pytest.raises(ValueError, match="a limit that is not the variable's"):

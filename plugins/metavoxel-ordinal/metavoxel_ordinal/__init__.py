@@ -1,4 +1,4 @@
-"""A metavoxel plugin: graded scales, whose levels have an order and no distances."""
+"""A metavoxel plugin: ordinal variables, whose levels have an order and no distances."""
 
 from collections.abc import Sequence
 
@@ -15,17 +15,17 @@ metavoxel_api = 2
 
 @hookimpl
 def metavoxel_variables() -> Sequence[type[AbstractVariableSpec]]:
-    """What ``type: ordinal`` of a variable means."""
+    """Register ``type: ordinal`` of variables."""
     return [OrdinalSpec]
 
 
 @hookimpl
 def metavoxel_kernels() -> Sequence[type[AbstractKernel]]:
-    """What ``kernel: {type: birth_death}`` means."""
+    """Register ``kernel: {type: birth_death}``."""
     return [BirthDeathKernel]
 
 
 @hookimpl
 def metavoxel_adapters() -> Sequence[type[AbstractAdapterSpec]]:
-    """What ``adapter: {type: ordinal}`` means."""
+    """Register ``adapter: {type: ordinal}``."""
     return [OrdinalAdapterSpec]

@@ -1,4 +1,4 @@
-"""Graded scales as a variable type."""
+"""Ordinal variables."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -15,7 +15,7 @@ from metavoxel_ordinal.kernel import BirthDeathKernel
 
 
 class OrdinalSpec(AbstractVariableSpec):
-    """One of K levels that rise. Cells are read as those of a category; the kernel steps from level to level."""
+    """One of K ordered levels. Cells are parsed as those of a category; noise moves between neighbouring levels."""
 
     type: Literal["ordinal"] = "ordinal"
     levels: Labels = Field(
@@ -25,7 +25,7 @@ class OrdinalSpec(AbstractVariableSpec):
         None, description="numeric codes outside [low, high] count as missing, without being unknown"
     )
     point: Literal["median", "likeliest"] = Field(
-        "median", description="level that stands for a prediction: the median (least levels off) or the likeliest"
+        "median", description="predicted level: the median (least expected absolute error in levels) or the likeliest"
     )
 
     @classmethod
@@ -58,7 +58,7 @@ class OrdinalSpec(AbstractVariableSpec):
         return self._labels.format(value)
 
     def predicted_class(self, scores: Float[Tensor, "b k"]) -> Int64[Tensor, "b"]:
-        """The level that stands for probabilities or votes: by ``point``, half of them are at it or below."""
+        """Return the predicted level of probabilities or votes: their median or, by ``point``, the likeliest."""
         if self.point == "likeliest":
             return super().predicted_class(scores)
         below = scores.cumsum(1) / scores.sum(1, keepdim=True)

@@ -13,11 +13,11 @@ metavoxel_api = 2
 
 @hookimpl
 def metavoxel_variables() -> Sequence[type[AbstractVariableSpec]]:
-    """What ``type: vector`` of a variable means."""
+    """Register ``type: vector`` of variables."""
     return [VectorSpec]
 
 
 @hookimpl
 def metavoxel_codecs() -> Sequence[type[AbstractCodecSpec]]:
-    """What ``codec: {type: pca}`` means."""
+    """Register ``codec: {type: pca}``."""
     return [PCACodecSpec]

@@ -1,4 +1,4 @@
-"""Many numbers as a few: scores on the principal components of the training rows."""
+"""Principal components of many numbers."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -14,7 +14,7 @@ from metavoxel.typing import Code
 
 
 class PCACodec(AbstractCodec):
-    """(b, n) numbers, each standardised, to (b, c) scores of variance 1. Final."""
+    """(b, n) numbers, standardised, to (b, c) principal component scores of variance 1. Final."""
 
     support = "real"
 
@@ -30,7 +30,7 @@ class PCACodec(AbstractCodec):
 
     @property
     def tolerance(self) -> float:  # type: ignore[override]
-        """Rounding where no number is left out; infinite where components are: what they miss is lost."""
+        """The rounding error with all components; infinite with fewer, which lose information."""
         if self.code_shape[0] < len(self.center):
             return math.inf
         return 1e-4 * float((self.center.abs() + 4 * self.scale).max())
@@ -42,7 +42,7 @@ class PCACodec(AbstractCodec):
         self.scale.copy_(torch.where(spread > 0, spread, 1.0))
         _, strengths, directions = torch.linalg.svd((rows - self.center) / self.scale, full_matrices=False)
         strengths = strengths / math.sqrt(len(rows))
-        # Fewer rows than components, or numbers that follow from others: what has no spread has no part.
+        # Components without variance are dropped: with few rows, or linearly dependent numbers
         count = min(self.code_shape[0], int((strengths > 1e-6).sum()))
         self.loadings.zero_()
         self.loadings[:count] = strengths[:count, None] * directions[:count]
@@ -62,7 +62,7 @@ class PCACodecSpec(AbstractCodecSpec):
     support: ClassVar[str] = "real"
 
     type: Literal["pca"] = "pca"
-    components: PositiveInt = Field(16, description="scores that stand for all numbers")
+    components: PositiveInt = Field(16, description="number of principal components")
 
     def build(self, data_shape: tuple[int, ...]) -> PCACodec:
         return PCACodec(data_shape[0], self.components)

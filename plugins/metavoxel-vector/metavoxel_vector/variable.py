@@ -16,13 +16,13 @@ from metavoxel_vector.codec import PCACodecSpec
 
 
 class VectorSpec(AbstractVariableSpec):
-    """A block of numbers, a column each. Its cell is ``a=1; b=2``; a row that lacks one of them lacks the variable."""
+    """A vector of numbers, one per column. Its cell is ``a=1; b=2``; it is missing in a row without one of them."""
 
     type: Literal["vector"] = "vector"
     columns: list[str] = Field(
         min_length=1, description="columns of the table, by name or by pattern (vol_*), in their order there"
     )
-    components: PositiveInt = Field(16, description="principal components that stand for all the numbers")
+    components: PositiveInt = Field(16, description="number of principal components in the code")
     unit: str | None = Field(None, description="unit of the columns, for tables and figures")
 
     @classmethod
@@ -49,15 +49,17 @@ class VectorSpec(AbstractVariableSpec):
         return "; ".join(cells) if any(row[column] for column in found) else ""
 
     def resolve(self, cells: Sequence[str], *, multiple: int) -> Self:
-        """Patterns become the columns that they stand for."""
+        """Replace patterns by the columns that they match."""
         names = [part.partition("=")[0].strip() for part in cells[0].split(";")] if cells else self.columns
         return self.model_copy(update={"columns": names})
 
     def parse(self, cell: str) -> Tensor | Missing:
         found = dict(_named(part, cell) for part in cell.split(";"))
         if set(found) != set(self.columns):
-            unlike = sorted(set(found) ^ set(self.columns))
-            raise ValueError(f"its columns are not those of the variable (NAME=NUMBER; ...): {', '.join(unlike[:5])}")
+            different = sorted(set(found) ^ set(self.columns))
+            raise ValueError(
+                f"its columns are not those of the variable (NAME=NUMBER; ...): {', '.join(different[:5])}"
+            )
         if not all(found.values()):
             empty = [column for column in self.columns if not found[column]]
             return Missing(f"{', '.join(empty[:3])} missing" if len(empty) < 4 else f"{len(empty)} columns missing")
@@ -68,16 +70,16 @@ class VectorSpec(AbstractVariableSpec):
         return "; ".join(f"{column}={float(number):.6g}" for column, number in zip(self.columns, value, strict=True))
 
     def cells(self, name: str, value: Tensor) -> dict[str, object]:
-        """The columns that the numbers came from."""
+        """Return the numbers by column."""
         numbers = (float(f"{float(number):.6g}") for number in value)
         return dict(zip(self.columns, numbers, strict=True))
 
 
 def _matching(pattern: str, row: Mapping[str, str]) -> list[str]:
-    """Columns that a name or a pattern stands for.
+    """Return the columns that match a name or a pattern.
 
     Raises:
-        KeyError: there is none.
+        KeyError: there are none.
     """
     if pattern in row:
         return [pattern]
@@ -90,5 +92,5 @@ def _matching(pattern: str, row: Mapping[str, str]) -> list[str]:
 def _named(part: str, cell: str) -> tuple[str, str]:
     column, sign, number = part.partition("=")
     if not sign:
-        raise ValueError(f"{cell[:40]!r} is no block of numbers: write NAME=NUMBER; NAME=NUMBER")
+        raise ValueError(f"{cell[:40]!r} is not a vector of numbers: use NAME=NUMBER; NAME=NUMBER")
     return column.strip(), number.strip()

@@ -26,7 +26,7 @@ def test_patterns_become_columns_in_the_tables_order():
     assert resolved.parse("age=30; vol_a=1;vol_b=2.5").tolist() == value.tolist()
 
 
-def test_rows_that_lack_a_column_lack_the_variable():
+def test_the_variable_is_missing_in_rows_without_a_column():
     spec = VectorSpec(columns=["vol_b", "vol_a"])
     assert located(spec, {**ROW, "vol_a": ""}) == "vol_b=2.5; vol_a="
     assert spec.parse("vol_b=2.5; vol_a=") == Missing("vol_a missing")
@@ -39,13 +39,13 @@ def test_cells_that_cannot_be_read(cell):
         VectorSpec(columns=["vol_b", "vol_a"]).parse(cell)
 
 
-def test_columns_that_are_not_there():
+def test_unknown_columns():
     with pytest.raises(KeyError, match=r"area_\*"):
         located(VectorSpec(columns=["area_*"]))
 
 
-def test_few_components_hold_what_goes_together():
-    """Two factors behind forty numbers: two components, standardised and uncorrelated, tell nearly all."""
+def test_few_components_represent_correlated_numbers():
+    """Forty numbers of two factors are nearly determined by two components, standardised and uncorrelated."""
     factors = Rng.for_rows(500, "factors").normal((500, 2))
     loadings = Rng.for_rows(2, "loadings").normal((2, 40))
     numbers = 100 + 5 * (factors @ loadings) + 0.5 * Rng.for_rows(500, "noise").normal((500, 40))

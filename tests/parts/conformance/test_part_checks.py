@@ -41,8 +41,6 @@ class CentersBatch(IdentityCodec):
 
 
 class KeepsFitOutOfState(IdentityCodec):
-    """Stores fitted statistics outside the state dict."""
-
     def fit(self, batches):
         self.shift = torch.cat(list(batches())).mean()
 
@@ -172,7 +170,7 @@ class ScalesInPlace(GaussianFeatures):
         return x0.sub_(self.center).div_(self.scale)
 
 
-class CountsRows(GaussianFeatures):
+class LosesOne(GaussianFeatures):
     def features_of(self, x0):
         return super().features_of(x0)[:, :1]
 
@@ -183,7 +181,7 @@ class CountsRows(GaussianFeatures):
         (HasNoPrecision, "check_likelihood"),
         (LinksToTooMuch, "check_baseline"),
         (ScalesInPlace, "check_inputs_unchanged"),
-        (CountsRows, "check_features"),
+        (LosesOne, "check_features"),
     ],
 )
 def test_broken_features_are_found(features, found):
