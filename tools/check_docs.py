@@ -164,7 +164,9 @@ def command_problem(arguments: list[str]) -> str | None:
         name = rest[0]
         if name not in command.list_commands(context):
             return f"no command {name!r}; there are {', '.join(sorted(command.list_commands(context)))}"
-        _, command, rest = command.resolve_command(context, rest)
+        _, found, rest = command.resolve_command(context, rest)
+        assert found is not None
+        command = found
         context = command.context_class(command, info_name=name, parent=context)
     try:
         values, extra, _ = command.make_parser(context).parse_args(list(rest))
