@@ -200,8 +200,8 @@ def main() -> None:
         "analytic",
         "Conditionals of an analytic joint",
         [
-            "Four scalars in a mixture of three Gaussians, a binary and a five-class category; the exact conditional of "
-            "every evidence set is known. "
+            "Four scalars in a mixture of three Gaussians, a binary and a five-class category; the exact conditional "
+            "of every evidence set is known. "
             f"`{' '.join(['python -m benchmarks.analytic', *sys.argv[1:]])}` trains on "
             f"{TRAINING_ROWS} rows and measures on fresh ones.",
             aims,

@@ -131,7 +131,7 @@ def main() -> None:
     axes[0].legend(frameon=False)
     paragraphs = [
         "Age, a number of lesions (0 in two of five) and a concentration with a limit of detection, transformed from "
-        f"one Gaussian; accuracy of a random forest that separates {arguments.compared} drawn rows from as many exact ones; "
+        f"one Gaussian; accuracy of a random forest that separates {arguments.compared} drawn from as many exact rows; "
         f"mean ± standard deviation over {arguments.cohorts} cohorts.",
         markdown(["training rows", "variables", "C2ST, all drawn", "C2ST, given age"], cells),
     ]

@@ -88,7 +88,7 @@ def analytic(output: Path, sizes: Sequence[int], cohorts: int) -> Iterator[tuple
                     given = {name: test[name] for name in names}
                     probabilities = run.predict(given, evaluations=4, seed=1)["y"].double()
                     posterior = exact(test, names)
-                    # The expected excess over the exact posterior's score is this distance, which has a smaller variance
+                    # This distance is the expected excess over the exact posterior's score, with less variance
                     scores.append((ranked_score(probabilities, posterior), ranked_score(posterior, truth)))
                 excess, best = (sum(score[part] for score in scores) / len(scores) for part in (0, 1))
                 print(f"  {variant}, {count} rows, cohort {cohort}: {best + excess:.4f} (exact {best:.4f})", flush=True)

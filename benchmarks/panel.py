@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--publish", action="store_true", help="insert the tables into docs/benchmarks.md")
     asked = parser.parse_args()
     if asked.draws < 20:
-        parser.error(f"--draws {asked.draws}: a 90 % interval needs 20 or more")
+        parser.error(f"--draws {asked.draws}: a 90 % interval takes 20 or more")
     torch.set_num_threads(1)
     output = asked.output or Path("runs/benchmark-panel-quick" if asked.quick else "runs/benchmark-panel")
     sizes = (

@@ -1,4 +1,4 @@
-"""Methods that predict one variable from others as a distribution, and the simplest of them."""
+"""Methods of the panel that predict the distribution of one variable from others, and the simplest ones."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ class AbstractNumber(ABC):
 
     @abstractmethod
     def draws(self, rows: pandas.DataFrame, count: int, random: Generator) -> Float64[np.ndarray, "n k"]:
-        """Independent draws for each row of predictors, in the variable's unit."""
+        """Return independent draws for each row of predictors, in the variable's unit."""
 
     @abstractmethod
     def means(self, rows: pandas.DataFrame) -> Float64[np.ndarray, "n"]:
-        """Expected value for each row of predictors."""
+        """Return the expected value for each row of predictors."""
 
 
 class AbstractLabel(ABC):
@@ -33,24 +33,24 @@ class AbstractLabel(ABC):
 
     @abstractmethod
     def probabilities(self, rows: pandas.DataFrame) -> Float64[np.ndarray, "n k"]:
-        """Probability of every class for each row of predictors."""
+        """Return the probability of every class for each row of predictors."""
 
 
 class AbstractMethod(ABC):
-    """A way to learn conditional distributions from rows.
+    """Method that learns conditional distributions from rows.
 
-    Training rows without the target do not count; other cells of training and of asked rows may be missing.
+    Training rows without the target are not used; other cells of training and test rows may be missing.
     """
 
     name: str
 
     @abstractmethod
     def fit_number(self, training: Training, question: Question) -> AbstractNumber:
-        """Learn a number's distribution."""
+        """Fit the distribution of a number."""
 
     @abstractmethod
     def fit_label(self, training: Training, question: Question) -> AbstractLabel:
-        """Learn a category's distribution."""
+        """Fit the distribution of a category."""
 
 
 @final
@@ -64,7 +64,7 @@ class Design:
         self.spread = spread.where(spread > 0, 1.0)
 
     def __call__(self, rows: pandas.DataFrame) -> Float64[np.ndarray, "n d"]:
-        """The columns of some rows."""
+        """Return the design matrix of some rows."""
         columns = []
         for name in self.predictors:
             values = rows[name].to_numpy(float)
@@ -76,19 +76,19 @@ class Design:
 
 
 def known(training: Training, question: Question) -> pandas.DataFrame:
-    """The training rows that have the target."""
+    """Return the training rows with the target."""
     return training.rows[training.rows[question.target].notna()].reset_index(drop=True)
 
 
 def shares(labels: Float64[np.ndarray, "n"], count: int) -> Float64[np.ndarray, "k"]:
-    """Frequencies of the classes, one row in all added to them in equal parts: none is 0."""
+    """Return class frequencies with one pseudo-row in equal parts, so that none is 0."""
     found = np.bincount(labels.astype(int), minlength=count) + 1 / count
     return found / found.sum()
 
 
 @final
 class Values(AbstractNumber):
-    """Draws among given values, those of each row or the same for all."""
+    """Draws from given values, per row or common to all."""
 
     def __init__(self, design: Design | None, values: Float64[np.ndarray, "n"], nearest: "Nearest | None") -> None:
         self._design, self._values, self._nearest = design, values, nearest
@@ -108,7 +108,7 @@ class Values(AbstractNumber):
 
 @final
 class Shares(AbstractLabel):
-    """The classes' frequencies among given labels, smoothed by one row of the training frequencies."""
+    """Class frequencies among given labels, smoothed by one pseudo-row of the training frequencies."""
 
     def __init__(
         self, design: Design | None, labels: Float64[np.ndarray, "n"], count: int, nearest: "Nearest | None"
@@ -123,7 +123,7 @@ class Shares(AbstractLabel):
 
 
 def smoothed(labels: Float64[np.ndarray, "n m"], prior: Float64[np.ndarray, "k"]) -> Float64[np.ndarray, "n k"]:
-    """Frequencies of each row's labels and of one label that is spread as the prior."""
+    """Return the frequencies of each row's labels and one pseudo-label distributed as the prior."""
     counts = (labels[:, :, None] == np.arange(len(prior))).sum(1)
     return (counts + prior) / (labels.shape[1] + 1)
 
@@ -141,7 +141,7 @@ class Nearest:
 
 @final
 class Marginal(AbstractMethod):
-    """The training rows' distribution, whatever the predictors."""
+    """The marginal distribution of the training rows."""
 
     name = "marginal"
 
@@ -155,7 +155,7 @@ class Marginal(AbstractMethod):
 
 @final
 class Neighbours(AbstractMethod):
-    """The values of the k nearest training rows; k is best on the training rows, each left out."""
+    """The values of the k nearest training rows, with k by leave-one-out cross-validation."""
 
     name = "neighbours"
     counts = (3, 5, 10, 20, 40, 80)
@@ -176,20 +176,20 @@ class Neighbours(AbstractMethod):
         return Shares(design, labels, count, Nearest(points, min(errors, key=lambda k: errors[k])))
 
     def _parts(self, training: Training, question: Question) -> tuple[Design, np.ndarray, np.ndarray, np.ndarray]:
-        """Design, training points, values, and for each point the others, the nearest first."""
+        """Return design, training points, values, and for each point the others by increasing distance."""
         rows = known(training, question)
         design = Design(rows, question.predictors, training.classes)
         points = design(rows)
         most = min(max(self.counts), len(rows) - 1)
         found = Nearest(points, most + 1)(points)
         own = found == np.arange(len(rows))[:, None]
-        own[~own.any(1), -1] = True  # one of many equal points is not among its own nearest
+        own[~own.any(1), -1] = True  # a point with many duplicates may not be among its own neighbours
         return design, points, rows[question.target].to_numpy(), found[~own].reshape(len(rows), most)
 
 
 @final
 class Exact(AbstractMethod):
-    """Draws of a world's own conditional distribution; learns nothing."""
+    """Draws from the exact conditional distribution of a world; nothing is fitted."""
 
     name = "exact"
 

@@ -1,7 +1,7 @@
-"""Thirteen ways in which cells go missing, in the spirit of the list of MissBench (Feitelberg et al. 2025).
+"""Thirteen missingness mechanisms, similar to those of MissBench (Feitelberg et al. 2025).
 
-Written anew from the mechanisms' descriptions. All take away about the same share of the cells they act on. Those at
-random (MAR) act on half of the columns, given the others, which are complete; most of the others act on all columns.
+Implemented from the mechanisms' descriptions. All remove about the same fraction of the cells they act on. MAR
+mechanisms act on half of the columns, given the others, which are complete; most of the others act on all columns.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,21 +17,21 @@ from sklearn.cluster import KMeans
 Kind = Literal["MCAR", "MAR", "MNAR"]
 Values = Float64[np.ndarray, "n d"]
 Score = Callable[[Values, Generator], Values]
-"""From standardised values that may be used to a score of each cell: the higher, the likelier it goes missing."""
+"""From usable standardised values to a score of each cell, which increases with its probability to be missing."""
 CLUSTERS, GROUPS, STRIPES = 5, 3, 10
 
 
 @final
 @dataclass(frozen=True)
 class Mechanism:
-    """One of them.
+    """A missingness mechanism.
 
     Args:
         kind: completely at random, at random, or not at random.
-        about: the mechanism in words.
-        score: see ``Score``; a MAR mechanism is shown the complete columns alone.
-        how: 'chance' draws each cell with a probability that is logistic in the score, 'rows' the cells of a row
-            together, 'most' takes the cells of highest score in each column, 'dropout' all that follow the first one.
+        about: description.
+        score: see ``Score``; a MAR mechanism has the complete columns only.
+        how: 'chance' draws each cell with a probability that is logistic in the score, 'rows' all cells of a row
+            together; 'most' removes the cells of highest score in each column, 'dropout' all cells after the first one.
     """
 
     kind: Kind
@@ -41,13 +41,13 @@ class Mechanism:
 
 
 def removed(mechanism: Mechanism, rows: pandas.DataFrame, random: Generator, *, share: float = 0.3) -> pandas.DataFrame:
-    """Which cells go missing; one that is missing already may be among them, and counts as the mean in scores.
+    """Return the mask of removed cells, which may include missing ones; these have the column's mean in scores.
 
     Args:
-        mechanism: what decides.
+        mechanism: of the removal.
         rows: the table, categories as whole numbers.
         random: numpy's generator.
-        share: of the cells that the mechanism acts on.
+        share: removed fraction of the cells that the mechanism acts on.
     """
     spread = rows.std(ddof=0)
     values = ((rows - rows.mean()) / spread.where(spread > 0, 1.0)).fillna(0.0).to_numpy(float)
@@ -58,7 +58,7 @@ def removed(mechanism: Mechanism, rows: pandas.DataFrame, random: Generator, *, 
         acted[0] = False
     shown = values[:, ~acted] if mechanism.kind == "MAR" else values
     score = mechanism.score(shown, random)
-    if score.shape[1] != len(acted):  # of columns that are shown, in turn
+    if score.shape[1] != len(acted):  # scores of the complete columns, cyclically
         score = score[:, np.resize(random.permutation(score.shape[1]), len(acted))]
     gone = _taken(score[:, acted], mechanism.how, share, random)
     found = np.zeros(values.shape, dtype=bool)
@@ -90,7 +90,7 @@ def _logistic(values: np.ndarray) -> np.ndarray:
 
 
 def _level(mean: Callable[[float], float], share: float) -> float:
-    """Where a rising function is ``share``, by bisection."""
+    """Return the argument at which an increasing function is ``share``, by bisection."""
     low, high = -30.0, 30.0
     for _ in range(60):
         middle = (low + high) / 2
@@ -103,7 +103,7 @@ def _signs(values: Values, random: Generator) -> Float64[np.ndarray, "d"]:
 
 
 def _network(values: Values, random: Generator) -> Values:
-    """Standardised outputs of a random network with one hidden layer, one a column, times 2."""
+    """Return standardised outputs of a random network with one hidden layer, one per column, times 2."""
     width = values.shape[1]
     hidden = np.tanh(values @ random.normal(0, 1.5 / np.sqrt(width), (width, 16)) + random.normal(0, 0.5, 16))
     out = hidden @ random.normal(0, 1, (16, width))
@@ -111,7 +111,7 @@ def _network(values: Values, random: Generator) -> Values:
 
 
 def _components(values: Values, count: int) -> Values:
-    """Scores on the leading principal components, standardised."""
+    """Return standardised scores on the leading principal components."""
     centred = values - values.mean(0)
     left, _, _ = np.linalg.svd(centred, full_matrices=False)
     return left[:, :count] * np.sqrt(len(values))

@@ -19,14 +19,14 @@ from benchmarks.panel_tables import Question, Training
 
 FOLDS = 3
 LEVELS = (0.01, 0.025, *np.arange(0.05, 0.96, 0.1).round(3).tolist(), 0.975, 0.99)
-"""Of the quantiles that boosted trees predict."""
+"""Levels of the quantiles that boosted trees predict."""
 CHOSEN_BY = (0.1, 0.5, 0.9)
-"""Quantiles whose pinball loss chooses the trees' settings."""
+"""Quantiles whose pinball loss is cross-validated for the trees' settings."""
 
 
 @final
 class Gaussian(AbstractNumber):
-    """A linear mean and one spread for all rows."""
+    """Gaussian with a linear mean and constant standard deviation."""
 
     def __init__(self, design: Design, model: RidgeCV, spread: float) -> None:
         self._design, self._model, self.spread = design, model, spread
@@ -40,7 +40,7 @@ class Gaussian(AbstractNumber):
 
 @final
 class Classifier(AbstractLabel):
-    """A scikit-learn classifier; classes that it has not seen have probability 0."""
+    """A scikit-learn classifier; classes without training rows have probability 0."""
 
     def __init__(self, inputs: Callable[[pandas.DataFrame], np.ndarray], model: Any, count: int) -> None:
         self._inputs, self._model, self._count = inputs, model, count
@@ -55,7 +55,7 @@ class Classifier(AbstractLabel):
 class Linear(AbstractMethod):
     """Ridge regression with Gaussian residuals, logistic regression.
 
-    The strength of ridge is best on the training rows, each left out, and the spread is that of the residuals left out.
+    The ridge penalty and the residual standard deviation are by leave-one-out cross-validation.
     """
 
     name = "linear"
@@ -86,7 +86,7 @@ class Linear(AbstractMethod):
 
 @final
 class Quantiles(AbstractNumber):
-    """A quantile function that is linear between levels and constant beyond the outermost."""
+    """Quantile function that is linear between levels and constant beyond the outermost ones."""
 
     def __init__(
         self, predictors: Sequence[str], models: Sequence[HistGradientBoostingRegressor], levels: Sequence[float]
@@ -94,7 +94,7 @@ class Quantiles(AbstractNumber):
         self._predictors, self._models, self._levels = list(predictors), models, np.array(levels)
 
     def _quantiles(self, rows: pandas.DataFrame) -> Float64[np.ndarray, "n l"]:
-        """Sorted: separate regressions may cross."""
+        """Return sorted quantiles, as separate regressions may cross."""
         inputs = rows[self._predictors].to_numpy(float)
         return np.sort(np.stack([model.predict(inputs) for model in self._models], 1), 1)
 
@@ -114,7 +114,7 @@ class Trees(AbstractMethod):
     """Gradient-boosted trees: a regression for each of several quantiles, a classifier.
 
     Args:
-        quick: one setting and few rounds, to see that everything runs.
+        quick: one setting and few rounds, as a test that everything runs.
     """
 
     name = "trees"
@@ -170,7 +170,7 @@ class Trees(AbstractMethod):
 
 
 def _fixed(predictors: Sequence[str], classes: Classes, seed: int, rows: int) -> dict[str, object]:
-    """Settings of trees that are not chosen: of a few rows, leaves may have a tenth of them."""
+    """Return fixed settings of trees; leaves may have a tenth of few rows."""
     found = {"categorical_features": [name in classes for name in predictors], "random_state": seed}
     return found | ({"min_samples_leaf": max(2, rows // 10)} if rows < 100 else {})
 
@@ -182,7 +182,7 @@ def _best(
     rows: int,
     seed: int,
 ) -> Mapping[str, object]:
-    """The settings of least loss, cross-validated; without a fit where there is one."""
+    """Return the settings of lowest cross-validated loss; no fit if there is only one."""
     if len(grid) == 1:
         return grid[0]
     losses = [

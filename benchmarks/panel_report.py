@@ -1,4 +1,4 @@
-"""Tables of what the panel has measured."""
+"""Tables of the panel's results."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ Scores = dict[tuple[str, str, str], dict[str, dict[int, dict[str, np.ndarray]]]]
 
 
 def scores_of(results: Results, parts: Sequence[str]) -> Scores:
-    """All scores of some parts, of the seeds and of their first test rows that the methods of a task have in common."""
+    """Return the scores of some parts, for the seeds and first test rows that all methods of a task have."""
     found: Scores = {}
     for part in parts:
         for unit, figures in results.of(part):
@@ -45,7 +45,7 @@ def scores_of(results: Results, parts: Sequence[str]) -> Scores:
 
 
 def figure(value: float) -> str:
-    """Three significant digits, no exponent."""
+    """Format with three significant digits and no exponent."""
     if np.isnan(value) or value == 0:
         return "0" if value == 0 else "nan"
     digits = 2 - int(np.floor(np.log10(abs(value))))
@@ -53,13 +53,13 @@ def figure(value: float) -> str:
 
 
 def with_error(values: Sequence[float]) -> str:
-    """Mean and standard error over seeds, or over rows where there is one seed."""
+    """Format mean and standard error over seeds, or over rows of a single seed."""
     mean, error = mean_and_error(np.array(values))
     return figure(mean) if np.isnan(error) else f"{figure(mean)} ± {figure(error)}"
 
 
 def _main(scores: Mapping[str, Mapping[int, Mapping[str, np.ndarray]]]) -> str:
-    """The score by which methods are ranked: CRPS of a number, log loss of a category."""
+    """Return the score by which methods are ranked: CRPS of a number, log loss of a category."""
     return "crps" if "crps" in next(iter(next(iter(scores.values())).values())) else "log_loss"
 
 
@@ -69,7 +69,7 @@ def _mean(task: Mapping[str, Mapping[int, Mapping[str, np.ndarray]]], method: st
 
 
 def best_simple(task: Mapping[str, Mapping[int, Mapping[str, np.ndarray]]], score: str) -> str | None:
-    """The simple method of least mean score; none where none was measured."""
+    """Return the simple method of lowest mean score; None if none was measured."""
     found = {method: _mean(task, method, score) for method in SIMPLE if method in task}
     return min(found, key=lambda method: found[method]) if found else None
 
@@ -77,14 +77,14 @@ def best_simple(task: Mapping[str, Mapping[int, Mapping[str, np.ndarray]]], scor
 def paired(
     task: Mapping[str, Mapping[int, Mapping[str, np.ndarray]]], method: str, other: str, score: str
 ) -> list[float]:
-    """Differences of two methods' scores: seeds' means, or single rows where they share one seed alone."""
+    """Return differences of two methods' scores: of seeds' means, or of rows if they share one seed only."""
     both = sorted(set(task.get(method, {})) & set(task.get(other, {})))
     rows = [task[method][seed][score] - task[other][seed][score] for seed in both]
     return rows[0].tolist() if len(rows) == 1 else [float(difference.mean()) for difference in rows]
 
 
 def panel(scores: Scores) -> list[str]:
-    """Scores of all methods with mean ranks, and paired differences to the best simple method."""
+    """Return tables of scores with mean ranks, and of paired differences from the best simple method."""
     tasks = {key: scores[key] for key in sorted(scores, key=lambda key: ("worlds", "real").index(key[0]))}
     lines, gaps = [], []
     relative: dict[str, list[float]] = {method: [] for method in METHODS[1:]}
@@ -123,7 +123,7 @@ def _cell(value: float, method: str) -> str:
 
 
 def shapes(results: Results) -> str:
-    """The share of draws between the two modes, and the widths of intervals by third of age."""
+    """Return the table of the fraction of draws between the two modes, and interval widths by third of age."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     for unit, figures in results.of("worlds"):
         if unit.table == "shapes":
@@ -145,7 +145,7 @@ def shapes(results: Results) -> str:
 
 
 def further(scores: Scores) -> str:
-    """RMSE and coverage of numbers, Brier score and error rate of categories, on real tables."""
+    """Return the table of RMSE and coverage of numbers, Brier score and error rate of categories, on real tables."""
     lines = []
     for (_, table, target), task in scores.items():
         for name, score in (
@@ -161,7 +161,7 @@ def further(scores: Scores) -> str:
 
 
 def few(results: Results) -> str:
-    """Diabetes from a few rows: errors, differences to ridge and to the mean, coverage."""
+    """Return the table of diabetes from a few rows: errors, differences from ridge and from the mean, coverage."""
     task = scores_of(results, ["few"]).get(("few", "diabetes", "target"), {})
     lines = []
     for method in METHODS[1:]:
@@ -181,7 +181,7 @@ def few(results: Results) -> str:
 
 
 def samples(results: Results) -> str:
-    """Accuracy of the forest that separates generated from held-out rows."""
+    """Return the table of accuracies of the forest that separates generated from held-out rows."""
     known = generators(Runs(results.folder))
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for unit, figures in results.of("samples"):
@@ -201,7 +201,7 @@ def samples(results: Results) -> str:
 
 
 def missing(results: Results) -> str:
-    """Errors of removed cells by mechanism: of numbers, then of categories, means over tables and seeds."""
+    """Return tables of errors of removed cells by mechanism, of numbers and of categories."""
     found: dict[tuple[str, str], list[tuple[Unit, dict[str, Any]]]] = {}
     for unit, figures in results.of("missing"):
         found.setdefault((unit.table.partition("-")[2], unit.method), []).append((unit, figures))
@@ -224,7 +224,7 @@ def missing(results: Results) -> str:
 
 
 def tables(results: Results) -> dict[str, str]:
-    """All tables by name."""
+    """Return all tables by name."""
     found = panel(scores_of(results, ["worlds", "real"]))
     return {
         "panel": found[0],
@@ -238,7 +238,7 @@ def tables(results: Results) -> dict[str, str]:
 
 
 def publish(found: Mapping[str, str], document: Path = DOCS / "benchmarks.md") -> None:
-    """Put the tables between their marks in the documentation."""
+    """Insert the tables between their markers in the documentation."""
     text = document.read_text(encoding="utf-8")
     for name, table in found.items():
         marks = re.compile(rf"(<!-- results: {name} -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -1,4 +1,4 @@
-"""What the panel has measured, one JSON file for each part, table, method and seed."""
+"""Results of the panel, in one JSON file per part, table, method and seed."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Unit(NamedTuple):
-    """One measurement: a method fitted once and judged."""
+    """One measurement: a method fitted once and evaluated."""
 
     part: str
     table: str
@@ -19,11 +19,11 @@ class Unit(NamedTuple):
 
 @final
 class Results:
-    """Measurements in a folder; those of other settings are refused.
+    """Measurements in a folder; a folder with other settings is refused.
 
     Args:
-        folder: of the files; made where it is not there.
-        settings: of all measurements (rows, draws, ...), kept beside them.
+        folder: of the files; created if it does not exist.
+        settings: of all measurements (rows, draws, ...), stored with them.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, object]) -> None:
@@ -31,7 +31,7 @@ class Results:
         record, text = folder / "settings.json", json.dumps(dict(settings), indent=1, sort_keys=True)
         folder.mkdir(parents=True, exist_ok=True)
         if record.exists() and record.read_text(encoding="utf-8") != text:
-            raise SystemExit(f"{folder} was measured by other settings ({record}). Remove it, or give another --output")
+            raise SystemExit(f"{folder} was measured by other settings ({record}). Remove it, or use another --output")
         record.write_text(text, encoding="utf-8")
 
     def _path(self, unit: Unit) -> Path:
@@ -41,7 +41,7 @@ class Results:
         return self._path(unit).exists()
 
     def keep(self, unit: Unit, figures: Mapping[str, object]) -> None:
-        """Write one measurement; whoever reads meanwhile sees all of it or nothing."""
+        """Write one measurement atomically."""
         path = self._path(unit)
         path.parent.mkdir(parents=True, exist_ok=True)
         started = path.with_suffix(".started")
@@ -49,7 +49,7 @@ class Results:
         started.replace(path)
 
     def of(self, part: str) -> Iterator[tuple[Unit, dict[str, Any]]]:
-        """All measurements of a part."""
+        """Yield all measurements of a part."""
         for path in sorted((self.folder / part).glob("*.json")):
             found = json.loads(path.read_text(encoding="utf-8"))
             figures = found.pop("figures")
@@ -57,7 +57,7 @@ class Results:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON has it, numbers to six digits."""
+    """Convert to JSON types, with numbers to six digits."""
     if isinstance(value, Mapping):
         return {str(name): _plain(inner) for name, inner in value.items()}
     if isinstance(value, np.ndarray | list | tuple):

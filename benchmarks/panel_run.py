@@ -1,4 +1,4 @@
-"""The panel's measurements, each a function of a table, a method and a seed."""
+"""Measurements of the panel, each a function of a table, a method and a seed."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,10 +26,10 @@ GENERATORS = ("real", "metavoxel", "ctgan", "tvae", "forestdiffusion")
 IMPUTERS = ("metavoxel", "iterative", "missforest", "mean")
 SAMPLED = ("shapes", "counts", "diabetes", "wine", "cancer", "ixi")
 IMPUTED = ("diabetes", "wine", "ixi", "cancer")
-"""Tables whose cells are removed: the first three of them that are there."""
+"""Tables for imputation: the first three available ones."""
 QUICK, QUICK_MECHANISMS = ("diabetes",), ("mcar", "mnar_self")
 OLD, THIRDS = 65, (48, 67)
-"""Ages of the world ``shapes``: its two modes are well apart above the first; the others cut it in three."""
+"""Ages in the world ``shapes``: its two modes are well separated above the first; the others are terciles."""
 Figures = dict[str, Any]
 Work = tuple[Unit, Callable[[], Figures]]
 
@@ -37,17 +37,17 @@ Work = tuple[Unit, Callable[[], Figures]]
 @final
 @dataclass(frozen=True)
 class Panel:
-    """What is measured.
+    """Settings of the panel.
 
     Args:
         folder: of the models.
-        seeds: each a sample or a split, and a fit.
+        seeds: each of a sample or split, and a fit.
         rows, test_rows: of a world.
-        draws: a row.
+        draws: per row.
         subsets: of diabetes, of ``few`` rows each.
         trees: of the forest that separates samples.
-        table: IXI's.
-        quick: everything as small as shows that it runs.
+        table: of IXI.
+        quick: minimal sizes, as a test that everything runs.
     """
 
     folder: Path
@@ -62,24 +62,24 @@ class Panel:
     quick: bool = False
 
     def settings(self) -> dict[str, object]:
-        """What all measurements in a folder share."""
+        """Settings common to all measurements in a folder."""
         names = ("rows", "draws", "few", "trees", "quick")
         return {name: getattr(self, name) for name in names}
 
     @property
     def runs(self) -> Runs:
-        """The joint models."""
+        """Joint models."""
         return Runs.quick(self.folder / "models") if self.quick else Runs(self.folder / "models")
 
     def method(self, name: str, table: str) -> AbstractMethod:
-        """A method by name; a world's exact one knows the world."""
+        """Return a method by name; the exact one is that of the table's world."""
         if name == "exact":
             return Exact(WORLDS[table])
         found = (Joint(self.runs), Trees(quick=self.quick), Neighbours(), Linear(), Marginal())
         return {method.name: method for method in found}[name]
 
     def tables(self) -> dict[str, tuple[pandas.DataFrame, Classes]]:
-        """The real tables; a quick panel has one."""
+        """Return the real tables; one in a quick panel."""
         found = real_tables(self.table)
         return {name: found[name] for name in QUICK} if self.quick else found
 
@@ -87,7 +87,7 @@ class Panel:
         return task.cut(self.rows, self.test_rows) if self.quick else task
 
     def work(self, part: str, methods: Sequence[str]) -> Iterator[Work]:
-        """Units of a part, and what measures each."""
+        """Yield the units of a part, with the function that measures each."""
         return {
             "worlds": self._worlds,
             "real": self._real,
@@ -131,7 +131,7 @@ class Panel:
                     else real_task(name, *real[name], seed)
                 )
                 for method in (method for method in GENERATORS if method in methods):
-                    yield Unit("samples", name, method, seed), _told(known[method], self._size(task), self.trees)
+                    yield Unit("samples", name, method, seed), _separated(known[method], self._size(task), self.trees)
 
     def _missing(self, methods: Sequence[str]) -> Iterator[Work]:
         real = self.tables()
@@ -147,7 +147,7 @@ class Panel:
 
 
 def judged(method: AbstractMethod, task: Task, draws: int) -> Figures:
-    """Scores of every question by row, and for the world ``shapes`` how its two shapes come out."""
+    """Return the scores of every prediction by row and, for the world ``shapes``, measures of its two shapes."""
     start, found = time.perf_counter(), {}
     shapes: Figures = {}
     for place, question in enumerate(task.questions):
@@ -167,9 +167,9 @@ def judged(method: AbstractMethod, task: Task, draws: int) -> Figures:
 
 
 def of_shapes(question: Question, age: np.ndarray, drawn: np.ndarray) -> Figures:
-    """The widths of intervals by third of age over exact ones, and for ``bim`` the share of draws between its modes.
+    """Return interval widths by third of age over exact ones and, for ``bim``, the fraction of draws between its modes.
 
-    Both are means over what so many exact draws give: those of few draws are wider than the distribution's.
+    Exact widths are means over the same number of exact draws, as those of few draws are wider than the distribution's.
     """
     rows = pandas.DataFrame({"age": age})
     exact = WORLDS["shapes"].exact(rows, 1000, np.random.default_rng(2))[question.target]
@@ -183,7 +183,7 @@ def of_shapes(question: Question, age: np.ndarray, drawn: np.ndarray) -> Figures
     return found
 
 
-def _told(generator: AbstractGenerator, task: Task, trees: int) -> Callable[[], Figures]:
+def _separated(generator: AbstractGenerator, task: Task, trees: int) -> Callable[[], Figures]:
     def work() -> Figures:
         version, start = generator.version(), time.perf_counter()
         found = told_apart(generator, task.training, task.test, trees=trees)

@@ -4,28 +4,27 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 LEAST_PROBABILITY = 1e-4
-"""Probabilities are raised to this before their logarithm is taken: one label that was called impossible is worth 9.2
-nats and no more."""
+"""Lower bound of probabilities in logarithms, so that a label of probability 0 has a log loss of 9.2 nats."""
 
 
 def crps(draws: Float64[np.ndarray, "n k"], truth: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:
-    """Continuous ranked probability score of each row, in the variable's unit; less is better.
+    """Return the continuous ranked probability score of each row, in the variable's unit; lower is better.
 
-    An unbiased estimate of that of the distribution which the draws are of (Ferro 2014), however few they are, but two.
+    The estimate is unbiased for the draws' distribution (Ferro 2014), from two draws.
     """
     count = draws.shape[1]
     if count < 2:
-        raise ValueError(f"{count} draw a row; the score takes 2 or more")
+        raise ValueError(f"{count} draw per row; the score needs 2 or more")
     return np.abs(draws - truth[:, None]).mean(1) - _spread(draws) * count / (count - 1)
 
 
 def crps_of_values(values: Float64[np.ndarray, "n k"], truth: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:
-    """The same of a distribution that has these values alone, each as likely as the others."""
+    """Return the same for the discrete uniform distribution of these values."""
     return np.abs(values - truth[:, None]).mean(1) - _spread(values)
 
 
 def _spread(values: Float64[np.ndarray, "n k"]) -> Float64[np.ndarray, "n"]:
-    """Half the mean absolute difference over all ordered pairs of a row, each value with itself among them."""
+    """Return half the mean absolute difference over all ordered pairs of a row, including each value with itself."""
     count = values.shape[1]
     return (np.sort(values, 1) * (2 * np.arange(1, count + 1) - count - 1)).sum(1) / count**2
 
@@ -33,9 +32,9 @@ def _spread(values: Float64[np.ndarray, "n k"]) -> Float64[np.ndarray, "n"]:
 def interval(
     draws: Float64[np.ndarray, "n k"], level: float = 0.9
 ) -> tuple[Float64[np.ndarray, "n"], Float64[np.ndarray, "n"]]:
-    """Lower and upper end of the central interval of each row.
+    """Return the bounds of each row's central interval.
 
-    Quantiles are at position p(k + 1) of k draws, so that exact draws cover ``level`` on average, however few they are.
+    Quantiles are at position p(k + 1) of k draws, so that exact draws have coverage ``level`` for any k.
     """
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=1, method="weibull")
     return low, high
@@ -44,7 +43,7 @@ def interval(
 def number_scores(
     draws: Float64[np.ndarray, "n k"], means: Float64[np.ndarray, "n"], truth: Float64[np.ndarray, "n"]
 ) -> dict[str, Float64[np.ndarray, "n"]]:
-    """``crps``, ``squared`` error of the mean, ``covered`` (0 or 1) by the 90 % interval and its ``width``, by row."""
+    """Return by row ``crps``, ``squared`` error of the mean, and ``covered`` and ``width`` of the 90 % interval."""
     low, high = interval(draws)
     return {
         "crps": crps(draws, truth),
@@ -57,7 +56,7 @@ def number_scores(
 def label_scores(
     probabilities: Float64[np.ndarray, "n k"], truth: Int64[np.ndarray, "n"]
 ) -> dict[str, Float64[np.ndarray, "n"]]:
-    """``log_loss`` in nats, ``brier`` (squared distance from the class's indicators, 0 to 2), ``wrong``, by row."""
+    """Return by row ``log_loss`` in nats, ``brier`` (squared distance from the indicators, 0 to 2), and ``wrong``."""
     chance = np.take_along_axis(probabilities, truth[:, None], 1)[:, 0]
     indicators = np.eye(probabilities.shape[1])[truth]
     return {
@@ -68,7 +67,7 @@ def label_scores(
 
 
 def share_between(draws: Float64[np.ndarray, "n k"], distance: Float64[np.ndarray, "n"]) -> float:
-    """Share of draws that are nearer to 0 than ``distance``."""
+    """Return the fraction of draws that are nearer to 0 than ``distance``."""
     return float((np.abs(draws) < distance[:, None]).mean())
 
 
@@ -77,15 +76,15 @@ def width_ratios(
     exact: Float64[np.ndarray, "n m"],
     groups: Int64[np.ndarray, "n"],
 ) -> list[float]:
-    """Median over the rows of each group (0, 1, ...) of the 90 % interval's width over the exact one's."""
+    """Return the median over each group's rows of the 90 % interval's width over the exact one's."""
     ratio = np.subtract(*interval(draws)[::-1]) / np.subtract(*interval(exact)[::-1])
     return [float(np.median(ratio[groups == group])) for group in range(int(groups.max()) + 1)]
 
 
 def mean_ranks(scores: Float64[np.ndarray, "tasks methods"]) -> Float64[np.ndarray, "methods"]:
-    """Mean over tasks of each method's rank (1 is the least score); ties share the mean of their ranks.
+    """Return the mean over tasks of each method's rank (1 is the lowest score); ties have the mean of their ranks.
 
-    Tasks that lack a method (NaN) are left out.
+    Tasks without a result of a method (NaN) are omitted.
     """
     whole = scores[~np.isnan(scores).any(1)]
     below: Bool[np.ndarray, "t m m"] = whole[:, None, :] < whole[:, :, None]
@@ -94,6 +93,6 @@ def mean_ranks(scores: Float64[np.ndarray, "tasks methods"]) -> Float64[np.ndarr
 
 
 def mean_and_error(values: Float64[np.ndarray, "n"]) -> tuple[float, float]:
-    """Mean and its standard error, NaN of a single value."""
+    """Return the mean and its standard error, NaN for a single value."""
     error = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
     return float(np.mean(values)), error

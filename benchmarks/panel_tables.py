@@ -1,4 +1,4 @@
-"""Tables of the panel: rows to train and to test on, and what is asked of them.
+"""Tables of the panel: training and test rows, and the predictions to make.
 
 A table is a data frame: numbers as floats, categories as whole numbers from 0, NaN where a cell is missing.
 """
@@ -19,19 +19,19 @@ from benchmarks.panel_worlds import WORLDS
 
 TRAIN_SHARE, TEST_ROWS = 0.6, 2000
 FEW = ("age", "bmi", "bp", "s5")
-"""Predictors where diabetes is learnt from a few rows."""
+"""Predictors of diabetes with few training rows."""
 
 
 @final
 @dataclass(frozen=True)
 class Training:
-    """What a method may see.
+    """Training data of a method.
 
     Args:
         name: of the table and its split; names the run folder.
-        rows: to train on, those that choose a step or a hyperparameter among them.
-        classes: of its categories.
-        seed: of everything random in the fit.
+        rows: for training, including validation.
+        classes: of the categories.
+        seed: of the fit.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Training:
 @final
 @dataclass(frozen=True)
 class Question:
-    """One variable asked from others."""
+    """Prediction of one variable from others."""
 
     target: str
     predictors: tuple[str, ...]
@@ -52,7 +52,7 @@ class Question:
 @final
 @dataclass(frozen=True)
 class Task:
-    """Training rows, test rows, and questions about the test rows."""
+    """Training rows, test rows, and predictions to make for the test rows."""
 
     table: str
     training: Training
@@ -60,15 +60,15 @@ class Task:
     questions: tuple[Question, ...]
 
     def cut(self, rows: int, test_rows: int) -> "Task":
-        """The same with fewer rows."""
+        """Return the task with fewer rows."""
         training = replace(self.training, rows=self.training.rows.head(rows))
         return replace(self, training=training, test=self.test.head(test_rows))
 
 
 def world_task(name: str, seed: int, rows: int, test_rows: int) -> Task:
-    """A world's training and test rows; every target is asked from the predictor alone.
+    """Return training and test rows of a world; every target is predicted from the predictor alone.
 
-    Fewer test rows are the first of more, so that a method whose draws are dear can be compared on some of them.
+    Fewer test rows are the first of more, so that a costly method can be compared on a part of them.
     """
     world = WORLDS[name]
     place = list(WORLDS).index(name)
@@ -80,23 +80,23 @@ def world_task(name: str, seed: int, rows: int, test_rows: int) -> Task:
 
 
 def diabetes() -> tuple[pandas.DataFrame, Classes]:
-    """442 people, ten predictors in their units, and the progression of disease after a year (``target``)."""
+    """Return 442 subjects, ten predictors in their units, and disease progression after a year (``target``)."""
     frame = load_diabetes(as_frame=True, scaled=False).frame
     return frame.assign(sex=frame["sex"] - 1.0).astype(float), {"sex": 2}
 
 
 def wine() -> tuple[pandas.DataFrame, Classes]:
-    """178 wines of three cultivars (``target``), thirteen measurements."""
+    """Return 178 wines of three cultivars (``target``) with thirteen measurements."""
     return _named(load_wine(as_frame=True).frame), {"target": 3}
 
 
 def cancer() -> tuple[pandas.DataFrame, Classes]:
-    """569 biopsies, malignant or not (``target``), thirty measurements."""
+    """Return 569 biopsies, malignant or not (``target``), with thirty measurements."""
     return _named(load_breast_cancer(as_frame=True).frame), {"target": 2}
 
 
 def _named(frame: pandas.DataFrame) -> pandas.DataFrame:
-    """With names that a schema takes: letters, digits and underscores."""
+    """Rename columns to valid names of a schema: letters, digits and underscores."""
     return frame.rename(columns=lambda name: re.sub(r"\W+", "_", name)).astype(float)
 
 
@@ -105,7 +105,7 @@ SHIPPED: Mapping[str, Callable[[], tuple[pandas.DataFrame, Classes]]] = {
     "wine": wine,
     "cancer": cancer,
 }
-"""Tables that come with scikit-learn."""
+"""Tables of scikit-learn."""
 
 TARGETS: Mapping[str, tuple[str, ...]] = {
     "diabetes": ("target", "bmi", "sex"),
@@ -116,13 +116,13 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
 
 
 def real_tables(path: Path) -> dict[str, tuple[pandas.DataFrame, Classes]]:
-    """The tables that are there: scikit-learn's, and IXI's where its file is."""
+    """Return the available tables: scikit-learn's, and IXI if its file exists."""
     found = {name: load() for name, load in SHIPPED.items()}
     return found | ({"ixi": ixi(path)} if path.exists() else {})
 
 
 def real_task(name: str, frame: pandas.DataFrame, classes: Classes, seed: int) -> Task:
-    """A random split of a table; each target is asked from all other variables."""
+    """Return a random split of a table; each target is predicted from all other variables."""
     order = np.random.default_rng((seed, 7)).permutation(len(frame))
     cut = round(TRAIN_SHARE * len(frame))
     train, test = (frame.iloc[part].reset_index(drop=True) for part in (order[:cut], order[cut:]))
@@ -131,7 +131,7 @@ def real_task(name: str, frame: pandas.DataFrame, classes: Classes, seed: int) -
 
 
 def few_task(subset: int, rows: int) -> Task:
-    """Diabetes from a few rows in all, asked of the others: four predictors, one subset a number."""
+    """Return diabetes with few training rows and all others for testing: four predictors, one subset per number."""
     frame = diabetes()[0][[*FEW, "target"]]
     order = np.random.default_rng((subset, 8)).permutation(len(frame))
     train, test = (frame.iloc[part].reset_index(drop=True) for part in (order[:rows], order[rows:]))

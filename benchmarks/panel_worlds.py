@@ -1,7 +1,7 @@
-"""Tables of the panel whose conditional distributions are known exactly.
+"""Tables of the panel with exactly known conditional distributions.
 
-Each world has one predictor and one or two targets that are independent given it. Exact draws are draws of the same
-generating equations with the predictor held fixed.
+Each world has one predictor and one or two targets that are independent given it. Exact draws use the same
+generating equations with a fixed predictor.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from jaxtyping import Float64
 from numpy.random import Generator
 
 Columns = dict[str, Float64[np.ndarray, "n"]]
-"""Values by variable, one a row."""
+"""Values by variable, one per row."""
 
 
 @final
@@ -24,9 +24,9 @@ class World:
 
     Args:
         name: of the world.
-        about: the conditional distribution in words, for tables.
-        predictors: rows and a generator to the predictors' columns.
-        targets: the predictors' columns and a generator to one draw of every target a row.
+        about: description of the conditional distribution, for tables.
+        predictors: from the number of rows and a generator to the predictors' columns.
+        targets: from the predictors' columns and a generator to one draw of every target per row.
     """
 
     name: str
@@ -35,12 +35,12 @@ class World:
     targets: Callable[[Mapping[str, np.ndarray], Generator], Columns]
 
     def sample(self, count: int, random: Generator) -> pandas.DataFrame:
-        """Rows of the joint distribution: predictors, then targets."""
+        """Draw rows of the joint distribution: predictors, then targets."""
         given = self.predictors(count, random)
         return pandas.DataFrame({**given, **self.targets(given, random)})
 
     def exact(self, rows: pandas.DataFrame, count: int, random: Generator) -> dict[str, Float64[np.ndarray, "n k"]]:
-        """``count`` draws of every target given the predictors of each row; other columns are ignored."""
+        """Draw every target ``count`` times given the predictors of each row; other columns are ignored."""
         names = list(self.predictors(1, np.random.default_rng(0)))
         given = {name: np.repeat(rows[name].to_numpy(float), count) for name in names}
         return {name: values.reshape(len(rows), count) for name, values in self.targets(given, random).items()}
@@ -56,7 +56,7 @@ def _shapes(given: Mapping[str, np.ndarray], random: Generator) -> Columns:
 
 
 def shapes_mode(age: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:
-    """Distance of the two modes of ``bim`` in the world ``shapes`` from 0, by age in years."""
+    """Return the distance from 0 of the two modes of ``bim`` in the world ``shapes``, by age in years."""
     return 4 * (age - 30) / 55
 
 

@@ -1,11 +1,11 @@
-"""A disease with a focal effect, in phantom brains whose exact posterior is known: areas under the ROC curve.
+"""A disease with a focal effect, in phantom brains with a known exact posterior: areas under the ROC curve.
 
 python -m benchmarks.phantom_disease [--subjects 800] [--output runs/benchmark-phantom-disease]
 
-Writes the cohort, trains the joint model of T1w, age, sex and diagnosis, and asks it for the diagnosis from several
-sets of variables; beside it logistic regression on principal components and a 3-D DenseNet of the same evidence
-(``metavoxel compare``), and logistic regression on age and sex. *exact* is the posterior given the factors that made
-the image. Started again it goes on where it stopped.
+Writes the cohort, trains the joint model of T1w, age, sex and diagnosis, and predicts the diagnosis from several sets
+of variables. Comparisons: logistic regression on principal components and a 3-D DenseNet of the same evidence
+(``metavoxel compare``), and logistic regression on age and sex. *exact* is the posterior given the image's generating
+factors. An interrupted run continues.
 """
 
 import argparse
@@ -34,7 +34,7 @@ METHODS = ("linear", "densenet")
 
 
 def schema(arguments: argparse.Namespace) -> dict[str, object]:
-    """T1w, age, sex and diagnosis; a quarter of the subjects to test."""
+    """Return the schema of T1w, age, sex and diagnosis, with a quarter of the subjects for testing."""
     split = {"train": 0.7, "validation": 0.05, "test": 0.25, "seed": 0, "stratify": ["diagnosis"]}
     codec = {"type": "kl_vae", "downsampling": 4, "steps": arguments.codec_steps}
     variables: dict[str, object] = {
@@ -48,7 +48,7 @@ def schema(arguments: argparse.Namespace) -> dict[str, object]:
 
 
 def clinical(model: mv.Model, folder: RunFolder) -> np.ndarray:
-    """Probability of the disease of the test rows, by logistic regression on age and sex."""
+    """Return the probability of disease in the test rows, by logistic regression on age and sex."""
     inputs, ill = {}, {}
     for part in ("train", "test"):
         frame = part_table(model, folder, part).frame
@@ -62,13 +62,13 @@ def clinical(model: mv.Model, folder: RunFolder) -> np.ndarray:
 
 
 def main() -> None:
-    """Train what is not trained yet, and print the table."""
+    """Train unless trained, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--subjects", type=int, default=800)
     parser.add_argument("--spacing", type=float, default=8.0, help="mm")
     parser.add_argument("--codec-steps", type=int, default=600)
-    parser.add_argument("--steps", type=int, default=500, help="of the joint network")
-    parser.add_argument("--network-steps", type=int, default=2000, help="of the DenseNet")
+    parser.add_argument("--steps", type=int, default=500, help="training steps of the joint network")
+    parser.add_argument("--network-steps", type=int, default=2000, help="training steps of the DenseNet")
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark-phantom-disease"))
     arguments = parser.parse_args()
     output: Path = arguments.output
@@ -88,20 +88,20 @@ def main() -> None:
     table = part_table(model, folder, "test")
     truth = read_truth(output / "cohort")
     known = truth.table.set_index("participant_id").loc[table.frame["participant_id"]]
-    said = {
+    predicted = {
         (OWN, given): model.predict(table, "diagnosis", list(given))["diagnosis_p[patient]"].to_numpy(float)
         for given in QUESTIONS
     }
     for method in METHODS:
         found = pandas.read_csv(folder.path / FOLDER / method / "predictions-diagnosis.tsv", sep="\t")
-        said[f"compare: {method}", QUESTIONS[0]] = found["diagnosis_p[patient]"].to_numpy(float)
-    said["logistic regression", QUESTIONS[2]] = clinical(model, folder)
-    said["exact", QUESTIONS[0]] = known["diagnosis_p[patient]_given_others"].to_numpy(float)
-    said["exact", QUESTIONS[1]] = known["diagnosis_p[patient]"].to_numpy(float)
+        predicted[f"compare: {method}", QUESTIONS[0]] = found["diagnosis_p[patient]"].to_numpy(float)
+    predicted["logistic regression", QUESTIONS[2]] = clinical(model, folder)
+    predicted["exact", QUESTIONS[0]] = known["diagnosis_p[patient]_given_others"].to_numpy(float)
+    predicted["exact", QUESTIONS[1]] = known["diagnosis_p[patient]"].to_numpy(float)
     ill = (table.frame["diagnosis"] == "patient").to_numpy()
     parts = {
-        key: pandas.DataFrame({"p": chances, "ill": ill, "subject": table.frame["participant_id"], "repeat": 0})
-        for key, chances in said.items()
+        key: pandas.DataFrame({"p": probabilities, "ill": ill, "subject": table.frame["participant_id"], "repeat": 0})
+        for key, probabilities in predicted.items()
     }
     cells = [
         [", ".join(given), method, shown(area(parts[method, given])),

@@ -1,11 +1,11 @@
-"""Tables 1 and 2 of phantom brains, whose Bayes errors are known, in both modes and with every comparison.
+"""Tables 1 and 2 of phantom brains, whose Bayes errors are known, in both modes and with all comparisons.
 
 python -m benchmarks.phantoms [--subjects 1000] [--output runs/benchmark-phantoms]
 
 Writes the cohort, trains the joint model (``evidence``) and the paper's (``shared``, on the same codec), trains every
-comparison of each, evaluates both runs, and prints the tables of docs/benchmarks.md. Started again it goes on where it
-stopped. The networks of ``linear``, ``densenet``, ``vit`` and ``braid`` see images, table and split, which both runs
-share, so they are trained once.
+comparison of each, evaluates both runs, and prints the tables of docs/benchmarks.md. An interrupted run continues.
+``linear``, ``densenet``, ``vit`` and ``braid`` depend only on images, table and split, which both runs share, so they
+are trained once.
 """
 
 import argparse
@@ -31,7 +31,7 @@ MINUTES = "minutes.json"
 
 
 def schema(arguments: argparse.Namespace, mode: str) -> dict[str, object]:
-    """The schema of a mode; the paper's as examples/ds000228/schema_paper.yaml has it."""
+    """Return the schema of a mode; the paper's as in examples/ds000228/schema_paper.yaml."""
     cohort = {
         "bids": "cohort",
         "split": {"train": 0.83, "validation": 0.05, "test": 0.12, "seed": 0, "stratify": ["sex"]},
@@ -56,7 +56,7 @@ def schema(arguments: argparse.Namespace, mode: str) -> dict[str, object]:
 
 
 def write_cohort(output: Path, settings: PhantomSettings) -> None:
-    """The phantoms, where they are not there yet."""
+    """Write the phantoms unless they exist."""
     if not (output / "cohort" / "participants.tsv").exists():
         with timed(output / MINUTES, "cohort"):
             written = write_phantom(output / "cohort", settings)
@@ -64,17 +64,17 @@ def write_cohort(output: Path, settings: PhantomSettings) -> None:
 
 
 def train(output: Path, mode: str) -> None:
-    """Train what is not trained yet."""
+    """Train unless trained."""
     run = RunFolder(output / mode)
     if not run.weights.exists():
-        if mode == "shared" and not run.cache.exists():  # the same images, and the same codes of them
+        if mode == "shared" and not run.cache.exists():  # same images, and same codes
             shutil.copytree(output / "evidence" / run.cache.name, run.cache)
         with timed(output / MINUTES, f"{mode}: training"):
             show(mv.training(mv.load_schema(output / f"{mode}.yaml"), run.path, resume=run.record.exists()))
 
 
 def write_exact(output: Path, mode: str) -> None:
-    """The exact posterior given the factors and the other variable, as one more method: what an image cannot better."""
+    """Write the exact posterior given the factors and the other variable as a method: a bound given the image."""
     folder, test = output / mode / FOLDER / "exact", RunFolder(output / mode).read_record()["split"]["test"]
     truth = read_truth(output / "cohort").table.set_index("participant_id").loc[test]
     names = {"age": "age_median_given_sex", "age_sd": "age_sd_given_sex"}
@@ -89,7 +89,7 @@ def write_exact(output: Path, mode: str) -> None:
 
 
 def evaluate(arguments: argparse.Namespace, mode: str) -> None:
-    """Both tables, figures and the report of a run."""
+    """Write both tables, figures and the report of a run."""
     draws = arguments.draws if mode == "evidence" else None
     settings = Settings(
         ("age", "sex"), "age", draws=draws, steps=arguments.draw_steps, samples=arguments.samples
@@ -98,16 +98,16 @@ def evaluate(arguments: argparse.Namespace, mode: str) -> None:
 
 
 def main() -> None:
-    """Everything, in an order in which what matters most is there first."""
+    """Train, compare and evaluate, in order of importance."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--subjects", type=int, default=1000)
     parser.add_argument("--spacing", type=float, default=8.0, help="mm")
     parser.add_argument("--codec-steps", type=int, default=600)
-    parser.add_argument("--steps", type=int, default=500, help="of a joint network")
-    parser.add_argument("--network-steps", type=int, default=1500, help="of each discriminative network")
-    parser.add_argument("--size", choices=["small", "medium", "full"], default="small", help="of these networks")
-    parser.add_argument("--draws", type=int, default=20, help="behind spreads and intervals; 3 in the paper's mode")
-    parser.add_argument("--draw-steps", type=int, default=8, help="network evaluations of a draw")
+    parser.add_argument("--steps", type=int, default=500, help="training steps of a joint network")
+    parser.add_argument("--network-steps", type=int, default=1500, help="training steps of each discriminative network")
+    parser.add_argument("--size", choices=["small", "medium", "full"], default="small", help="size of these networks")
+    parser.add_argument("--draws", type=int, default=20, help="draws for spreads and intervals; 3 in the paper's mode")
+    parser.add_argument("--draw-steps", type=int, default=8, help="network evaluations per draw")
     parser.add_argument("--samples", type=int, default=100, help="generated scans of each method")
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark-phantoms"))

@@ -1,4 +1,4 @@
-"""The tables of docs/benchmarks.md, from the evaluations that benchmarks/phantoms.py leaves.
+"""Tables of docs/benchmarks.md from the evaluations of benchmarks/phantoms.py.
 
 python -m benchmarks.phantoms_report [runs/benchmark-phantoms]
 """
@@ -31,7 +31,7 @@ QUALITY = {
 
 
 def table(path: Path, key: str, columns: Mapping[str, str], skip: Sequence[str] = ()) -> list[list[str]]:
-    """Rows of a table of an evaluation: the key's cell, then the columns, with intervals where there are any."""
+    """Return the rows of a table of an evaluation: the key, then the columns, with any intervals."""
     frame = pandas.read_csv(path, keep_default_na=False).replace("—", float("nan"))
     rows = []
     for _, row in frame[~frame[key].isin(skip)].iterrows():
@@ -48,7 +48,7 @@ def table(path: Path, key: str, columns: Mapping[str, str], skip: Sequence[str] 
 
 
 def report(output: Path, modes: Sequence[str]) -> None:
-    """Print every table, and what is exact beside it."""
+    """Print every table, and the exact values."""
     found = {mode: output / mode / "evaluation" for mode in modes}
     for name, key, columns in (
         ("table1", "method", COLUMNS), ("table2", "given", FLEXIBLE), ("quality-T1w", "scans", QUALITY),

@@ -1,10 +1,10 @@
-"""How long a cohort of volumes takes to read, beside another checkout of this package.
+"""Time to read a cohort of volumes, optionally compared with another checkout of this package.
 
 python benchmarks/reading.py [--volumes 500] [--rounds 5] [--against CHECKOUT] [--folder FOLDER]
 
-Compressed 16-bit volumes of 96 x 112 x 96 voxels at 2 mm, on one grid, resampled to 4 mm; everything that `validate`
-does short of its warnings. The two checkouts are timed in turn, each in a process of its own after one that warms the
-disk's cache; medians of seconds and of the ratio, round by round.
+Compressed 16-bit volumes of 96 x 112 x 96 voxels at 2 mm, on one grid, resampled to 4 mm; all of `validate` but its
+warnings. The two checkouts are timed alternately, each in its own process after one that warms the disk cache; medians
+of seconds and of ratios over rounds.
 """
 
 import argparse
@@ -33,7 +33,7 @@ print(time.perf_counter() - start, len(cohort))
 
 
 def write(folder: Path, volumes: int) -> None:
-    """Smooth heads with noise, which compress about as scans do."""
+    """Write smooth heads with noise, which compress about as well as scans."""
     rng = np.random.default_rng(0)
     affine = np.diag([2.0, 2.0, 2.0, 1.0])
     affine[:3, 3] = [-95, -111, -95]
@@ -46,14 +46,14 @@ def write(folder: Path, volumes: int) -> None:
             data = inside * (700 + 60 * rng.normal(size=SHAPE))
             nibabel.save(nibabel.Nifti1Image(data.astype(np.int16), affine), path)
         rows.append(f"s{index:04d}\t{path.name}")
-    (folder / "people.tsv").write_text("\n".join(rows) + "\n")
+    (folder / "subjects.tsv").write_text("\n".join(rows) + "\n")
     (folder / "schema.yaml").write_text(
-        "cohort: {table: people.tsv}\nvariables:\n  T1w: {type: image, spacing: 4.0}\n", encoding="utf-8"
+        "cohort: {table: subjects.tsv}\nvariables:\n  T1w: {type: image, spacing: 4.0}\n", encoding="utf-8"
     )
 
 
 def seconds(checkout: Path, folder: Path) -> float:
-    """Seconds that one process takes to read the cohort."""
+    """Return the seconds of one process that reads the cohort."""
     environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-c", READ, str(folder)], env=environment, capture_output=True, text=True, check=True, cwd="/"

@@ -1,13 +1,12 @@
-"""Tasks of simulation-based inference at 10,000 simulations: C2ST beside the published figures of Simformer.
+"""Tasks of simulation-based inference at 10,000 simulations: C2ST compared with published figures of Simformer.
 
 python -m benchmarks.sbi_tasks [--task two_moons gaussian_linear gaussian_mixture slcp tree hmm] [--quick]
 
-One model a task is trained on joint rows of parameters and data, every one a variable. ``posterior`` asks for all
-parameters given all data; ``any`` for the rest given random sets (Gloeckler et al. 2024: none, all data, all
-parameters, or each variable with chance .3 or .7). Posteriors are asked of the observations that the published
-figures are means over, which leave out extremely spiked posteriors. Reference draws are exact
-(``benchmarks.simulators`` and ``benchmarks.grid_simulators``). Scores are kept question by question: what was
-interrupted goes on, and more questions may be asked later.
+One model per task is trained on joint rows of parameters and data, each a variable. ``posterior`` is all parameters
+given all data; ``any`` is all others given random sets (Gloeckler et al. 2024: none, all data, all parameters, or each
+variable with probability .3 or .7). Posteriors are those of the observations of the published means, which exclude
+extremely spiked posteriors. Reference draws are exact (``benchmarks.simulators`` and ``benchmarks.grid_simulators``).
+Scores are stored one by one, so that an interrupted run continues, and more conditionals can be added later.
 """
 
 import argparse
@@ -53,14 +52,14 @@ TRAINING = {
     "time_power": 3,
 }
 NORMAL = ("gaussian_linear", "hmm")
-"""Tasks whose parameters have a joint normal law, with which predictions then begin."""
+"""Tasks with jointly Gaussian parameters, whose predictions start from the Gaussian baseline."""
 ATTENTION: Mapping[str, Any] = {"type": "transformer", "width": 64, "depth": 4, "dropout": 0.0}
 ATTENTIVE = ("gaussian_linear", "hmm", "slcp")
-"""Tasks in which a variable depends on few of many others, which attention finds and a sum of all tokens does not.
+"""Tasks in which a variable depends on few of many others, for which attention is better than a sum of all tokens.
 
-Their model is told on which (``factors``), as the undirected Simformer is, and that all variables are alike."""
+Their model is given the dependences (``factors``), as the undirected Simformer is, and shares layers (``alike``)."""
 WEIGHT_OF_DATA = 0.1
-"""Where the posterior is asked for: data are unknown in a tenth of the rows, and their loss is a mean over those."""
+"""Loss weight of data in models of the posterior: they are unknown in a tenth of the rows only."""
 QUESTIONS = {"posterior": 10, "any": 20}
 AIMS = {
     ("two_moons", "posterior"): 0.525,
@@ -84,19 +83,20 @@ PUBLISHED: Mapping[tuple[str, str], tuple[float, float, str]] = {
 
 
 def generator(*parts: str | int) -> np.random.Generator:
-    """Random numbers for a purpose."""
+    """Return a random generator by purpose."""
     return np.random.default_rng(abs(stream_key("benchmark sbi", *parts)))
 
 
 def folder(task: AbstractTask, kind: str, output: Path) -> Path:
-    """Where the model of a task is: with attention one network answers any question, as the published ones do."""
+    """Return the folder of a task's model; with attention one network has all conditionals, as the published ones."""
     return output / f"{task.name}-{'any' if task.name in ATTENTIVE else kind}"
 
 
 def model(task: AbstractTask, kind: str, output: Path, steps: int) -> TableRun:
-    """The model of a task, trained on 10,000 simulations, those it is validated on among them.
+    """Return the model of a task, trained on 10,000 simulations, including validation.
 
-    Nine rows in ten teach to draw; for a posterior nine in ten are asked that, and any other question can still be.
+    Nine in ten rows are trained at intermediate times, for draws. For a posterior, nine in ten rows have that evidence;
+    the others have any.
     """
     attentive = task.name in ATTENTIVE
     values = task.simulate(generator(task.name, "simulations"), SIMULATIONS)
@@ -130,7 +130,7 @@ def model(task: AbstractTask, kind: str, output: Path, steps: int) -> TableRun:
 
 
 def questions(task: AbstractTask, kind: str, count: int) -> Iterator[Evidence]:
-    """What is given: all data, of the published observations first and of fresh simulations then; or random sets."""
+    """Yield evidence: all data, of the published observations and then of new simulations; or random sets."""
     rng = generator(task.name, kind, "questions")
     published = task.observations() if kind == "posterior" else []
     yield from published[:count]
@@ -154,7 +154,7 @@ def questions(task: AbstractTask, kind: str, count: int) -> Iterator[Evidence]:
 
 
 def judge(run: TableRun, task: AbstractTask, place: int, given: Evidence, draws: int, sampling: Sampling) -> float:
-    """C2ST of one question, the model's draws against exact ones."""
+    """Return the C2ST of one conditional: the model's draws against exact ones."""
     held = {name: torch.full((draws,), value, dtype=torch.float64) for name, value in given.items()}
     drawn = run.draw(held, sampling, rows=draws, seed=place)
     kind = "posterior" if set(given) == set(task.data) else "any"
@@ -166,7 +166,7 @@ def judge(run: TableRun, task: AbstractTask, place: int, given: Evidence, draws:
 
 
 def scores_of(record: Path, weights: Path, settings: Mapping[str, object]) -> list[float]:
-    """Scores that are there already, of these weights and asked alike."""
+    """Return the stored scores of these weights and settings."""
     if not record.exists() or record.stat().st_mtime < weights.stat().st_mtime:
         return []
     found = json.loads(record.read_text(encoding="utf-8"))
@@ -174,7 +174,7 @@ def scores_of(record: Path, weights: Path, settings: Mapping[str, object]) -> li
 
 
 def page(output: Path) -> Path:
-    """Write the page from the results of all tasks that have any."""
+    """Write the page from all available results."""
     results: dict[tuple[str, str], dict[str, Any]] = {}
     for task, kind in AIMS:
         path = output / f"{task}-{kind}.json"
@@ -185,25 +185,25 @@ def page(output: Path) -> Path:
         scores, (simformer, best, name) = np.array(found["c2st"]), PUBLISHED[key]
         error = scores.std(ddof=1) / len(scores) ** 0.5 if len(scores) > 1 else float("nan")
         measured = f"{scores.mean():.3f} ± {error:.3f}"
-        which = "published observations" if found["published"] == len(scores) else "questions"
+        which = "published observations" if found["published"] == len(scores) else "conditionals"
         asked = f"{len(scores)} {which}, {found['draws']} draws, {found['training_steps']} training steps"
         rows.append([*key, f"{simformer:.3f}", f"{best:.3f} ({name})", f"≤ {AIMS[key]:.3f}", measured, asked])
-    header = ["task", "asked for", "Simformer", "best published", "aim", "metavoxel", "measured on"]
+    header = ["task", "conditionals", "Simformer", "best published", "aim", "metavoxel", "measured on"]
     picture, (axis,) = figure(1)
     for place, (key, found) in enumerate(results.items()):
         axis.scatter([place] * len(found["c2st"]), found["c2st"], s=10, color="tab:blue", alpha=0.6)
         axis.plot([place - 0.3, place + 0.3], [PUBLISHED[key][1]] * 2, color="tab:orange")
     axis.axhline(0.5, color="grey", linewidth=0.8)
     axis.set_xticks(range(len(results)), ["\n".join([*task.split("_"), kind]) for task, kind in results], fontsize=7)
-    axis.set(ylabel="C2ST", title="dots: questions; lines: best published mean")
+    axis.set(ylabel="C2ST", title="dots: conditionals; lines: best published mean")
     return publish(
         "sbi_tasks",
         "Simulation-based inference at 10,000 simulations",
         [
-            "Two-sample accuracy of a random forest (5 folds): .5 cannot be told from the exact posterior. Posteriors "
-            "are those of the observations that the published figures are means over, where so said; other questions "
-            "are drawn anew as the published ones were. ± is the standard error of the mean over questions. Against "
-            "exact reference draws, where those of the published 'any' are chains of a sampler. "
+            "Two-sample accuracy of a random forest (5 folds): .5 is indistinguishable from the exact posterior. "
+            "Posteriors are those of the observations of the published means, where stated; other conditionals are "
+            "drawn as the published ones were. ± is the standard error of the mean over conditionals. Reference draws "
+            "are exact, while those of the published 'any' are Markov chains. "
             "`python -m benchmarks.sbi_tasks`",
             markdown(header, rows),
         ],
@@ -212,17 +212,17 @@ def page(output: Path) -> Path:
 
 
 def main() -> None:
-    """Train what is not trained yet, measure, and write the page."""
+    """Train unless trained, measure, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--task", nargs="+", choices=list(TASKS), default=list(TASKS))
     parser.add_argument("--kind", nargs="+", choices=["posterior", "any"], default=["posterior", "any"])
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark-sbi"))
-    parser.add_argument("--training-steps", type=int, default=None, help="by default those of the task")
-    parser.add_argument("--steps", type=int, default=50, help="network evaluations a draw")
-    asked = "of each row; by default 10 of a posterior, the published ones first, and 20 of 'any'"
+    parser.add_argument("--training-steps", type=int, default=None, help="default: those of the task")
+    parser.add_argument("--steps", type=int, default=50, help="network evaluations per draw")
+    asked = "conditionals per row; by default 10 of a posterior, the published ones first, and 20 of 'any'"
     parser.add_argument("--questions", type=int, default=None, help=asked)
     parser.add_argument("--draws", type=int, default=10_000)
-    parser.add_argument("--quick", action="store_true", help="few questions and draws")
+    parser.add_argument("--quick", action="store_true", help="few conditionals and draws")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.questions, arguments.draws = 3, 2_000

@@ -1,7 +1,7 @@
 """Tasks of simulation-based inference with exact reference draws: Lueckmann et al. (2021), Gloeckler et al. (2024).
 
-Every task is a simulator of parameters and data, and a way to draw from p(all that is not given | given) without a
-network: in closed form, by rejection, or on a fine grid. Standard deviations are in the data's own units.
+Every task has a simulator of parameters and data, and exact draws from p(unknown | given): in closed form, by
+rejection, or on a fine grid. Standard deviations are in the data's units.
 """
 
 import csv
@@ -24,13 +24,12 @@ class AbstractTask(ABC):
     Attributes:
         name: as on the command line.
         parameters: names of the parameters.
-        data: names of what is simulated from them.
-        any_given: whether any subset may be given; else all of the data and nothing more.
-        factors: groups of variables whose factors' product the joint density is, where a model is told; by default it
-            is not.
-        wholes: groups of variables that a random question gives whole or not at all; by default each is its own.
-        scales: what becomes -1 and 1, of variables of one unit, which then have one scale; by default each has its own.
-        box: parameters are at most so far from 0, by their prior; None where that has no bounds.
+        data: names of the simulated data.
+        any_given: whether any subset may be given; else all data and nothing else.
+        factors: groups of variables over which the joint density factorises, if a model is given them; none by default.
+        wholes: groups of variables that random evidence has in full or not at all; by default each variable is one.
+        scales: values encoded as -1 and 1, common to variables of one unit; by default each variable has its own.
+        box: bound of the parameters' absolute values under the prior; None if unbounded.
     """
 
     name: str
@@ -44,13 +43,13 @@ class AbstractTask(ABC):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Parameters, then data."""
+        """Names of parameters, then data."""
         return (*self.parameters, *self.data)
 
     def observations(self) -> list[dict[str, float]]:
-        """The data that the published posteriors of this task are of; none where it has no published ones.
+        """Return the observations of the published posteriors of this task, if any.
 
-        Those of the benchmark's own repository (sbibm, MIT licence), which leaves out extremely spiked posteriors.
+        They are those of the benchmark's repository (sbibm, MIT licence), which excludes extremely spiked posteriors.
         """
         path = Path(__file__).parent / "observations" / f"{self.name}.csv"
         if not path.exists():
@@ -60,16 +59,16 @@ class AbstractTask(ABC):
 
     @abstractmethod
     def simulate(self, rng: np.random.Generator, rows: int) -> Values:
-        """Draws of all variables jointly, parameters from the prior."""
+        """Draw all variables jointly, with parameters from the prior."""
 
     def reference(self, rng: np.random.Generator, given: Evidence, rows: int) -> Values:
-        """Exact draws of all that is not given.
+        """Draw all unknown variables from their exact conditional.
 
         Raises:
-            ValueError: a set that the task has no exact answer for.
+            ValueError: evidence without an exact conditional.
         """
         if not self.any_given and set(given) != set(self.data):
-            raise ValueError(f"task {self.name!r} can be given {', '.join(self.data)}, and nothing else")
+            raise ValueError(f"task {self.name!r} has conditionals given {', '.join(self.data)} only")
         if not given:
             return self.simulate(rng, rows)
         return self._reference(rng, given, rows)
@@ -79,7 +78,7 @@ class AbstractTask(ABC):
 
 
 def named(stem: str, count: int) -> tuple[str, ...]:
-    """Names numbered from 1."""
+    """Return names numbered from 1."""
     return tuple(f"{stem}{index}" for index in range(1, count + 1))
 
 
@@ -101,7 +100,7 @@ class TwoMoons(AbstractTask):
         return {"theta1": first, "theta2": second, "x1": across + shift[0], "x2": along + shift[1]}
 
     def _reference(self, rng: np.random.Generator, given: Evidence, rows: int) -> Values:
-        """x less a point of the crescent is the shift, and theta its two rotated images: kept where the prior is."""
+        """Draw theta from the two rotated images of x minus a crescent point, rejecting those outside the prior."""
         found, kept = np.empty((0, 2)), 0
         while kept < rows:
             across, along = self._crescent(rng, 4 * rows)
@@ -138,7 +137,7 @@ class GaussianLinear(AbstractTask):
 
 
 class GaussianMixture(AbstractTask):
-    """Theta uniform in [-10, 10]^2, x about it with standard deviation 1 or .1, one as likely as the other. Final."""
+    """Theta uniform in [-10, 10]^2, x about it with standard deviation 1 or .1 with equal probability. Final."""
 
     name, parameters, data = "gaussian_mixture", named("theta", 2), named("x", 2)
     box = 10.0

@@ -23,20 +23,20 @@ class Spread(NamedTuple):
 
 
 def spread_of(theta: Float64[np.ndarray, "3 n"]) -> Spread:
-    """From theta3, theta4 and theta5."""
+    """Return it from theta3, theta4 and theta5."""
     return Spread(theta[0] ** 2, theta[1] ** 2, np.tanh(theta[2]))
 
 
-class Seen(NamedTuple):
-    """What points say of the mean, as the exponent -m'Pm/2 + w'm - c of a likelihood; one entry a proposal."""
+class MeanLikelihood(NamedTuple):
+    """Likelihood of the mean m given points, exp(-m'Pm/2 + w'm - c); one entry per proposal."""
 
     precision: tuple[np.ndarray, np.ndarray, np.ndarray]
     weighted: tuple[np.ndarray, np.ndarray]
     cost: np.ndarray
 
 
-def seen(spread: Spread, given: Evidence) -> Seen:
-    """Likelihood of the given coordinates as a function of the mean."""
+def mean_likelihood(spread: Spread, given: Evidence) -> MeanLikelihood:
+    """Return the likelihood of the given coordinates as a function of the mean."""
     first, second, correlation = spread
     rest = 1 - correlation**2
     points = [tuple(given.get(name) for name in names) for names in POINTS]
@@ -54,23 +54,23 @@ def seen(spread: Spread, given: Evidence) -> Seen:
     if len(lone):
         two, right = two + len(lone) / second**2, right + lone.sum() / second**2
         cost = cost + (lone**2).sum() / second**2 / 2 + len(lone) * np.log(second)
-    return Seen((one, both, two), (left, right), cost)
+    return MeanLikelihood((one, both, two), (left, right), cost)
 
 
-class MeanLaw(NamedTuple):
-    """The unknown part of the mean given the rest, before its box: means, factors of its covariance, log evidence."""
+class MeanConditional(NamedTuple):
+    """Conditional distribution of the unknown part of the mean, without its box."""
 
     mean: tuple[np.ndarray, np.ndarray]
     factor: tuple[np.ndarray, np.ndarray, np.ndarray]
     log_evidence: np.ndarray
 
 
-def mean_law(spread: Spread, given: Evidence) -> MeanLaw:
-    """Flat before the data. A coordinate of the mean that nothing tells of is left to its box (infinite factor)."""
-    # Coordinates are counted from the middle of the data: else the smallest spreads are lost to rounding.
+def mean_conditional(spread: Spread, given: Evidence) -> MeanConditional:
+    """Return it for a flat prior. A coordinate without data has an infinite factor, and is uniform in its box."""
+    # Coordinates relative to the mean of the data, as the smallest spreads would be below rounding errors otherwise
     middle = [np.mean([given[names[axis]] for names in POINTS if names[axis] in given] or [0.0]) for axis in (0, 1)]
     given = {name: value - middle[_axis(name)] for name, value in given.items() if name not in SPREAD}
-    (one, both, two), (left, right), cost = seen(spread, given)
+    (one, both, two), (left, right), cost = mean_likelihood(spread, given)
     zero = np.zeros_like(cost)
     log_evidence = -cost
     known = [given.get(name) for name in MEAN]
@@ -80,28 +80,32 @@ def mean_law(spread: Spread, given: Evidence) -> MeanLaw:
     if known[1] is not None:
         log_evidence = log_evidence + right * known[1] - two * known[1] ** 2 / 2
         left = left - both * known[1]
-    told = [known[0] is None and bool((one > 0).all()), known[1] is None and bool((two > 0).all())]
+    informed = [known[0] is None and bool((one > 0).all()), known[1] is None and bool((two > 0).all())]
     first = np.full_like(zero, known[0] or 0.0)
     second = np.full_like(zero, known[1] or 0.0)
     spread_1 = np.full_like(zero, 0.0 if known[0] is not None else math.inf)
     spread_2 = np.full_like(zero, 0.0 if known[1] is not None else math.inf)
     link = zero
-    if all(told):  # the first given the second has precision ``one``; the second alone what is left of ``two``
+    if all(
+        informed
+    ):  # precision of the first given the second is ``one``; of the second alone, the Schur complement of ``one``
         rest = two - both**2 / one
         second, spread_2 = (right - both / one * left) / rest, 1 / np.sqrt(rest)
         log_evidence = log_evidence + left**2 / one / 2 + second**2 * rest / 2 - np.log(one * rest) / 2
         first, spread_1, link = left / one, 1 / np.sqrt(one), -both / one
-    elif told[0]:
+    elif informed[0]:
         first, spread_1 = left / one, 1 / np.sqrt(one)
         log_evidence = log_evidence + left**2 / one / 2 - np.log(one) / 2
-    elif told[1]:
+    elif informed[1]:
         second, spread_2 = right / two, 1 / np.sqrt(two)
         log_evidence = log_evidence + right**2 / two / 2 - np.log(two) / 2
-    return MeanLaw((first + middle[0] - link * middle[1], second + middle[1]), (spread_1, spread_2, link), log_evidence)
+    return MeanConditional(
+        (first + middle[0] - link * middle[1], second + middle[1]), (spread_1, spread_2, link), log_evidence
+    )
 
 
 def _axis(name: str) -> int:
-    """Which coordinate a datum or a part of the mean belongs to."""
+    """Return the coordinate of a datum or of a part of the mean."""
     return 1 - int(name.removeprefix("theta").removeprefix("x")) % 2
 
 
@@ -123,20 +127,20 @@ class SLCP(AbstractTask):
     box = BOX
     proposals = 200_000
     negligible = 18.0
-    """Of log-likelihood below the peak: what is farther below is not proposed."""
+    """Log-likelihood below the peak from which on parameters are not proposed."""
 
     def simulate(self, rng: np.random.Generator, rows: int) -> Values:
         theta = rng.uniform(-BOX, BOX, (5, rows))
         return dict(zip(self.parameters, theta, strict=True)) | self._points(rng, theta, {})
 
     def _reference(self, rng: np.random.Generator, given: Evidence, rows: int) -> Values:
-        """Spread by rejection under the likelihood with the mean integrated out, then the mean, then the points."""
+        """Draw the spread by rejection under the marginal likelihood, then the mean, then the points."""
         asked = [place for place, name in enumerate(SPREAD) if name not in given]
         low, high = np.zeros(3), np.full(3, BOX)
         peak = -math.inf
         if asked:
             pilot = self._propose(rng, given, low, high)
-            log_weight = mean_law(spread_of(pilot), given).log_evidence
+            log_weight = mean_conditional(spread_of(pilot), given).log_evidence
             peak = float(log_weight.max())
             likely = np.abs(pilot[:, log_weight > peak - self.negligible])
             low, high = 0.9 * likely.min(1), np.minimum(1.1 * likely.max(1), BOX)
@@ -144,17 +148,19 @@ class SLCP(AbstractTask):
         found = np.empty((5, 0))
         while found.shape[1] < rows:
             spread = self._propose(rng, given, low, high)
-            law = mean_law(spread_of(spread), given)
+            conditional = mean_conditional(spread_of(spread), given)
             if asked:
-                if (higher := float(law.log_evidence.max())) > peak:  # what a lower peak kept, it kept too often
+                if (
+                    higher := float(conditional.log_evidence.max())
+                ) > peak:  # draws accepted with a lower peak are discarded
                     peak, found = higher, np.empty((5, 0))
-                kept = np.log(rng.random(spread.shape[1])) < law.log_evidence - peak
-                spread, law = spread[:, kept], MeanLaw(
-                    (law.mean[0][kept], law.mean[1][kept]),
-                    (law.factor[0][kept], law.factor[1][kept], law.factor[2][kept]),
-                    law.log_evidence[kept],
+                kept = np.log(rng.random(spread.shape[1])) < conditional.log_evidence - peak
+                spread, conditional = spread[:, kept], MeanConditional(
+                    (conditional.mean[0][kept], conditional.mean[1][kept]),
+                    (conditional.factor[0][kept], conditional.factor[1][kept], conditional.factor[2][kept]),
+                    conditional.log_evidence[kept],
                 )  # fmt: skip
-            mean = self._mean(rng, law)
+            mean = self._mean(rng, conditional)
             inside = (np.abs(mean) <= BOX).all(0)
             found = np.concatenate([found, np.concatenate([mean, spread])[:, inside]], 1)
         theta = found[:, :rows]
@@ -164,7 +170,7 @@ class SLCP(AbstractTask):
     def _propose(
         self, rng: np.random.Generator, given: Evidence, low: np.ndarray, high: np.ndarray
     ) -> Float64[np.ndarray, "3 n"]:
-        """theta3 to theta5 uniform in size between bounds, with either sign; given ones as they are."""
+        """Propose theta3 to theta5 with uniform absolute values between bounds and random signs, except given ones."""
         size = rng.uniform(low[:, None], high[:, None], (3, self.proposals))
         theta = size * rng.choice([-1.0, 1.0], (3, self.proposals))
         for place, name in enumerate(SPREAD):
@@ -173,9 +179,9 @@ class SLCP(AbstractTask):
         return theta
 
     @staticmethod
-    def _mean(rng: np.random.Generator, law: MeanLaw) -> Float64[np.ndarray, "2 n"]:
-        """Draws of theta1 and theta2, uniform in the box where the points tell nothing."""
-        (first, second), (spread_1, spread_2, link) = law.mean, law.factor
+    def _mean(rng: np.random.Generator, conditional: MeanConditional) -> Float64[np.ndarray, "2 n"]:
+        """Draw theta1 and theta2, uniform in the box without data."""
+        (first, second), (spread_1, spread_2, link) = conditional.mean, conditional.factor
         noise, flat = rng.normal(size=(2, len(first))), rng.uniform(-BOX, BOX, (2, len(first)))
         free_1, free_2 = np.isinf(spread_1), np.isinf(spread_2)
         second = np.where(free_2, flat[1], second + np.where(free_2, 0.0, spread_2) * noise[1])
@@ -184,7 +190,7 @@ class SLCP(AbstractTask):
 
     @staticmethod
     def _points(rng: np.random.Generator, theta: Float64[np.ndarray, "5 n"], given: Mapping[str, float]) -> Values:
-        """Data given all parameters and what is known of each point."""
+        """Draw data given all parameters and the known coordinates of each point."""
         first, second, correlation = spread_of(theta[2:])
         rest = np.sqrt(1 - correlation**2)
         drawn: Values = {}

@@ -1,4 +1,4 @@
-"""A model of a table of simulated rows, trained through the public path, and asked in plain values."""
+"""A model of a table of simulated rows, trained by the public API, with plain values as inputs and outputs."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -19,21 +19,21 @@ from metavoxel.sampling.sample import row_streams, sample_codes
 from metavoxel.sampling.settings import Sampling
 
 Rows = Mapping[str, Shaped[Tensor, "_"]]
-"""Values of each variable, one a row: numbers, and categories as indices."""
+"""Values of each variable, one per row: numbers, and categories as indices."""
 
 
 class TableRun:
-    """A trained model that is asked of many rows at once. Final.
+    """Draws and posterior means of a trained model for many rows. Final.
 
     Args:
-        model: of scalars alone.
+        model: of scalars only.
     """
 
     def __init__(self, model: mv.Model) -> None:
         self.model, self.names = model, model.names
 
     def codes(self, values: Rows) -> dict[str, Evidence]:
-        """Evidence of these values."""
+        """Encode values as evidence."""
         evidence = {}
         for name, value in values.items():
             code = self.model.codecs[name].encode(value if self.is_category(name) else value.float()).mean
@@ -41,13 +41,13 @@ class TableRun:
         return evidence
 
     def is_category(self, name: str) -> bool:
-        """Whether a variable is one of several labels."""
+        """Return whether a variable is a category."""
         return self.model.codecs[name].support == "one_hot"
 
     def predict(self, given: Rows, *, evaluations: int, seed: int, rows: int | None = None) -> dict[str, Tensor]:
-        """Posterior mean (b,) of every number and class probabilities (b, k) of every category.
+        """Return the posterior mean (b,) of every number and class probabilities (b, k) of every category.
 
-        ``rows`` says how many, where nothing is given.
+        ``rows`` is their number if nothing is given.
         """
         rows = len(next(iter(given.values()))) if rows is None else rows
         means = posterior_mean(self.model.joint, self.codes(given), streams(seed, rows), evaluations=evaluations)
@@ -59,7 +59,7 @@ class TableRun:
     def draw(
         self, given: Rows, sampling: Sampling, *, rows: int, seed: int, marginal: Collection[str] = ()
     ) -> dict[str, Tensor]:
-        """One draw (b,) a row of every unknown variable that is not ``marginal``, all in one walk."""
+        """Draw (b,) every unknown variable that is not ``marginal`` once per row, all in one trajectory."""
         codes = sample_codes(
             self.model.joint,
             self.codes(given),
@@ -76,7 +76,7 @@ class TableRun:
 
 
 def streams(seed: int, rows: int) -> Any:
-    """Random streams of rows that have no key but their place."""
+    """Return the random streams of rows with their index as key."""
     return row_streams(seed, _keys(rows), 0)
 
 
@@ -93,15 +93,15 @@ def trained(
     validation: int,
     types: Mapping[str, Mapping[str, object]] | None = None,
 ) -> TableRun:
-    """Write the rows as a table and a schema beside it, train what is not trained yet, and load it.
+    """Write table and schema, train unless trained, and load the model.
 
     Args:
-        output: run folder; the table and the schema lie beside it. What was trained there by other settings is refused.
-        columns: values, one a row; the last ``validation`` rows choose the best step.
-        categories: for each category its number of classes; the other variables are numbers.
+        output: run folder; table and schema are next to it. A run with other settings is refused.
+        columns: values, one per row; the last ``validation`` rows are for validation.
+        categories: number of classes of each category; the other variables are numbers.
         settings: sections of the schema besides ``cohort`` and ``variables``.
-        validation: rows to validate on.
-        types: settings of variables that are of another type than these two.
+        validation: number of validation rows.
+        types: settings of variables of other types.
     """
     table, schema = output.with_suffix(".csv"), output.with_suffix(".yaml")
     variables: dict[str, object] = {
@@ -114,7 +114,7 @@ def trained(
     cohort = {"table": table.name, "subject": "row", "split": split}
     text = yaml.safe_dump({"cohort": cohort, "variables": variables, **settings}, sort_keys=False)
     if RunFolder(output).record.exists() and schema.read_text(encoding="utf-8") != text:
-        raise SystemExit(f"{output} was trained by other settings ({schema}). Remove it, or give another --output")
+        raise SystemExit(f"{output} was trained by other settings ({schema}). Remove it, or use another --output")
     if not RunFolder(output).weights.exists():
         output.parent.mkdir(parents=True, exist_ok=True)
         frame = pandas.DataFrame({name: value.tolist() for name, value in columns.items()})

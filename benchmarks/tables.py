@@ -1,4 +1,4 @@
-"""Tables and pictures of benchmarks, as they stand in ``docs/``."""
+"""Tables and pictures of benchmarks in ``docs/``."""
 
 import platform
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A markdown table."""
+    """Return a markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
 
 
 def figure(panels: int) -> tuple[Figure, Sequence[pyplot.Axes]]:
-    """An empty picture of some panels side by side."""
+    """Return an empty figure with panels side by side."""
     found, axes = pyplot.subplots(1, panels, figsize=(5.2 * panels, 3.8), layout="constrained", squeeze=False)
     for axis in axes[0]:
         axis.spines[["top", "right"]].set_visible(False)
@@ -30,13 +30,13 @@ def figure(panels: int) -> tuple[Figure, Sequence[pyplot.Axes]]:
 
 
 def publish(name: str, title: str, paragraphs: Sequence[str], picture: Figure, *, docs: Path = DOCS) -> Path:
-    """Write ``docs/benchmarks/<name>.md`` and the picture beside it; the page's path.
+    """Write ``docs/benchmarks/<name>.md`` with its picture, and return the page's path.
 
     Args:
         name: of the benchmark, and of its two files.
         title: heading of the page.
         paragraphs: text and tables below it.
-        picture: stands at the end.
+        picture: placed at the end.
         docs: folder of the documentation.
     """
     page, image = docs / "benchmarks" / f"{name}.md", docs / "images" / f"{name}.png"

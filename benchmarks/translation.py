@@ -1,12 +1,12 @@
-"""FLAIR from T1w on held-out patients: the joint model beside a U-Net regression of this one question.
+"""FLAIR from T1w on held-out patients: the joint model compared with a U-Net regression for this one prediction.
 
 python -m benchmarks.translation [--table ../shared/data/lgg_slices/slices.csv] [--output runs/benchmark-lgg]
-    [--codec-steps 350 --steps 110 --draw-steps 20 for a look in a few minutes]
+    [--codec-steps 350 --steps 110 --draw-steps 20 for a few minutes]
 
-The joint model is trained as ``examples/lgg/schema.yaml`` says. The regression (MONAI's U-Net, mean squared error) sees
-the same training patients, varied alike, for the same processor time, and is taken at its best step on the validation
-patients. Judged as ``metavoxel evaluate`` judges, with intervals over patients: three slices of one patient are no
-three patients. Also the grade from both images, for which no regression of images has an answer.
+The joint model is trained with ``examples/lgg/schema.yaml``. The regression (MONAI's U-Net, mean squared error) is
+trained on the same patients with the same augmentation and processor time, and taken at its best step on the validation
+patients. Metrics are those of ``metavoxel evaluate``, with intervals over patients, as slices of a patient are
+dependent. The joint model also predicts the grade from both images.
 """
 
 import argparse
@@ -47,7 +47,7 @@ DRAWS = 3
 
 
 class Pairs(NamedTuple):
-    """Both images of the rows of one part, and whose they are."""
+    """Both images of the rows of one part, and their subjects."""
 
     source: Float[Tensor, "n 1 *s"]
     target: Float[Tensor, "n 1 *s"]
@@ -55,7 +55,7 @@ class Pairs(NamedTuple):
 
 
 def pairs(model: mv.Model, folder: RunFolder, part: str) -> Pairs:
-    """The rows of a part, all of which have both."""
+    """Return the images of a part, all of whose rows have both."""
     cohort = model.read(part_table(model, folder, part), [SOURCE, TARGET])
     source, target = (cohort.columns[name].read(range(len(cohort))) for name in (SOURCE, TARGET))
     return Pairs(source, target, cohort.subjects)
@@ -64,13 +64,13 @@ def pairs(model: mv.Model, folder: RunFolder, part: str) -> Pairs:
 def regression(
     train: Pairs, validation: Pairs, specs: Mapping[str, AbstractVariableSpec], seconds: float
 ) -> tuple[nn.Module, int, int]:
-    """A U-Net of what the target has beyond the source, trained for so much processor time; best step and last."""
+    """Train a U-Net of target minus source for a given processor time; return it, its best step and the last."""
     torch.manual_seed(0)
     network = BasicUNet(
         train.source.ndim - 2, out_channels=1, features=(28, 28, 56, 112, 224, 28), upsample="nontrainable"
     )
     for weights in network.final_conv.parameters():
-        nn.init.zeros_(weights)  # it begins with the source itself
+        nn.init.zeros_(weights)  # starts from the source itself
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=0.01)
     bf16 = resolve_precision("auto", half=True) == "bf16-mixed"
     best, kept, best_step, step, begun = math.inf, network.state_dict(), 0, 0, time.process_time()
@@ -101,13 +101,13 @@ def regression(
 
 
 @torch.inference_mode()
-def regressed(network: nn.Module, asked: Pairs) -> Float[Tensor, "n 1 *s"]:
-    """What the regression says, with intensities in [0, 1]."""
-    return torch.cat([image[None] + network.eval()(image[None]) for image in asked.source]).clamp(0, 1)
+def regressed(network: nn.Module, test: Pairs) -> Float[Tensor, "n 1 *s"]:
+    """Return the regression's predictions, with intensities in [0, 1]."""
+    return torch.cat([image[None] + network.eval()(image[None]) for image in test.source]).clamp(0, 1)
 
 
 def joint_answers(model: mv.Model, folder: RunFolder, steps: int) -> dict[str, Float[Tensor, "n 1 *s"]]:
-    """The joint model's images of the test part, by way of asking; ``steps`` are a draw's."""
+    """Return the joint model's images of the test part, by kind of prediction; ``steps`` are those of draws."""
     table, spec, codec = part_table(model, folder, "test"), model.schema.variables[TARGET].spec, model.codecs[TARGET]
     found = {}
     with torch.inference_mode():
@@ -129,13 +129,13 @@ def joint_answers(model: mv.Model, folder: RunFolder, steps: int) -> dict[str, F
 
 @torch.inference_mode()
 def rebuilt(model: mv.Model, images: Float[Tensor, "n 1 *s"]) -> Float[Tensor, "n 1 *s"]:
-    """Through the codec and back: as near as any answer in code space can come."""
+    """Return reconstructions by the codec, a bound for predictions in code space."""
     codec = model.codecs[TARGET]
     return torch.cat([codec.decode(codec.encode(image[None]).mean) for image in images])
 
 
 def labels(model: mv.Model, folder: RunFolder) -> list[list[str]]:
-    """How often grade and sex are told right from what, and how far off the age is."""
+    """Return accuracies of grade and sex, and errors of age, by evidence."""
     table = part_table(model, folder, "test")
     truth = model.read(table, ["grade", "sex", "age"])
     rows = []
@@ -143,21 +143,21 @@ def labels(model: mv.Model, folder: RunFolder) -> list[list[str]]:
                           ("sex", [SOURCE, TARGET]), ("age", [SOURCE, TARGET])):  # fmt: skip
         column, spec = truth.columns[target], model.schema.variables[target].spec
         shown = [spec.format(value) for value in column.values]
-        said = model.predict(table, target, given)[target].tolist()
+        predicted = model.predict(table, target, given)[target].tolist()
         train = model.read(part_table(model, folder, "train"), [target]).columns[target].values
         if target == "age":
-            right = np.abs(np.array(said, float) - np.array(shown, float))
-            usual = np.abs(np.array(shown, float) - float(train.median()))
+            right = np.abs(np.array(predicted, float) - np.array(shown, float))
+            constant = np.abs(np.array(shown, float) - float(train.median()))
         else:
-            right = np.array([a == b for a, b in zip(said, shown, strict=True)], float)
-            usual = np.array([spec.format(train.mode().values) == b for b in shown], float)
-        figures = [str(bootstrap_mean(values, subjects=truth.subjects)) for values in (right, usual)]
+            right = np.array([a == b for a, b in zip(predicted, shown, strict=True)], float)
+            constant = np.array([spec.format(train.mode().values) == b for b in shown], float)
+        figures = [str(bootstrap_mean(values, subjects=truth.subjects)) for values in (right, constant)]
         rows.append([f"{target}: {'error in years' if target == 'age' else 'accuracy'}", ", ".join(given), *figures])
     return rows
 
 
 def picture(test: Pairs, shown: Mapping[str, Float[Tensor, "n 1 *s"]], path: Path) -> None:
-    """Some patients, one a row: what is given, what is true, and what is said."""
+    """Write a picture of some patients, one per row: source, truth and predictions."""
     columns = {f"{SOURCE}, given": test.source, f"{TARGET}, true": test.target, **shown}
     chosen = [test.subjects.index(subject) + 1 for subject in dict.fromkeys(test.subjects)][:4]
     board, axes = figure(len(columns))
@@ -173,7 +173,7 @@ def picture(test: Pairs, shown: Mapping[str, Float[Tensor, "n 1 *s"]], path: Pat
 
 
 def with_steps(schema: Schema, codec: int | None, joint: int | None) -> Schema:
-    """The schema with other numbers of optimiser steps."""
+    """Return the schema with other numbers of optimiser steps."""
     variables = dict(schema.variables)
     for name in (SOURCE, TARGET) if codec is not None else ():
         parts = variables[name].parts
@@ -186,7 +186,7 @@ def with_steps(schema: Schema, codec: int | None, joint: int | None) -> Schema:
 
 
 def trained(schema: Schema, run: Path, table: Path) -> float:
-    """Train the joint model where that is to be done; the processor seconds that it took."""
+    """Train the joint model unless trained; return its processor seconds."""
     times = run.parent / "seconds.json"
     if not RunFolder(run).weights.exists():
         cohort = schema.cohort.model_copy(update={"table": table.resolve()})
@@ -201,15 +201,17 @@ def trained(schema: Schema, run: Path, table: Path) -> float:
 
 
 def main() -> None:
-    """Train both where that is to be done, and print the tables."""
+    """Train both unless trained, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--schema", type=Path, default=SCHEMA)
     parser.add_argument("--table", type=Path, default=TABLE)
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark-lgg"))
-    parser.add_argument("--codec-steps", type=int, help="of an autoencoder; by default the schema's")
-    parser.add_argument("--steps", type=int, help="of the joint network; by default the schema's")
-    parser.add_argument("--draw-steps", type=int, default=50, help="network evaluations of a draw")
-    parser.add_argument("--minutes", type=float, help="processor time of the regression; by default the joint model's")
+    parser.add_argument("--codec-steps", type=int, help="training steps of an autoencoder; default: the schema's")
+    parser.add_argument("--steps", type=int, help="training steps of the joint network; default: the schema's")
+    parser.add_argument("--draw-steps", type=int, default=50, help="network evaluations per draw")
+    parser.add_argument(
+        "--minutes", type=float, help="processor time of the regression; default: that of the joint model"
+    )
     parser.add_argument("--pictures", type=Path, default=DOCS / "translation.png")
     arguments = parser.parse_args()
     run = arguments.output / "joint"
@@ -230,7 +232,7 @@ def main() -> None:
         print(f"{name}: {sum(weight.numel() for weight in module.parameters()) / 1e6:.2f} M parameters")
     print(f"joint model: {seconds / 60:.1f} processor minutes; regression: best step {best} of {last}")
     answers = {
-        "codec alone, seeing the answer": rebuilt(model, test.target),
+        "reconstruction by the codec": rebuilt(model, test.target),
         **joint_answers(model, folder, arguments.draw_steps),
         "U-Net regression": regressed(network, test),
         f"{SOURCE} itself": test.source,
@@ -250,12 +252,12 @@ def main() -> None:
     mean = ratios["joint model, posterior mean in 4 evaluations"]
     print(f"posterior mean less regression, paired: "
           f"{bootstrap_mean(mean - ratios['U-Net regression'], subjects=test.subjects)} dB")  # fmt: skip
-    print(markdown(["asked", "given", "joint model", "always the usual"], labels(model, folder)))
+    print(markdown(["target", "given", "joint model", "constant"], labels(model, folder)))
     shown = {
         "posterior mean": answers["joint model, posterior mean in 4 evaluations"],
         "one draw": answers["joint model, one draw"],
         "regression": answers["U-Net regression"],
-        "codec alone": answers["codec alone, seeing the answer"],
+        "codec alone": answers["reconstruction by the codec"],
     }
     picture(test, shown, arguments.pictures)
 

@@ -1,10 +1,10 @@
 """The baseline's distribution of all features: a Gaussian, or a mixture of Gaussians where that predicts better.
 
-Component k has weight w_k, mean m_k and precision A_k. The noisy codes of all variables have the likelihood
+Component k has weight pi_k, mean m_k and precision A_k. The noisy codes of all variables have the likelihood
 log p(x_t | f) = -f'Pf / 2 + f'w + const (:mod:`metavoxel.parts.features.base`), with P block-diagonal. Hence
 
     F_k = A_k + P,    g_k = w - P m_k,    f | x_t, k ~ N(m_k + F_k^-1 g_k, F_k^-1),                              (1)
-    log w_k p(x_t | k) = log w_k + (g_k' F_k^-1 g_k + 2 w'm_k - m_k' P m_k + log det A_k - log det F_k) / 2 + const,
+    log pi_k p(x_t | k) = log pi_k + (g_k'F_k^-1 g_k + 2 w'm_k - m_k'P m_k + log det A_k - log det F_k) / 2 + const,
     E[f | x_t] = sum_k p(k | x_t) E[f | x_t, k].                                                                 (2)
 
 A category is expected by Bayes' rule, which is discriminant analysis (linear with one component). With z_c the features
@@ -228,7 +228,7 @@ class MixtureBaseline(nn.Module):
     def _posterior(
         self, certainty: Float[Tensor, "b d d"], weighted: Float[Tensor, "b d"], *, several: bool
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Return, of every component (only the Gaussian unless ``several``), log w_k p(x_t | k) (k, b), the mean of
+        """Return, of every component (only the Gaussian unless ``several``), log pi_k p(x_t | k) (k, b), the mean of
         eq. (1) (k, b, d), and by category the covariance of its features (k, b, f, f)."""
         if several:
             certainty, weighted = certainty.double(), weighted.double()
