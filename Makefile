@@ -65,6 +65,8 @@ dist: $(INSTALLED) ## sdist and wheel, the wheel installed and tried in an envir
 examples: $(INSTALLED) ## examples that need no data of their own, run short
 	OMP_NUM_THREADS=1 $(BIN)/python examples/method_in_one_file.py --steps 300
 	OMP_NUM_THREADS=1 $(BIN)/python examples/own_denoiser.py
+	$(BIN)/python -m pip install -q -c constraints.txt nbclient ipykernel
+	cd examples/notebooks && $(abspath $(BIN))/jupyter execute first_model.ipynb how_sure.ipynb
 
 site: $(INSTALLED) ## the documentation as a site (in runs/site)
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[site]'

@@ -93,7 +93,7 @@ def install(tmp_path, monkeypatch):
     ("changed", "to", "where", "what"),
     [
         ("import torch", "import no_such_library", f"{HERE}.type", "importing it failed: ModuleNotFoundError"),
-        ("metavoxel_api = 2", "metavoxel_api = 2", f"{HERE}.type", "this metavoxel has 1: upgrade metavoxel"),
+        ("metavoxel_api = 2", "metavoxel_api = 3", f"{HERE}.type", "this metavoxel has 2: upgrade metavoxel"),
         ("code_shape = (1,)", "code_shape = (2,)", f"{HERE}.codec", "shape (4, 1), expected (4, 2)"),
         ("(x - 40)", "torch.sqrt(x - 1e9)", f"{HERE}.codec", "4 of 4 numbers are not finite"),
         ("(x - 40)", "x.sub_(40)", f"{HERE}.codec", "the data after use: differs by up to 40"),

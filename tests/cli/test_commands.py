@@ -17,6 +17,8 @@ from tiny_cohorts import TABLE, write_schema, write_table
 
 import metavoxel as mv
 from metavoxel.cli import train as train_command
+from metavoxel.runs.bars import show
+from metavoxel.runs.progress import Progress
 
 
 def table_of(path):
@@ -253,7 +255,7 @@ def test_a_training_interrupted_while_printing_is_closed(monkeypatch):
     def training():
         try:
             for step in range(100):
-                yield train_command.Progress("joint", step, 100, {})
+                yield Progress("joint", step, 100, {})
         finally:
             closed.append(True)
 
@@ -262,7 +264,7 @@ def test_a_training_interrupted_while_printing_is_closed(monkeypatch):
 
     monkeypatch.setattr("rich.progress.Progress.update", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        train_command.show(training())
+        show(training())
     assert closed
 
 

@@ -32,9 +32,9 @@ def test_all_problems_are_reported(tmp_path):
         Settings(targets=["agee", "volume"], flexible="sx", samples=2).checked(schema)
     assert [str(problem) for problem in caught.value.problems] == [
         "`targets`: no variable 'agee'. Did you mean 'age'? Variables: picture, volume, age, sex",
-        "--table2: no variable 'sx'. Did you mean 'sex'? Variables: picture, volume, age, sex",
+        "`flexible`: no variable 'sx'. Did you mean 'sex'? Variables: picture, volume, age, sex",
         "`targets`: 'volume' is not a number or a label. Those are: age, sex",
-        "--samples: must be 0 (no image quality) or at least 5, not 2",
+        "`samples`: must be 0 (no image quality) or at least 5, not 2",
     ]
 
 

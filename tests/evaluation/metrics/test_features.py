@@ -83,7 +83,7 @@ def test_files_that_are_not_weights_are_refused(name, content, tmp_path):
 
 
 def test_missing_weights_are_refused(tmp_path, monkeypatch):
-    with pytest.raises(RunError, match="nowhere.pth: no such file of weights"):
+    with pytest.raises(RunError, match="`features=nowhere.pth`: no such file of weights"):
         choose_features("nowhere.pth")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(RunError, match=f"torch.hub has not fetched the weights .*{HUB_FILE}"):

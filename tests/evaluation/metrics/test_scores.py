@@ -84,7 +84,7 @@ def test_groups_by_label_decade_and_site(table_part):
     finally:
         del table_part.table.frame["Scanner ID"]
     assert {group.variable for group in groups(table_part, ["Sex"])} == {"age", "sex", "Sex"}
-    with pytest.raises(EvidenceError, match="--by: no column 'Sax'. Did you mean 'Sex'?"):
+    with pytest.raises(EvidenceError, match="`by`: no column 'Sax'. Did you mean 'Sex'?"):
         check_columns(table_part, ["Sax"])
 
 

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from metavoxel.parts.conformance import kernel_distributions
 from metavoxel.parts.conformance.kernels import assert_rows_independent
 from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
 from metavoxel.parts.kernels.gaussian import GaussianKernel
 from metavoxel.parts.kernels.schedules import CosineSchedule, LinearSchedule, ScaledLinearSchedule
-from metavoxel.testing import kernel_distributions
 from metavoxel.testing.strategies import code_shapes, one_hot_codes, real_codes, time_pairs_for, times_for
 
 # At most 20 thousand means are compared, so one exceeds the limit by chance in one of 25 thousand sets of examples.
