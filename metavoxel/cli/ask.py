@@ -102,7 +102,8 @@ def predict(
         bool, typer.Option("--log-likelihood", help="Compute instead log p of each value given the others of its row.")
     ] = False,
     evaluations: Annotated[
-        int | None, typer.Option(min=1, help="Network evaluations of a posterior mean (4) or a log-likelihood (32).")
+        int | None,
+        typer.Option(min=1, help="Network evaluations of a posterior mean (1, or 4) or a log-likelihood (32)."),
     ] = None,
     point: Annotated[str | None, typer.Option(help="Point estimate of numbers from draws: mean or median.")] = None,
     vote: Annotated[

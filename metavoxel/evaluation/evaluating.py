@@ -8,11 +8,11 @@ import numpy as np
 
 from metavoxel.evaluation.answers import Answers, Respondent
 from metavoxel.evaluation.held_out import HeldOut, held_out
-from metavoxel.evaluation.judged import Judged, judging
-from metavoxel.evaluation.judgements import judgements, rank_table, region_tables, summary
+from metavoxel.evaluation.image_quality import Judged, judging
 from metavoxel.evaluation.method import JOINT, Method, compared, population
-from metavoxel.evaluation.metrics.features.base import AbstractFeatures
+from metavoxel.evaluation.metrics.features.base import AbstractImageFeatures
 from metavoxel.evaluation.quality import check_enough
+from metavoxel.evaluation.regional_calibration import judgements, rank_table, region_tables, summary
 from metavoxel.evaluation.report.drawing import drawings
 from metavoxel.evaluation.report.figure import save_figure
 from metavoxel.evaluation.report.report import Pictured, write_report
@@ -37,7 +37,7 @@ REPORT = "report.html"
 
 
 def evaluating(
-    model: Model, folder: RunFolder, output: Path, settings: Settings, network: AbstractFeatures
+    model: Model, folder: RunFolder, output: Path, settings: Settings, network: AbstractImageFeatures
 ) -> Generator[Progress, None, Results]:
     """Evaluate a run on its test part, yielding progress; write report, tables and figures to ``output``.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from metavoxel.errors import EvidenceError, Problem
 from metavoxel.evaluation.held_out import HeldOut
 from metavoxel.evaluation.metrics import distance
-from metavoxel.evaluation.metrics.features.base import AbstractFeatures
+from metavoxel.evaluation.metrics.features.base import AbstractImageFeatures
 from metavoxel.evaluation.metrics.similarity import Copying, ms_ssim, pairs, psnr, ssim
 from metavoxel.evaluation.slices import Cut, cut, features_of
 
@@ -25,12 +25,12 @@ Measures = dict[str, Any]
 """Measures by name, JSON serialisable."""
 
 
-def fewest(where: Cut, network: AbstractFeatures) -> int:
+def fewest(where: Cut, network: AbstractImageFeatures) -> int:
     """Smallest number of scans for a Fréchet distance."""
     return distance.fewest_volumes(where.fewest, network.size)
 
 
-def too_few(image: str, where: Cut, network: AbstractFeatures, counts: Mapping[str, int]) -> str:
+def too_few(image: str, where: Cut, network: AbstractImageFeatures, counts: Mapping[str, int]) -> str:
     """Reason why sets of these sizes have no Fréchet distance; empty where they have one."""
     needed = fewest(where, network)
     short = [f"{count} {kind}" for kind, count in counts.items() if count < needed]
@@ -43,7 +43,7 @@ def too_few(image: str, where: Cut, network: AbstractFeatures, counts: Mapping[s
     )
 
 
-def check_enough(held_out: HeldOut, network: AbstractFeatures, samples: int) -> None:
+def check_enough(held_out: HeldOut, network: AbstractImageFeatures, samples: int) -> None:
     """Check that a Fréchet distance can be computed for every image variable.
 
     Raises:
@@ -71,7 +71,7 @@ class ImageQuality:
         seed: seed of bootstraps and pairs.
     """
 
-    def __init__(self, held_out: HeldOut, name: str, network: AbstractFeatures, seed: int) -> None:
+    def __init__(self, held_out: HeldOut, name: str, network: AbstractImageFeatures, seed: int) -> None:
         self._held_out, self.name, self._network, self._seed = held_out, name, network, seed
         self.rows = held_out.rows(name)
         self.cut = cut(self.real())

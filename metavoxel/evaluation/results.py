@@ -6,10 +6,10 @@ from typing import final
 
 from metavoxel.evaluation.answers import Answers
 from metavoxel.evaluation.held_out import HeldOut
-from metavoxel.evaluation.judged import Judged
-from metavoxel.evaluation.judgements import Judgement
+from metavoxel.evaluation.image_quality import Judged
 from metavoxel.evaluation.method import Method
 from metavoxel.evaluation.metrics.scores import Score
+from metavoxel.evaluation.regional_calibration import RegionalCalibration
 from metavoxel.evaluation.report.table import Figures
 from metavoxel.evaluation.report.tables import differences, table1, table2
 from metavoxel.evaluation.samples import Samples
@@ -48,7 +48,7 @@ class Results:
     groups: Sequence[Group]
     samples: Samples | None
     judged: Judged
-    judgements: Sequence[Judgement]
+    judgements: Sequence[RegionalCalibration]
     table_quality: TableQuality | None
     translations: Mapping[str, Figures]
     notes: Sequence[str]
@@ -59,7 +59,7 @@ class Results:
         return self.methods[0].name
 
     @property
-    def judged_targets(self) -> list[Judgement]:
+    def judged_targets(self) -> list[RegionalCalibration]:
         """Calibration of the targets of Table 1, given all other variables: the first judgement of each target."""
         first = {one.target: one for one in reversed(self.judgements)}
         return [first[target] for target in self.joint if target in first]

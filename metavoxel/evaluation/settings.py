@@ -117,7 +117,7 @@ class Protocol:
     votes: bool
     draws: int
     steps: int
-    evaluations: int = 4
+    evaluations: int
 
     @property
     def point_evaluations(self) -> int:
@@ -129,9 +129,14 @@ class Protocol:
         """Sentence fragment for the report."""
         if self.predicts_mean:
             spread = f"; spread and intervals from {self.draws} draws of {self.steps}" if self.draws else ""
-            return f"posterior mean in {self.evaluations} network evaluations{spread}"
+            return f"posterior mean in {counted(self.evaluations, 'network evaluation')}{spread}"
         point = "majority vote" if self.votes else "mean"
         return f"{point} of {self.draws} draws of {self.steps} network evaluations"
+
+
+def counted(number: int, what: str) -> str:
+    """A number and what it counts, as ``1 evaluation`` and ``4 evaluations``."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def protocol(model: Model, settings: Settings, target: str) -> Protocol:
@@ -141,4 +146,4 @@ def protocol(model: Model, settings: Settings, target: str) -> Protocol:
     label = target in model.labels
     assert settings.draws is not None, "Settings.checked resolves defaults"
     draws = 0 if predicts_mean and label else settings.draws
-    return Protocol(predicts_mean, label and not predicts_mean, draws, settings.steps)
+    return Protocol(predicts_mean, label and not predicts_mean, draws, settings.steps, model.joint.mean_evaluations)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from metavoxel.evaluation.metrics.features.base import AbstractFeatures
+from metavoxel.evaluation.metrics.features.base import AbstractImageFeatures
 
 MOST_SLICES = 24
 """Most slices per plane and volume, evenly spaced among the non-empty positions."""
@@ -75,7 +75,7 @@ def cut(images: Iterable[Float[Tensor, "1 *s"]]) -> Cut:
 
 
 def features_of(
-    images: Iterable[Float[Tensor, "1 *s"]], where: Cut, network: AbstractFeatures
+    images: Iterable[Float[Tensor, "1 *s"]], where: Cut, network: AbstractImageFeatures
 ) -> list[Float32[np.ndarray, "_ _ _"]]:
     """Features of every volume's slices, for each plane."""
     found: list[list[np.ndarray]] = [[] for _ in where.planes]

@@ -17,7 +17,7 @@ from metavoxel.evaluation.metrics.bootstrap import bootstrap_mean
 from metavoxel.evaluation.metrics.similarity import psnr, ssim
 from metavoxel.evaluation.report.table import Cell, Figures
 from metavoxel.evaluation.samples import sample_images
-from metavoxel.evaluation.settings import Protocol, Settings, others
+from metavoxel.evaluation.settings import Protocol, Settings, counted, others
 from metavoxel.evaluation.store import Store
 from metavoxel.inference.summaries import image_values
 from metavoxel.runs.progress import Progress
@@ -49,6 +49,7 @@ class Translation:
         given, rows = others(self._held_out.model.schema, self.name), len(self._held_out)
         shared = self._held_out.model.schema.diffusion.times == "shared"
         predicts_mean = not shared and self._held_out.model.joint.kernels[self.name].predicts_mean
+        evaluations = self._held_out.model.joint.mean_evaluations
         found: Measured = {}
         folder = store.path(f"translation-{self.name}", {"steps": settings.steps, "seed": settings.seed}, suffix="")
         for start in range(0, rows, BLOCK):
@@ -58,9 +59,11 @@ class Translation:
             if block is None:
                 block = {}
                 if predicts_mean:
-                    how = Protocol(True, False, 0, settings.steps)
-                    block[f"posterior mean ({how.evaluations} evaluations)"] = self._measured(given, how, part)
-                how = Protocol(False, False, DRAWS, settings.steps)
+                    how = Protocol(True, False, 0, settings.steps, evaluations)
+                    block[f"posterior mean ({counted(how.evaluations, 'evaluation')})"] = self._measured(
+                        given, how, part
+                    )
+                how = Protocol(False, False, DRAWS, settings.steps, evaluations)
                 block[f"mean of {DRAWS} draws of {settings.steps}"] = self._measured(given, how, part)
                 store.write(path, block)
             for predictor, measures in block.items():

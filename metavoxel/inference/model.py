@@ -233,14 +233,14 @@ class Model:
         warn_of_blanked(cohort, self.names)
         evidence = self.evidence_of(cohort, question.given)
         parts = (self.joint, question, self.labels, evidence, cohort.row_keys)
-        usual = 1 if self.joint.ignores_prior_states else 4
+        evaluations = evaluations or self.joint.mean_evaluations
         return Answer(
             question,
             self.schema,
             self.codecs,
             _subjects(table, cohort, self.schema),
             cohort.row_keys,
-            means={} if draws else target_means(*parts, evaluations=evaluations or usual, seed=seed),
+            means={} if draws else target_means(*parts, evaluations=evaluations, seed=seed),
             draws=draw(*parts, seed=seed, sampling=settings, shared=self._shared, bounds=self.bounds) if draws else [],
         )
 

@@ -176,9 +176,9 @@ class JointModel(nn.Module):
         return (outputs if features is None else features.link(outputs)).float()
 
     @property
-    def ignores_prior_states(self) -> bool:
-        """Whether no prediction depends on states at t = 1: one evaluation then equals the mean of several."""
-        return set(self.kernels) == set(self._without_signal)
+    def mean_evaluations(self) -> int:
+        """Network evaluations of a posterior mean: 1 if no prediction depends on the prior states, else 4."""
+        return 1 if set(self.kernels) == set(self._without_signal) else 4
 
     def _without_noise(self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime]) -> dict[str, AnyCode]:
         """Replace cells at t = 1 without signal by 0, so that no prediction depends on their noise."""

@@ -21,7 +21,7 @@ from metavoxel.parts.kernels.base import AbstractKernel
 from metavoxel.rng import Rng
 from metavoxel.sampling.conditional import Conditional, Denoiser
 from metavoxel.sampling.evidence import ConditionState
-from metavoxel.sampling.solvers import AbstractSolver, Estimate, Move
+from metavoxel.sampling.solvers import AbstractSolver, DataEstimate, Move
 from metavoxel.sampling.trajectory import check_finite, is_settled, nothing_observed, times_of
 from metavoxel.typing import AnyCode, AnyTime, Mask
 
@@ -71,7 +71,7 @@ def particle_trajectory(
     known, rngs = cloud.condition_states(), cloud.streams()
     states = cloud.prior(rngs)
     observed = {name: nothing_observed(state) for name, state in states.items()}
-    estimates: dict[str, Estimate] = {}
+    estimates: dict[str, DataEstimate] = {}
     log_weights = torch.zeros(rows, particles, dtype=torch.float64, device=conditional.like.device)
     for number, (t, s) in enumerate(pairwise(grid)):
         last = number == len(grid) - 2
@@ -104,7 +104,7 @@ def particle_trajectory(
                 step = solver.transition(kernel, x0_hats[name], states[name], moves[name])
                 states[name] = step.mean if soft_end and last else step.sample(rngs[name])
                 check_finite(states[name], f"variable {name!r}: the state after the step", number, t)
-        estimates = {name: Estimate(x0_hats[name], move.t) for name, move in moves.items()}
+        estimates = {name: DataEstimate(x0_hats[name], move.t) for name, move in moves.items()}
         yield conditional.put_back(states) if last else dict(states)
 
 
@@ -124,7 +124,7 @@ def _of_rows(move: Move, rows: Int64[Tensor, "n"]) -> Move:
     """Select rows of a step."""
     before, cpu = move.before, rows.cpu()
     if before is not None:
-        before = Estimate(before.x0_hat[rows], before.t[cpu])
+        before = DataEstimate(before.x0_hat[rows], before.t[cpu])
     return Move(move.t[cpu], move.s[cpu], before)
 
 

@@ -22,7 +22,7 @@ from metavoxel.parts.kernels.base import AbstractKernel, AbstractTransition, alo
 from metavoxel.typing import Code, Time
 
 
-class Estimate(NamedTuple):
+class DataEstimate(NamedTuple):
     """The network's estimate of the data, and the time of its state."""
 
     x0_hat: Code
@@ -34,7 +34,7 @@ class Move(NamedTuple):
 
     t: Time
     s: Time
-    before: Estimate | None = None
+    before: DataEstimate | None = None
 
 
 class AbstractSolver(ABC):
@@ -46,7 +46,7 @@ class AbstractSolver(ABC):
 
 
 class DDIM(AbstractSolver):
-    """DDIM, eq. (1): deterministic for ``eta`` 0, ancestral for 1. Final."""
+    """DDIM, eq. (1): deterministic for ``eta`` 0, ancestral for 1. The kernel computes the step. Final."""
 
     def __init__(self, eta: float = 0.0) -> None:
         self._eta = eta

@@ -24,7 +24,7 @@ from metavoxel.rng import Rng
 from metavoxel.sampling.conditional import Conditional, Denoiser
 from metavoxel.sampling.conditioning import AbstractConditioning
 from metavoxel.sampling.evidence import ConditionState, times_of_cells
-from metavoxel.sampling.solvers import AbstractSolver, Estimate, Move
+from metavoxel.sampling.solvers import AbstractSolver, DataEstimate, Move
 from metavoxel.typing import AnyCode, AnyMask, AnyTime, Code, Time
 
 
@@ -47,7 +47,7 @@ def sample_trajectory(
     kernels, conditions, rngs = conditional.kernels, conditional.condition_states(), conditional.streams()
     states = conditional.prior(rngs)
     sampled = [name for name in kernels if not is_settled(conditional, name, conditions.get(name))]
-    estimates: dict[str, Estimate] = {}
+    estimates: dict[str, DataEstimate] = {}
 
     def times_at(name: str, t: Float64[Tensor, ""]) -> Time:
         return times_of(conditional, name, conditions.get(name), t.expand(len(conditional.rng)))
@@ -66,7 +66,7 @@ def sample_trajectory(
             move = Move(times_at(name, t), times_at(name, s), estimates.get(name))
             xt = conditioning.start_of_step(states[name], entered[name])
             transition = solver.transition(kernels[name], x0_hats[name], xt, move)
-            estimates[name] = Estimate(x0_hats[name], move.t)
+            estimates[name] = DataEstimate(x0_hats[name], move.t)
             states[name] = transition.mean if soft_end and stop == len(grid) - 1 else transition.sample(rngs[name])
             check_finite(states[name], f"variable {name!r}: the state after the step", number, t)
         yield conditional.put_back(states) if stop == len(grid) - 1 else dict(states)

@@ -17,7 +17,7 @@ from metavoxel.sampling.evidence import Evidence
 from metavoxel.sampling.posterior_mean import batch_mean
 from metavoxel.sampling.sample import row_streams
 from metavoxel.sampling.smc import particle_trajectory
-from metavoxel.sampling.solvers import DDIM, DPMSolver2M, Estimate, Move
+from metavoxel.sampling.solvers import DDIM, DataEstimate, DPMSolver2M, Move
 from metavoxel.sampling.times import log_snr_grid, time_grid, uniform_grid
 from metavoxel.sampling.trajectory import sample_trajectory
 
@@ -229,7 +229,7 @@ def test_2m_equals_that_of_diffusers(kernel, table, steps, algorithm, eta):
         move = Move(t.expand(3), s.expand(3), before)
         rng = Rng.for_rows(3, "step", step)
         noise = Rng(rng.keys).normal((3, 2, 4), dtype=torch.float64)
-        ours, before = solver.transition(kernel, x0_hat, ours, move).sample(rng), Estimate(x0_hat, move.t)
+        ours, before = solver.transition(kernel, x0_hat, ours, move).sample(rng), DataEstimate(x0_hat, move.t)
         x0_hat = torch.tanh(2 * theirs + 0.1 * step)
         theirs = scheduler.step(x0_hat, scheduler.timesteps[step], theirs, variance_noise=noise).prev_sample
         torch.testing.assert_close(ours, theirs.double(), atol=1e-5, rtol=0)
@@ -249,7 +249,7 @@ def test_2m_needs_fewer_steps():
             gain = variance * alpha_bar.sqrt() / (variance * alpha_bar + 1 - alpha_bar)
             x0_hat = mean + gain * (state - alpha_bar.sqrt() * mean)
             move = Move(t[None], s[None], before)
-            state, before = solver.transition(kernel, x0_hat, state, move).mean, Estimate(x0_hat, move.t)
+            state, before = solver.transition(kernel, x0_hat, state, move).mean, DataEstimate(x0_hat, move.t)
         return abs(float(state) - (mean + variance**0.5 * 0.8))
 
     for steps in (10, 20, 40, 80):
@@ -262,7 +262,7 @@ def test_probabilities_are_not_extrapolated():
     kernel, x = UniformD3PMKernel(), torch.eye(3)
     earlier, t, s = (torch.full((3,), time, dtype=torch.float64) for time in (0.9, 0.6, 0.3))
     x0_hat = torch.full((3, 3), 1 / 3)
-    step = DPMSolver2M().transition(kernel, x0_hat, x, Move(t, s, Estimate(torch.eye(3), earlier)))
+    step = DPMSolver2M().transition(kernel, x0_hat, x, Move(t, s, DataEstimate(torch.eye(3), earlier)))
     assert torch.equal(step.mean, DDIM().transition(kernel, x0_hat, x, Move(t, s)).mean)
 
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from scipy import stats
 
-from metavoxel.evaluation.judgements import Judgement, small_table, summary
 from metavoxel.evaluation.metrics.conditional import CHANCE, FEW, FEWEST_ROWS, LEVEL
 from metavoxel.evaluation.metrics.nearest_rows import Nearness
+from metavoxel.evaluation.regional_calibration import RegionalCalibration, small_table, summary
 from metavoxel.evaluation.report.report import Section, Tabulated
 from metavoxel.evaluation.report.table import Cell, Figures, digits
 from metavoxel.evaluation.table_quality import DIFFERENT, TableQuality, distinguishable
@@ -22,7 +22,7 @@ COPIES = 0.15
 """Share of generated rows beyond the 5 % quantile of held-out rows, above which copying is reported."""
 
 
-def by_region(found: Sequence[Judgement], shown: Sequence[Judgement]) -> Section:
+def by_region(found: Sequence[RegionalCalibration], shown: Sequence[RegionalCalibration]) -> Section:
     """Calibration by region.
 
     Args:
@@ -54,7 +54,7 @@ def by_region(found: Sequence[Judgement], shown: Sequence[Judgement]) -> Section
     return Section("Calibration by region", words, tables)
 
 
-def _findings(found: Sequence[Judgement], out: Sequence[Judgement]) -> Iterator[str]:
+def _findings(found: Sequence[RegionalCalibration], out: Sequence[RegionalCalibration]) -> Iterator[str]:
     if not out:
         yield f"No significant deviation: all {len(found)} questions are within chance in every region."
     for one in sorted(out, key=lambda one: one.table["p"].min())[:SMALL_TABLES]:

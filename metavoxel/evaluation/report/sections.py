@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from metavoxel.evaluation import slices
-from metavoxel.evaluation.judged import AUTOENCODER, HALVES, Judged
+from metavoxel.evaluation.image_quality import AUTOENCODER, HALVES, Judged
 from metavoxel.evaluation.method import Method
 from metavoxel.evaluation.metrics.bootstrap import FEWEST_SUBJECTS
-from metavoxel.evaluation.metrics.features.base import AbstractFeatures
+from metavoxel.evaluation.metrics.features.base import AbstractImageFeatures
 from metavoxel.evaluation.report.distribution_sections import by_region, generated_rows
 from metavoxel.evaluation.report.drawing import CALIBRATION, PICTURES, PREDICTIONS
 from metavoxel.evaluation.report.report import Pictured, Section, Tabulated
@@ -18,7 +18,7 @@ COPIES = 0.15
 """Share of generated scans beyond the 5 % quantile of held-out scans, above which copying is reported."""
 
 
-def facts(results: Results, network: AbstractFeatures) -> Iterator[str]:
+def facts(results: Results, network: AbstractImageFeatures) -> Iterator[str]:
     """Sentences on the evaluation protocol."""
     held_out, settings = results.held_out, results.settings
     split = held_out.folder.read_record()["split"]

@@ -10,7 +10,7 @@ from torch import Tensor
 SLICES_A_BATCH = 64
 
 
-class AbstractFeatures(ABC):
+class AbstractImageFeatures(ABC):
     """Map slices to feature vectors. Deterministic; values of different networks or versions are not comparable."""
 
     @property

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from metavoxel.errors import Problem, RunError
-from metavoxel.evaluation.metrics.features.base import AbstractFeatures
+from metavoxel.evaluation.metrics.features.base import AbstractImageFeatures
 from metavoxel.evaluation.metrics.features.radimagenet import RadImageNet
 from metavoxel.evaluation.metrics.features.scattering import Scattering
 
@@ -13,7 +13,7 @@ HUB_FILE = "RadImageNet-ResNet50_notop.pth"
 """File name of the weights in the torch.hub cache."""
 
 
-def choose_features(name: str) -> AbstractFeatures:
+def choose_features(name: str) -> AbstractImageFeatures:
     """Build ``scattering``; ``radimagenet``, with weights from the torch.hub cache; or RadImageNet from a weights file.
 
     Nothing is downloaded, and no downloaded code is run.

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from metavoxel.errors import Problem, RunError
-from metavoxel.evaluation.metrics.features.base import AbstractFeatures
+from metavoxel.evaluation.metrics.features.base import AbstractImageFeatures
 from metavoxel.evaluation.store import digest
 
 EPSILON = 1.001e-5
@@ -24,7 +24,7 @@ _SHOWN = 3
 
 
 @final
-class RadImageNet(AbstractFeatures):
+class RadImageNet(AbstractImageFeatures):
     """ResNet-50 trained on RadImageNet (Mei et al. 2022, Radiology: AI 4(5)), as MAISI's FID uses it.
 
     Args:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metavoxel.evaluation.metrics.features.base import AbstractFeatures
+from metavoxel.evaluation.metrics.features.base import AbstractImageFeatures
 
 SCALES = 4
 ANGLES = 4
@@ -17,7 +17,7 @@ FLOOR = 1e-3
 
 
 @final
-class Scattering(AbstractFeatures):
+class Scattering(AbstractImageFeatures):
     """Logarithm of the slice-averaged scattering coefficients of orders 0, 1 and 2.
 
     A slice is convolved with Morlet wavelets of 4 scales (each twice as wide) and 4 angles, and the modulus is taken.

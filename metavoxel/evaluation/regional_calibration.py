@@ -28,7 +28,7 @@ OTHERS = "all others"
 
 @final
 @dataclass(frozen=True, eq=False)
-class Judgement:
+class RegionalCalibration:
     """Calibration of one question, by region.
 
     Attributes:
@@ -68,7 +68,7 @@ class Judgement:
         return bool((~self.table["finding"].isin([CHANCE, FEW])).any())
 
 
-def judgements(held_out: HeldOut, answers: Sequence[Answers], *, seed: int) -> Iterator[Judgement]:
+def judgements(held_out: HeldOut, answers: Sequence[Answers], *, seed: int) -> Iterator[RegionalCalibration]:
     """Calibration of all questions with predicted distributions, each once."""
     regions: dict[str, list[Region]] = {}
     seen: set[tuple[str, tuple[str, ...]]] = set()
@@ -82,7 +82,9 @@ def judgements(held_out: HeldOut, answers: Sequence[Answers], *, seed: int) -> I
             yield judged
 
 
-def _judged(held_out: HeldOut, one: Answers, regions: Mapping[str, list[Region]], seed: int) -> Judgement | None:
+def _judged(
+    held_out: HeldOut, one: Answers, regions: Mapping[str, list[Region]], seed: int
+) -> RegionalCalibration | None:
     by = [region for name in one.given for region in regions[name]]
     given, subjects = _given(held_out, one), held_out.subjects
     if held_out.is_label(one.target):
@@ -91,7 +93,7 @@ def _judged(held_out: HeldOut, one: Answers, regions: Mapping[str, list[Region]]
             return None
         classes, of_draws = held_out.model.labels[one.target], not one.protocol.predicts_mean
         table = label_regions(by, p, truth, subjects, classes, of_draws=of_draws)
-        return Judgement(one.target, given, True, table, np.zeros(0), one.draws.shape[1])
+        return RegionalCalibration(one.target, given, True, table, np.zeros(0), one.draws.shape[1])
     truth, draws = held_out.from_centre(one.target, held_out.numbers(one.target), one.draws)
     if draws.shape[1] < FEWEST_DRAWS or not np.isfinite(truth).any():
         return None
@@ -99,7 +101,7 @@ def _judged(held_out: HeldOut, one: Answers, regions: Mapping[str, list[Region]]
         # The posterior mean is independent of the draws; thirds of a mean of the draws would select rows by its noise.
         by = [*by, *thirds(PREDICTED, column(one.table, one.target))]
     table = number_regions(by, draws, truth, subjects, seed=seed)
-    return Judgement(one.target, given, False, table, transforms(draws, truth, seed=seed), draws.shape[1])
+    return RegionalCalibration(one.target, given, False, table, transforms(draws, truth, seed=seed), draws.shape[1])
 
 
 def _given(held_out: HeldOut, one: Answers) -> str:
@@ -112,7 +114,7 @@ def _given(held_out: HeldOut, one: Answers) -> str:
     return ", ".join(one.given) or "∅"
 
 
-def summary(found: Sequence[Judgement]) -> Figures:
+def summary(found: Sequence[RegionalCalibration]) -> Figures:
     """One row per question: all rows together, and the most significant region."""
     rows: list[dict[str, Cell]] = []
     for one in found:
@@ -133,7 +135,7 @@ def summary(found: Sequence[Judgement]) -> Figures:
     return Figures(rows)
 
 
-def small_table(one: Judgement, most: int) -> Figures:
+def small_table(one: RegionalCalibration, most: int) -> Figures:
     """All rows and the regions of largest |z|, at most ``most`` table rows, in the order of the predictors."""
     table = one.table
     chosen = [0, *sorted(table.index[1:], key=lambda row: -abs(np.nan_to_num(table["z"][row])))[: most - 1]]
@@ -151,7 +153,7 @@ def small_table(one: Judgement, most: int) -> Figures:
     return Figures(rows)
 
 
-def region_tables(found: Sequence[Judgement]) -> dict[str, pandas.DataFrame]:
+def region_tables(found: Sequence[RegionalCalibration]) -> dict[str, pandas.DataFrame]:
     """Every region of every question, in separate tables for numbers and labels."""
     tables = {}
     for name, label in (("regions-numbers", False), ("regions-labels", True)):
@@ -163,7 +165,7 @@ def region_tables(found: Sequence[Judgement]) -> dict[str, pandas.DataFrame]:
     return tables
 
 
-def rank_table(found: Sequence[Judgement]) -> pandas.DataFrame:
+def rank_table(found: Sequence[RegionalCalibration]) -> pandas.DataFrame:
     """Histograms of the transforms, one row per bin, with the 95 % band of uniform transforms."""
     rows = []
     for one in found:

@@ -13,8 +13,8 @@ from metavoxel.cohort.table import read_table
 from metavoxel.evaluation import answers as answering
 from metavoxel.evaluation.answers import Respondent
 from metavoxel.evaluation.held_out import HeldOut
-from metavoxel.evaluation.judgements import judgements, rank_table, region_tables, small_table, summary
 from metavoxel.evaluation.metrics.conditional import CHANCE
+from metavoxel.evaluation.regional_calibration import judgements, rank_table, region_tables, small_table, summary
 from metavoxel.evaluation.rows import drawn_rows, real_rows, with_gaps
 from metavoxel.evaluation.samples import generate
 from metavoxel.evaluation.settings import Settings, protocol

@@ -12,7 +12,7 @@ from metavoxel.errors import RunError
 from metavoxel.evaluation.held_out import HeldOut
 from metavoxel.evaluation.method import Method
 from metavoxel.evaluation.metrics.bootstrap import Estimate, bootstrap_mean
-from metavoxel.evaluation.metrics.features.base import AbstractFeatures
+from metavoxel.evaluation.metrics.features.base import AbstractImageFeatures
 from metavoxel.evaluation.metrics.similarity import nearest
 from metavoxel.evaluation.quality import ImageQuality, Images, Measures, copying
 from metavoxel.evaluation.report.table import Cell, Figures
@@ -82,7 +82,7 @@ def judging(
     held_out: HeldOut,
     own: Samples,
     methods: Sequence[Method],
-    network: AbstractFeatures,
+    network: AbstractImageFeatures,
     settings: Settings,
     store: Store,
 ) -> Generator[Progress, None, Judged]:
