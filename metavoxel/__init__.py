@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from metavoxel.api import compare as compare
     from metavoxel.api import evaluate as evaluate
+    from metavoxel.api import load as load
+    from metavoxel.api import load_schema as load_schema
     from metavoxel.api import phantom as phantom
     from metavoxel.api import train as train
     from metavoxel.api import training as training
@@ -22,9 +24,7 @@ if TYPE_CHECKING:
     from metavoxel.plugins.hookspecs import API_VERSION as API_VERSION
     from metavoxel.plugins.hookspecs import hookimpl as hookimpl
     from metavoxel.plugins.registry import load_registry as load_registry
-    from metavoxel.runs.run import load as load
     from metavoxel.schema import Schema as Schema
-    from metavoxel.schema import load_schema as load_schema
 
 __version__ = importlib.metadata.version("metavoxel")
 
@@ -39,9 +39,9 @@ _MODULES = MappingProxyType(
         "compare": "metavoxel.api",
         "evaluate": "metavoxel.api",
         "hookimpl": "metavoxel.plugins.hookspecs",
-        "load": "metavoxel.runs.run",
+        "load": "metavoxel.api",
         "load_registry": "metavoxel.plugins.registry",
-        "load_schema": "metavoxel.schema",
+        "load_schema": "metavoxel.api",
         "phantom": "metavoxel.api",
         "train": "metavoxel.api",
         "training": "metavoxel.api",

@@ -9,16 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas
+import torch
 from pydantic import BaseModel, ValidationError
 
-from metavoxel.errors import CohortError, Problem, RunError, SchemaError
+from metavoxel.errors import CohortError, PluginError, Problem, RunError, SchemaError
 from metavoxel.inference.model import Model
 from metavoxel.learning.training import training as training_steps
+from metavoxel.parts.variables.spatial import AbstractSpatialSpec
 from metavoxel.plugins.registry import Registry
 from metavoxel.runs.bars import finish, show
 from metavoxel.runs.progress import Progress
-from metavoxel.runs.run import RunFolder, load
-from metavoxel.schema import Schema, load_schema, parse_schema
+from metavoxel.runs.run import RunFolder
+from metavoxel.runs.run import load as load_run
+from metavoxel.schema import Schema, Variable, parse_schema
+from metavoxel.schema import load_schema as read_schema
 
 if TYPE_CHECKING:
     from metavoxel.comparisons import ComparisonSettings, Record
@@ -40,14 +44,66 @@ def schema(source: object, *, folder: Path | str = ".", registry: Registry | Non
     Raises:
         SchemaError: all problems, with their locations.
     """
+    registry = _registry(registry)
     if isinstance(source, Schema):
         return source
     if isinstance(source, Path | str):
-        return load_schema(source, registry)
+        return read_schema(source, registry)
     if not isinstance(source, Mapping):
         what = f"must be a path, a mapping or a Schema, not {type(source).__name__}"
         raise SchemaError(Problem("schema", what))
     return parse_schema(_plain(source), folder=Path(folder), registry=registry)
+
+
+def load(run: Path | str, *, registry: Registry | None = None, device: str = "cpu") -> Model:
+    """Load the model of a run folder. Nothing in the folder is executed or unpickled.
+
+    Args:
+        run: folder of a finished run.
+        registry: types that the run may name; by default all installed.
+        device: 'cpu', 'cuda', 'cuda:1', ...
+
+    Raises:
+        RunError: not a finished run, a device that this machine lacks, or a required plugin that is not installed.
+    """
+    path = _path(run, "run")
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(
+            Problem("device", f"{device!r} cannot be used here ({reason}). Use 'cpu', or 'cuda' with a GPU")
+        ) from None
+    return load_run(path, registry=_registry(registry), device=device)
+
+
+def load_schema(path: Path | str, registry: Registry | None = None) -> Schema:
+    """Read and check the YAML file of a schema. Nothing in it is executed.
+
+    Raises:
+        SchemaError: all problems of the file.
+    """
+    if not isinstance(path, Path | str):
+        what = f"must be the path of a YAML file, not {type(path).__name__}; mv.train takes a mapping as it is"
+        raise SchemaError(Problem("path", what))
+    return read_schema(path, _registry(registry))
+
+
+def _path(value: object, where: str) -> Path:
+    if not isinstance(value, Path | str):
+        raise RunError(Problem(where, f"must be a path, not {type(value).__name__}"))
+    return Path(value)
+
+
+def _names(value: str | Sequence[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _registry(value: object) -> Registry | None:
+    if value is not None and not isinstance(value, Registry):
+        what = f"must come from mv.load_registry([plugin, ...]), not {type(value).__name__}"
+        raise PluginError(Problem("registry", what))
+    return value
 
 
 def _plain(value: object) -> object:
@@ -76,16 +132,23 @@ def training(
     Raises:
         MetavoxelError: as :func:`train`, at the first step.
     """
+    output = _path(output, "output")
+    if not isinstance(devices, int) or devices < 1:
+        raise RunError(Problem("devices", f"must be a whole number from 1, not {devices!r}"))
     parsed = _schema_of(schema, output, table, registry, resume=resume)
-    yield from training_steps(
-        parsed,
-        Path(output),
-        resume=resume,
-        devices=devices,
-        precision=precision,
-        accelerator=accelerator,
-        registry=registry,
-    )
+    try:
+        yield from training_steps(
+            parsed,
+            output,
+            resume=resume,
+            devices=devices,
+            precision=precision,
+            accelerator=accelerator,
+            registry=registry,
+        )
+    finally:
+        if table is not None and not RunFolder(output).record.exists():  # refused: the next call begins anew
+            (output / COHORT).unlink(missing_ok=True)
 
 
 def train(
@@ -105,7 +168,8 @@ def train(
     Args:
         schema: as for :func:`schema`.
         output: run folder.
-        table: the cohort as a data frame, instead of ``cohort.table``. It is kept in the run folder, as ``cohort.csv``.
+        table: the cohort as a data frame, instead of ``cohort.table``. It is kept in the run folder, as ``cohort.csv``;
+            relative paths of images start at the schema's folder (for a mapping, the current one).
         resume: continue the run in ``output``.
         devices, precision, accelerator: as in Lightning Fabric; 'auto' detects the hardware.
         registry: types that the schema may name; by default all installed. ``load`` needs the same.
@@ -139,11 +203,15 @@ def _schema_of(
     """The schema, with a data frame written to the run folder as its table."""
     if table is None:
         return schema(source, registry=registry)
+    if not isinstance(table, pandas.DataFrame):
+        what = f"must be a pandas.DataFrame, not {type(table).__name__}; a file is named in the schema's cohort.table"
+        raise CohortError(Problem("table", what))
     file = (Path(output) / COHORT).absolute()
     if isinstance(source, Mapping):
         cohort = source.get("cohort", {})
         source = {**source, "cohort": {**(cohort if isinstance(cohort, Mapping) else {}), "table": str(file)}}
     parsed = schema(source, registry=registry)
+    variables, table = _absolute(parsed, table)
     text = table.to_csv(index=False)
     if not resume:
         RunFolder(Path(output)).claim(resume=False)
@@ -153,13 +221,28 @@ def _schema_of(
     elif not file.exists() or file.read_text(encoding="utf-8") != text:
         raise RunError(f"{file}: differs from the table; resume with the table that the run was started with")
     return Schema(
-        parsed.variables,
+        variables,
         parsed.cohort.model_copy(update={"table": file, "bids": None, "participants": None}),
         parsed.backbone,
         parsed.diffusion,
         parsed.training,
         parsed.folder,
     )
+
+
+def _absolute(parsed: Schema, table: pandas.DataFrame) -> tuple[Mapping[str, Variable], pandas.DataFrame]:
+    """Variables and rows whose images have absolute paths, for the table is moved to the run folder."""
+    folder, variables, table = parsed.folder.absolute(), dict(parsed.variables), table.copy()
+    for name, variable in parsed.variables.items():
+        spec = variable.spec
+        if not isinstance(spec, AbstractSpatialSpec):
+            continue
+        if spec.path is not None:
+            variables[name] = variable._replace(spec=spec.model_copy(update={"path": str(folder / spec.path)}))
+        elif (column := spec.column or name) in table:
+            cells = table[column]
+            table[column] = cells.where(cells.isna(), [str(folder / str(cell)) for cell in cells])
+    return variables, table
 
 
 def evaluate(
@@ -202,9 +285,9 @@ def evaluate(
     from metavoxel.evaluation.metrics.features.choose import choose_features
     from metavoxel.evaluation.settings import Settings
 
-    folder = RunFolder(Path(run))
+    folder = RunFolder(_path(run, "run"))
     settings = Settings(
-        targets=tuple(targets),
+        targets=_names(targets),
         flexible=flexible,
         draws=draws,
         steps=steps,
@@ -212,7 +295,7 @@ def evaluate(
         samples=samples,
         rows=rows,
         copies=copies,
-        by=tuple(by),
+        by=_names(by),
         seed=seed,
         fid=features is not None,
     )
@@ -245,7 +328,8 @@ def compare(
     """
     from metavoxel.comparisons import compare as comparing
 
-    work = comparing(Path(run), methods, targets, settings)
+    chosen, wanted = (None if names is None else _names(names) for names in (methods, targets))
+    work = comparing(_path(run, "run"), chosen, wanted, settings)
     return (show if progress else finish)(work)
 
 

@@ -1,6 +1,7 @@
 """The Python interface: schemas as data, cohorts as data frames, progress, plugins given as objects, lazy names."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -139,3 +140,58 @@ def test_phantoms_and_their_errors(tmp_path):
         "age",
         "sex",
     }
+
+
+WRONG = """
+import sys, warnings, pandas
+warnings.simplefilter("ignore")
+import metavoxel as mv
+
+frame, schema = pandas.read_csv("people.csv"), {SCHEMA}
+short = dict(table=frame, precision="32-true", accelerator="cpu")
+model = mv.train(schema, "run", **short)
+rows = frame.head(2)
+calls = {
+    "table": lambda: mv.train(schema, "other", table="people.csv"),
+    "registry": lambda: mv.train(schema, "other", registry={"a": 1}, **short),
+    "output": lambda: mv.train(schema, None, **short),
+    "devices": lambda: mv.train(schema, "other", devices="two", **short),
+    "run": lambda: mv.load(None),
+    "device": lambda: mv.load("run", device="gpu"),
+    "path": lambda: mv.load_schema(schema),
+    "n": lambda: model.sample({"age": 70}),
+    "given": lambda: model.sample(2, given="age=70"),
+    "masks": lambda: model.sample(2, masks=[1]),
+    "draws": lambda: model.predict(rows, "age", draws="10"),
+    "steps": lambda: model.predict(rows, "age", draws=2, steps=2.5),
+    "eta": lambda: model.predict(rows, "age", draws=2, eta="1"),
+    "target": lambda: model.predict(rows, 5),
+    "given ": lambda: model.predict(rows, "sex", {"age": 20}),
+    "prior": lambda: model.predict(rows, "sex", prior={"sex": [0.5, 0.5]}),
+}
+for name, call in calls.items():
+    try:
+        call()
+    except mv.MetavoxelError as error:
+        print(name.strip(), "|", error)
+"""
+
+
+def test_arguments_of_wrong_types_are_named(tmp_path):
+    """In a process of its own, where nothing checks annotations, as in a notebook."""
+    write_table(tmp_path, missing=False)
+    code = WRONG.replace("{SCHEMA}", repr(SHORT))
+    environment = {**os.environ, "PYTHONPATH": str(Path(mv.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    lines = [line.split(" | ", 1) for line in done.stdout.splitlines()]
+    assert len(lines) == 16
+    assert not [line for line in lines if not line[1].startswith(line[0])]
+
+
+def test_a_refused_data_frame_leaves_the_folder_free(frame, tmp_path):
+    with pytest.raises(CohortError, match="Age"):
+        mv.train(SHORT, tmp_path / "run", table=frame.rename(columns={"Age": "age"}), **SETTINGS)
+    assert not (tmp_path / "run" / "cohort.csv").exists()
+    assert mv.train(SHORT, tmp_path / "run", table=frame, **SETTINGS).names == ["age", "sex", "score"]

@@ -19,7 +19,7 @@ from metavoxel.evaluation.table_quality import TableQuality
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Results:
     """Inputs of the tables, the figures and the report.
 
@@ -52,6 +52,9 @@ class Results:
     table_quality: TableQuality | None
     translations: Mapping[str, Figures]
     notes: Sequence[str]
+
+    def __repr__(self) -> str:
+        return f"Results({len(self.held_out)} test rows: {', '.join(self.joint)}; {len(self.methods)} methods)"
 
     @property
     def mode(self) -> str:

@@ -15,7 +15,14 @@ from metavoxel.cohort.table import Table
 from metavoxel.inference.answer import Answer, as_point
 from metavoxel.inference.evidence import EvidenceReader, warn_of_blanked
 from metavoxel.inference.prediction import draw, target_means
-from metavoxel.inference.question import ask, check_counts, listed, refuse_with_draws, refuse_without_draws
+from metavoxel.inference.question import (
+    ask,
+    check_counts,
+    check_mappings,
+    listed,
+    refuse_with_draws,
+    refuse_without_draws,
+)
 from metavoxel.inference.samples import Samples
 from metavoxel.inference.sampling import answer_sampling, sampling_of
 from metavoxel.inference.scores import Unusual, check_scored, log_likelihoods, unusual
@@ -127,6 +134,7 @@ class Model:
             EvidenceError: unknown variables, values that cannot be read, empty masks, or no variable left to sample.
         """
         check_counts(n=(n, 1))
+        check_mappings(given=given, masks=masks)
         given, tensors = dict(given or {}), {name: torch.as_tensor(mask) for name, mask in (masks or {}).items()}
         settings = self.default_sampling(**sampling)
         known = read_given(self.schema, self._reader, given, tensors, settings)
@@ -222,11 +230,11 @@ class Model:
         check_counts(draws=(draws, 0), evaluations=(evaluations, 1))
         table = as_table(table, self.schema, folder=folder)
         refuse_with_draws(draws, evaluations)
-        targets = listed(target) or []
+        targets = listed(target, "target") or []
         settings = answer_sampling(self.schema.diffusion.times, draws, sampling)
         in_turn = settings.conditioning == "clean" and (len(targets) < 2 or not settings.guidance)
         question = ask(
-            self.schema, self.labels, column_names(table), targets, listed(given),
+            self.schema, self.labels, column_names(table), targets, listed(given, "given"),
             draws=draws, order=order, prior=prior, in_turn=in_turn,
         )  # fmt: skip
         cohort = self.read(table, question.given, folder=folder)
@@ -270,7 +278,7 @@ class Model:
         check_counts(evaluations=(evaluations, 1))
         table = as_table(table, self.schema, folder=folder)
         names, conditions = check_scored(
-            self.schema, self.joint, column_names(table), listed(variables), listed(given)
+            self.schema, self.joint, column_names(table), listed(variables, "variables"), listed(given, "given")
         )  # fmt: skip
         cohort = self.read(table, list(dict.fromkeys([*names, *conditions])), folder=folder)
         warn_of_blanked(cohort, self.names)

@@ -1,8 +1,9 @@
 """Prediction queries on the rows of a table, checked against the schema with all problems at once."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import final
 
 from metavoxel.errors import EvidenceError, Problem, did_you_mean
@@ -59,23 +60,49 @@ def unknown_names(schema: Schema, names: Collection[str], where: str) -> list[Pr
     return problems
 
 
-def listed(names: str | Sequence[str] | None) -> list[str] | None:
-    """Return a list of names, also of a single one."""
+def listed(names: object, where: str) -> list[str] | None:
+    """Return a list of names, also of a single one.
+
+    Raises:
+        EvidenceError: ``where`` has something else.
+    """
     if names is None:
         return None
-    return [composed(name) for name in ([names] if isinstance(names, str) else names)]
+    if isinstance(names, Mapping):
+        raise EvidenceError(Problem(where, f"must be names alone, as {list(names)!r}: values come from the rows"))
+    found = [names] if isinstance(names, str) else list(names) if isinstance(names, Iterable) else [names]
+    wrong = [name for name in found if not isinstance(name, str)]
+    if wrong:
+        raise EvidenceError(Problem(where, f"must be a variable's name or a list of names, not {wrong[0]!r}"))
+    return [composed(name) for name in found if isinstance(name, str)]
 
 
-def check_counts(**counts: tuple[int | None, int]) -> None:
+def check_counts(**counts: tuple[object, int]) -> None:
     """Check (count, minimum) pairs; a count of None was omitted.
 
     Raises:
-        EvidenceError: a count is below its minimum.
+        EvidenceError: a count is no whole number, or below its minimum.
+    """
+    problems = []
+    for name, (count, least) in counts.items():
+        if count is not None and (not isinstance(count, Integral) or isinstance(count, bool)):
+            problems.append(Problem(name, f"must be a whole number, not {count!r}"))
+        elif isinstance(count, Integral) and count < least:
+            problems.append(Problem(name, f"must be at least {least}, not {count}"))
+    if problems:
+        raise EvidenceError(problems)
+
+
+def check_mappings(**arguments: object) -> None:
+    """Check arguments that map variables to values; None was omitted.
+
+    Raises:
+        EvidenceError: an argument is something else.
     """
     problems = [
-        Problem(name, f"must be at least {least}, not {count}")
-        for name, (count, least) in counts.items()
-        if count is not None and count < least
+        Problem(name, f"must map variables to values, as {{'age': 70}}, not {type(value).__name__}")
+        for name, value in arguments.items()
+        if value is not None and not isinstance(value, Mapping)
     ]
     if problems:
         raise EvidenceError(problems)
@@ -247,6 +274,8 @@ def _prior(
 
 
 def _wrong_rates(labels: Sequence[str], rates: Mapping[str, float]) -> list[str]:
+    if not isinstance(rates, Mapping) or not all(isinstance(rate, Real) for rate in rates.values()):
+        return [f"must give a number for each label, as {{{labels[0]!r}: 0.5, ...}}, not {rates!r}"]
     wrong = [
         f"no label {label!r}.{did_you_mean(label, labels)} Labels: {', '.join(labels)}"
         for label in rates

@@ -28,6 +28,8 @@ class Samples(Mapping[str, Tensor]):
         self._values, self._specs = dict(values), {name: specs[name] for name in values}
 
     def __getitem__(self, name: str) -> Tensor:
+        if name not in self._values:
+            raise KeyError(f"no variable {name!r}; the samples have {', '.join(self._values)}")
         return self._values[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -32,7 +32,7 @@ def as_table(rows: object, schema: Schema, *, folder: Path | None = None) -> Tab
     if isinstance(rows, Table | pandas.DataFrame):
         return rows
     if isinstance(rows, str | Path):
-        path = (folder or Path()) / rows
+        path = Path(folder or ".") / rows
         return read_bids(path, schema.specs) if path.is_dir() else read_table(path)
     if isinstance(rows, pandas.Series):
         rows = rows.to_dict()

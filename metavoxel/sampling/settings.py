@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Literal, TypedDict, final, get_args
 
 from jaxtyping import Float64
@@ -69,6 +70,18 @@ class Sampling:
     def problems(self) -> list[Problem]:
         """Return the settings that are unknown, out of range or inconsistent."""
         choices = {"solver": SolverName, "grid": GridName, "conditioning": ConditioningName}
+        kinds = {
+            **dict.fromkeys(("steps", "resamplings", "jump", "particles"), Integral),
+            "eta": Real,
+            "guidance": Real,
+        }
+        wrong = [
+            Problem(name, f"must be a {'whole ' if kind is Integral else ''}number, not {getattr(self, name)!r}")
+            for name, kind in kinds.items()
+            if not isinstance(getattr(self, name), kind) or isinstance(getattr(self, name), bool)
+        ]
+        if wrong:
+            return wrong
         problems = [
             Problem(name, f"{getattr(self, name)!r} is not one of {', '.join(get_args(names))}")
             for name, names in choices.items()
