@@ -10,49 +10,23 @@ from typing import TYPE_CHECKING
 
 import pandas
 import torch
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from metavoxel.errors import CohortError, PluginError, Problem, RunError, SchemaError
+from metavoxel.api.arguments import COHORT, as_names, as_path, as_registry, schema_of
+from metavoxel.errors import CohortError, Problem, RunError, SchemaError
 from metavoxel.inference.model import Model
 from metavoxel.learning.training import training as training_steps
-from metavoxel.parts.variables.spatial import AbstractSpatialSpec
 from metavoxel.plugins.registry import Registry
 from metavoxel.runs.bars import finish, show
 from metavoxel.runs.progress import Progress
 from metavoxel.runs.run import RunFolder
 from metavoxel.runs.run import load as load_run
-from metavoxel.schema import Schema, Variable, parse_schema
+from metavoxel.schema import Schema
 from metavoxel.schema import load_schema as read_schema
 
 if TYPE_CHECKING:
     from metavoxel.comparisons import ComparisonSettings, Record
     from metavoxel.evaluation.results import Results
-
-COHORT = "cohort.csv"
-"""File of a run folder that holds the rows of a data frame."""
-
-
-def schema(source: object, *, folder: Path | str = ".", registry: Registry | None = None) -> Schema:
-    """Read a schema, or check one given as plain data.
-
-    Args:
-        source: path of a YAML file; a mapping of its sections, whose variables may also be settings objects; or a
-            schema, which is returned as it is.
-        folder: where relative paths of a mapping start.
-        registry: types that the schema may name; by default all installed.
-
-    Raises:
-        SchemaError: all problems, with their locations.
-    """
-    registry = _registry(registry)
-    if isinstance(source, Schema):
-        return source
-    if isinstance(source, Path | str):
-        return read_schema(source, registry)
-    if not isinstance(source, Mapping):
-        what = f"must be a path, a mapping or a Schema, not {type(source).__name__}"
-        raise SchemaError(Problem("schema", what))
-    return parse_schema(_plain(source), folder=Path(folder), registry=registry)
 
 
 def load(run: Path | str, *, registry: Registry | None = None, device: str = "cpu") -> Model:
@@ -66,7 +40,7 @@ def load(run: Path | str, *, registry: Registry | None = None, device: str = "cp
     Raises:
         RunError: not a finished run, a device that this machine lacks, or a required plugin that is not installed.
     """
-    path = _path(run, "run")
+    path = as_path(run, "run")
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, TypeError) as error:
@@ -74,7 +48,7 @@ def load(run: Path | str, *, registry: Registry | None = None, device: str = "cp
         raise RunError(
             Problem("device", f"{device!r} cannot be used here ({reason}). Use 'cpu', or 'cuda' with a GPU")
         ) from None
-    return load_run(path, registry=_registry(registry), device=device)
+    return load_run(path, registry=as_registry(registry), device=device)
 
 
 def load_schema(path: Path | str, registry: Registry | None = None) -> Schema:
@@ -86,34 +60,7 @@ def load_schema(path: Path | str, registry: Registry | None = None) -> Schema:
     if not isinstance(path, Path | str):
         what = f"must be the path of a YAML file, not {type(path).__name__}; mv.train takes a mapping as it is"
         raise SchemaError(Problem("path", what))
-    return read_schema(path, _registry(registry))
-
-
-def _path(value: object, where: str) -> Path:
-    if not isinstance(value, Path | str):
-        raise RunError(Problem(where, f"must be a path, not {type(value).__name__}"))
-    return Path(value)
-
-
-def _names(value: str | Sequence[str]) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value)
-
-
-def _registry(value: object) -> Registry | None:
-    if value is not None and not isinstance(value, Registry):
-        what = f"must come from mv.load_registry([plugin, ...]), not {type(value).__name__}"
-        raise PluginError(Problem("registry", what))
-    return value
-
-
-def _plain(value: object) -> object:
-    """Settings objects as mappings of what was set, at any depth."""
-    if isinstance(value, BaseModel):
-        found = value.model_dump(mode="json", exclude_unset=True)
-        return {"type": value.type, **found} if "type" in type(value).model_fields else found  # type: ignore[attr-defined]
-    if isinstance(value, Mapping):
-        return {name: _plain(entry) for name, entry in value.items()}
-    return value
+    return read_schema(path, as_registry(registry))
 
 
 def training(
@@ -132,10 +79,10 @@ def training(
     Raises:
         MetavoxelError: as :func:`train`, at the first step.
     """
-    output = _path(output, "output")
+    output = as_path(output, "output")
     if not isinstance(devices, int) or devices < 1:
         raise RunError(Problem("devices", f"must be a whole number from 1, not {devices!r}"))
-    parsed = _schema_of(schema, output, table, registry, resume=resume)
+    parsed = schema_of(schema, output, table, registry, resume=resume)
     try:
         yield from training_steps(
             parsed,
@@ -192,59 +139,6 @@ def train(
     return load(output, registry=registry)
 
 
-def _schema_of(
-    source: Schema | Path | str | Mapping[str, object],
-    output: Path | str,
-    table: pandas.DataFrame | None,
-    registry: Registry | None,
-    *,
-    resume: bool,
-) -> Schema:
-    """The schema, with a data frame written to the run folder as its table."""
-    if table is None:
-        return schema(source, registry=registry)
-    if not isinstance(table, pandas.DataFrame):
-        what = f"must be a pandas.DataFrame, not {type(table).__name__}; a file is named in the schema's cohort.table"
-        raise CohortError(Problem("table", what))
-    file = (Path(output) / COHORT).absolute()
-    if isinstance(source, Mapping):
-        cohort = source.get("cohort", {})
-        source = {**source, "cohort": {**(cohort if isinstance(cohort, Mapping) else {}), "table": str(file)}}
-    parsed = schema(source, registry=registry)
-    variables, table = _absolute(parsed, table)
-    text = table.to_csv(index=False)
-    if not resume:
-        RunFolder(Path(output)).claim(resume=False)
-        if file.exists():
-            raise RunError(f"{file}: would be overwritten; choose another output")
-        file.write_text(text, encoding="utf-8")
-    elif not file.exists() or file.read_text(encoding="utf-8") != text:
-        raise RunError(f"{file}: differs from the table; resume with the table that the run was started with")
-    return Schema(
-        variables,
-        parsed.cohort.model_copy(update={"table": file, "bids": None, "participants": None}),
-        parsed.backbone,
-        parsed.diffusion,
-        parsed.training,
-        parsed.folder,
-    )
-
-
-def _absolute(parsed: Schema, table: pandas.DataFrame) -> tuple[Mapping[str, Variable], pandas.DataFrame]:
-    """Variables and rows whose images have absolute paths, for the table is moved to the run folder."""
-    folder, variables, table = parsed.folder.absolute(), dict(parsed.variables), table.copy()
-    for name, variable in parsed.variables.items():
-        spec = variable.spec
-        if not isinstance(spec, AbstractSpatialSpec):
-            continue
-        if spec.path is not None:
-            variables[name] = variable._replace(spec=spec.model_copy(update={"path": str(folder / spec.path)}))
-        elif (column := spec.column or name) in table:
-            cells = table[column]
-            table[column] = cells.where(cells.isna(), [str(folder / str(cell)) for cell in cells])
-    return variables, table
-
-
 def evaluate(
     run: Path | str,
     output: Path | str | None = None,
@@ -285,9 +179,9 @@ def evaluate(
     from metavoxel.evaluation.metrics.features.choose import choose_features
     from metavoxel.evaluation.settings import Settings
 
-    folder = RunFolder(_path(run, "run"))
+    folder = RunFolder(as_path(run, "run"))
     settings = Settings(
-        targets=_names(targets),
+        targets=as_names(targets),
         flexible=flexible,
         draws=draws,
         steps=steps,
@@ -295,7 +189,7 @@ def evaluate(
         samples=samples,
         rows=rows,
         copies=copies,
-        by=_names(by),
+        by=as_names(by),
         seed=seed,
         fid=features is not None,
     )
@@ -328,8 +222,8 @@ def compare(
     """
     from metavoxel.comparisons import compare as comparing
 
-    chosen, wanted = (None if names is None else _names(names) for names in (methods, targets))
-    work = comparing(_path(run, "run"), chosen, wanted, settings)
+    chosen, wanted = (None if names is None else as_names(names) for names in (methods, targets))
+    work = comparing(as_path(run, "run"), chosen, wanted, settings)
     return (show if progress else finish)(work)
 
 
