@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas
-import torch
-from pydantic import ValidationError
 
 from metavoxel.api.arguments import COHORT, as_names, as_path, as_registry, schema_of
-from metavoxel.errors import CohortError, Problem, RunError, SchemaError
+from metavoxel.errors import Problem, RunError, SchemaError
 from metavoxel.inference.model import Model
 from metavoxel.learning.training import training as training_steps
 from metavoxel.plugins.registry import Registry
-from metavoxel.runs.bars import finish, show
+from metavoxel.runs.bars import finish
 from metavoxel.runs.progress import Progress
-from metavoxel.runs.run import RunFolder
+from metavoxel.runs.run import RunFolder, resolved_device
 from metavoxel.runs.run import load as load_run
 from metavoxel.schema import Schema
 from metavoxel.schema import load_schema as read_schema
@@ -35,19 +33,13 @@ def load(run: Path | str, *, registry: Registry | None = None, device: str = "cp
     Args:
         run: folder of a finished run.
         registry: types that the run may name; by default all installed.
-        device: 'cpu', 'cuda', 'cuda:1', ...
+        device: 'cpu', 'cuda', 'cuda:1', ..., or 'auto': cuda if available.
 
     Raises:
         RunError: not a finished run, a device that this machine lacks, or a required plugin that is not installed.
     """
     path = as_path(run, "run")
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise RunError(
-            Problem("device", f"{device!r} cannot be used here ({reason}). Use 'cpu', or 'cuda' with a GPU")
-        ) from None
+    device = resolved_device(device, f"device {device!r}")
     return load_run(path, registry=as_registry(registry), device=device)
 
 
@@ -94,7 +86,8 @@ def training(
             registry=registry,
         )
     finally:
-        if table is not None and not RunFolder(output).record.exists():  # refused: the next call begins anew
+        # a table that was refused would be in the way of the next call
+        if table is not None and not resume and not RunFolder(output).record.exists():
             (output / COHORT).unlink(missing_ok=True)
 
 
@@ -135,7 +128,7 @@ def train(
         accelerator=accelerator,
         registry=registry,
     )
-    (show if progress else finish)(work)
+    finish(work, progress=progress)
     return load(output, registry=registry)
 
 
@@ -194,10 +187,10 @@ def evaluate(
         fid=features is not None,
     )
     model = load(run, registry=registry, device=device)
-    target = Path(run) / "evaluation" if output is None else Path(output)
+    target = folder.path / "evaluation" if output is None else as_path(output, "output")
     target.mkdir(parents=True, exist_ok=True)
     work = evaluating(model, folder, target, settings, choose_features(features or "scattering"))
-    return (show if progress else finish)(work)
+    return finish(work, progress=progress)
 
 
 def compare(
@@ -224,7 +217,7 @@ def compare(
 
     chosen, wanted = (None if names is None else as_names(names) for names in (methods, targets))
     work = comparing(as_path(run, "run"), chosen, wanted, settings)
-    return (show if progress else finish)(work)
+    return finish(work, progress=progress)
 
 
 def phantom(output: Path | str, *, progress: bool = False, **settings: object) -> Path:
@@ -238,17 +231,13 @@ def phantom(output: Path | str, *, progress: bool = False, **settings: object) -
     Raises:
         CohortError: unknown settings or values out of range.
     """
-    from metavoxel.phantoms import PhantomSettings, write_phantom, write_schema
+    from metavoxel.phantoms import phantom_settings, write_phantom, write_schema
 
-    try:
-        chosen = PhantomSettings.model_validate(settings)
-    except ValidationError as error:
-        problems = [Problem(".".join(map(str, one["loc"])) or "settings", one["msg"]) for one in error.errors()]
-        raise CohortError(problems) from None
+    folder, chosen = as_path(output, "output"), phantom_settings(settings)
 
     def work() -> Generator[Progress, None, Path]:
-        for step in write_phantom(Path(output), chosen):
+        for step in write_phantom(folder, chosen):
             yield Progress("phantoms", step.number, step.total, {})
-        return write_schema(Path(output), chosen)
+        return write_schema(folder, chosen)
 
-    return (show if progress else finish)(work())
+    return finish(work(), progress=progress)

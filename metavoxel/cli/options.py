@@ -6,14 +6,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, get_args
 
-import torch
 import typer
 
-from metavoxel.errors import EvidenceError, Problem, RunError
+from metavoxel.errors import EvidenceError, Problem
 from metavoxel.inference.model import Model
 from metavoxel.parts.variables.base import Point
 from metavoxel.parts.variables.text import composed
-from metavoxel.runs.run import load
+from metavoxel.runs.run import load, resolved_device
 from metavoxel.sampling.settings import ConditioningName, SolverName
 from metavoxel.sampling.times import GridName
 
@@ -142,11 +141,4 @@ def load_on(run: Path, device: str) -> Model:
     Raises:
         RunError: not a finished run, or an unavailable device.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=torch.device(device), dtype=torch.float64)
-    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
-        what = f"not a device of this machine ({str(error).splitlines()[0]}); use auto"
-        raise RunError(Problem(f"--device {device}", what)) from None
-    return load(run, device=device)
+    return load(run, device=resolved_device(device, f"--device {device}"))

@@ -6,14 +6,13 @@ from types import MappingProxyType
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
 from metavoxel.cli.options import names
 from metavoxel.cli.output import claim_folder
 from metavoxel.errors import CohortError, Problem
-from metavoxel.phantoms import Bounds, PhantomSettings, read_truth, write_phantom, write_schema
+from metavoxel.phantoms import Bounds, PhantomSettings, phantom_settings, read_truth, write_phantom, write_schema
 from metavoxel.runs.bars import show
 from metavoxel.runs.progress import Progress
 
@@ -58,10 +57,11 @@ def phantom(
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
 ) -> None:
     """Write phantom brains with a known joint distribution as a BIDS folder, with a schema to train on."""
-    settings = _settings(
-        subjects=subjects, spacing=spacing, noise=noise, disease=disease, second_contrast=second_contrast, site=site,
-        seed=seed, missing=_missing(missing, missing_share, names(missing_columns)),
-    )  # fmt: skip
+    values: dict[str, object] = {
+        "subjects": subjects, "spacing": spacing, "noise": noise, "disease": disease, "site": site, "seed": seed,
+        "second_contrast": second_contrast, "missing": _missing(missing, missing_share, names(missing_columns)),
+    }  # fmt: skip
+    settings = phantom_settings(values, _option)
     claim_folder(output)
     show(_written(output, settings))
     schema = write_schema(output, settings)
@@ -78,18 +78,8 @@ def _missing(rule: str | None, share: float | None, columns: list[str] | None) -
     return None if rule is None else {"rule": rule, **chosen}
 
 
-def _settings(**values: object) -> PhantomSettings:
-    try:
-        return PhantomSettings.model_validate(values)
-    except ValidationError as error:
-        problems = []
-        for detail in error.errors():
-            place = ".".join(step for step in detail["loc"] if isinstance(step, str))
-            option = _OPTIONS.get(place, f"--{place.replace('_', '-')}" if place else "")
-            what = detail["msg"].removeprefix("Value error, ")
-            shown = "" if detail["type"] == "value_error" else f" (given: {detail['input']!r})"
-            problems.append(Problem(option, what + shown))
-        raise CohortError(problems) from None
+def _option(setting: str) -> str:
+    return _OPTIONS.get(setting, f"--{setting.replace('_', '-')}" if setting else "")
 
 
 def _written(output: Path, settings: PhantomSettings) -> Generator[Progress, None, None]:

@@ -82,7 +82,7 @@ def samples(drawn: Samples, image: str | None = None, *, columns: int = 8) -> Fi
     Raises:
         ValueError: no such image.
     """
-    names = list(drawn.images)
+    names = drawn.image_names
     if image is None and names:
         image = names[0]
     if image not in names:

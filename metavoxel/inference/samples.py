@@ -61,10 +61,18 @@ class Samples(Mapping[str, Tensor]):
         return frame
 
     @property
+    def _spatial(self) -> dict[str, AbstractSpatialSpec]:
+        return {name: spec for name, spec in self._specs.items() if isinstance(spec, AbstractSpatialSpec)}
+
+    @property
+    def image_names(self) -> list[str]:
+        """Variables that are images or label maps."""
+        return list(self._spatial)
+
+    @property
     def images(self) -> dict[str, list[nibabel.Nifti1Image]]:
         """NIfTI images of every draw on the model's grid, by variable; label maps have the integers of their files."""
-        spatial = {name: spec for name, spec in self._specs.items() if isinstance(spec, AbstractSpatialSpec)}
-        return {name: [spec.to_nifti(value) for value in self[name]] for name, spec in spatial.items()}
+        return {name: [spec.to_nifti(value) for value in self[name]] for name, spec in self._spatial.items()}
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name} {tuple(values.shape[1:]) or 'scalar'}" for name, values in self.items())

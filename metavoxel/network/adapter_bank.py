@@ -4,10 +4,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from metavoxel.parts.adapters.base import AbstractAdapter, BackboneOutputs, Streams
+from metavoxel.parts.adapters.base import AbstractAdapter, AdapterInputs, BackboneOutputs, Streams
 from metavoxel.parts.adapters.stack import AdapterStack
 from metavoxel.parts.stacking import alike, each
-from metavoxel.typing import AnyCode, AnyMask, AnyTime
 
 
 class AdapterBank:
@@ -23,25 +22,15 @@ class AdapterBank:
         stackable = {name: adapter for name, adapter in adapters.items() if adapter.stackable}
         self.stacks = [(names, AdapterStack(same)) for names, same in alike(stackable, kinds)]
 
-    def embed(
-        self,
-        states: Mapping[str, AnyCode],
-        times: Mapping[str, AnyTime],
-        observed: Mapping[str, AnyMask],
-        expected: Mapping[str, Tensor],
-        baselines: Mapping[str, Tensor | None],
-        *,
-        grids: bool,
-    ) -> dict[str, Streams]:
+    def embed(self, inputs: Mapping[str, AdapterInputs], *, grids: bool) -> dict[str, Streams]:
         """Return the streams of every variable; without grids (``embed_without_grids``) unless ``grids``."""
 
         def of_one(name: str) -> Streams:
             adapter = self._adapters[name]
-            embed = adapter.embed if grids else adapter.embed_without_grids
-            return embed(states[name], times[name], observed[name], expected[name], baselines[name])
+            return (adapter.embed if grids else adapter.embed_without_grids)(inputs[name])
 
         stacked = [(names, stack.embed) for names, stack in self.stacks]
-        return each(list(states), of_one, stacked, states, times, observed, expected, baselines)
+        return each(list(inputs), of_one, stacked, inputs)
 
     def heads(self, outputs: Mapping[str, BackboneOutputs]) -> dict[str, Tensor]:
         """Return the network's output for each of these variables."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from metavoxel.network.adapter_bank import AdapterBank
 from metavoxel.network.baseline.baseline import Baseline, linked, module_name
-from metavoxel.parts.adapters.base import AbstractAdapter, AdapterContext, Streams, port_name
+from metavoxel.parts.adapters.base import AbstractAdapter, AdapterContext, AdapterInputs, Streams, port_name
 from metavoxel.parts.adapters.embedding import TIME_FEATURES, row_time, time_features
 from metavoxel.parts.backbones.base import AbstractBackbone, AbstractBackboneSpec
 from metavoxel.parts.features.base import AbstractFeatures
@@ -164,7 +164,11 @@ class JointModel(nn.Module):
         weights = dict(zip(self.kernels, self.network_weights.unbind(), strict=True))
         outputs: dict[str, Tensor] = {}
         if self.training or not all(baselines[name] is not None and not weights[name] for name in names):
-            streams = self._bank.embed(states, times, observed, expected, baselines, grids=grids)
+            inputs = {
+                name: AdapterInputs(states[name], times[name], observed[name], expected[name], baselines[name])
+                for name in self.kernels
+            }
+            streams = self._bank.embed(inputs, grids=grids)
             outputs = self._network(streams, self._time_embedding(times), names)
         return {name: self._composed(name, baselines[name], outputs.get(name), weights[name]) for name in names}
 

@@ -4,7 +4,7 @@ from metavoxel.phantoms.bayes import Bounds, Posterior, bounds, posterior
 from metavoxel.phantoms.factors import FactorModel
 from metavoxel.phantoms.folder import Progress, Truth, read_truth, write_phantom
 from metavoxel.phantoms.schema import write_schema
-from metavoxel.phantoms.settings import MissingSettings, PhantomSettings
+from metavoxel.phantoms.settings import MissingSettings, PhantomSettings, phantom_settings
 
 __all__ = [
     "Bounds",
@@ -15,6 +15,7 @@ __all__ = [
     "Progress",
     "Truth",
     "bounds",
+    "phantom_settings",
     "posterior",
     "read_truth",
     "write_phantom",

@@ -1,8 +1,11 @@
 """Settings of a phantom cohort."""
 
+from collections.abc import Callable, Mapping
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+
+from metavoxel.errors import CohortError, Problem
 
 
 class _Settings(BaseModel):
@@ -63,3 +66,25 @@ class PhantomSettings(_Settings):
     def contrasts(self) -> tuple[Literal["T1w", "T2w"], ...]:
         """BIDS suffixes of the images of a subject."""
         return ("T1w", "T2w") if self.second_contrast else ("T1w",)
+
+
+def phantom_settings(values: Mapping[str, object], where: Callable[[str], str] = str) -> PhantomSettings:
+    """Check the settings of a phantom cohort.
+
+    Args:
+        values: settings by name.
+        where: the name of a setting, as ``missing.rule``, in the caller's words.
+
+    Raises:
+        CohortError: unknown settings or values out of range.
+    """
+    try:
+        return PhantomSettings.model_validate(values)
+    except ValidationError as error:
+        problems = []
+        for detail in error.errors():
+            place = ".".join(step for step in detail["loc"] if isinstance(step, str))
+            what = detail["msg"].removeprefix("Value error, ")
+            shown = "" if detail["type"] == "value_error" else f" (given: {detail['input']!r})"
+            problems.append(Problem(where(place), what + shown))
+        raise CohortError(problems) from None

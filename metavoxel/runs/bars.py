@@ -43,8 +43,10 @@ def show(work: Generator[Progress, None, _Result]) -> _Result:
                 console.print(f"{event.stage} {event.done}/{event.total} {metrics}", soft_wrap=True, markup=False)
 
 
-def finish(work: Generator[Progress, None, _Result]) -> _Result:
-    """Run the work without showing its progress; return its result."""
+def finish(work: Generator[Progress, None, _Result], *, progress: bool) -> _Result:
+    """Run the work, with progress bars (:func:`show`) or without; return its result."""
+    if progress:
+        return show(work)
     while True:
         try:
             next(work)

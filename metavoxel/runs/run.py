@@ -157,6 +157,21 @@ def build_joint(schema: Schema, codecs: Mapping[str, AbstractCodec]) -> JointMod
     return JointModel(schema.variables, shapes, schema.backbone, shared_time=shared, factors=schema.diffusion.factors)
 
 
+def resolved_device(device: object, where: str) -> str:
+    """Return a device that computes here; 'auto' is cuda if available.
+
+    Raises:
+        RunError: an unavailable device, named as ``where``.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return str(torch.zeros(1, device=device, dtype=torch.float64).device)  # type: ignore[call-overload]
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        what = f"not a device of this machine ({str(error).splitlines()[0]}); use auto"
+        raise RunError(Problem(where, what)) from None
+
+
 def load(path: Path | str, *, registry: Registry | None = None, device: str = "cpu") -> Model:
     """Load the model of a run folder. Nothing in the folder is executed or unpickled.
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from metavoxel.parts.adapters.base import BackboneOutputs
+from metavoxel.parts.adapters.base import AdapterInputs, BackboneOutputs
 from metavoxel.parts.conformance.modules import at_generic_weights
 from metavoxel.parts.stacking import FEWEST_STACKED
 from metavoxel.rng import Rng
@@ -101,7 +101,9 @@ def test_dropout_differs_between_stacked_adapters():
     joint = at_generic_weights(build_joint(schema, build_codecs(schema))).train()
     for name in ("b", "c", "d"):
         joint.adapter(name).load_state_dict(joint.adapter("a").state_dict())
-    entered = joint.adapter("a").embed(torch.ones(3, 1), torch.ones(3), torch.zeros(3, 1).bool(), torch.zeros(3, 1))
+    entered = joint.adapter("a").embed(
+        AdapterInputs(torch.ones(3, 1), torch.ones(3), torch.zeros(3, 1).bool(), torch.zeros(3, 1))
+    )
     (_, stack), *_ = joint._bank.stacks
     outputs = stack.head([BackboneOutputs({}, {}, entered.tokens)] * 4)
     assert not torch.equal(outputs[0], outputs[1])
@@ -113,7 +115,7 @@ def test_alike_variables_differ_by_their_tags():
     schema = parse_schema(raw, folder=Path())
     torch.manual_seed(0)
     joint = at_generic_weights(build_joint(schema, build_codecs(schema)))
-    same = torch.ones(3, 1), torch.full((3,), 0.5), torch.zeros(3, 1).bool(), torch.zeros(3, 0)
-    one, other = (joint.adapter(name).embed(*same).tokens for name in ("a", "b"))
+    same = AdapterInputs(torch.ones(3, 1), torch.full((3,), 0.5), torch.zeros(3, 1).bool(), torch.zeros(3, 0))
+    one, other = (joint.adapter(name).embed(same).tokens for name in ("a", "b"))
     torch.testing.assert_close(one - other, (joint.adapter("a").tag - joint.adapter("b").tag).expand(3, 1, -1))
     assert not [name for name, _ in joint.adapter("a").named_parameters() if name != "tag"]

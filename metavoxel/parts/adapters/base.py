@@ -34,6 +34,24 @@ class BackboneOutputs(NamedTuple):
     tokens: Float[Tensor, "b n w"] | None
 
 
+class AdapterInputs(NamedTuple):
+    """Inputs of one variable's embedding.
+
+    Attributes:
+        x: noisy code; clean where observed.
+        time: of each row, or of each cell.
+        observed: mask of the cells given clean.
+        expected: posterior mean of the variable's features under the Gaussian baseline.
+        baseline: the baseline's outputs, if there are any.
+    """
+
+    x: Code
+    time: Time
+    observed: Mask
+    expected: Float[Tensor, "b k"]
+    baseline: Float[Tensor, "b q *s"] | None = None
+
+
 def port_name(code_shape: tuple[int, ...]) -> str | None:
     """Return the grid port of a code, shared by all codes on one grid; None for a scalar."""
     return "grid_" + "x".join(map(str, code_shape[1:])) if len(code_shape) > 1 else None
@@ -99,34 +117,12 @@ class AbstractAdapter(nn.Module, ABC):
     exist from the start."""
 
     @abstractmethod
-    def embed(
-        self,
-        x: Code,
-        time: Time,
-        observed: Mask,
-        expected: Float[Tensor, "b k"],
-        baseline: Float[Tensor, "b q *s"] | None = None,
-    ) -> Streams:
-        """Return the contributions of this variable to the backbone's inputs.
+    def embed(self, inputs: AdapterInputs) -> Streams:
+        """Return the contributions of this variable to the backbone's inputs."""
 
-        Args:
-            x: noisy code; clean where observed.
-            time: of each row, or of each cell.
-            observed: mask of the cells given clean.
-            expected: posterior mean of the variable's features under the Gaussian baseline.
-            baseline: the baseline's outputs, if there are any.
-        """
-
-    def embed_without_grids(
-        self,
-        x: Code,
-        time: Time,
-        observed: Mask,
-        expected: Float[Tensor, "b k"],
-        baseline: Float[Tensor, "b q *s"] | None = None,
-    ) -> Streams:
+    def embed_without_grids(self, inputs: AdapterInputs) -> Streams:
         """Return the result of ``embed`` without its maps. Override it where maps are costly."""
-        return self.embed(x, time, observed, expected, baseline)._replace(grids={})
+        return self.embed(inputs)._replace(grids={})
 
     @abstractmethod
     def head(self, outputs: BackboneOutputs) -> Float[Tensor, "b q *s"]:

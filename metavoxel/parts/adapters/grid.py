@@ -13,6 +13,7 @@ from metavoxel.parts.adapters.base import (
     AbstractAdapter,
     AbstractAdapterSpec,
     AdapterContext,
+    AdapterInputs,
     BackboneOutputs,
     Streams,
 )
@@ -20,7 +21,6 @@ from metavoxel.parts.adapters.embedding import TIME_FEATURES, convolution, row_t
 from metavoxel.parts.features.base import FeaturesContext
 from metavoxel.parts.features.components import ComponentFeatures
 from metavoxel.parts.kernels.base import along
-from metavoxel.typing import Code, Mask, Time
 
 SHIFT_SPREAD = 0.02
 """Initial standard deviation of the weights of shifts along components: small, but not 0, so that gradients pass."""
@@ -45,16 +45,9 @@ class GridAdapter(AbstractAdapter):
             convolution(len(grid), ports.grid_width, context.outputs, kernel_size=3, padding=1),
         )
 
-    def embed(
-        self,
-        x: Code,
-        time: Time,
-        observed: Mask,
-        expected: Float[Tensor, "b k"],
-        baseline: Float[Tensor, "b q *s"] | None = None,
-    ) -> Streams:
-        cells = (len(x), 1, *x.shape[2:])
-        maps = [x, observed.to(x).expand(cells), along(time, x).to(x).expand(cells)]
+    def embed(self, inputs: AdapterInputs) -> Streams:
+        x, cells = inputs.x, (len(inputs.x), 1, *inputs.x.shape[2:])
+        maps = [x, inputs.observed.to(x).expand(cells), along(inputs.time, x).to(x).expand(cells)]
         return Streams({self._port: self.stem(torch.cat(maps, 1))}, None)
 
     def head(self, outputs: BackboneOutputs) -> Float[Tensor, "b q *s"]:
@@ -94,28 +87,15 @@ class GridSummaryAdapter(AbstractAdapter):
             nn.init.normal_(module.weight, std=spread)
             nn.init.zeros_(module.bias)
 
-    def embed(
-        self,
-        x: Code,
-        time: Time,
-        observed: Mask,
-        expected: Float[Tensor, "b k"],
-        baseline: Float[Tensor, "b q *s"] | None = None,
-    ) -> Streams:
-        maps = self.grid.embed(x, time, observed, expected).grids
-        if baseline is not None:
-            maps = {port: grid + self.stem(baseline) for port, grid in maps.items()}
-        return self.embed_without_grids(x, time, observed, expected)._replace(grids=maps)
+    def embed(self, inputs: AdapterInputs) -> Streams:
+        maps = self.grid.embed(inputs).grids
+        if inputs.baseline is not None:
+            maps = {port: grid + self.stem(inputs.baseline) for port, grid in maps.items()}
+        return self.embed_without_grids(inputs)._replace(grids=maps)
 
-    def embed_without_grids(
-        self,
-        x: Code,
-        time: Time,
-        observed: Mask,
-        expected: Float[Tensor, "b k"],
-        baseline: Float[Tensor, "b q *s"] | None = None,
-    ) -> Streams:
-        token: Tensor = self.in_proj(torch.cat([expected, time_features(row_time(time)).to(expected)], 1))
+    def embed_without_grids(self, inputs: AdapterInputs) -> Streams:
+        time = time_features(row_time(inputs.time)).to(inputs.expected)
+        token: Tensor = self.in_proj(torch.cat([inputs.expected, time], 1))
         return Streams({}, token[:, None])
 
     def head(self, outputs: BackboneOutputs) -> Float[Tensor, "b q *s"]:

@@ -7,9 +7,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from metavoxel.parts.adapters.base import AbstractAdapter, AbstractAdapterSpec, AdapterContext, BackboneOutputs, Streams
+from metavoxel.parts.adapters.base import (
+    AbstractAdapter,
+    AbstractAdapterSpec,
+    AdapterContext,
+    AdapterInputs,
+    BackboneOutputs,
+    Streams,
+)
 from metavoxel.parts.adapters.embedding import convolution
-from metavoxel.typing import Code, Mask, Time
 
 
 class _BottleneckHead(nn.Module):
@@ -57,15 +63,8 @@ class PaintedAdapter(AbstractAdapter):
             }
         )
 
-    def embed(
-        self,
-        x: Code,
-        time: Time,
-        observed: Mask,
-        expected: Float[Tensor, "b k"],
-        baseline: Float[Tensor, "b q"] | None = None,
-    ) -> Streams:
-        value = x[:, 1:] - x[:, :1] if self._binary else x
+    def embed(self, inputs: AdapterInputs) -> Streams:
+        value = inputs.x[:, 1:] - inputs.x[:, :1] if self._binary else inputs.x
         paint = self.paint(value)
         maps = {name: paint.reshape(*paint.shape, *[1] * len(grid)) for name, grid in self._grids.items()}
         return Streams(maps, None, self.in_proj(value)[:, None])

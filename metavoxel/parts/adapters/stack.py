@@ -1,13 +1,11 @@
-"""Adapters of one kind computed as one."""
+"""Adapters of one kind, evaluated together."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor
 
-from metavoxel.parts.adapters.base import AbstractAdapter, BackboneOutputs, Streams
+from metavoxel.parts.adapters.base import AbstractAdapter, AdapterInputs, BackboneOutputs, Streams
 from metavoxel.parts.stacking import Stack, row_times
-from metavoxel.typing import Code, Mask, Time
 
 
 class AdapterStack:
@@ -19,25 +17,19 @@ class AdapterStack:
     def __init__(self, adapters: Sequence[AbstractAdapter]) -> None:
         self._stack = Stack(adapters)
 
-    def embed(
-        self,
-        x: Sequence[Code],
-        time: Sequence[Time],
-        observed: Sequence[Mask],
-        expected: Sequence[Tensor],
-        baseline: Sequence[Tensor | None],
-    ) -> list[Streams]:
+    def embed(self, inputs: Sequence[AdapterInputs]) -> list[Streams]:
         """Return streams of tokens alone: stackable adapters have no maps or context."""
 
-        def tokens(adapter: AbstractAdapter, *inputs: Any) -> Tensor:
-            found = adapter.embed(*inputs).tokens
+        def tokens(adapter: AbstractAdapter, *parts: Tensor) -> Tensor:
+            found = adapter.embed(AdapterInputs(*parts)).tokens
             assert found is not None
             return found
 
-        inputs: list[Sequence[Any]] = [x, row_times(time), observed, expected]
+        x, time, observed, expected, baseline = zip(*inputs, strict=True)
+        parts = [x, row_times(time), observed, expected]
         if all(one is not None for one in baseline):
-            inputs.append(baseline)
-        return [Streams({}, found) for found in self._stack(tokens, *inputs)]
+            parts.append(baseline)
+        return [Streams({}, found) for found in self._stack(tokens, *parts)]
 
     def head(self, outputs: Sequence[BackboneOutputs]) -> list[Tensor]:
         """Return the network's outputs from tokens."""

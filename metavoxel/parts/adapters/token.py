@@ -12,13 +12,13 @@ from metavoxel.parts.adapters.base import (
     AbstractAdapter,
     AbstractAdapterSpec,
     AdapterContext,
+    AdapterInputs,
     BackboneOutputs,
     Streams,
 )
 from metavoxel.parts.adapters.embedding import TIME_FEATURES, row_time, time_features
 from metavoxel.parts.features.base import AbstractFeatures, FeaturesContext
 from metavoxel.parts.features.scalar import scalar_features
-from metavoxel.typing import Code, Mask, Time
 
 TIME_SCALE = 0.1
 """Factor of the initial weights of the time features: at full scale, these sixteen dominate the one value, and fine
@@ -78,17 +78,10 @@ class TokenAdapter(AbstractAdapter):
         assert isinstance(layers, TokenLayers)
         self._layers = (layers,)  # a tuple is not registered: the model registers common layers
 
-    def embed(
-        self,
-        x: Code,
-        time: Time,
-        observed: Mask,
-        expected: Float[Tensor, "b k"],
-        baseline: Float[Tensor, "b q"] | None = None,
-    ) -> Streams:
-        inputs = [x, time_features(row_time(time)).to(x), observed.to(x), expected.to(x)]
+    def embed(self, inputs: AdapterInputs) -> Streams:
+        x, time = inputs.x, time_features(row_time(inputs.time))
         (layers,) = self._layers
-        token: Tensor = layers.in_proj(torch.cat(inputs, 1))
+        token: Tensor = layers.in_proj(torch.cat([x, time.to(x), inputs.observed.to(x), inputs.expected.to(x)], 1))
         return Streams({}, (token if self.tag is None else token + self.tag)[:, None])
 
     def head(self, outputs: BackboneOutputs) -> Float[Tensor, "b q"]:

@@ -8,7 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metavoxel.parts.adapters.base import AbstractAdapter, AbstractAdapterSpec, AdapterContext, BackboneOutputs, Streams
+from metavoxel.parts.adapters.base import (
+    AbstractAdapter,
+    AbstractAdapterSpec,
+    AdapterContext,
+    AdapterInputs,
+    BackboneOutputs,
+    Streams,
+)
 from metavoxel.parts.adapters.stack import AdapterStack
 from metavoxel.parts.conformance.checks import Check, bound
 from metavoxel.parts.conformance.modules import (
@@ -44,19 +51,19 @@ def with_common(settings: AbstractAdapterSpec, context: AdapterContext) -> Adapt
     return context if common is None else context._replace(common=at_generic_weights(common))
 
 
-def _inputs(context: AdapterContext, *, cells: bool) -> tuple[Tensor, ...]:
-    """Return a code, times and observed mask (per row or per cell), expected features, and any baseline outputs."""
+def _inputs(context: AdapterContext, *, cells: bool) -> AdapterInputs:
+    """Return inputs with times and observed mask per row or per cell, and baseline outputs if there are features."""
     grid = context.code_shape[1:]
-    expected = [random_like("expected", context.expected)]
-    if context.features is not None:
-        expected.append(random_like("baseline", context.outputs, *grid))
+    expected = random_like("expected", context.expected)
+    baseline = None if context.features is None else random_like("baseline", context.outputs, *grid)
     x = random_like("code", *context.code_shape)
     uniform = Rng.for_rows(ROWS, "times").uniform((ROWS, 1, *grid))
     if cells:
         observed = uniform < 0.4
-        return x, torch.where(observed, 0.0, uniform).double(), observed, *expected
+        return AdapterInputs(x, torch.where(observed, 0.0, uniform).double(), observed, expected, baseline)
     time = torch.tensor([0.3, 0.0, 1.0], dtype=torch.float64)
-    return x, time, (time == 0).reshape(-1, *[1] * (x.ndim - 1)).expand(ROWS, 1, *grid), *expected
+    observed = (time == 0).reshape(-1, *[1] * (x.ndim - 1)).expand(ROWS, 1, *grid)
+    return AdapterInputs(x, time, observed, expected, baseline)
 
 
 def _outputs(adapter: AbstractAdapter, context: AdapterContext, name: str = "outputs") -> BackboneOutputs:
@@ -84,7 +91,7 @@ def check_stream_shapes(adapter: AbstractAdapter, context: AdapterContext) -> No
     """``embed`` returns maps for existing ports and of their width, and as many tokens as declared."""
     ports = context.ports
     for cells in (False, True):
-        streams = adapter.embed(*_inputs(context, cells=cells))
+        streams = adapter.embed(_inputs(context, cells=cells))
         for port, grid in streams.grids.items():
             assert port in ports.grids, (
                 f"embed returns a map for port {port!r}; the ports are: {', '.join(ports.grids) or 'none'}"
@@ -119,17 +126,21 @@ def check_gradient_everywhere(adapter: AbstractAdapter, context: AdapterContext)
     generic = at_generic_weights(adapter)
     outputs = [generic.head(_outputs(generic, context))]
     for cells in (False, True):
-        outputs += _parts(generic.embed(*_inputs(context, cells=cells)))
+        outputs += _parts(generic.embed(_inputs(context, cells=cells)))
     assert_gradient_everywhere(generic, outputs)
 
 
 def _assert_embed_sees(adapter: AbstractAdapter, context: AdapterContext, what: str) -> None:
     generic = at_generic_weights(adapter)
-    x, time, _, *expected = _inputs(context, cells=False)
     nothing = torch.zeros(ROWS, 1, *context.code_shape[1:], dtype=torch.bool)
-    time = torch.full_like(time, 0.5)
-    changed = {"code": (-x, time, nothing), "time": (x, time / 2, nothing), "observed cells": (x, time, ~nothing)}
-    before, after = (_parts(generic.embed(*inputs, *expected)) for inputs in ((x, time, nothing), changed[what]))
+    inputs = _inputs(context, cells=False)
+    inputs = inputs._replace(time=torch.full_like(inputs.time, 0.5), observed=nothing)
+    changed = {
+        "code": inputs._replace(x=-inputs.x),
+        "time": inputs._replace(time=inputs.time / 2),
+        "observed cells": inputs._replace(observed=~nothing),
+    }
+    before, after = (_parts(generic.embed(each)) for each in (inputs, changed[what]))
     assert_some_differ(before, after, f"the result of embed does not depend on the {what}")
 
 
@@ -160,10 +171,10 @@ def check_rows_independent(adapter: AbstractAdapter, context: AdapterContext) ->
     generic = at_generic_weights(adapter)
     for cells in (False, True):
         inputs = _inputs(context, cells=cells)
-        together = _parts(generic.embed(*inputs))
+        together = _parts(generic.embed(inputs))
         for row in range(ROWS):
             one = slice(row, row + 1)
-            alone = _parts(generic.embed(*(tensor[one] for tensor in inputs)))
+            alone = _parts(generic.embed(AdapterInputs(*(x[one] for x in inputs if x is not None))))
             assert_all_close(alone, [tensor[one] for tensor in together], f"embed: row {row} alone")
     outputs = _outputs(generic, context)
     together = [generic.head(outputs)]
@@ -180,9 +191,9 @@ def check_rows_independent(adapter: AbstractAdapter, context: AdapterContext) ->
 def check_row_times_are_cell_times(adapter: AbstractAdapter, context: AdapterContext) -> None:
     """One time per row is equivalent to that time in every cell."""
     generic = at_generic_weights(adapter)
-    x, time, observed, *expected = _inputs(context, cells=False)
-    spread = time.reshape(-1, *[1] * (x.ndim - 1)).expand(ROWS, 1, *x.shape[2:]).contiguous()
-    by_row, by_cell = (_parts(generic.embed(x, t, observed, *expected)) for t in (time, spread))
+    inputs = _inputs(context, cells=False)
+    spread = inputs.time.reshape(-1, *[1] * (inputs.x.ndim - 1)).expand_as(inputs.observed).contiguous()
+    by_row, by_cell = (_parts(generic.embed(inputs._replace(time=time))) for time in (inputs.time, spread))
     assert_all_close(by_cell, by_row, "embed with times of cells and of rows")
 
 
@@ -191,7 +202,7 @@ def check_without_grids(adapter: AbstractAdapter, context: AdapterContext) -> No
     generic = at_generic_weights(adapter)
     for cells in (False, True):
         inputs = _inputs(context, cells=cells)
-        full, rest = generic.embed(*inputs), generic.embed_without_grids(*inputs)
+        full, rest = generic.embed(inputs), generic.embed_without_grids(inputs)
         assert not rest.grids, f"embed_without_grids returns maps for {', '.join(rest.grids)}"
         full_parts, parts = _parts(full._replace(grids={})), _parts(rest)
         assert len(parts) == len(full_parts), "embed_without_grids returns other streams than embed"
@@ -203,13 +214,13 @@ def check_without_grids(adapter: AbstractAdapter, context: AdapterContext) -> No
 
 def check_inputs_unchanged(adapter: AbstractAdapter, context: AdapterContext) -> None:
     """No method writes to its inputs."""
-    given = tuple(tensor.clone() for tensor in _inputs(context, cells=True))
+    given = AdapterInputs(*(tensor.clone() for tensor in _inputs(context, cells=True) if tensor is not None))
     outputs = _outputs(adapter, context)
-    adapter.embed(*given)
+    adapter.embed(given)
     adapter.head(outputs)
-    names, fresh = ("x", "time", "observed", "expected", "baseline"), _inputs(context, cells=True)
-    for name, tensor, before in zip(names, given, fresh, strict=False):
-        assert_equal(tensor, before, f"{name} after embed")
+    for name, before in _inputs(context, cells=True)._asdict().items():
+        if before is not None:
+            assert_equal(getattr(given, name), before, f"{name} after embed")
     assert_all_close(_parts(outputs), _parts(_outputs(adapter, context)), "outputs after head")
 
 
@@ -220,13 +231,12 @@ def check_stacked(adapter: AbstractAdapter, context: AdapterContext) -> None:
     both = [deepcopy(adapter).eval(), at_generic_weights(adapter)]
     stack = AdapterStack(both)
     inputs, outputs = _inputs(context, cells=False), _outputs(adapter, context)
-    streams = [each.embed(*inputs) for each in both]
+    streams = [each.embed(inputs) for each in both]
     assert not any(entry.grids or entry.context is not None for entry in streams), (
         "a stackable adapter must have tokens alone"
     )
     outputs = outputs._replace(grids={}, bottlenecks={})
-    code, time, observed, expected, *baseline = ([entry, entry] for entry in inputs)
-    embedded = stack.embed(code, time, observed, expected, baseline[0] if baseline else [None, None])
+    embedded = stack.embed([inputs, inputs])
     predicted = stack.head([outputs, outputs])
     for place, each in enumerate(both):
         stacked, alone = [*_parts(embedded[place]), predicted[place]], [*_parts(streams[place]), each.head(outputs)]

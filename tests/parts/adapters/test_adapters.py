@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from metavoxel.parts.adapters.base import BackboneOutputs, port_name
+from metavoxel.parts.adapters.base import AdapterInputs, BackboneOutputs, port_name
 from metavoxel.parts.adapters.grid import GridAdapterSpec, GridSummaryAdapterSpec
 from metavoxel.parts.adapters.painted import PaintedAdapterSpec
 from metavoxel.parts.adapters.token import TokenAdapterSpec
@@ -42,7 +42,7 @@ def test_an_image_uses_its_own_port(port):
     shape = (5, *GRIDS[port])
     assert port_name(shape) == port
     adapter, features = build(GridSummaryAdapterSpec(components=2), shape)
-    streams = adapter.embed(normal(ROWS, *shape), times(), mask(shape[1:]), normal(ROWS, features.size))
+    streams = adapter.embed(AdapterInputs(normal(ROWS, *shape), times(), mask(shape[1:]), normal(ROWS, features.size)))
     assert list(streams.grids) == [port]
     assert streams.grids[port].shape == (ROWS, PORTS.grid_width, *GRIDS[port])
     assert streams.tokens.shape == (ROWS, 1, PORTS.token_width)
@@ -54,14 +54,14 @@ def test_an_image_uses_its_own_port(port):
 def test_an_image_without_components_has_no_token():
     adapter, features = build(GridAdapterSpec(), (2, 4, 6))
     assert adapter.tokens == 0 and features is None
-    assert adapter.embed(normal(ROWS, 2, 4, 6), times(), mask((4, 6)), normal(ROWS, 0)).tokens is None
+    assert adapter.embed(AdapterInputs(normal(ROWS, 2, 4, 6), times(), mask((4, 6)), normal(ROWS, 0))).tokens is None
 
 
 def test_the_baseline_of_an_image_enters_its_maps():
     adapter, features = build(GridSummaryAdapterSpec(components=2), (2, 4, 6))
-    inputs = normal(ROWS, 2, 4, 6), times(), mask((4, 6)), normal(ROWS, features.size)
+    inputs = AdapterInputs(normal(ROWS, 2, 4, 6), times(), mask((4, 6)), normal(ROWS, features.size))
     baseline = normal(ROWS, 2, 4, 6)
-    without, with_it = adapter.embed(*inputs), adapter.embed(*inputs, baseline)
+    without, with_it = adapter.embed(inputs), adapter.embed(inputs._replace(baseline=baseline))
     assert torch.equal(without.tokens, with_it.tokens)
     torch.testing.assert_close(with_it.grids[PICTURE] - without.grids[PICTURE], adapter.stem(baseline))
 
@@ -74,7 +74,7 @@ def test_components_need_gaussian_noise():
 @pytest.mark.parametrize("channels", [1, 2, 3])
 def test_a_painted_value_is_constant_on_every_grid(channels):
     adapter, _ = build(PaintedAdapterSpec(), (channels,))
-    streams = adapter.embed(normal(ROWS, channels), times(), mask(()), normal(ROWS, 0))
+    streams = adapter.embed(AdapterInputs(normal(ROWS, channels), times(), mask(()), normal(ROWS, 0)))
     assert set(streams.grids) == set(GRIDS) and adapter.tokens == 0 and streams.tokens is None
     for port, grid in GRIDS.items():
         painted = streams.grids[port].expand(ROWS, PORTS.grid_width, *grid).flatten(2)
@@ -89,7 +89,7 @@ def test_a_painted_binary_is_one_scalar_between_minus_1_and_1():
     adapter, _ = build(PaintedAdapterSpec(), (2,), kernel=UniformD3PMKernel())
     assert adapter.paint.in_features == adapter.in_proj.in_features == 1
     codes = torch.tensor([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])
-    tokens = adapter.embed(codes, times(), mask(()), normal(len(codes), 0)).context[:, 0]
+    tokens = adapter.embed(AdapterInputs(codes, times(), mask(()), normal(len(codes), 0))).context[:, 0]
     slope, bias = adapter.in_proj.weight[:, 0], adapter.in_proj.bias
     torch.testing.assert_close(tokens, torch.stack([bias - slope, bias, bias + slope]))
 
@@ -112,9 +112,9 @@ def test_a_painted_head_pools_the_bottlenecks():
 def test_a_token_depends_on_value_time_and_observed_mask():
     adapter, features = build(TokenAdapterSpec(), (3,))
     code, expected = normal(ROWS, 3), normal(ROWS, features.size)
-    token = adapter.embed(code, times(), mask(()), expected).tokens
+    token = adapter.embed(AdapterInputs(code, times(), mask(()), expected)).tokens
     assert token.shape == (ROWS, 1, PORTS.token_width)
-    assert not torch.equal(token, adapter.embed(code + 1, times(), mask(()), expected).tokens)
-    assert not torch.equal(token, adapter.embed(code, times(0.6), mask(()), expected).tokens)
-    assert not torch.equal(token, adapter.embed(code, times(), mask((), True), expected).tokens)
+    assert not torch.equal(token, adapter.embed(AdapterInputs(code + 1, times(), mask(()), expected)).tokens)
+    assert not torch.equal(token, adapter.embed(AdapterInputs(code, times(0.6), mask(()), expected)).tokens)
+    assert not torch.equal(token, adapter.embed(AdapterInputs(code, times(), mask((), True), expected)).tokens)
     assert adapter.head(BackboneOutputs({}, {}, token)).shape == (ROWS, 3)

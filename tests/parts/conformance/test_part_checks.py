@@ -101,13 +101,13 @@ CONTEXT = TokenAdapterSpec().context(GaussianKernel(), (2,), Ports({}, 8, 8, 8, 
 
 
 class IgnoresTime(TokenAdapter):
-    def embed(self, x, time, observed, *expected):
-        return super().embed(x, torch.zeros_like(time), observed, *expected)
+    def embed(self, inputs):
+        return super().embed(inputs._replace(time=torch.zeros_like(inputs.time)))
 
 
 class IgnoresObserved(TokenAdapter):
-    def embed(self, x, time, observed, *expected):
-        return super().embed(x, time, torch.zeros_like(observed), *expected)
+    def embed(self, inputs):
+        return super().embed(inputs._replace(observed=torch.zeros_like(inputs.observed)))
 
 
 class HasIdleWeights(TokenAdapter):
@@ -128,8 +128,8 @@ class PredictsTooMuch(TokenAdapter):
 
 
 class InventsPort(TokenAdapter):
-    def embed(self, x, time, observed, *expected):
-        return Streams({"nowhere": torch.zeros(len(x), 8, 4)}, super().embed(x, time, observed, *expected).tokens)
+    def embed(self, inputs):
+        return Streams({"nowhere": torch.zeros(len(inputs.x), 8, 4)}, super().embed(inputs).tokens)
 
 
 class ChoosesByContent(TokenAdapter):

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from label_maps import LESION, affine_of, save, shells
 from pydantic import ValidationError
 from scipy.ndimage import affine_transform
 
@@ -19,28 +20,7 @@ from metavoxel.parts.variables.image import ImageSpec
 from metavoxel.parts.variables.labelmap import LabelMapSpec
 from metavoxel.rng import Rng
 
-LESION = {"background": 0, "lesion": 1}
 TISSUE = {"outside": 0, "fluid": 1, "grey": 2, "white": 3}
-
-
-def _affine(step=2.0, origin=(-8, -9, -10)):
-    affine = np.diag([step, step, step, 1.0])
-    affine[:3, 3] = origin
-    return affine
-
-
-def _save(path, data, affine=None):
-    nibabel.save(nibabel.Nifti1Image(data, _affine() if affine is None else affine), path)
-    return str(path)
-
-
-def _shells(shape=(16, 16, 16)):
-    radius = np.linalg.norm(np.indices(shape).transpose(1, 2, 3, 0) - 7.5, axis=-1)
-    return (3 - np.clip(radius // 3, 0, 3)).astype(np.uint8)
-
-
-def _round_trip(spec):
-    return LabelMapSpec.model_validate(spec.model_dump(mode="json"))
 
 
 def test_parts_suit_a_latent_grid():
@@ -78,9 +58,9 @@ def test_a_list_of_labels_is_numbered_from_0():
 
 
 def test_two_labels_have_one_channel_and_more_have_one_each(tmp_path):
-    data = _shells()
-    cell = _save(tmp_path / "a.nii.gz", data)
-    mask = _save(tmp_path / "b.nii.gz", (data == 3).astype(np.uint8))
+    data = shells()
+    cell = save(tmp_path / "a.nii.gz", data)
+    mask = save(tmp_path / "b.nii.gz", (data == 3).astype(np.uint8))
     tissue = LabelMapSpec(labels=TISSUE).resolve([cell], multiple=4)
     lesion = LabelMapSpec(labels=LESION).resolve([mask], multiple=4)
     assert tissue.data_shape == (4, 16, 16, 16) and lesion.data_shape == (1, 16, 16, 16)
@@ -90,7 +70,7 @@ def test_two_labels_have_one_channel_and_more_have_one_each(tmp_path):
 
 def test_labels_keep_their_order_for_any_numbers(tmp_path):
     data = np.array([40, -2, 1000], np.int16)[np.random.default_rng(0).integers(0, 3, (8, 8, 8))]
-    cell = _save(tmp_path / "a.nii", data)
+    cell = save(tmp_path / "a.nii", data)
     spec = LabelMapSpec(labels={"x": 40, "y": 1000, "z": -2}).resolve([cell], multiple=4)
     assert np.array_equal(spec.parse(cell).numpy(), np.stack([data == label for label in (40, 1000, -2)]))
     assert spec.counts(spec.parse(cell)) == {
@@ -101,17 +81,17 @@ def test_labels_keep_their_order_for_any_numbers(tmp_path):
 
 
 def test_numbers_rounded_by_a_scaling_factor_are_labels(tmp_path):
-    image = nibabel.Nifti1Image(_shells().astype(np.float32) * np.float32(1.00001), _affine())
+    image = nibabel.Nifti1Image(shells().astype(np.float32) * np.float32(1.00001), affine_of())
     cell = str(tmp_path / "a.nii.gz")
     nibabel.save(image, cell)
     spec = LabelMapSpec(labels=TISSUE).resolve([cell], multiple=4)
-    assert np.array_equal(spec.parse(cell).numpy(), np.stack([_shells() == label for label in range(4)]))
+    assert np.array_equal(spec.parse(cell).numpy(), np.stack([shells() == label for label in range(4)]))
 
 
 def test_unknown_values_are_listed_with_their_counts(tmp_path):
     data = np.zeros((8, 8, 8), np.uint8)
     data[0, 0, :5], data[1, 1, :2], data[2, 2, 2] = 7, 3, 1
-    cell = _save(tmp_path / "a.nii.gz", data)
+    cell = save(tmp_path / "a.nii.gz", data)
     spec = LabelMapSpec(labels=LESION).resolve([cell], multiple=4)
     with pytest.raises(
         ValueError, match="7 of 512 voxels are none of the labels: 7 .5 voxels., 3 .2 voxels."
@@ -121,7 +101,7 @@ def test_unknown_values_are_listed_with_their_counts(tmp_path):
 
 
 def test_a_map_of_probabilities_is_rejected_with_few_of_its_values(tmp_path):
-    cell = _save(tmp_path / "a.nii.gz", np.random.default_rng(0).uniform(0.1, 0.9, (8, 8, 8)).astype(np.float32))
+    cell = save(tmp_path / "a.nii.gz", np.random.default_rng(0).uniform(0.1, 0.9, (8, 8, 8)).astype(np.float32))
     spec = LabelMapSpec(labels=LESION).resolve([cell], multiple=4)
     with pytest.raises(ValueError, match="512 of 512 voxels .* and 504 more values.*type: image") as caught:
         spec.parse(cell)
@@ -130,7 +110,7 @@ def test_a_map_of_probabilities_is_rejected_with_few_of_its_values(tmp_path):
 
 @pytest.mark.parametrize("shape", [(8, 8, 8), (8, 8)])
 def test_an_empty_mask_is_valid(tmp_path, shape):
-    cell = _save(tmp_path / "a.nii.gz", np.zeros(shape + (1,) * (3 - len(shape)), np.uint8))
+    cell = save(tmp_path / "a.nii.gz", np.zeros(shape + (1,) * (3 - len(shape)), np.uint8))
     spec = LabelMapSpec(labels=LESION).resolve([cell], multiple=4)
     value = spec.parse(cell)
     assert value.shape == (1, *shape) and not value.any()
@@ -138,8 +118,8 @@ def test_an_empty_mask_is_valid(tmp_path, shape):
 
 
 def test_voxels_outside_the_field_of_view_are_background(tmp_path):
-    near = _save(tmp_path / "near.nii", np.full((6, 6, 6), 1, np.uint8), _affine(origin=(0, 0, 0)))
-    far = _save(tmp_path / "far.nii", np.full((6, 6, 6), 2, np.uint8), _affine(origin=(4, 0, 0)))
+    near = save(tmp_path / "near.nii", np.full((6, 6, 6), 1, np.uint8), affine_of(origin=(0, 0, 0)))
+    far = save(tmp_path / "far.nii", np.full((6, 6, 6), 2, np.uint8), affine_of(origin=(4, 0, 0)))
     spec = LabelMapSpec(labels={"outside": 5, "one": 1, "two": 2}).resolve([near, far], multiple=1)
     first, second = (spec.indices(spec.parse(cell)).numpy() for cell in (near, far))
     assert first.shape == (8, 6, 6)
@@ -152,7 +132,7 @@ def test_downsampling_takes_the_label_of_the_largest_fraction(tmp_path):
     data = np.zeros((16, 16, 16), np.uint8)
     data[4:12, 4:12, 4:12] = 1
     data[6:10, 6:10, 6:10] = 2
-    cell = _save(tmp_path / "a.nii.gz", data)
+    cell = save(tmp_path / "a.nii.gz", data)
     spec = LabelMapSpec(labels=["a", "b", "c"], spacing=4.0).resolve([cell], multiple=4)
     expected = np.zeros((8, 8, 8), int)
     expected[2:6, 2:6, 2:6] = 1
@@ -178,7 +158,7 @@ def _halved(indicator):
 
 def test_fractions_are_those_of_the_low_pass_filter(tmp_path):
     data = np.random.default_rng(0).integers(0, 3, (16, 16, 16)).astype(np.uint8)
-    cell = _save(tmp_path / "a.nii.gz", data)
+    cell = save(tmp_path / "a.nii.gz", data)
     spec = LabelMapSpec(labels=["a", "b", "c"], spacing=4.0).resolve([cell], multiple=4)
     fractions = np.stack([_halved(data == label) for label in range(3)])
     ranked = np.sort(fractions, 0)
@@ -192,7 +172,7 @@ def test_fractions_are_those_of_the_low_pass_filter(tmp_path):
 def test_a_lesion_of_one_voxel_is_kept_at_its_position(tmp_path, voxel, place):
     data = np.zeros((16, 16, 16), np.uint8)
     data[voxel] = 1
-    cell = _save(tmp_path / "a.nii.gz", data)
+    cell = save(tmp_path / "a.nii.gz", data)
     spec = LabelMapSpec(labels=LESION, spacing=8.0, place=place).resolve([cell], multiple=4)
     assert spec.parse(cell)[0].nonzero().tolist() == [[index // 4 for index in voxel]]
 
@@ -200,7 +180,7 @@ def test_a_lesion_of_one_voxel_is_kept_at_its_position(tmp_path, voxel, place):
 def test_vanishing_labels_do_not_replace_each_other_s_only_voxel(tmp_path):
     data = np.zeros((16, 16, 16), np.uint8)
     data[5, 5, 5], data[5, 5, 6], data[6, 5, 5] = 1, 2, 3
-    cell = _save(tmp_path / "a.nii.gz", data)
+    cell = save(tmp_path / "a.nii.gz", data)
     spec = LabelMapSpec(labels=TISSUE, spacing=8.0).resolve([cell], multiple=4)
     counts = spec.counts(spec.parse(cell))
     assert {label: counts[label] for label in ("fluid", "grey", "white")} == {"fluid": 1, "grey": 1, "white": 1}
@@ -209,21 +189,21 @@ def test_vanishing_labels_do_not_replace_each_other_s_only_voxel(tmp_path):
 def test_a_lesion_beyond_the_template_is_not_kept(tmp_path):
     data = np.zeros((16, 16, 16), np.uint8)
     data[8, 8, 8] = 1
-    cell = _save(tmp_path / "a.nii.gz", data, _affine(1.0, (0, 0, 0)))
-    template = _save(tmp_path / "template.nii.gz", np.zeros((4, 4, 4), np.uint8), _affine(2.0, (0.5, 0.5, 0.5)))
+    cell = save(tmp_path / "a.nii.gz", data, affine_of(1.0, (0, 0, 0)))
+    template = save(tmp_path / "template.nii.gz", np.zeros((4, 4, 4), np.uint8), affine_of(2.0, (0.5, 0.5, 0.5)))
     spec = LabelMapSpec(labels=LESION, template=template).resolve([cell], multiple=1)
     assert spec.data_shape == (1, 4, 4, 4) and not spec.parse(cell).any()
 
 
 def test_oblique_axes_keep_the_world_coordinates_of_labels(tmp_path):
-    data = _shells()
+    data = shells()
     angle = np.deg2rad(20)
     affine = np.eye(4)
     affine[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     affine[:3, :3] *= 2.0
     affine[:3, 3] = -affine[:3, :3] @ [7.5, 7.5, 7.5]
-    cell = _save(tmp_path / "a.nii.gz", data, affine)
-    straight = _save(tmp_path / "b.nii.gz", np.zeros((16, 16, 16), np.uint8), _affine(origin=(-15, -15, -15)))
+    cell = save(tmp_path / "a.nii.gz", data, affine)
+    straight = save(tmp_path / "b.nii.gz", np.zeros((16, 16, 16), np.uint8), affine_of(origin=(-15, -15, -15)))
     spec = LabelMapSpec(labels=TISSUE).resolve([straight, cell], multiple=1)
     found = spec.indices(spec.parse(cell)).numpy()
     to_old = np.linalg.inv(affine) @ np.array(spec.affine)
@@ -236,9 +216,9 @@ def test_oblique_axes_keep_the_world_coordinates_of_labels(tmp_path):
 
 
 def test_grids_of_images_and_label_maps_agree(tmp_path):
-    data = _shells()
-    cell = _save(tmp_path / "a.nii.gz", data)
-    scan = _save(tmp_path / "scan.nii.gz", np.random.default_rng(0).uniform(size=data.shape).astype(np.float32))
+    data = shells()
+    cell = save(tmp_path / "a.nii.gz", data)
+    scan = save(tmp_path / "scan.nii.gz", np.random.default_rng(0).uniform(size=data.shape).astype(np.float32))
     for place in ("world", "box"):
         image = ImageSpec(spacing=3.0, place=place).resolve([scan], multiple=4)
         spec = LabelMapSpec(labels=TISSUE, spacing=3.0, place=place).resolve([cell], multiple=4)
@@ -275,13 +255,13 @@ def test_augmented_maps_move_like_images_and_remain_indicators():
 def test_labels_outside_the_grid_are_rejected(tmp_path):
     data = np.zeros((16, 16, 16), np.uint8)
     data[:2, :8, :8] = 1
-    cell = _save(tmp_path / "a.nii.gz", data)
-    near = _save(tmp_path / "b.nii.gz", np.zeros((12, 16, 16), np.uint8), _affine(origin=(0, -9, -10)))
+    cell = save(tmp_path / "a.nii.gz", data)
+    near = save(tmp_path / "b.nii.gz", np.zeros((12, 16, 16), np.uint8), affine_of(origin=(0, -9, -10)))
     spec = LabelMapSpec(labels=LESION).resolve([near], multiple=4)
     with pytest.raises(ValueError, match="100% of its contents lies outside the model's grid"):
         spec.parse(cell)
     with pytest.raises(CohortError, match="set 'spacing'"):
-        LabelMapSpec(labels=LESION).resolve([cell, _save(tmp_path / "c.nii.gz", data, _affine(1.0))], multiple=4)
+        LabelMapSpec(labels=LESION).resolve([cell, save(tmp_path / "c.nii.gz", data, affine_of(1.0))], multiple=4)
 
 
 @settings(max_examples=30, deadline=None)
@@ -290,7 +270,7 @@ def test_labels_outside_the_grid_are_rejected(tmp_path):
 )
 def test_labels_are_neither_added_nor_lost(tmp_path_factory, data, spacing):
     """On any grid, all labels of the file are present, and no others except the background."""
-    cell = _save(tmp_path_factory.mktemp("maps") / "a.nii", data)
+    cell = save(tmp_path_factory.mktemp("maps") / "a.nii", data)
     spec = LabelMapSpec(labels=TISSUE, spacing=spacing).resolve([cell], multiple=1)
     value = spec.parse(cell)
     assert torch.equal(value.sum(0), torch.ones(value.shape[1:]))
@@ -299,4 +279,4 @@ def test_labels_are_neither_added_nor_lost(tmp_path_factory, data, spacing):
     assert own - {"outside"} <= present <= own | {"outside"}
     if spacing is None:
         assert np.array_equal(spec.indices(value).numpy(), data)
-        assert spec.grid(cell).agrees(Grid(data.shape, _affine()))
+        assert spec.grid(cell).agrees(Grid(data.shape, affine_of()))

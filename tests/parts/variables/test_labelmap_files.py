@@ -5,30 +5,9 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from label_maps import LESION, affine_of, round_trip, save, shells
 
 from metavoxel.parts.variables.labelmap import LabelMapSpec
-
-LESION = {"background": 0, "lesion": 1}
-
-
-def _affine(step=2.0, origin=(-8, -9, -10)):
-    affine = np.diag([step, step, step, 1.0])
-    affine[:3, 3] = origin
-    return affine
-
-
-def _save(path, data, affine=None):
-    nibabel.save(nibabel.Nifti1Image(data, _affine() if affine is None else affine), path)
-    return str(path)
-
-
-def _shells(shape=(16, 16, 16)):
-    radius = np.linalg.norm(np.indices(shape).transpose(1, 2, 3, 0) - 7.5, axis=-1)
-    return (3 - np.clip(radius // 3, 0, 3)).astype(np.uint8)
-
-
-def _round_trip(spec):
-    return LabelMapSpec.model_validate(spec.model_dump(mode="json"))
 
 
 @pytest.mark.parametrize(
@@ -44,8 +23,8 @@ def test_files_written_contain_the_labels_numbers_and_round_trip(tmp_path, label
     number = np.array(list(labels.values()))
     data = number[np.random.default_rng(0).integers(0, 2, (8, 12, 4))].astype(kind)
     affine = np.array([[0, -2.0, 0, 3], [2.0, 0, 0, -4], [0, 0, 3.0, 1], [0, 0, 0, 1]])
-    cell = _save(tmp_path / "a.nii.gz", data, affine)
-    spec = _round_trip(LabelMapSpec(labels=labels).resolve([cell], multiple=4))
+    cell = save(tmp_path / "a.nii.gz", data, affine)
+    spec = round_trip(LabelMapSpec(labels=labels).resolve([cell], multiple=4))
     value = spec.parse(cell)
     name = spec.write("mask", value, folder=tmp_path / "out", stem="s")["mask"]
     written = nibabel.load(tmp_path / "out" / name)
@@ -58,18 +37,18 @@ def test_files_written_contain_the_labels_numbers_and_round_trip(tmp_path, label
 
 
 def test_files_written_from_soft_values_contain_only_known_labels(tmp_path):
-    cell = _save(tmp_path / "a.nii.gz", _shells())
-    spec = LabelMapSpec(labels={"outside": 10, "fluid": 20, "grey": 30}, shape=(8, 8, 8), affine=_affine().tolist())
+    cell = save(tmp_path / "a.nii.gz", shells())
+    spec = LabelMapSpec(labels={"outside": 10, "fluid": 20, "grey": 30}, shape=(8, 8, 8), affine=affine_of().tolist())
     soft = torch.from_numpy(np.random.default_rng(0).normal(size=(3, 8, 8, 8)).astype(np.float32))
     file = tmp_path / str(spec.write("mask", soft, folder=tmp_path, stem="s")["mask"])
     assert np.array_equal(np.asanyarray(nibabel.load(file).dataobj), 10 * (soft.numpy().argmax(0) + 1))
-    mask = LabelMapSpec(labels=LESION, shape=(8, 8, 8), affine=_affine().tolist())
+    mask = LabelMapSpec(labels=LESION, shape=(8, 8, 8), affine=affine_of().tolist())
     file = tmp_path / str(mask.write("lesion", soft[:1], folder=tmp_path, stem="s", like=None)["lesion"])
     assert np.array_equal(np.asanyarray(nibabel.load(file).dataobj), soft.numpy()[0] > 0.5)
     resolved = LabelMapSpec(labels=LESION, place="box").resolve([cell], multiple=4)
-    like = _save(tmp_path / "like.nii.gz", _shells(), _affine(origin=(1, 2, 3)))
+    like = save(tmp_path / "like.nii.gz", shells(), affine_of(origin=(1, 2, 3)))
     file = tmp_path / str(resolved.write("m", torch.zeros(1, 16, 16, 16), folder=tmp_path, stem="t", like=like)["m"])
-    assert np.allclose(nibabel.load(file).affine, _affine(origin=(1, 2, 3)))
+    assert np.allclose(nibabel.load(file).affine, affine_of(origin=(1, 2, 3)))
 
 
 def test_pngs_contain_labels_as_grey_levels(tmp_path):
