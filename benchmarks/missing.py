@@ -5,7 +5,7 @@ python -m benchmarks.missing [--seeds 0 1 2] [--table PATH/ixi.csv] [--output ru
 On an analytic joint distribution with exact conditionals, cells are missing completely at random (MCAR), at random
 given complete variables (MAR), and depending on their own value (MNAR). In a real table (IXI), 20 % of the cells are
 removed at random. Finished parts are stored in the output folder and not repeated. Writes the tables into
-docs/missing-data.md, and docs/images/missing.png.
+docs/how-to/missing-data.md, and docs/images/missing.png.
 """
 
 import argparse

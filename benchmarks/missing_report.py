@@ -109,7 +109,7 @@ def plot(results: Mapping[str, Rows], path: Path) -> None:
 
 def write(results: Mapping[str, Rows]) -> None:
     """Insert the tables between their markers in the documentation, and write the plot."""
-    document = DOCS / "missing-data.md"
+    document = DOCS / "how-to" / "missing-data.md"
     text = document.read_text(encoding="utf-8")
     for name, table in markdown(results).items():
         marks = re.compile(rf"(<!-- results: {name} -->\n).*?(<!-- end -->)", re.DOTALL)

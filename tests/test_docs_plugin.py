@@ -1,4 +1,4 @@
-"""The plugin of docs/writing-a-plugin.md: it equals the document, trains, predicts, and is required to load its runs."""
+"""The plugin of docs/tutorials/writing-a-plugin.md: it equals the document, trains, predicts, and is required to load its runs."""
 
 import ast
 import importlib.util
@@ -19,7 +19,7 @@ from metavoxel.schema import parse_schema
 ROOT = Path(__file__).resolve().parent.parent
 PLUGIN = ROOT / "plugins" / "metavoxel-circular"
 MODULE = PLUGIN / "metavoxel_circular.py"
-TEXT = (ROOT / "docs" / "writing-a-plugin.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs" / "tutorials" / "writing-a-plugin.md").read_text(encoding="utf-8")
 
 
 def section(title):

@@ -1,4 +1,4 @@
-"""Write the tables of settings into ``docs/schema.md``, from the settings classes themselves.
+"""Write the tables of settings into ``docs/reference/schema.md``, from the settings classes themselves.
 
 ``python tools/schema_tables.py`` rewrites the tables. With ``--check`` it changes nothing, and exits with 1 if the
 document is out of date. A table is between ``<!-- settings: NAME -->`` and ``<!-- end -->``.
@@ -20,7 +20,7 @@ from metavoxel.plugins.registry import KINDS, load_registry
 from metavoxel.schema.parse import SECTIONS
 from metavoxel.schema.settings import SplitSettings
 
-DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "schema.md"
+DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "reference" / "schema.md"
 SCHEDULES = (CosineSchedule, LinearSchedule, ScaledLinearSchedule)
 
 _TABLE = re.compile(r"(?P<head><!-- settings: (?P<name>[\w .]+?) -->\n).*?(?P<tail><!-- end -->)", re.DOTALL)

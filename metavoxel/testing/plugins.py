@@ -79,7 +79,7 @@ def installed_checks(registry: Registry, distribution: str) -> Iterator[Check]:
 def _checks_of(registered: Mapping[str, Mapping[str, type[BaseModel]]]) -> Iterator[Check]:
     """Yield the checks of registered types, given by kind and name."""
     if not any(registered.values()):
-        raise PluginError("the plugin registers no type: a hook of docs/hooks.md must return one")
+        raise PluginError("the plugin registers no type: a hook of docs/reference/hooks.md must return one")
     checked: set[tuple[str, str]] = set()
     for name, settings in registered["variables"].items():
         examples = _examples(settings)

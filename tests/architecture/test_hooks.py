@@ -41,11 +41,11 @@ def test_hook_only_registers(specifications, hook):
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_hook_is_documented(specifications, hook):
-    """docs/hooks.md has a heading for it, with its signature as a plugin writes it."""
-    text = (ROOT / "docs" / "hooks.md").read_text(encoding="utf-8")
+    """docs/reference/hooks.md has a heading for it, with its signature as a plugin writes it."""
+    text = (ROOT / "docs" / "reference" / "hooks.md").read_text(encoding="utf-8")
     signature = f"{hook}({', '.join(specifications[hook].spec.argnames)})"
     assert re.search(rf"^#+ .*{hook}", text, re.MULTILINE), f"no heading for {hook}"
-    assert signature in text, f"docs/hooks.md does not show {signature}"
+    assert signature in text, f"docs/reference/hooks.md does not show {signature}"
 
 
 @pytest.mark.parametrize("hook", HOOKS)
