@@ -11,7 +11,7 @@ from metavoxel.cohort.cohort import Cohort
 from metavoxel.network.joint import JointModel
 from metavoxel.parts.codecs.base import AbstractCodec
 from metavoxel.parts.conformance import adapters, backbones, codecs, kernels
-from metavoxel.plugins.registry import attribute_errors, origin_of
+from metavoxel.plugins.registry import attribute_errors, is_builtin
 from metavoxel.schema import Schema
 from metavoxel.typing import AnyCode
 
@@ -25,7 +25,7 @@ def check_codec(name: str, schema: Schema, codec: AbstractCodec, cohort: Cohort)
         PluginError: the codec comes from a plugin and violates its contract.
     """
     spec = schema.variables[name].parts.codec
-    if origin_of(spec).distribution == "metavoxel":
+    if is_builtin(spec):
         return
     rows = cohort.parts["train"]
     rows = rows[cohort.columns[name].present[rows]][:ROWS]
@@ -43,19 +43,19 @@ def check_joint(schema: Schema, joint: JointModel, codes: Mapping[str, AnyCode])
     """
     for name, variable in schema.variables.items():
         where = f"variables.{name}"
-        if origin_of(variable.parts.kernel).distribution != "metavoxel":
+        if not is_builtin(variable.parts.kernel):
             three = codes[name][torch.arange(3) % len(codes[name])]
             with attribute_errors(variable.parts.kernel, f"{where}.kernel"):
                 for kernel_check in (kernels.check_shapes, kernels.check_loss_finite, kernels.check_inputs_unchanged):
                     kernel_check(joint.kernels[name], [three])
-        if origin_of(variable.parts.adapter).distribution != "metavoxel":
+        if not is_builtin(variable.parts.adapter):
             adapter, context = joint.adapter(name), joint.contexts[name]
             with attribute_errors(variable.parts.adapter, f"{where}.adapter"):
                 for adapter_check in (
                     adapters.check_stream_shapes, adapters.check_prediction_shape, adapters.check_inputs_unchanged,
                 ):  # fmt: skip
                     adapter_check(adapter, context)
-    if origin_of(schema.backbone).distribution != "metavoxel":
+    if not is_builtin(schema.backbone):
         with attribute_errors(schema.backbone, "backbone"):
             for backbone_check in (backbones.check_feature_shapes, backbones.check_inputs_unchanged):
                 backbone_check(joint.backbone, 2)

@@ -58,13 +58,22 @@ class Origin(NamedTuple):
         return f"{self.distribution} {self.version}"
 
 
+def is_builtin(settings: BaseModel) -> bool:
+    """Return whether a settings class is of metavoxel itself, without reading the installed entry points."""
+    return _package(settings) == "metavoxel"
+
+
 def origin_of(settings: BaseModel) -> Origin:
     """Find the distribution of a settings class, by the installed entry points."""
-    package = type(settings).__module__.partition(".")[0]
+    package = _package(settings)
     for point in importlib.metadata.entry_points(group="metavoxel"):
         if point.dist is not None and point.module.partition(".")[0] == package:
             return Origin(point.dist.name, point.dist.version)
     return Origin(package, importlib.metadata.version(package) if package == "metavoxel" else "0")
+
+
+def _package(settings: BaseModel) -> str:
+    return type(settings).__module__.partition(".")[0]
 
 
 @contextmanager
@@ -79,9 +88,9 @@ def attribute_errors(settings: BaseModel, where: str) -> Iterator[None]:
     except MetavoxelError:
         raise
     except Exception as error:
-        origin = origin_of(settings)
-        if origin.distribution == "metavoxel":
+        if is_builtin(settings):
             raise
+        origin = origin_of(settings)
         reason = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
         name = getattr(settings, "type", type(settings).__name__)
         raise PluginError(Problem(where, f"{name!r} of plugin {origin} broke its contract: {reason}")) from error

@@ -9,7 +9,7 @@ import pytest
 from metavoxel.errors import PluginError, SchemaError
 from metavoxel.parts.codecs.linear import LinearSpec
 from metavoxel.plugins.hookspecs import hookimpl
-from metavoxel.plugins.registry import BASES, KINDS, load_registry
+from metavoxel.plugins.registry import BASES, KINDS, is_builtin, load_registry, origin_of
 from metavoxel.schema import parse_schema
 
 BUILT_IN = {
@@ -45,6 +45,16 @@ def test_built_in_types_and_their_origin():
             assert str(registry.origin(kind, name)) == f"metavoxel {version}"
             assert issubclass(registry.resolve(kind, name, "here"), BASES[kind])
     assert registry.failures == () and not registry.contested
+
+
+def test_origin_of_settings():
+    """A built-in class is recognised by its module alone; any other class by its entry point, or its package."""
+
+    class Foreign(LinearSpec):
+        __module__ = "some_package.codecs"
+
+    assert is_builtin(LinearSpec()) and origin_of(LinearSpec()).distribution == "metavoxel"
+    assert not is_builtin(Foreign()) and origin_of(Foreign()) == ("some_package", "0")
 
 
 @pytest.mark.parametrize("kind", KINDS)
