@@ -114,7 +114,7 @@ class EvidenceReader:
             if wrong.any():
                 what = f"{int(wrong.sum())} of {wrong.numel()} voxels are NaN or infinite"
                 raise EvidenceError(Problem(f"given {name}", what))
-        elif codec.support == "one_hot" and not spec.data_shape and float(value) not in range(codec.code_shape[0]):
+        elif codec.is_label and not spec.data_shape and float(value) not in range(codec.code_shape[0]):
             labels = ", ".join(f"{label} ({index})" for index, label in enumerate(category_labels(spec, codec)))
             what = f"unknown category (known, by their index in a tensor: {labels})"
             raise EvidenceError(Problem(f"given {name}={float(value):g}", what))
@@ -123,7 +123,7 @@ class EvidenceReader:
 
     def _takes_errors(self, name: str) -> bool:
         codec = self._codecs[name]
-        return codec.support == "real" and codec.code_shape == (1,) and not self._schema.variables[name].spec.data_shape
+        return codec.is_numeric and codec.code_shape == (1,) and not self._schema.variables[name].spec.data_shape
 
     def _measured(self, name: str, cell: object) -> Value:
         parts = _MEASURED.fullmatch(cell) if isinstance(cell, str) else None

@@ -74,7 +74,7 @@ class Model:
         return {
             name: category_labels(self.schema.variables[name].spec, codec)
             for name, codec in self.codecs.items()
-            if codec.support == "one_hot" and len(codec.code_shape) == 1
+            if codec.is_label
         }
 
     @property

@@ -284,7 +284,7 @@ def _inputs(
     columns = []
     for name in names:
         code = caches[name].mean[rows, 0].flatten(1).double().numpy()
-        if schema.variables[name].parts.codec.support == "one_hot":
+        if schema.variables[name].parts.kernel.is_categorical:
             columns.append(code)
             continue
         for channel in code.T:

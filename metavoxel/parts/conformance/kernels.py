@@ -44,7 +44,7 @@ def kernel_checks(kernel: AbstractKernel, codes: Examples | None = None) -> Iter
         yield bound(subject, contract, kernel, codes)
     for distribution_check in DISTRIBUTION_CHECKS:
         yield bound(subject, distribution_check, kernel, codes)
-    if kernel.support == "one_hot":
+    if kernel.is_categorical:
         yield bound(subject, check_one_hot_oracle, kernel)
     if kernel.support == "real":
         yield bound(subject, check_signal_to_noise, kernel)
