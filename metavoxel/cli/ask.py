@@ -29,8 +29,8 @@ from metavoxel.cli.options import (
 from metavoxel.cli.output import ROW_IMAGES, SAMPLES, claim_files, claim_own_folder, clear_own_folder
 from metavoxel.cohort.table import Table
 from metavoxel.errors import EvidenceError, Problem
+from metavoxel.inference.arguments import refuse_without_draws
 from metavoxel.inference.model import Model
-from metavoxel.inference.question import refuse_without_draws
 from metavoxel.inference.samples import write_samples
 from metavoxel.runs.part import own_table, part_table, read_source
 from metavoxel.runs.run import RunFolder

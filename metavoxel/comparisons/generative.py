@@ -92,7 +92,7 @@ class AbstractGenerative(AbstractComparison):
         self.predict(study, folder, model, target)
         seconds = (time.perf_counter() - start) / len(study.rows("test"))
         yield Progress(f"{folder.name} {target}", 1, 1, {})
-        shared = model.schema.diffusion.times == "shared"
+        shared = model.schema.diffusion.shared_time
         return Done({target: study.others(target)}, PAPER_DRAWS * PAPER_STEPS if shared else EVALUATIONS, 0, seconds)
 
     def _load(self, study: Study, run: RunFolder) -> Model:
@@ -157,7 +157,7 @@ class ContinuousLabels(AbstractGenerative):
         return study.targets
 
     def predict(self, study: Study, folder: Path, model: Model, target: str) -> None:
-        draws = PAPER_DRAWS if model.schema.diffusion.times == "shared" else 0
+        draws = PAPER_DRAWS if model.schema.diffusion.shared_time else 0
         settings = {"steps": PAPER_STEPS} if draws else {"evaluations": EVALUATIONS}
         answer = model.answer(study.test_table(), target, study.others(target), draws=draws, **settings)  # type: ignore[arg-type]
         if target in _binary(study.model.schema):

@@ -46,7 +46,7 @@ def check_scored(
     Raises:
         EvidenceError: unknown names, a model with one shared time, or a kernel without a likelihood.
     """
-    if schema.diffusion.times == "shared":
+    if schema.diffusion.shared_time:
         raise EvidenceError(
             "log-likelihoods need a model trained with diffusion.times 'evidence'; one with a shared time was not "
             "trained on a noisy variable beside clean ones"

@@ -63,7 +63,7 @@ def check_missing_weights(schema: Schema, cohort: Cohort) -> None:
     """
     names, where = schema.training.missing_weights, "training.missing_weights"
     problems = []
-    if names and schema.diffusion.times == "shared":
+    if names and schema.diffusion.shared_time:
         problems.append(
             Problem(where, "diffusion.times 'shared' drops incomplete rows; use 'evidence', or leave it out")
         )

@@ -19,7 +19,7 @@ from metavoxel.parts.conformance.backbones import backbone_checks
 from metavoxel.parts.conformance.checks import Check, bound
 from metavoxel.parts.conformance.codecs import codec_checks
 from metavoxel.parts.conformance.features import feature_checks
-from metavoxel.parts.conformance.kernels import kernel_checks
+from metavoxel.parts.conformance.kernels import has_example_codes, kernel_checks
 from metavoxel.parts.conformance.settings import SETTINGS_CHECKS
 from metavoxel.parts.conformance.variables import variable_checks
 from metavoxel.parts.kernels.base import AbstractKernel
@@ -137,7 +137,7 @@ def _parts_checks(
 
 def _own_codes(parts: Parts, data: Tensor) -> list[Tensor] | None:
     """Return codes for a kernel whose support is not built in, else None."""
-    if parts.kernel.support in ("real", "one_hot"):
+    if has_example_codes(parts.kernel.support):
         return None
     codec = parts.codec.build(tuple(data.shape[1:])).eval()
     codec.fit(lambda: [data])

@@ -28,6 +28,7 @@ from metavoxel.parts.variables.spatial import AbstractSpatialSpec
 from metavoxel.parts.variables.summaries import AbstractSummary
 from metavoxel.plugins.hookspecs import API_VERSION, hookimpl
 from metavoxel.schema.settings import CohortSettings
+from metavoxel.testing import run_checks, variable_checks
 
 AFFINE = np.array([[3.0, 0, 0, -10], [0, 3, 0, 5], [0, 0, 3, 2], [0, 0, 0, 1]])
 
@@ -125,6 +126,25 @@ def test_bids_files_are_selected_by_its_entities(dataset):
     assert table.frame["wm"].tolist() == [f"sub-{k:02}/anat/sub-{k:02}_label-WM_probseg.nii.gz" for k in range(20)]
     with pytest.raises(CohortError, match=r"needs a suffix: \{suffix: probseg\}"):
         read_bids(dataset, {"wm": ProbabilitySpec()})
+
+
+class Uncovered(ProbabilitySpec):
+    """Has a mask without the axis of channels."""
+
+    def inside(self, cell):
+        return super().inside(cell)[0]
+
+
+def test_it_passes_the_conformance_checks(dataset):
+    cells = [str(dataset / f"sub-{k:02}/anat/sub-{k:02}_label-WM_probseg.nii.gz") for k in (3, 5)]
+    results = run_checks(variable_checks(ProbabilitySpec(path="{map}"), cells))
+    assert not [result for result in results if result.outcome != "passed"]
+    failed = [
+        result.name
+        for result in run_checks(variable_checks(Uncovered(path="{map}"), cells))
+        if result.outcome == "failed"
+    ]
+    assert failed == ["check_voxels"]
 
 
 def test_it_has_warnings_and_a_summary_of_its_own(dataset):

@@ -60,6 +60,11 @@ def _setting_names(settings: Mapping[str, object]) -> Iterator[str]:
             yield value
 
 
+def has_example_codes(support: str) -> bool:
+    """Return whether a support is built in, so that kernels of it need no codes from their plugin."""
+    return support in ("real", "one_hot")
+
+
 def example_codes(support: str) -> Examples:
     """Return example batches of codes of a built-in support: scalars and grids, including extreme values.
 
@@ -90,6 +95,7 @@ def perfect_prediction(kernel: AbstractKernel, target: Tensor, t: Time) -> Tenso
 def check_problems_none(kernel: AbstractKernel, codes: Examples) -> None:
     """Check that ``problems()`` reports no inconsistent settings, and that ``support`` is a non-empty string."""
     assert isinstance(kernel.support, str) and kernel.support, "support must be a non-empty string"
+    assert not (kernel.is_gaussian and kernel.is_categorical), "noise of one-hot codes cannot be Gaussian"
     assert not kernel.problems(), f"the kernel reports: {'; '.join(kernel.problems())}"
 
 

@@ -16,6 +16,7 @@ from metavoxel.parts.codecs.onehot import OneHotSpec
 from metavoxel.parts.features.scalar import GaussianFeatures
 from metavoxel.parts.kernels.gaussian import GaussianKernel
 from metavoxel.parts.variables.base import Missing, Parts, read_number
+from metavoxel.parts.variables.categorical import CategoricalSpec
 from metavoxel.parts.variables.continuous import ContinuousSpec
 from metavoxel.rng import Rng
 from metavoxel.testing import (
@@ -328,9 +329,45 @@ class HasDecreasingBounds(ContinuousSpec):
         return 100.0, 0.0
 
 
+class HasTooManyClasses(CategoricalSpec):
+    type: Literal["classes"] = "classes"
+
+    def parts(self):
+        return super().parts()._replace(codec=OneHotSpec(categories=3))
+
+
+class Unstandardised(LinearSpec):
+    type: Literal["unstandardised"] = "unstandardised"
+
+    @property
+    def is_standardised(self):
+        return True
+
+
+class ClaimsToStandardise(ContinuousSpec):
+    type: Literal["claims"] = "claims"
+
+    def parts(self):
+        return super().parts()._replace(codec=Unstandardised(scale="range", range=(0, 1)))
+
+
+class WarnsWithoutText(ContinuousSpec):
+    type: Literal["warns"] = "warns"
+
+    def value_warnings(self, values):
+        yield ""
+
+
+def test_classes_are_those_of_the_labels():
+    spec = HasTooManyClasses(categories=["F", "M"])
+    assert outcome(variable_checks(spec, ["F", "M"]), "check_classes_match") == "failed"
+
+
 @pytest.mark.parametrize(
     ("spec", "found"),
     [
+        (ClaimsToStandardise, "check_standardised_codes"),
+        (WarnsWithoutText, "check_cohort_texts"),
         (IgnoresBounds, "check_bounds_hold"),
         (HasDecreasingBounds, "check_bounds_hold"),
         (HasCodesOutOfBounds, "check_bounds_hold"),
