@@ -46,7 +46,7 @@ def _parsed(name: str, spec: AbstractVariableSpec, path: str) -> Tensor:
 
 def as_value(array: np.ndarray, spec: AbstractVariableSpec) -> Tensor:
     """Convert an array to a value; its shape is checked later."""
-    value = torch.from_numpy(np.ascontiguousarray(array))
+    value = torch.from_numpy(np.array(array, order="C"))
     if spec.spatial and value.is_floating_point():
         value = value.float()
     without_channel = spec.spatial and tuple(value.shape) == spec.data_shape[1:] and spec.data_shape[0] == 1
