@@ -68,9 +68,10 @@ class Settings:
         ]
         least = {"draws": 1, "steps": 1, "sample_steps": 1, "samples": 0, "rows": 0}
         counts = {name: (getattr(self, name), bound) for name, bound in least.items()}
-        problems += [Problem(f"`{where}`", what) for where, what in count_problems(**counts)]
+        wrong = [Problem(f"`{where}`", what) for where, what in count_problems(**counts)]
+        problems += wrong
         seed = whole_seed(self.seed)
-        if not problems and 0 < self.samples < FEWEST_SAMPLES:
+        if not wrong and 0 < self.samples < FEWEST_SAMPLES:
             what = f"must be 0 (no image quality) or at least {FEWEST_SAMPLES}, not {self.samples}"
             problems.append(Problem("`samples`", what))
         if len(schema.variables) < 2:
