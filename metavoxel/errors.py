@@ -74,7 +74,14 @@ class BoundWarning(UserWarning):
     """Draws clipped to a bound because rejection sampling accepted none within it."""
 
 
+def closest(word: str, known: Sequence[str]) -> str | None:
+    """Return the closest known word, in any case; None if none is close."""
+    folded = {other.casefold(): other for other in reversed(known)}
+    matches = get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
+    return folded[matches[0]] if matches else None
+
+
 def did_you_mean(word: str, known: Sequence[str]) -> str:
     """Suggest the closest known word, as `` Did you mean 'weight'?``; empty if none is close."""
-    matches = get_close_matches(word, known, n=1, cutoff=0.6)
-    return f" Did you mean {matches[0]!r}?" if matches else ""
+    near = closest(word, known)
+    return "" if near is None else f" Did you mean {near!r}?"

@@ -33,6 +33,39 @@ def test_results_merge_with_the_input_frame(model):
         assert len(FRAME.merge(found, on="participant_id")) == 3
 
 
+def test_misspelt_columns_are_reported_where_all_others_are_evidence(model):
+    misspelt = FRAME.rename(columns={"Age": "aeg"}).assign(notes="none")
+    expected = (
+        r"^column 'aeg' of the table is not used, and 'Age' of variable 'age' is missing: rename it if it is that "
+        r"column. Evidence: sex$"
+    )
+    with pytest.warns(CohortWarning, match=expected):
+        found = model.predict(misspelt, "score")
+    pandas.testing.assert_frame_equal(found, model.predict(misspelt, "score", ["sex"]))
+    with pytest.warns(CohortWarning, match="column 'aeg' of the table"):
+        model.log_likelihood(misspelt, "sex")
+
+
+@pytest.mark.filterwarnings("error")
+def test_other_columns_are_ignored(model):
+    model.predict(FRAME.assign(notes="none", scanner="A"), "score")
+    model.predict(FRAME.rename(columns={"Age": "aeg"}), "score", ["sex"])
+    model.predict(FRAME.rename(columns={"Age": "aeg"}), "age")
+
+
+def test_a_seed_is_a_whole_number(model):
+    seed = True
+    calls = (
+        lambda: model.sample(1, seed=seed),
+        lambda: model.predict(FRAME, "score", seed=seed),
+        lambda: model.log_likelihood(FRAME, "age", seed=seed),
+        lambda: model.unusual(FRAME, ["age"], seed=seed),
+    )
+    for call in calls:
+        with pytest.raises(EvidenceError, match="seed: must be a whole number, not "):
+            call()
+
+
 def test_a_single_name_may_be_a_string(model):
     pandas.testing.assert_frame_equal(model.predict(FRAME, ["age"], ["sex"]), model.predict(FRAME, "age", "sex"))
     assert list(model.log_likelihood(FRAME, "age")) == ["participant_id", "logp[age]"]

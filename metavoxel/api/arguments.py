@@ -7,7 +7,6 @@ import pandas
 from pydantic import BaseModel
 
 from metavoxel.errors import CohortError, PluginError, Problem, RunError, SchemaError
-from metavoxel.parts.variables.spatial import AbstractSpatialSpec
 from metavoxel.plugins.registry import Registry
 from metavoxel.runs.run import RunFolder
 from metavoxel.schema import Schema, Variable, parse_schema
@@ -112,12 +111,8 @@ def absolute(parsed: Schema, table: pandas.DataFrame) -> tuple[Mapping[str, Vari
     """Variables and rows whose images have absolute paths, for the table is moved to the run folder."""
     folder, variables, table = parsed.folder.absolute(), dict(parsed.variables), table.copy()
     for name, variable in parsed.variables.items():
-        spec = variable.spec
-        if not isinstance(spec, AbstractSpatialSpec):
-            continue
-        if spec.path is not None:
-            variables[name] = variable._replace(spec=spec.model_copy(update={"path": str(folder / spec.path)}))
-        elif (column := spec.column or name) in table:
+        variables[name] = variable._replace(spec=variable.spec.with_folder(folder))
+        for column in variable.spec.file_columns(name) & set(table):
             cells = table[column]
             table[column] = cells.where(cells.isna(), [str(folder / str(cell)) for cell in cells])
     return variables, table

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-import torch
 import typer
 from torch import Tensor
 
@@ -31,11 +29,9 @@ from metavoxel.cli.options import (
 from metavoxel.cli.output import ROW_IMAGES, SAMPLES, claim_files, claim_own_folder, clear_own_folder
 from metavoxel.cohort.table import Table
 from metavoxel.errors import EvidenceError, Problem
-from metavoxel.images.files import read_grid
+from metavoxel.inference.arguments import refuse_without_draws
 from metavoxel.inference.model import Model
-from metavoxel.inference.question import refuse_without_draws
 from metavoxel.inference.samples import write_samples
-from metavoxel.parts.variables.spatial import AbstractSpatialSpec
 from metavoxel.runs.part import own_table, part_table, read_source
 from metavoxel.runs.run import RunFolder
 
@@ -72,9 +68,7 @@ def sample(
     marked = pairs("--mask", mask)
     masks = _masks(model, marked, known)
     folder, specs = output or run / "samples", model.schema.specs
-    like = {
-        name: file for name, file in known.items() if name in specs and isinstance(specs[name], AbstractSpatialSpec)
-    }
+    like = {name: file for name, file in known.items() if name in specs and specs[name].spatial}
     claim_own_folder(folder, SAMPLES, read=[*like.values(), *marked.values()])
     drawn = model.sample(n, known, masks, seed=seed, **settings)
     clear_own_folder(folder, SAMPLES)
@@ -195,31 +189,17 @@ def _masks(model: Model, texts: dict[str, str], given: dict[str, str]) -> dict[s
     problems = []
     for name, path in texts.items():
         spec = model.schema.specs.get(name)
-        if not isinstance(spec, AbstractSpatialSpec):
-            images = [other for other, one in model.schema.specs.items() if isinstance(one, AbstractSpatialSpec)]
+        if spec is None or not spec.spatial:
+            images = [other for other, one in model.schema.specs.items() if one.spatial]
             problems.append(Problem("--mask", f"{name!r} is not an image. Images: {', '.join(images) or 'none'}"))
             continue
         try:
-            masks[name] = spec.parse_mask(path)
-            if name in given:
-                _check_alignment(spec, path, given[name])
+            masks[name] = spec.parse_mask(path, image=given.get(name))
         except (ValueError, OSError) as error:
             problems.append(Problem(f"--mask {name}", str(error)))
     if problems:
         raise EvidenceError(problems)
     return masks
-
-
-def _check_alignment(spec: AbstractSpatialSpec, mask: str, image: str) -> None:
-    """Refuse a mask that does not lie on the voxels of its image, unless affines place both."""
-    if spec.place == "world":
-        return
-    same_place = np.allclose(spec.grid(mask).affine, spec.grid(image).affine, atol=0.05)
-    if not same_place or not torch.equal(spec.inside(mask), spec.inside(image)):
-        raise ValueError(
-            f"{mask}: is {read_grid(mask)}, and lies on other voxels than {image}, which is {read_grid(image)}; "
-            "draw the mask on the image itself"
-        )
 
 
 def _rows(model: Model, folder: RunFolder, path: Path | None, part: str | None, variables: list[str] | None) -> Table:

@@ -14,8 +14,6 @@ from metavoxel.cohort.table import Table
 from metavoxel.cohort.visit import SESSION, SUBJECT, UNKNOWN, Visit
 from metavoxel.errors import CohortError, Problem
 from metavoxel.parts.variables.base import AbstractVariableSpec
-from metavoxel.parts.variables.labelmap import LabelMapSpec
-from metavoxel.parts.variables.spatial import AbstractSpatialSpec
 
 _PARTICIPANTS = "participants.tsv"
 
@@ -40,14 +38,11 @@ def read_bids(
         CohortError: no such folder, unknown entities, no file or several for one visit, content that is not fetched,
             a malformed table, ambiguous identifiers, or no subject with both a table row and an image.
     """
-    chosen = {
-        name: spec.entities
-        for name, spec in variables.items()
-        if isinstance(spec, AbstractSpatialSpec) and spec.path is None and spec.column is None
-    }
-    unnamed = [name for name in chosen if isinstance(variables[name], LabelMapSpec) and not chosen[name].get("suffix")]
-    images = choose_images(folder, {name: wanted for name, wanted in chosen.items() if name not in unnamed})
-    problems, notices = [*images.problems, *map(_without_suffix, unnamed)], list(images.notices)
+    chosen = {name: entities for name, spec in variables.items() if (entities := spec.bids_entities()) is not None}
+    unusable = {name: found for name in chosen if (found := variables[name].bids_problems())}
+    images = choose_images(folder, {name: wanted for name, wanted in chosen.items() if name not in unusable})
+    problems, notices = list(images.problems), list(images.notices)
+    problems += [Problem(f"variables.{name}.entities", what) for name, found in unusable.items() for what in found]
     raw = raw_dataset(folder)
     if participants is None:
         participants = folder / _PARTICIPANTS
@@ -94,14 +89,6 @@ def read_bids(
     frame = pandas.DataFrame(rows, dtype=str).fillna("")
     source = folder.name if participants is None else participants.name
     return Table(frame, folder, source, [_place(visit, records, folder) for visit in visits], tuple(notices))
-
-
-def _without_suffix(name: str) -> Problem:
-    what = (
-        "a label map has no default suffix (T1w would select the scan): set one, such as {suffix: mask, label: lesion} "
-        "or {suffix: dseg}, and 'derivative' if the files are in a folder of derivatives"
-    )
-    return Problem(f"variables.{name}.entities", what)
 
 
 def _visits(images: Iterable[Visit], records: Records) -> list[Visit]:

@@ -8,9 +8,9 @@ import pandas
 from jaxtyping import Int64
 from torch import Tensor
 
-from metavoxel.cohort.column import Column
 from metavoxel.errors import Problem
 from metavoxel.parts.variables.base import AbstractVariableSpec
+from metavoxel.parts.variables.column import Column
 
 
 @final

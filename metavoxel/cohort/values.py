@@ -11,12 +11,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from metavoxel.cohort.column import Column
 from metavoxel.cohort.table import Table
 from metavoxel.cohort.volumes import UnreadableCells, load_volumes
 from metavoxel.errors import CohortError, Problem, did_you_mean
 from metavoxel.parts.variables.base import AbstractVariableSpec, Missing
-from metavoxel.parts.variables.spatial import AbstractSpatialSpec
+from metavoxel.parts.variables.column import Column
 from metavoxel.plugins.registry import attribute_errors
 
 _EXAMPLES = 5
@@ -44,8 +43,8 @@ def located_cells(name: str, spec: AbstractVariableSpec, rows: Sequence[Mapping[
     except KeyError as error:
         column, known = str(error.args[0]), [str(column) for column in table.frame.columns]
         what = f"{table.source} has no column {column!r}.{did_you_mean(column, known)} Columns: {', '.join(known)}"
-        if isinstance(spec, AbstractSpatialSpec):
-            what += ". Add one with the paths of the files, or set 'column' or 'path'; 'entities' are for cohort.bids"
+        if spec.column_advice:
+            what += f". {spec.column_advice}"
         raise CohortError(Problem(f"variables.{name}", what)) from error
 
 

@@ -9,12 +9,9 @@ import torch
 from torch import Tensor
 
 from metavoxel.cohort.cohort import Cohort
-from metavoxel.cohort.column import Column
-from metavoxel.cohort.image_warnings import image_warnings
-from metavoxel.cohort.number_warnings import number_warnings
 from metavoxel.errors import Problem
-from metavoxel.parts.variables.base import AbstractVariableSpec
-from metavoxel.parts.variables.continuous import ContinuousSpec
+from metavoxel.parts.variables.base import AbstractVariableSpec, Recorded
+from metavoxel.parts.variables.column import Column
 from metavoxel.parts.variables.text import difference, lookalikes
 
 ENOUGH_TO_JUDGE = 10
@@ -27,19 +24,22 @@ _MAX_LISTED = 5
 def cohort_warnings(cohort: Cohort, *, images: bool = False) -> list[Problem]:
     """Collect problems that do not prevent training, each with location and remedy, for ``validate`` and ``train``.
 
-    With ``images``, image headers and some voxels are read again to check positions and intensity levels.
+    With ``images``, headers and some voxels are read again, to check positions and intensity levels for example.
     """
     problems = [*cohort.notices]
     problems += [
         Problem(f"subjects {one!r} and {other!r}", f"look the same, and differ in {difference(one, other)}")
         for one, other in lookalikes(cohort.subjects)
     ]
-    for name, spec in cohort.variables.items():
-        column = cohort.columns[name]
-        found = [*spec.warnings(), *(image_warnings(name, cohort.variables, cohort.columns) if images else ())]
-        if not spec.lazy and column.present.any():
-            found += _value_warnings(spec, column)
-            found += _training_label_warnings(name, spec, cohort)
+    recorded = {name: Recorded(spec, cohort.columns[name]) for name, spec in cohort.variables.items()}
+    for name, (spec, column) in recorded.items():
+        found = [*spec.warnings()]
+        if column.present.any():
+            if not spec.lazy:
+                found += _value_warnings(spec, column)
+                found += _training_label_warnings(name, spec, cohort)
+            elif images:
+                found += spec.file_warnings(column, recorded)
         problems += [Problem(f"variables.{name}", what) for what in found]
     return problems + _validation_warnings(cohort)
 
@@ -99,8 +99,8 @@ def _value_warnings(spec: AbstractVariableSpec, column: Column) -> Iterator[str]
     elif not spec.data_shape and values.is_floating_point():
         imprecise = [*_precision_warnings(spec, column, values)]
         yield from imprecise
-        if isinstance(spec, ContinuousSpec) and not imprecise:
-            yield from number_warnings(spec, values.double().numpy())
+        if not imprecise:
+            yield from spec.value_warnings(values)
     labels = list(spec.label_codes())
     counts = Counter(str(spec.format(value)) for value in values) if labels else Counter()
     if none := [label for label in labels if not counts[label]]:

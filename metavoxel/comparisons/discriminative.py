@@ -61,7 +61,7 @@ class NetworkComparison(AbstractComparison):
 
     def jobs(self, study: Study, folder: Path, watch: Stopwatch) -> Iterator[Job]:
         for target in study.targets:
-            if self._categories or study.model.codecs[target].support != "one_hot":
+            if self._categories or not study.model.codecs[target].is_label:
                 yield Job(target, self._predict(study, folder, watch, target))
 
     def _predict(self, study: Study, folder: Path, watch: Stopwatch, target: str) -> Generator[Progress, None, Done]:

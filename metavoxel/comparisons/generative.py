@@ -25,8 +25,7 @@ from metavoxel.inference.answer import Answer
 from metavoxel.inference.model import Model
 from metavoxel.inference.samples import write_samples
 from metavoxel.learning.training import training
-from metavoxel.parts.codecs.linear import LinearSpec
-from metavoxel.parts.variables.categorical import CategoricalSpec
+from metavoxel.parts.variables.base import Parts
 from metavoxel.plugins.registry import Registry, load_registry
 from metavoxel.runs.progress import Progress
 from metavoxel.runs.run import RunFolder, load
@@ -93,7 +92,7 @@ class AbstractGenerative(AbstractComparison):
         self.predict(study, folder, model, target)
         seconds = (time.perf_counter() - start) / len(study.rows("test"))
         yield Progress(f"{folder.name} {target}", 1, 1, {})
-        shared = model.schema.diffusion.times == "shared"
+        shared = model.schema.diffusion.shared_time
         return Done({target: study.others(target)}, PAPER_DRAWS * PAPER_STEPS if shared else EVALUATIONS, 0, seconds)
 
     def _load(self, study: Study, run: RunFolder) -> Model:
@@ -158,10 +157,10 @@ class ContinuousLabels(AbstractGenerative):
         return study.targets
 
     def predict(self, study: Study, folder: Path, model: Model, target: str) -> None:
-        draws = PAPER_DRAWS if model.schema.diffusion.times == "shared" else 0
+        draws = PAPER_DRAWS if model.schema.diffusion.shared_time else 0
         settings = {"steps": PAPER_STEPS} if draws else {"evaluations": EVALUATIONS}
         answer = model.answer(study.test_table(), target, study.others(target), draws=draws, **settings)  # type: ignore[arg-type]
-        if isinstance(model.schema.variables[target].spec, ScalarLabelSpec):
+        if target in _binary(study.model.schema):
             study.write(folder, target, _probabilities(answer, target))
         else:
             study.write_table(folder, target, answer.table(vote=draws > 0))
@@ -171,20 +170,25 @@ def _binary(schema: Schema) -> list[str]:
     return [
         name
         for name, variable in schema.variables.items()
-        if isinstance(variable.spec, CategoricalSpec) and len(variable.spec.categories) == 2
+        if variable.parts.kernel.is_categorical and len(variable.spec.label_codes()) == 2
     ]
 
 
 def _as_number(schema: Schema, variable: Variable) -> Variable:
-    """Return the variable as a number with the kernel and scale of the schema's first number; its adapter is kept."""
-    assert isinstance(variable.spec, CategoricalSpec)
-    spec = ScalarLabelSpec(**variable.spec.model_dump(exclude={"type"}))
-    codec, kernel, _ = spec.parts()
+    """Return the variable as a number with the kernel and scale of the schema's first number.
+
+    An adapter that the schema chose is kept; the default one may be for categories alone.
+    """
+    spec = ScalarLabelSpec.of(variable.spec)
+    codec, kernel, adapter = spec.parts()
+    if variable.parts.adapter != variable.spec.parts().adapter:
+        adapter = variable.parts.adapter
     for other in schema.variables.values():
-        if isinstance(other.parts.codec, LinearSpec):
-            kernel, codec = other.parts.kernel, codec.model_copy(update={"scale": other.parts.codec.scale})
+        if other.parts.codec.type == codec.type:
+            scale = other.parts.codec.model_dump()["scale"]
+            kernel, codec = other.parts.kernel, codec.model_copy(update={"scale": scale})
             break
-    return Variable(spec, variable.parts._replace(codec=codec, kernel=kernel))
+    return Variable(spec, Parts(codec, kernel, adapter))
 
 
 def _with_variables(schema: Schema, variables: Mapping[str, Variable]) -> Schema:

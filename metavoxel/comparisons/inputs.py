@@ -44,7 +44,7 @@ def numbers(study: Study, names: Sequence[str]) -> Float[Tensor, "n f"]:
         present = study.cohort.columns[name].present
         if not study.cohort.variables[name].spatial:
             code = study.values(name).code
-            if study.model.codecs[name].support == "one_hot":
+            if study.model.codecs[name].is_label:
                 code = code[:, 1:]
             columns.append(torch.where(present[:, None], standard(code[study.known("train", name)]).apply(code), 0.0))
         if not present[study.rows("train")].all():

@@ -95,7 +95,7 @@ def _predict(
         images = list(components.scores.values())
         scalars = numbers(study, given).double().numpy()
         values, rows = study.values(target), study.known("train", target)
-        category = study.model.codecs[target].support == "one_hot"
+        category = study.model.codecs[target].is_label
         truth = values.code[rows].double().numpy()
         best: tuple[float, BaseEstimator, int] | None = None
         counts = _counts(images)

@@ -54,7 +54,7 @@ class Task:
 
     def __init__(self, study: Study, target: str) -> None:
         self._study, self.target, self.given = study, target, study.others(target)
-        self.category = study.model.codecs[target].support == "one_hot"
+        self.category = study.model.codecs[target].is_label
         self._numbers = numbers(study, self.given)
         self._code = study.values(target).code
         self._standard: Standard = standard(self._code[study.known("train", target)])

@@ -4,7 +4,7 @@ It is an ordinary plugin, registered for this comparison only: diffusing a categ
 """
 
 from collections.abc import Sequence
-from typing import Literal, final
+from typing import Literal, Self, final
 
 import torch
 from pydantic import Field
@@ -24,6 +24,12 @@ class ScalarLabelSpec(AbstractVariableSpec):
     type: Literal["scalar_label"] = "scalar_label"
     categories: dict[str, str] = Field(description="the two labels, with the table's codes", min_length=2, max_length=2)
     valid: tuple[float, float] | None = Field(None, description="numeric codes outside [low, high] count as missing")
+
+    @classmethod
+    def of(cls, spec: AbstractVariableSpec) -> Self:
+        """Return the number that stands for a variable of two labels."""
+        valid = spec.model_dump().get("valid")
+        return cls(column=spec.column, weight=spec.weight, categories=spec.label_codes(), valid=valid)
 
     @property
     def data_shape(self) -> tuple[int, ...]:

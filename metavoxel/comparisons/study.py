@@ -146,11 +146,7 @@ class Study:
 
 def predictable(model: Model) -> list[str]:
     """Return the scalars whose code is numeric or one-hot, to which regression and classification apply."""
-    return [
-        name
-        for name, codec in model.codecs.items()
-        if codec.support in ("real", "one_hot") and len(codec.code_shape) == 1
-    ]
+    return [name for name, codec in model.codecs.items() if codec.is_label or codec.is_numeric]
 
 
 def open_run(run: Path) -> tuple[Model, dict[str, list[str]]]:

@@ -104,7 +104,7 @@ class Respondent:
     def ask(self, target: str, given: Sequence[str], draws: int, protocol: Protocol, rows: slice) -> Answer:
         """Predict some of the rows: posterior means without draws, else joint draws."""
         model, cohort = self._held_out.model, self._held_out.cohort
-        shared = model.schema.diffusion.times == "shared"
+        shared = model.schema.diffusion.shared_time
         sampling = model.default_sampling(steps=protocol.steps)
         question = ask(
             model.schema, model.labels, (), [target], given,

@@ -16,8 +16,6 @@ from metavoxel.cohort.table import Table
 from metavoxel.errors import Problem, RunError
 from metavoxel.inference.model import Model
 from metavoxel.parts.variables.base import AbstractVariableSpec
-from metavoxel.parts.variables.labelmap import LabelMapSpec
-from metavoxel.parts.variables.spatial import AbstractSpatialSpec
 from metavoxel.runs.part import part_table, subject_table
 from metavoxel.runs.run import RunFolder
 
@@ -95,9 +93,7 @@ class HeldOut:
     def inside(self, name: str) -> Bool[Tensor, "1 *s"]:
         """Mask of the voxels that are not padding, from the first file of the part."""
         spec, cells = self.spec(name), [cell for cell in self.cohort.columns[name].cells if cell is not None]
-        if isinstance(spec, AbstractSpatialSpec) and cells:
-            return spec.inside(str(cells[0]))
-        return torch.ones(spec.data_shape, dtype=torch.bool)
+        return spec.inside(str(cells[0])) if cells else torch.ones(spec.data_shape, dtype=torch.bool)
 
     @cached_property
     def images(self) -> list[str]:
@@ -107,7 +103,7 @@ class HeldOut:
     @cached_property
     def label_maps(self) -> list[str]:
         """Variables of the schema with a label at each voxel."""
-        return [name for name, spec in self.model.schema.specs.items() if isinstance(spec, LabelMapSpec)]
+        return [name for name, spec in self.model.schema.specs.items() if spec.voxel_labels]
 
 
 def cells(cohort: Cohort, name: str) -> list[object]:

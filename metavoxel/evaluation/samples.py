@@ -17,7 +17,6 @@ from metavoxel.images.files import is_picture, read_image
 from metavoxel.inference.model import Model
 from metavoxel.inference.samples import TABLE, sample_rows, write_table
 from metavoxel.parts.variables.base import AbstractVariableSpec
-from metavoxel.parts.variables.image import ImageSpec
 from metavoxel.runs.progress import Progress
 from metavoxel.sampling.sample import row_streams, sample_codes
 
@@ -87,10 +86,6 @@ def sample_files(samples: Samples, name: str, most: int) -> list[Path]:
     return [samples.folder / str(cell) for cell in samples.table[name] if str(cell)][:most]
 
 
-def _as_modelled(image: Float[Tensor, "1 *s"], spec: AbstractVariableSpec) -> Float[Tensor, "1 *s"]:
-    return spec.rescaled(image) if isinstance(spec, ImageSpec) else image
-
-
 def sample_images(files: Sequence[Path], spec: AbstractVariableSpec) -> Iterator[Float[Tensor, "1 *s"]]:
     """Read images one at a time, with intensities on the model's scale.
 
@@ -100,7 +95,7 @@ def sample_images(files: Sequence[Path], spec: AbstractVariableSpec) -> Iterator
     for file in files:
         try:
             image = torch.from_numpy(read_image(file, constant=True).data)[None]
-            image = image / GREYS if is_picture(file) else _as_modelled(image, spec)
+            image = image / GREYS if is_picture(file) else spec.rescaled(image)
         except ValueError as error:
             raise RunError(Problem(str(file), str(error).removeprefix(f"{file}: "))) from None
         if image.shape != spec.data_shape:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import final
 
 from metavoxel.errors import EvidenceError, Problem
+from metavoxel.inference.arguments import count_problems, whole_seed
 from metavoxel.inference.model import Model
 from metavoxel.inference.question import unknown_names
 from metavoxel.inference.summaries import DRAWS_FOR_QUANTILES
@@ -65,7 +66,12 @@ class Settings:
             for name in names
             if name in schema.variables and name not in scalars
         ]
-        if 0 < self.samples < FEWEST_SAMPLES:
+        least = {"draws": 1, "steps": 1, "sample_steps": 1, "samples": 0, "rows": 0}
+        counts = {name: (getattr(self, name), bound) for name, bound in least.items()}
+        wrong = [Problem(f"`{where}`", what) for where, what in count_problems(**counts)]
+        problems += wrong
+        seed = whole_seed(self.seed)
+        if not wrong and 0 < self.samples < FEWEST_SAMPLES:
             what = f"must be 0 (no image quality) or at least {FEWEST_SAMPLES}, not {self.samples}"
             problems.append(Problem("`samples`", what))
         if len(schema.variables) < 2:
@@ -73,10 +79,11 @@ class Settings:
         if problems:
             raise EvidenceError(problems)
         targets = list(self.targets) or scalars
-        numbers = [name for name in targets if schema.variables[name].parts.codec.support == "real"]
-        shared = schema.diffusion.times == "shared"
+        numbers = [name for name in targets if not schema.variables[name].parts.kernel.is_categorical]
+        shared = schema.diffusion.shared_time
         return replace(
             self,
+            seed=seed,
             targets=targets,
             flexible=self.flexible or next(iter([*numbers, *targets]), None),
             draws=self.draws or (3 if shared else DRAWS_FOR_QUANTILES),
@@ -141,7 +148,7 @@ def counted(number: int, what: str) -> str:
 
 def protocol(model: Model, settings: Settings, target: str) -> Protocol:
     """Posterior mean where the model predicts it, with additional draws for numbers; else draws alone."""
-    shared = model.schema.diffusion.times == "shared"
+    shared = model.schema.diffusion.shared_time
     predicts_mean = not shared and model.joint.kernels[target].predicts_mean
     label = target in model.labels
     assert settings.draws is not None, "Settings.checked resolves defaults"

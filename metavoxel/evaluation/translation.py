@@ -47,7 +47,7 @@ class Translation:
     def joint(self, settings: Settings, store: Store) -> Generator[Progress, None, Measured]:
         """Errors of the joint model's predictions, computed and stored in blocks."""
         given, rows = others(self._held_out.model.schema, self.name), len(self._held_out)
-        shared = self._held_out.model.schema.diffusion.times == "shared"
+        shared = self._held_out.model.schema.diffusion.shared_time
         predicts_mean = not shared and self._held_out.model.joint.kernels[self.name].predicts_mean
         evaluations = self._held_out.model.joint.mean_evaluations
         found: Measured = {}

@@ -157,4 +157,4 @@ def file_stem(row: int, key: str) -> str:
 
 def _on_processor(codec: AbstractCodec, code: Tensor) -> Tensor:
     """Move class probabilities to the CPU; other codes are decoded on their device."""
-    return code.cpu() if codec.support == "one_hot" else code
+    return code.cpu() if codec.is_label else code

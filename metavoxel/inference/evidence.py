@@ -16,6 +16,8 @@ from metavoxel.cohort.cohort import Cohort
 from metavoxel.cohort.read import build_cohort
 from metavoxel.cohort.table import Table
 from metavoxel.errors import CohortWarning, EvidenceError, Problem
+from metavoxel.inference.in_memory import given_value
+from metavoxel.inference.question import misspelt_columns
 from metavoxel.inference.summaries import category_labels
 from metavoxel.inference.tables import frame_table
 from metavoxel.parts.codecs.base import AbstractCodec
@@ -50,13 +52,16 @@ class EvidenceReader:
         self._missing = MissingCodes(schema.cohort.missing)
 
     def value_of(self, name: str, cell: object) -> Tensor:
-        """Parse a single value (*D): a number, label or path, also as text; tensors are returned unchanged.
+        """Parse a single value (*D): a number, label or path, also as text, or an image in memory.
+
+        Tensors, and arrays on the model's grid, are values as they are.
 
         A text that is a label of a category, and the table's code of another, is taken as the label.
 
         Raises:
             EvidenceError: it cannot be read, or a rule of the schema makes it missing.
         """
+        cell = given_value(name, self._schema.variables[name].spec, cell)
         if isinstance(cell, Tensor):
             return cell
         try:
@@ -86,6 +91,7 @@ class EvidenceReader:
         problems: list[Problem] = []
         for name, cell in given.items():
             try:
+                cell = given_value(name, self._schema.variables[name].spec, cell)
                 found[name] = self._measured(name, cell)
                 if isinstance(cell, Tensor):
                     self._check_tensor(name, cell, voxels.get(name))
@@ -114,7 +120,7 @@ class EvidenceReader:
             if wrong.any():
                 what = f"{int(wrong.sum())} of {wrong.numel()} voxels are NaN or infinite"
                 raise EvidenceError(Problem(f"given {name}", what))
-        elif codec.support == "one_hot" and not spec.data_shape and float(value) not in range(codec.code_shape[0]):
+        elif codec.is_label and not spec.data_shape and float(value) not in range(codec.code_shape[0]):
             labels = ", ".join(f"{label} ({index})" for index, label in enumerate(category_labels(spec, codec)))
             what = f"unknown category (known, by their index in a tensor: {labels})"
             raise EvidenceError(Problem(f"given {name}={float(value):g}", what))
@@ -123,7 +129,7 @@ class EvidenceReader:
 
     def _takes_errors(self, name: str) -> bool:
         codec = self._codecs[name]
-        return codec.support == "real" and codec.code_shape == (1,) and not self._schema.variables[name].spec.data_shape
+        return codec.is_numeric and codec.code_shape == (1,) and not self._schema.variables[name].spec.data_shape
 
     def _measured(self, name: str, cell: object) -> Value:
         parts = _MEASURED.fullmatch(cell) if isinstance(cell, str) else None
@@ -203,6 +209,12 @@ def warn_of_blanked(cohort: Cohort, names: Sequence[str]) -> None:
             shown = ", ".join(dict.fromkeys(cells[:_WORST])) + (", ..." if len(cells) > _WORST else "")
             what = f"{name}: {len(cells)} taken as missing ({rule}): {shown}"
             warnings.warn(what, CohortWarning, stacklevel=3)
+
+
+def warn_of_misspelt(schema: Schema, columns: Sequence[str], targets: Sequence[str]) -> None:
+    """Warn of unused columns with nearly the name of a variable's missing column."""
+    for what in misspelt_columns(schema, columns, targets):
+        warnings.warn(what, CohortWarning, stacklevel=3)
 
 
 def _is_far(code: Tensor) -> Bool[Tensor, "b"]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Unpack, final
 
+import nibabel
 import numpy as np
 import pandas
 import torch
@@ -13,16 +14,18 @@ from torch import Tensor
 from metavoxel.cohort.cohort import Cohort
 from metavoxel.cohort.table import Table
 from metavoxel.inference.answer import Answer, as_point
-from metavoxel.inference.evidence import EvidenceReader, warn_of_blanked
-from metavoxel.inference.prediction import draw, target_means
-from metavoxel.inference.question import (
-    ask,
+from metavoxel.inference.arguments import (
     check_counts,
     check_mappings,
     listed,
     refuse_with_draws,
     refuse_without_draws,
+    whole_seed,
 )
+from metavoxel.inference.evidence import EvidenceReader, warn_of_blanked, warn_of_misspelt
+from metavoxel.inference.in_memory import given_masks
+from metavoxel.inference.prediction import draw, target_means
+from metavoxel.inference.question import ask
 from metavoxel.inference.samples import Samples
 from metavoxel.inference.sampling import answer_sampling, sampling_of
 from metavoxel.inference.scores import Unusual, check_scored, log_likelihoods, unusual
@@ -74,7 +77,7 @@ class Model:
         return {
             name: category_labels(self.schema.variables[name].spec, codec)
             for name, codec in self.codecs.items()
-            if codec.support == "one_hot" and len(codec.code_shape) == 1
+            if codec.is_label
         }
 
     @property
@@ -91,7 +94,7 @@ class Model:
 
     @property
     def _shared(self) -> bool:
-        return self.schema.diffusion.times == "shared"
+        return self.schema.diffusion.shared_time
 
     def default_sampling(self, **changes: Unpack[SamplingOptions]) -> Sampling:
         """Return this model's default sampling settings, with changes.
@@ -99,10 +102,13 @@ class Model:
         Raises:
             EvidenceError: settings unknown or without effect, or 'clean' conditioning of a model with one shared time.
         """
-        return sampling_of(self.schema.diffusion.times, changes)
+        return sampling_of(changes, shared_time=self._shared)
 
     def value_of(self, name: str, cell: object) -> Tensor:
-        """Parse a single value (*D): a number, label or path, also as text; tensors are returned unchanged.
+        """Parse a single value (*D): a number, label or path, also as text, or an image in memory.
+
+        A nibabel image is read as a file of the same content. Tensors, and arrays on the model's grid, are values as
+        they are.
 
         A text that is a label of a category, and the table's code of another, is taken as the label.
 
@@ -115,7 +121,7 @@ class Model:
         self,
         n: int = 1,
         given: Mapping[str, object] | None = None,
-        masks: Mapping[str, Tensor | np.ndarray] | None = None,
+        masks: Mapping[str, Tensor | np.ndarray | nibabel.Nifti1Image] | None = None,
         *,
         seed: int = 0,
         **sampling: Unpack[SamplingOptions],
@@ -124,9 +130,10 @@ class Model:
 
         Args:
             n: number of draws.
-            given: a value for each known variable as for :meth:`value_of` (30.0, a label, a path, a tensor). "30±2" is
+            given: a value for each known variable as for :meth:`value_of` (30.0, a label, a path, an image). "30±2" is
                 a measurement with error of standard deviation 2; draws of the variable are of its true value.
-            masks: for an image given in part, mask of its known voxels (*D) (above .5), which are returned exactly.
+            masks: for an image given in part, mask of its known voxels (*D) (above .5), which are returned exactly; a
+                nibabel image of a mask is placed on the model's grid by its affine.
             seed: draw k of a seed is the same for any ``n``.
             sampling: settings of :class:`metavoxel.sampling.settings.Sampling` (steps, solver, conditioning, ...).
 
@@ -135,7 +142,8 @@ class Model:
         """
         check_counts(n=(n, 1))
         check_mappings(given=given, masks=masks)
-        given, tensors = dict(given or {}), {name: torch.as_tensor(mask) for name, mask in (masks or {}).items()}
+        seed, given = whole_seed(seed), dict(given or {})
+        tensors = given_masks(self.schema.specs, given, masks or {})
         settings = self.default_sampling(**sampling)
         known = read_given(self.schema, self._reader, given, tensors, settings)
         drawn = draw_subjects(
@@ -228,15 +236,18 @@ class Model:
             CohortError: all problems of the table.
         """
         check_counts(draws=(draws, 0), evaluations=(evaluations, 1))
+        seed = whole_seed(seed)
         table = as_table(table, self.schema, folder=folder)
         refuse_with_draws(draws, evaluations)
         targets = listed(target, "target") or []
-        settings = answer_sampling(self.schema.diffusion.times, draws, sampling)
+        settings = answer_sampling(draws, sampling, shared_time=self._shared)
         in_turn = settings.conditioning == "clean" and (len(targets) < 2 or not settings.guidance)
         question = ask(
             self.schema, self.labels, column_names(table), targets, listed(given, "given"),
             draws=draws, order=order, prior=prior, in_turn=in_turn,
         )  # fmt: skip
+        if given is None:
+            warn_of_misspelt(self.schema, column_names(table), targets)
         cohort = self.read(table, question.given, folder=folder)
         warn_of_blanked(cohort, self.names)
         evidence = self.evidence_of(cohort, question.given)
@@ -276,10 +287,13 @@ class Model:
             CohortError: all problems of the table.
         """
         check_counts(evaluations=(evaluations, 1))
+        seed = whole_seed(seed)
         table = as_table(table, self.schema, folder=folder)
         names, conditions = check_scored(
             self.schema, self.joint, column_names(table), listed(variables, "variables"), listed(given, "given")
         )  # fmt: skip
+        if given is None:
+            warn_of_misspelt(self.schema, column_names(table), ())
         cohort = self.read(table, list(dict.fromkeys([*names, *conditions])), folder=folder)
         warn_of_blanked(cohort, self.names)
         evidence = self.evidence_of(cohort, list(cohort.variables))
@@ -294,6 +308,7 @@ class Model:
         Raises:
             CohortError: all problems of the table.
         """
+        seed = whole_seed(seed)
         names = [name for name in given if not self.schema.variables[name].spec.spatial]
         cohort = self.read(table, names)
         evidence = self.evidence_of(cohort, names)

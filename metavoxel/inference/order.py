@@ -94,7 +94,7 @@ def _draw_in_turn(
     """
     known, drawn = dict(given), JointDraw({}, {})
     for name in request.targets:
-        category = model.kernels[name].support == "one_hot"
+        category = model.kernels[name].is_label(model.code_shapes[name])
         settings = replace(sampling, steps=1, grid="uniform") if category else sampling
         others = [other for other in model.kernels if other != name]
         codes = sample_codes(model, known, rng.fork("in turn", name), settings, marginal=others, soft_end=True)
@@ -119,7 +119,7 @@ def _record(
     drawn: JointDraw, model: JointDenoiser, name: str, final: AnyCode, rng: Rng, ratio: Float[Tensor, "k"] | None
 ) -> None:
     """Add a trajectory's final state to a draw: a number's code, or class probabilities and a class drawn from them."""
-    if model.kernels[name].support != "one_hot":
+    if not model.kernels[name].is_categorical:
         drawn.codes[name] = final
         return
     probabilities = final if ratio is None else shifted(final, ratio)

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float64
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from nibabel.spatialimages import SpatialImage
 from torch import Tensor
 
 from metavoxel.inference.samples import Samples
@@ -24,9 +25,9 @@ _WIDTH, _LEFT, _GAP, _LINE = 1.6, 1.5, 0.06, 0.15
 
 
 class Picture(NamedTuple):
-    """An image (1, *d) and its caption."""
+    """An image (1, *d), or without channels (*d), and its caption."""
 
-    image: Tensor
+    image: Tensor | np.ndarray
     caption: str
 
 
@@ -35,6 +36,21 @@ class Row(NamedTuple):
 
     title: str
     pictures: Sequence[Picture]
+
+
+def as_image(image: object) -> Tensor:
+    """Return an image (c, *d) from a tensor, an array or a nibabel image, of which the last two may lack channels.
+
+    Raises:
+        ValueError: it has no two or three axes besides channels.
+    """
+    array = image.dataobj if isinstance(image, SpatialImage) else image
+    found = array if isinstance(array, Tensor) else torch.from_numpy(np.array(array, dtype=np.float32))
+    if found.ndim == 2 or (found.ndim == 3 and not isinstance(image, Tensor) and found.shape[0] != 1):
+        found = found[None]
+    if found.ndim not in (3, 4):
+        raise ValueError(f"an image has 2 or 3 axes, and one of channels before them, not the shape {found.shape}")
+    return found.float()
 
 
 def middle_slice(image: Tensor) -> Tensor:
@@ -52,7 +68,7 @@ def draw_sheet(rows: Sequence[Row], path: Path) -> None:
 
 def sheet(rows: Sequence[Row]) -> Figure:
     """Draw the sheet as a figure; all images share one grey scale from 0 to 1."""
-    planes = [[middle_slice(picture.image) for picture in row.pictures] for row in rows]
+    planes = [[middle_slice(as_image(picture.image)) for picture in row.pictures] for row in rows]
     heights = [_WIDTH * max(plane.shape[0] / plane.shape[1] for plane in line) for line in planes]
     above = [_GAP + _LINE * max(_lines(picture.caption) for picture in row.pictures) for row in rows]
     width = _LEFT + (_WIDTH + _GAP) * max(map(len, planes))
@@ -93,12 +109,17 @@ def samples(drawn: Samples, image: str | None = None, *, columns: int = 8) -> Fi
     return sheet([Row("", pictures[start : start + columns]) for start in range(0, len(pictures), columns)])
 
 
-def inpainting(image: Tensor, mask: Tensor, drawn: Samples | Tensor, name: str | None = None) -> Figure:
+def inpainting(
+    image: Tensor | np.ndarray,
+    mask: Tensor | np.ndarray,
+    drawn: Samples | Tensor | np.ndarray,
+    name: str | None = None,
+) -> Figure:
     """Draw an image, its known part, and draws of the rest.
 
     Args:
-        image: (c, *s), with intensities from 0 to 1.
-        mask: (c, *s), above 0.5 where known.
+        image: (c, *s), with intensities from 0 to 1; arrays and nibabel images may lack the channels.
+        mask: of the same shape, above 0.5 where known.
         drawn: draws (n, c, *s), or samples of which ``name`` is the image variable.
         name: of the image variable.
     """
@@ -106,9 +127,11 @@ def inpainting(image: Tensor, mask: Tensor, drawn: Samples | Tensor, name: str |
         if name is None or name not in drawn:
             raise ValueError(f"image {name!r} is not among the variables of the samples: {', '.join(drawn)}")
         drawn = drawn[name]
-    known = torch.where(torch.as_tensor(mask) > 0.5, image, 0.0)
-    pictures = [Picture(_unit(image), "original"), Picture(_unit(known), "given")]
-    return sheet([Row("", [*pictures, *(Picture(_unit(value), f"draw {k + 1}") for k, value in enumerate(drawn))])])
+    original = as_image(image)
+    known = torch.where(as_image(mask) > 0.5, original, 0.0)
+    pictures = [Picture(_unit(original), "original"), Picture(_unit(known), "given")]
+    draws = [Picture(_unit(as_image(value)), f"draw {k + 1}") for k, value in enumerate(drawn)]
+    return sheet([Row("", [*pictures, *draws])])
 
 
 def posterior(

@@ -1,13 +1,12 @@
 """Prediction queries on the rows of a table, checked against the schema with all problems at once."""
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Integral, Real
+from numbers import Real
 from typing import final
 
-from metavoxel.errors import EvidenceError, Problem, did_you_mean
-from metavoxel.parts.variables.text import composed
+from metavoxel.errors import EvidenceError, Problem, closest, did_you_mean
 from metavoxel.schema.schema import Schema
 
 TOGETHER = "together"
@@ -60,75 +59,24 @@ def unknown_names(schema: Schema, names: Collection[str], where: str) -> list[Pr
     return problems
 
 
-def listed(names: object, where: str) -> list[str] | None:
-    """Return a list of names, also of a single one.
+def misspelt_columns(schema: Schema, columns: Collection[str], targets: Sequence[str]) -> Iterator[str]:
+    """Yield a warning for each unused column with nearly the name of a missing column of a variable.
 
-    Raises:
-        EvidenceError: ``where`` has something else.
+    Without a list of predictors, the variable would be left out of the evidence unnoticed.
     """
-    if names is None:
-        return None
-    if isinstance(names, Mapping):
-        raise EvidenceError(Problem(where, f"must be names alone, as {list(names)!r}: values come from the rows"))
-    found = [names] if isinstance(names, str) else list(names) if isinstance(names, Iterable) else [names]
-    wrong = [name for name in found if not isinstance(name, str)]
-    if wrong:
-        raise EvidenceError(Problem(where, f"must be a variable's name or a list of names, not {wrong[0]!r}"))
-    return [composed(name) for name in found if isinstance(name, str)]
-
-
-def check_counts(**counts: tuple[object, int]) -> None:
-    """Check (count, minimum) pairs; a count of None was omitted.
-
-    Raises:
-        EvidenceError: a count is no whole number, or below its minimum.
-    """
-    problems = []
-    for name, (count, least) in counts.items():
-        if count is not None and (not isinstance(count, Integral) or isinstance(count, bool)):
-            problems.append(Problem(name, f"must be a whole number, not {count!r}"))
-        elif isinstance(count, Integral) and count < least:
-            problems.append(Problem(name, f"must be at least {least}, not {count}"))
-    if problems:
-        raise EvidenceError(problems)
-
-
-def check_mappings(**arguments: object) -> None:
-    """Check arguments that map variables to values; None was omitted.
-
-    Raises:
-        EvidenceError: an argument is something else.
-    """
-    problems = [
-        Problem(name, f"must map variables to values, as {{'age': 70}}, not {type(value).__name__}")
-        for name, value in arguments.items()
-        if value is not None and not isinstance(value, Mapping)
-    ]
-    if problems:
-        raise EvidenceError(problems)
-
-
-def refuse_without_draws(draws: int, settings: Mapping[str, object]) -> None:
-    """Check that there are no settings of draws without draws; a setting of None was omitted.
-
-    Raises:
-        EvidenceError: there are such settings.
-    """
-    changed = [name for name, value in settings.items() if value is not None]
-    if draws == 0 and changed:
-        what = "only used when sampling; use `draws=1` or more, or omit"
-        raise EvidenceError(Problem(", ".join(changed), what))
-
-
-def refuse_with_draws(draws: int, evaluations: int | None) -> None:
-    """Check that evaluations, which are those of a posterior mean, are not set with draws.
-
-    Raises:
-        EvidenceError: they are.
-    """
-    if draws and evaluations is not None:
-        what = "only used for a posterior mean (draws 0); a draw takes `steps` evaluations. Use those, or omit it"
-        raise EvidenceError(Problem("evaluations", what))
+    needed = {name: spec.required_columns(name) for name, spec in schema.specs.items()}
+    used = set().union(*needed.values()) | {schema.cohort.subject}
+    missing = {
+        column: name for name, wanted in needed.items() if name not in targets for column in wanted - set(columns)
+    }
+    present = [name for name, wanted in needed.items() if name not in targets and wanted <= set(columns)]
+    for column in columns:
+        near = None if column in used else closest(column, list(missing))
+        if near is not None:
+            yield (
+                f"column {column!r} of the table is not used, and {near!r} of variable {missing[near]!r} is missing: "
+                f"rename it if it is that column. Evidence: {', '.join(present) or 'none'}"
+            )
 
 
 def ask(

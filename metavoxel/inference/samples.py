@@ -10,7 +10,6 @@ import pandas
 from torch import Tensor
 
 from metavoxel.parts.variables.base import AbstractVariableSpec
-from metavoxel.parts.variables.spatial import AbstractSpatialSpec
 
 TABLE = "samples.tsv"
 
@@ -61,8 +60,8 @@ class Samples(Mapping[str, Tensor]):
         return frame
 
     @property
-    def _spatial(self) -> dict[str, AbstractSpatialSpec]:
-        return {name: spec for name, spec in self._specs.items() if isinstance(spec, AbstractSpatialSpec)}
+    def _spatial(self) -> dict[str, AbstractVariableSpec]:
+        return {name: spec for name, spec in self._specs.items() if spec.spatial}
 
     @property
     def image_names(self) -> list[str]:

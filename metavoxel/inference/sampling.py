@@ -4,16 +4,16 @@ from collections.abc import Mapping
 from dataclasses import fields
 
 from metavoxel.errors import EvidenceError, Problem, did_you_mean
-from metavoxel.inference.question import refuse_without_draws
+from metavoxel.inference.arguments import refuse_without_draws
 from metavoxel.sampling.settings import Sampling, check_conditioning
 
 
-def sampling_of(times: str, changes: Mapping[str, object]) -> Sampling:
+def sampling_of(changes: Mapping[str, object], *, shared_time: bool) -> Sampling:
     """Return a model's default settings with changes; None keeps the default.
 
     Args:
-        times: the schema's ``diffusion.times``.
         changes: values by setting.
+        shared_time: whether all variables of the model have one time.
 
     Raises:
         EvidenceError: settings unknown or without effect, or 'clean' conditioning of a model with one shared time.
@@ -27,7 +27,7 @@ def sampling_of(times: str, changes: Mapping[str, object]) -> Sampling:
     if problems:
         raise EvidenceError(problems)
     base: dict[str, object] = {}
-    if times == "shared":
+    if shared_time:
         base = {"conditioning": "replace", "solver": "ddim", "grid": "uniform"}
     changes = {name: value for name, value in changes.items() if value is not None}
     if changes.get("conditioning") == "smc":
@@ -36,19 +36,19 @@ def sampling_of(times: str, changes: Mapping[str, object]) -> Sampling:
     problems = sampling.problems() + sampling.idle(changes)
     if problems:
         raise EvidenceError(problems)
-    check_conditioning(times, sampling.conditioning)
+    check_conditioning(sampling.conditioning, shared_time=shared_time)
     return sampling
 
 
-def answer_sampling(times: str, draws: int, changes: Mapping[str, object]) -> Sampling:
+def answer_sampling(draws: int, changes: Mapping[str, object], *, shared_time: bool) -> Sampling:
     """Return the settings of an answer's draws; the defaults, which are not used, without draws.
 
     Raises:
         EvidenceError: as :func:`sampling_of`; without draws also settings of draws, or a model with one shared time.
     """
     if draws:
-        return sampling_of(times, changes)
-    if times == "shared":
+        return sampling_of(changes, shared_time=shared_time)
+    if shared_time:
         raise EvidenceError(
             Problem(
                 "draws",

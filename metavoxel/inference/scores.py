@@ -14,8 +14,6 @@ from metavoxel.cohort.cohort import Cohort
 from metavoxel.errors import CohortWarning, EvidenceError, Problem
 from metavoxel.inference.question import unknown_names
 from metavoxel.parts.codecs.base import AbstractCodec
-from metavoxel.parts.codecs.linear import LinearSpec
-from metavoxel.parts.codecs.quantile import QuantileSpec
 from metavoxel.sampling.conditional import JointDenoiser
 from metavoxel.sampling.evidence import Evidence
 from metavoxel.sampling.likelihood import has_likelihood, log_likelihood
@@ -48,7 +46,7 @@ def check_scored(
     Raises:
         EvidenceError: unknown names, a model with one shared time, or a kernel without a likelihood.
     """
-    if schema.diffusion.times == "shared":
+    if schema.diffusion.shared_time:
         raise EvidenceError(
             "log-likelihoods need a model trained with diffusion.times 'evidence'; one with a shared time was not "
             "trained on a noisy variable beside clean ones"
@@ -92,7 +90,7 @@ def log_likelihoods(
     columns: dict[str, Sequence[object]] = {schema.cohort.subject: subjects}
     for name in names:
         rows = _rows_with(evidence[name])
-        category = codecs[name].support == "one_hot"
+        category = model.kernels[name].is_categorical
         found = log_likelihood(
             model,
             _others(evidence, given, name, rows),
@@ -159,9 +157,7 @@ def unusual(
         if not shared and has_likelihood(kernel):
             rng = row_streams(seed, [cohort.row_keys[row] for row in rows.tolist()], 0).fork("unusual", name)
             tails = tail_probability(model, _others(evidence, [*evidence], name, rows), name, code, rng)
-        codec_spec = schema.variables[name].parts.codec
-        standard = isinstance(codec_spec, LinearSpec) and codec_spec.scale == "standard"
-        if standard or isinstance(codec_spec, QuantileSpec):
+        if schema.variables[name].parts.codec.is_standardised:
             distance = code[:, 0].double().cpu().abs()
             tails = torch.where(distance > FAR, torch.minimum(tails, _two_sided(distance)), tails)
         for row, probability in zip(rows.tolist(), tails.tolist(), strict=True):

@@ -28,7 +28,7 @@ def mean_cells(name: str, spec: AbstractVariableSpec, codec: AbstractCodec, mean
     A number is the decoded mean of its code (under a logarithm, the geometric mean), without spread, which a mean does
     not determine. A category is the most probable label, with the probability of each.
     """
-    if codec.support == "one_hot":
+    if codec.is_label:
         return _category_cells(name, spec, codec, mean)
     values = codec.decode(mean)
     if spec.data_shape:
@@ -53,7 +53,7 @@ def draw_cells(
     most probable label. With ``votes``, one label per draw, it has the label of most draws, the more probable one on a
     tie (MetaVoxel 4.2).
     """
-    if codec.support == "one_hot":
+    if codec.is_label:
         return _category_cells(name, spec, codec, torch.stack(list(draws)).mean(0), votes)
     values: Shaped[Tensor, "k b *d"] = torch.stack([codec.decode(code) for code in draws])
     center = spec.center(values, point)

@@ -19,7 +19,6 @@ from torch.nn.modules.module import (
 from metavoxel.errors import MetavoxelError, PluginError, Problem, SchemaError
 from metavoxel.parts.adapters.base import port_name
 from metavoxel.parts.codecs.base import AbstractCodec, AbstractLearnedCodec
-from metavoxel.parts.variables.spatial import AbstractSpatialSpec
 from metavoxel.plugins.registry import attribute_errors
 from metavoxel.schema import Schema
 
@@ -137,9 +136,8 @@ def _with_smallest_grids(schema: Schema) -> Schema:
     """Give images of unknown shape two axes of the smallest valid size, and drop weight files of codecs."""
     variables = {}
     for name, variable in schema.variables.items():
-        spec, codec = variable.spec, variable.parts.codec
-        if isinstance(spec, AbstractSpatialSpec) and spec.shape is None:
-            spec = spec.model_copy(update={"shape": (schema.multiples()[name],) * 2})
+        codec = variable.parts.codec
+        spec = variable.spec.with_smallest_grid(schema.multiples()[name])
         if "weights" in type(codec).model_fields:
             codec = codec.model_copy(update={"weights": None})
         variables[name] = variable._replace(spec=spec, parts=variable.parts._replace(codec=codec))
@@ -173,7 +171,7 @@ def _misfit(codec: AbstractCodec, data_shape: tuple[int, ...], default_support: 
         return f"gives a code without channels for {data}"
     if isinstance(codec, AbstractLearnedCodec):
         return None  # convolutions determine its shapes
-    labels = codec.support == "one_hot"
+    labels = codec.is_categorical
     if labels and default_support != codec.support:
         return f"accepts labels, not {data}"
     example = torch.zeros(2, *data_shape, dtype=torch.int64 if labels else torch.float32)

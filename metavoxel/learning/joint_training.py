@@ -48,7 +48,7 @@ def train_joint(
     Raises:
         SchemaError: ``training.missing_weights`` names variables that cannot be used.
     """
-    settings, shared = schema.training, schema.diffusion.times == "shared"
+    settings, shared = schema.training, schema.diffusion.shared_time
     train_rows = cohort.parts["train"]
     row_weights = missing_weights(schema, cohort, caches)
     missing = missing_report(schema, cohort, caches, row_weights)

@@ -63,7 +63,7 @@ def check_missing_weights(schema: Schema, cohort: Cohort) -> None:
     """
     names, where = schema.training.missing_weights, "training.missing_weights"
     problems = []
-    if names and schema.diffusion.times == "shared":
+    if names and schema.diffusion.shared_time:
         problems.append(
             Problem(where, "diffusion.times 'shared' drops incomplete rows; use 'evidence', or leave it out")
         )
@@ -284,7 +284,7 @@ def _inputs(
     columns = []
     for name in names:
         code = caches[name].mean[rows, 0].flatten(1).double().numpy()
-        if schema.variables[name].parts.codec.support == "one_hot":
+        if schema.variables[name].parts.kernel.is_categorical:
             columns.append(code)
             continue
         for channel in code.T:

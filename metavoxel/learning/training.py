@@ -107,7 +107,7 @@ def _stages(
             warnings.warn(str(problem), CohortWarning, stacklevel=2)
     check_missing_weights(schema, cohort)
     dropped = 0
-    if schema.diffusion.times == "shared":
+    if schema.diffusion.shared_time:
         cohort, dropped = _without_incomplete(cohort)
     schema = schema.with_specs(cohort.variables)
     check_buildable(schema)

@@ -153,7 +153,7 @@ def build_codecs(schema: Schema) -> dict[str, AbstractCodec]:
 def build_joint(schema: Schema, codecs: Mapping[str, AbstractCodec]) -> JointModel:
     """Build an untrained joint network for these codecs."""
     shapes = {name: codec.code_shape for name, codec in codecs.items()}
-    shared = schema.diffusion.times == "shared"
+    shared = schema.diffusion.shared_time
     return JointModel(schema.variables, shapes, schema.backbone, shared_time=shared, factors=schema.diffusion.factors)
 
 

@@ -56,7 +56,7 @@ def guided(denoiser: Denoiser, conditional: Conditional, weight: float) -> Denoi
     problems += [
         Problem(name, f"guidance is not defined for estimates of kernel {kernel.type!r}; omit it")
         for name, kernel in conditional.kernels.items()
-        if not kernel.is_gaussian and kernel.support != "one_hot"
+        if not (kernel.is_gaussian or kernel.is_categorical)
     ]
     if problems:
         raise EvidenceError(problems)

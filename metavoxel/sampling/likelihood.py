@@ -111,7 +111,7 @@ def class_log_probability(
 
 def has_likelihood(kernel: AbstractKernel) -> bool:
     """Return whether codes of this kernel have a log-likelihood."""
-    return kernel.support == "one_hot" or kernel.is_gaussian
+    return kernel.is_categorical or kernel.is_gaussian
 
 
 @torch.inference_mode()
@@ -128,7 +128,7 @@ def log_likelihood(
         rng: streams of the rows.
         evaluations: network evaluations per row.
     """
-    function = class_log_probability if model.kernels[name].support == "one_hot" else code_bound
+    function = class_log_probability if model.kernels[name].is_categorical else code_bound
     found = [
         function(model.denoise, conditional, name, code[rows], evaluations=evaluations)
         for rows, conditional in batches(model, given, rng)

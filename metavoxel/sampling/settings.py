@@ -156,13 +156,13 @@ class Sampling:
         return 2 if self.guidance else 1
 
 
-def check_conditioning(times: str, name: ConditioningName) -> None:
+def check_conditioning(name: ConditioningName, *, shared_time: bool) -> None:
     """Check that a model's diffusion times allow a conditioning method.
 
     Raises:
         EvidenceError: 'clean' with a model trained with ``times: shared``.
     """
-    if times == "shared" and name == "clean":
+    if shared_time and name == "clean":
         what = (
             "'clean' needs a model trained with diffusion.times 'evidence'; this one has one shared time, and was not "
             "trained on clean variables beside noisy ones. Use 'smc', 'repaint' or 'replace'"

@@ -81,7 +81,7 @@ def tail_probability(
     """
     found = [torch.zeros(0, dtype=torch.float64)]
     for rows, conditional in batches(model, given, rng):
-        if model.kernels[name].support == "one_hot":
+        if model.kernels[name].is_categorical:
             found.append(class_tail(model.denoise, conditional, name, code[rows], evaluations=1))
             continue
         scores = normal_scores(model.denoise, conditional, name, code[rows], evaluations=EVALUATIONS)

@@ -85,7 +85,7 @@ def _missing_problems(schema: Schema) -> Iterator[Problem]:
 
 
 def _question_problems(schema: Schema) -> Iterator[Problem]:
-    where, training, shared = "training.questions", schema.training, schema.diffusion.times == "shared"
+    where, training, shared = "training.questions", schema.training, schema.diffusion.shared_time
     if training.time_power and shared:
         yield Problem(
             "training.time_power",

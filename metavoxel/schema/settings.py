@@ -94,6 +94,11 @@ class CohortSettings(_Section):
 class DiffusionSettings(_Section):
     """Sampling of training times, and known factors of the joint density."""
 
+    @property
+    def shared_time(self) -> bool:
+        """Whether all variables have one time, as in the paper: no variable is then given clean beside noisy ones."""
+        return self.times == "shared"
+
     times: Literal["evidence", "shared"] = Field(
         "evidence",
         description="'evidence': every variable has its own time, often 0 (clean) or 1 (absent), so that any subset "

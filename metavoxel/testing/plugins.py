@@ -4,7 +4,9 @@ A variable type is checked with its ``examples``, together with its codec and th
 registers. Parts that no variable type of the plugin uses are checked separately.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ValidationError
@@ -19,7 +21,7 @@ from metavoxel.parts.conformance.backbones import backbone_checks
 from metavoxel.parts.conformance.checks import Check, bound
 from metavoxel.parts.conformance.codecs import codec_checks
 from metavoxel.parts.conformance.features import feature_checks
-from metavoxel.parts.conformance.kernels import kernel_checks
+from metavoxel.parts.conformance.kernels import has_example_codes, kernel_checks
 from metavoxel.parts.conformance.settings import SETTINGS_CHECKS
 from metavoxel.parts.conformance.variables import variable_checks
 from metavoxel.parts.kernels.base import AbstractKernel
@@ -95,7 +97,7 @@ def _checks_of(registered: Mapping[str, Mapping[str, type[BaseModel]]]) -> Itera
             examples = _examples(settings)
             yield bound(name, check_examples, settings, examples)
             for example in examples:
-                yield from _part_checks(example)
+                yield from _CHECKS_OF[kind](example)
 
 
 def _examples(settings: type[BaseModel]) -> list[object]:
@@ -137,7 +139,7 @@ def _parts_checks(
 
 def _own_codes(parts: Parts, data: Tensor) -> list[Tensor] | None:
     """Return codes for a kernel whose support is not built in, else None."""
-    if parts.kernel.support in ("real", "one_hot"):
+    if has_example_codes(parts.kernel.support):
         return None
     codec = parts.codec.build(tuple(data.shape[1:])).eval()
     codec.fit(lambda: [data])
@@ -145,26 +147,24 @@ def _own_codes(parts: Parts, data: Tensor) -> list[Tensor] | None:
         return [codec.encode(data).mean]
 
 
-def _part_checks(example: object) -> Iterator[Check]:
-    """Yield checks of an example of a codec, kernel, adapter or backbone."""
-    if isinstance(example, tuple):
-        settings, data = example
-        assert isinstance(settings, AbstractCodecSpec)
-        yield from (bound(settings.type, check, settings) for check in SETTINGS_CHECKS)
-        yield from codec_checks(settings.build(tuple(data.shape[1:])), data)
-    elif isinstance(example, AbstractKernel):
-        yield from kernel_checks(example)
-    elif isinstance(example, AbstractAdapterSpec):
-        spatial = bool(example.problems(spatial=False, grids=True))
-        shape = (2, *PORTS.grids["grid"]) if spatial else (2,)
-        yield from _adapter_checks(example, GaussianKernel(), shape)
-    else:
-        assert isinstance(example, AbstractBackboneSpec)
-        yield from (bound(example.type, check, example) for check in SETTINGS_CHECKS)
-        multiple = example.grid_multiple()
-        grids: dict[str, tuple[int, ...]] = {"grid": (4 * multiple, 4 * multiple)}
-        backbone = example.build({} if example.problems(grids) else grids)
-        yield from backbone_checks(backbone, respects_factors=example.respects_factors)
+def _codec_example(example: tuple[AbstractCodecSpec, Tensor]) -> Iterator[Check]:
+    settings, data = example
+    yield from (bound(settings.type, check, settings) for check in SETTINGS_CHECKS)
+    yield from codec_checks(settings.build(tuple(data.shape[1:])), data)
+
+
+def _adapter_example(example: AbstractAdapterSpec) -> Iterator[Check]:
+    spatial = bool(example.problems(spatial=False, grids=True))
+    shape = (2, *PORTS.grids["grid"]) if spatial else (2,)
+    yield from _adapter_checks(example, GaussianKernel(), shape)
+
+
+def _backbone_example(example: AbstractBackboneSpec) -> Iterator[Check]:
+    yield from (bound(example.type, check, example) for check in SETTINGS_CHECKS)
+    multiple = example.grid_multiple()
+    grids: dict[str, tuple[int, ...]] = {"grid": (4 * multiple, 4 * multiple)}
+    backbone = example.build({} if example.problems(grids) else grids)
+    yield from backbone_checks(backbone, respects_factors=example.respects_factors)
 
 
 def _adapter_checks(
@@ -177,3 +177,14 @@ def _adapter_checks(
     if context.features is not None:
         yield from feature_checks(context.features, context)
     yield from adapter_checks(settings.build(context), context)
+
+
+_CHECKS_OF: Mapping[str, Callable[[Any], Iterator[Check]]] = MappingProxyType(
+    {
+        "codecs": _codec_example,
+        "kernels": kernel_checks,
+        "adapters": _adapter_example,
+        "backbones": _backbone_example,
+    }
+)
+"""Checks of one example, by kind."""

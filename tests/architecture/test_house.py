@@ -50,6 +50,27 @@ def test_no_module_keeps_state(shipped):
     assert not wrong, wrong
 
 
+OWNERS = ("metavoxel.parts.codecs.base", "metavoxel.parts.kernels.base", "metavoxel.parts.conformance.")
+"""Modules that may compare a part's support: those that define what follows from it, and checks by support."""
+
+
+def _told_apart(module) -> Iterator[ast.AST]:
+    """Comparisons of a support with a name, and tests of a part's settings for a class."""
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Compare) and not module.name.startswith(OWNERS):
+            support = isinstance(node.left, ast.Attribute) and node.left.attr == "support"
+            if support and isinstance(node.comparators[0], ast.Constant | ast.Tuple):
+                yield node
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance":
+            yield from [node] if re.search(r"(Spec|Kernel)\b", ast.unparse(node.args[1])) else []
+
+
+def test_parts_are_asked_and_not_told_apart(package):
+    """A plugin's part answers as a built-in one does only where nothing asks which it is."""
+    wrong = [module.at(node) for module in package.values() for node in _told_apart(module)]
+    assert not wrong, wrong
+
+
 def test_classes_are_abstract_or_final(package):
     """What is subclassed says so in its name. Errors are the exception: the catcher chooses how wide to catch."""
     defined = {

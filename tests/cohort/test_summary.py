@@ -5,11 +5,12 @@ import numpy as np
 from rich.console import Console
 
 from metavoxel.cohort.read import read_cohort
-from metavoxel.cohort.summary import Blanked, Grids, LabelCount, LabelMaps, Labels, describe, render
+from metavoxel.cohort.summary import Blanked, describe, render
 from metavoxel.parts.variables.categorical import CategoricalSpec
 from metavoxel.parts.variables.continuous import ContinuousSpec
 from metavoxel.parts.variables.image import ImageSpec
 from metavoxel.parts.variables.labelmap import LabelMapSpec
+from metavoxel.parts.variables.summaries import Grids, LabelCount, LabelMaps, Labels
 from metavoxel.schema.settings import CohortSettings
 
 

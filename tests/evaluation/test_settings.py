@@ -38,6 +38,18 @@ def test_all_problems_are_reported(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("name", ["draws", "steps", "sample_steps", "samples", "rows"])
+@pytest.mark.parametrize("value", [-20, True])
+def test_counts_are_whole_numbers_in_range(tmp_path, name, value):
+    with pytest.raises(EvidenceError, match=f"^`{name}`: must be "):
+        Settings(**{name: value}).checked(schema_of(IMAGES, tmp_path))
+
+
+def test_a_seed_is_a_whole_number(tmp_path):
+    with pytest.raises(EvidenceError, match="seed: must be a whole number, not True"):
+        Settings(seed=True).checked(schema_of(IMAGES, tmp_path))
+
+
 def test_table_2_has_every_subset_of_few_variables(tmp_path):
     found = subsets(schema_of(IMAGES, tmp_path), "age")
     assert found[0] == ("picture", "volume", "sex") and found[-1] == () and len(found) == len(set(found)) == 8

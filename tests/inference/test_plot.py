@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -12,6 +13,7 @@ from metavoxel.inference.plot import (
     Picture,
     Row,
     agreement,
+    as_image,
     draw_sheet,
     inpainting,
     middle_slice,
@@ -61,6 +63,19 @@ def test_an_inpainting_shows_what_was_given() -> None:
     assert [axis.get_title() for axis in figure.axes] == ["original", "given", "draw 1", "draw 2"]
     given = np.asarray(figure.axes[1].images[0].get_array())
     assert np.unique(given).tolist() == [0, 0.5] and (given > 0).mean() == 0.5
+
+
+def test_images_may_be_arrays_without_channels() -> None:
+    image, mask, draws = np.full((4, 4), 0.5), np.eye(4), np.random.default_rng(0).random((2, 4, 4))
+    shown = [axis.images[0].get_array() for axis in inpainting(image, mask, draws).axes]
+    expected = inpainting(*(torch.tensor(one, dtype=torch.float32)[..., None, :, :] for one in (image, mask, draws)))
+    assert all(np.array_equal(one, axis.images[0].get_array()) for one, axis in zip(shown, expected.axes, strict=True))
+    volume = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    nifti = nibabel.Nifti1Image(volume, np.eye(4))
+    for one in (volume, nifti, torch.tensor(volume)[None]):
+        assert torch.equal(as_image(one), torch.tensor(volume)[None])
+    with pytest.raises(ValueError, match="2 or 3 axes"):
+        as_image(np.zeros(3))
 
 
 def test_a_posterior_and_an_agreement_on_given_axes() -> None:

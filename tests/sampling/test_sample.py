@@ -82,7 +82,7 @@ DENSITY = "conditioning 'smc' weights particles by densities of ancestral steps"
 
 
 def test_models_with_one_shared_time_have_the_papers_defaults():
-    paper = sampling_of("shared", {})
+    paper = sampling_of({}, shared_time=True)
     assert (paper.steps, paper.solver, paper.eta) == (50, "ddim", 0)
     assert (paper.grid, paper.conditioning) == ("uniform", "replace")
 
@@ -142,13 +142,13 @@ def test_settings_without_effect(settings, problems):
 
 
 def test_clean_conditioning_needs_a_time_for_each_variable():
-    check_conditioning("evidence", "clean")
+    check_conditioning("clean", shared_time=False)
     for name in ("replace", "repaint", "smc"):
-        check_conditioning("shared", name)
+        check_conditioning(name, shared_time=True)
     with pytest.raises(
         EvidenceError, match="conditioning: 'clean' needs a model trained with diffusion.times 'evidence'"
     ):
-        check_conditioning("shared", "clean")
+        check_conditioning("clean", shared_time=True)
 
 
 SCHEMA = {

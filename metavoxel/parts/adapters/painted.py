@@ -52,7 +52,7 @@ class PaintedAdapter(AbstractAdapter):
         super().__init__()
         ports, channels = context.ports, context.code_shape[0]
         self._grids = ports.grids
-        self._binary = channels == 2 and context.kernel.support == "one_hot"
+        self._binary = channels == 2 and context.kernel.is_categorical
         inputs = 1 if self._binary else channels
         self.paint = nn.Linear(inputs, ports.grid_width)
         self.in_proj = nn.Linear(inputs, ports.token_width)

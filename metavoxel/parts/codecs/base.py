@@ -42,6 +42,21 @@ class AbstractCodec(nn.Module, ABC):
     support: str
     tolerance: float
 
+    @property
+    def is_categorical(self) -> bool:
+        """Whether codes are one-hot over their channels, one class per cell; the data are integers."""
+        return self.support == "one_hot"
+
+    @property
+    def is_label(self) -> bool:
+        """Whether a code is one label of K: K class channels and no grid. Its mean has the class probabilities."""
+        return self.is_categorical and len(self.code_shape) == 1
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether a code is a vector of real numbers, without a grid."""
+        return self.support == "real" and len(self.code_shape) == 1
+
     def fit(self, batches: Callable[[], Iterable[Shaped[Tensor, "b *d"]]]) -> None:
         """Fit to the training rows in closed form; ``batches()`` iterates over them once. No-op by default."""
 
@@ -132,6 +147,19 @@ class AbstractCodecSpec(BaseModel, ABC):
         Empty by default, which suffices if a variable type of the same plugin uses the codec.
         """
         return ()
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes if the code is one label of K; None (the default) for other codes."""
+        return None
+
+    @property
+    def is_standardised(self) -> bool:
+        """Whether codes have mean 0 and variance 1 over the training rows, or are normal quantiles of their ranks.
+
+        Then a code of 6 lies beyond all training rows. False by default.
+        """
+        return False
 
     def problems(self) -> list[str]:
         """Return messages about inconsistent settings; empty if there are none."""

@@ -67,6 +67,10 @@ class LinearSpec(AbstractCodecSpec):
         None, description="'log' applies the natural logarithm first (values above 0)"
     )
 
+    @property
+    def is_standardised(self) -> bool:
+        return self.scale == "standard"
+
     def build(self, data_shape: tuple[int, ...]) -> LinearCodec:
         logarithm = self.transform == "log"
         if self.scale == "standard":

@@ -36,5 +36,9 @@ class OneHotSpec(AbstractCodecSpec):
     type: Literal["onehot"] = "onehot"
     categories: int = Field(2, ge=2, description="number of categories")
 
+    @property
+    def classes(self) -> int:
+        return self.categories
+
     def build(self, data_shape: tuple[int, ...]) -> OneHotCodec:
         return OneHotCodec(self.categories)

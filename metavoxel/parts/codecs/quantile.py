@@ -175,6 +175,10 @@ class QuantileSpec(AbstractCodecSpec):
         (None, None), description="[low, high]: bounds of decoded values, or null for none (in the variable's unit)"
     )
 
+    @property
+    def is_standardised(self) -> bool:
+        return True
+
     def build(self, data_shape: tuple[int, ...]) -> QuantileCodec:
         return QuantileCodec(bounds=self.limits)
 

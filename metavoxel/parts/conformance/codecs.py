@@ -76,7 +76,7 @@ def check_support(codec: AbstractCodec, samples: Data) -> None:
     assert isinstance(codec.support, str) and codec.support, (
         "support must be a non-empty string, equal to that of the kernel"
     )
-    if codec.support == "one_hot":
+    if codec.is_categorical:
         code = _encode(codec, samples)
         assert bool(((code == 0) | (code == 1)).all()), "a one-hot code has values other than 0 and 1"
         assert_equal(code.sum(1), torch.ones_like(code.sum(1)), "sum of a one-hot code over its channels")

@@ -28,7 +28,7 @@ def feature_checks(features: AbstractFeatures, context: AdapterContext) -> Itera
 def _codes(context: AdapterContext, name: str) -> Tensor:
     """Return random codes: one-hot for a kernel of categories."""
     codes = random_like(name, *context.code_shape)
-    if context.kernel.support != "one_hot":
+    if not context.kernel.is_categorical:
         return codes
     return torch.nn.functional.one_hot(codes.argmax(1), codes.shape[1]).movedim(-1, 1).to(codes)
 

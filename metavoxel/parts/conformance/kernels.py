@@ -44,7 +44,7 @@ def kernel_checks(kernel: AbstractKernel, codes: Examples | None = None) -> Iter
         yield bound(subject, contract, kernel, codes)
     for distribution_check in DISTRIBUTION_CHECKS:
         yield bound(subject, distribution_check, kernel, codes)
-    if kernel.support == "one_hot":
+    if kernel.is_categorical:
         yield bound(subject, check_one_hot_oracle, kernel)
     if kernel.support == "real":
         yield bound(subject, check_signal_to_noise, kernel)
@@ -58,6 +58,11 @@ def _setting_names(settings: Mapping[str, object]) -> Iterator[str]:
             yield from _setting_names(value)
         elif isinstance(value, str):
             yield value
+
+
+def has_example_codes(support: str) -> bool:
+    """Return whether a support is built in, so that kernels of it need no codes from their plugin."""
+    return support in ("real", "one_hot")
 
 
 def example_codes(support: str) -> Examples:
@@ -90,6 +95,7 @@ def perfect_prediction(kernel: AbstractKernel, target: Tensor, t: Time) -> Tenso
 def check_problems_none(kernel: AbstractKernel, codes: Examples) -> None:
     """Check that ``problems()`` reports no inconsistent settings, and that ``support`` is a non-empty string."""
     assert isinstance(kernel.support, str) and kernel.support, "support must be a non-empty string"
+    assert not (kernel.is_gaussian and kernel.is_categorical), "noise of one-hot codes cannot be Gaussian"
     assert not kernel.problems(), f"the kernel reports: {'; '.join(kernel.problems())}"
 
 

@@ -11,7 +11,8 @@ from metavoxel.parts.codecs.base import AbstractCodec
 from metavoxel.parts.conformance.checks import Check, bound
 from metavoxel.parts.conformance.settings import SETTINGS_CHECKS
 from metavoxel.parts.conformance.statistics import assert_equal, assert_finite, assert_shape
-from metavoxel.parts.variables.base import AbstractVariableSpec, Missing
+from metavoxel.parts.variables.base import AbstractVariableSpec, Missing, Recorded
+from metavoxel.parts.variables.column import Column
 
 EXTREME_CELLS = (
     "", " ", "nan", "NaN", "inf", "-inf", "1e400", "-1e308", "1e308", "1e-320", "0", "-0", "-1", "0x10", "1,5", "1_000",
@@ -182,6 +183,65 @@ def check_bounds_hold(spec: AbstractVariableSpec, cells: Sequence[str]) -> None:
         assert within.all(), f"codes of {list(cells)} are not all between those of {bounds}: the codec is not monotone"
 
 
+def check_classes_match(spec: AbstractVariableSpec, cells: Sequence[str]) -> None:
+    """Check that a code of one label has a class for each label, and as many as the codec's settings give."""
+    spec = _resolved(spec, cells)
+    settings = spec.parts().codec
+    codec = settings.build(spec.data_shape)
+    classes = codec.code_shape[0] if codec.is_label else None
+    if settings.classes is not None:
+        assert settings.classes == classes, f"the codec's settings give {settings.classes} classes, its code {classes}"
+    labels = spec.label_codes()
+    if labels and classes is not None:
+        assert len(labels) == classes, f"label_codes() has {len(labels)} labels, and the code {classes} classes"
+        with torch.no_grad():
+            shown = [str(spec.format(value)) for value in codec.decode(torch.eye(classes))]
+        assert shown == list(labels), f"the classes are formatted as {shown}, and label_codes() has {list(labels)}"
+
+
+def check_standardised_codes(spec: AbstractVariableSpec, cells: Sequence[str]) -> None:
+    """Check that codes of a codec that claims to standardise are small, as a code of 6 counts as beyond all rows."""
+    spec = _resolved(spec, cells)
+    if spec.parts().codec.is_standardised:
+        values = torch.stack([_value(spec, cell) for cell in cells])
+        with torch.no_grad():
+            largest = float(_fitted(spec, values).encode(values).mean.abs().max())
+        assert largest <= 6, (
+            f"a code of the rows that the codec is fitted to is {largest:.3g}, where at most 6 is expected"
+        )
+
+
+def check_cohort_texts(spec: AbstractVariableSpec, cells: Sequence[str]) -> None:
+    """Check that the summary and the warnings about the values of a cohort are texts."""
+    spec = _resolved(spec, cells)
+    values = torch.stack([_value(spec, cell) for cell in cells])
+    column = Column(torch.ones(len(cells), dtype=torch.bool), list(cells), values)
+    summary = spec.summary(column)
+    found = [] if summary is None else [summary.text("mm"), summary.text("")]
+    if spec.lazy:
+        found += spec.file_warnings(column, {"itself": Recorded(spec, column)})
+    elif not spec.data_shape and values.is_floating_point():
+        found += spec.value_warnings(values)
+    for text in found:
+        assert isinstance(text, str) and text, f"a summary or warning is {text!r}, where a text is expected"
+
+
+def check_voxels(spec: AbstractVariableSpec, cells: Sequence[str]) -> None:
+    """Check that a spatial type has masks of the value's shape, and images on the model's grid; others are exempt."""
+    spec = _resolved(spec, cells)
+    if not spec.spatial:
+        return
+    value = _value(spec, cells[0])
+    inside = spec.inside(cells[0])
+    assert inside.dtype == torch.bool, f"inside() is {inside.dtype}, expected torch.bool"
+    assert_shape(inside, spec.data_shape, "inside()")
+    assert_shape(spec.rescaled(value), spec.data_shape, "rescaled()")
+    image = spec.to_nifti(value)
+    grid = spec.data_shape[1:]
+    assert tuple(image.shape[: len(grid)]) == grid, f"to_nifti() has shape {image.shape}, and the model's grid {grid}"
+    assert bool(torch.tensor(image.affine).isfinite().all()), "the affine of to_nifti() is not finite"
+
+
 CHECKS = (
     check_parts_agree,
     check_resolve_keeps,
@@ -191,5 +251,9 @@ CHECKS = (
     check_extreme_cells,
     check_locates_column,
     check_bounds_hold,
+    check_classes_match,
+    check_standardised_codes,
+    check_cohort_texts,
+    check_voxels,
 )
 """Checks of all variable types, in addition to ``SETTINGS_CHECKS``."""

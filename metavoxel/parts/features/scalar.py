@@ -118,6 +118,6 @@ class CategoricalFeatures(AbstractScalarFeatures):
 
 def scalar_features(kernel: AbstractKernel, channels: int) -> AbstractScalarFeatures | None:
     """Return features of a scalar's code with ``channels`` channels; None for kernels that are not in the baseline."""
-    if kernel.support == "one_hot":
+    if kernel.is_categorical:
         return CategoricalFeatures(channels, kernel)
     return GaussianFeatures(channels, kernel) if kernel.is_gaussian else None

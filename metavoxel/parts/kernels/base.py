@@ -74,6 +74,18 @@ class AbstractKernel(BaseModel, ABC):
         return [cls.model_validate({})]
 
     @property
+    def is_categorical(self) -> bool:
+        """Whether codes are one-hot over their channels: estimates of x_0 are then class probabilities of each cell."""
+        return self.support == "one_hot"
+
+    def is_label(self, code_shape: tuple[int, ...]) -> bool:
+        """Return whether a code of this shape is one label of K: K class channels and no grid.
+
+        One reverse step from t = 1 then draws it exactly.
+        """
+        return self.is_categorical and len(code_shape) == 1
+
+    @property
     def predicts_mean(self) -> bool:
         """Whether the prediction at t = 1 determines the posterior mean E[x_0 | evidence] in one evaluation.
 

@@ -2,18 +2,21 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 import torch
 from jaxtyping import Float, Float64, Int64, Shaped
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, field_validator
+from pydantic import Field, PositiveFloat, field_validator
 from torch import Tensor
 
 from metavoxel.parts.adapters.base import AbstractAdapterSpec
 from metavoxel.parts.codecs.base import AbstractCodecSpec
 from metavoxel.parts.kernels.base import AbstractKernel
+from metavoxel.parts.variables.column import Column
+from metavoxel.parts.variables.source import AbstractSource
+from metavoxel.parts.variables.summaries import AbstractSummary, summary_of_cells
 from metavoxel.parts.variables.text import composed
 from metavoxel.rng import Rng
 
@@ -56,16 +59,15 @@ def read_number(cell: str) -> float:
     raise ValueError(f"{cell!r} is not a number")
 
 
-class AbstractVariableSpec(BaseModel, ABC):
+class Recorded(NamedTuple):
+    """Settings of a variable, and its values in a cohort."""
+
+    spec: "AbstractVariableSpec"
+    column: Column
+
+
+class AbstractVariableSpec(AbstractSource, ABC):
     """Settings of one variable of a schema: frozen, without tensors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    lazy: ClassVar[bool] = False
-    """Whether values of a cohort are too large for memory, and are read row by row and cached on disk."""
-
-    spatial: ClassVar[bool] = False
-    """Whether a value has a channel axis and a grid of voxels, rather than being a scalar or vector."""
 
     type: str
     column: str | None = Field(None, description="column of the table; by default the variable's own name")
@@ -97,6 +99,30 @@ class AbstractVariableSpec(BaseModel, ABC):
     def warnings(self) -> list[str]:
         """Return warnings about valid but questionable settings; empty by default."""
         return []
+
+    def value_warnings(self, values: Float[Tensor, "n"]) -> Iterator[str]:
+        """Yield warnings about numbers of a cohort that are valid but do not suit the type, with a remedy each.
+
+        Only called for types of one number; none by default.
+        """
+        yield from ()
+
+    def file_warnings(self, column: Column, others: Mapping[str, Recorded]) -> Iterator[str]:
+        """Yield warnings about readable files of a cohort: positions, orientation, levels. None by default.
+
+        Only called for ``lazy`` types. Voxels of a few files may be read again.
+
+        Args:
+            column: the variable's values, at least one.
+            others: all variables of the cohort, in the same rows.
+        """
+        yield from ()
+
+    def summary(self, column: Column) -> AbstractSummary | None:
+        """Summarise the values of a cohort, at least one: by default numbers or labels; None for other values."""
+        if self.lazy or self.data_shape:
+            return None
+        return summary_of_cells([self.format(value) for value in column.read(column.rows)])
 
     def label_codes(self) -> dict[str, str]:
         """Return the code of each label in tables, in the order of the channels; empty by default.

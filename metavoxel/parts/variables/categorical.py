@@ -79,9 +79,10 @@ class CategoricalSpec(AbstractVariableSpec):
         return Parts(OneHotSpec(categories=len(self.categories)), UniformD3PMKernel(), TokenAdapterSpec())
 
     def problems(self, parts: Parts) -> list[str]:
-        if isinstance(parts.codec, OneHotSpec) and parts.codec.categories != len(self.categories):
-            return [f"codec 'onehot' has {parts.codec.categories} categories, and the variable {len(self.categories)}"]
-        return []
+        classes = parts.codec.classes
+        if classes is None or classes == len(self.categories):
+            return []
+        return [f"codec {parts.codec.type!r} has {classes} categories, and the variable {len(self.categories)}"]
 
     def warnings(self) -> list[str]:
         """Return warnings about labels that are codes of other labels, and about visually identical texts."""

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from metavoxel.errors import CohortError, Problem
-from metavoxel.images.common_grid import common_grid, commonest
-from metavoxel.images.files import Header, read_header
+from metavoxel.images.common_grid import Spread, common_grid, commonest, spread
+from metavoxel.images.files import Header, is_picture, read_header
 from metavoxel.images.grid import Grid
 from metavoxel.parts.variables.placement import Place
 
@@ -18,6 +18,8 @@ NOT_ORIENTED = (
     "subjects; write the orientation into it"
 )
 _READERS = 4
+_MAX_SPREAD = Spread(centres=5.0, angle=2.0)
+"""Offsets in mm and rotations in degrees that cropping explains among images of one space."""
 _SPARSE = 8
 """Maximum size of a common grid relative to the largest image; beyond, most of it would be padding."""
 
@@ -98,6 +100,24 @@ def _usual(grids: Sequence[Grid], place: Place) -> Grid:
 def _in_one_plane(grid: Grid, usual: Grid) -> bool:
     """Return whether the normals of two slices differ by less than 10 degrees."""
     return bool(abs(grid.directions()[:, 2] @ usual.directions()[:, 2]) > np.cos(np.deg2rad(10)))
+
+
+def position_warnings(cells: Sequence[str], place: Place | None) -> Iterator[str]:
+    """Yield warnings about readable files without orientation, and about positions that cropping does not explain."""
+    headers, _ = read_headers(cells)
+    unknown = [cell for cell, header in headers.items() if not header.oriented and not is_picture(cell)]
+    if unknown:
+        yield (
+            f"{len(unknown)} of {len(headers)} files have no orientation (sform and qform codes 0), such as "
+            f"{unknown[0]}: left and right are taken as stored. Images are stacked by the centres of their boxes"
+        )
+    apart = spread([header.grid for header in headers.values()])
+    if place == "world" and (apart.centres > _MAX_SPREAD.centres or apart.angle > _MAX_SPREAD.angle):
+        yield (
+            f"by their headers, centres lie up to {apart.centres:.0f} mm from their mean and axes are turned by up to "
+            f"{apart.angle:.0f} degrees. This is correct for heads that are registered in mm and cropped; heads in "
+            "scanner coordinates should be registered first, or stacked by the centres of their boxes (place: box)"
+        )
 
 
 def cohort_grid(

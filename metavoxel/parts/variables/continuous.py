@@ -2,9 +2,11 @@
 
 import math
 import re
+from collections.abc import Iterator
 from typing import Literal, Self
 
 import torch
+from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -13,6 +15,7 @@ from metavoxel.parts.codecs.linear import LinearSpec
 from metavoxel.parts.codecs.quantile import QuantileSpec
 from metavoxel.parts.kernels.gaussian import GaussianKernel
 from metavoxel.parts.variables.base import AbstractVariableSpec, Missing, Parts, read_number
+from metavoxel.parts.variables.number_warnings import number_warnings
 
 
 class ContinuousSpec(AbstractVariableSpec):
@@ -62,6 +65,10 @@ class ContinuousSpec(AbstractVariableSpec):
         low, high = (math.log(bound) if self.transform == "log" else bound for bound in self.range)
         low, high = low - (high - low) / 2, high + (high - low) / 2
         return (math.exp(low), math.exp(high)) if self.transform == "log" else (low, high)
+
+    def value_warnings(self, values: Float[Tensor, "n"]) -> Iterator[str]:
+        """Yield a warning about a distribution far from normal, and the setting or type that suits it."""
+        yield from number_warnings(values.double().numpy(), self.transform)
 
     def parse(self, cell: str) -> Tensor | Missing:
         """Parse the number in a cell in double precision; values outside ``bounds`` are missing.

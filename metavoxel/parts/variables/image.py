@@ -1,6 +1,7 @@
 """Image variables: 2-D and 3-D images from NIfTI, PNG or JPEG files."""
 
 import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, Self
 
@@ -16,7 +17,8 @@ from metavoxel.parts.adapters.grid import GridSummaryAdapterSpec
 from metavoxel.parts.codecs.kl_vae import KLVAESpec
 from metavoxel.parts.kernels.gaussian import GaussianKernel
 from metavoxel.parts.variables.augmentation import augmented
-from metavoxel.parts.variables.base import Parts
+from metavoxel.parts.variables.base import Parts, Recorded
+from metavoxel.parts.variables.column import Column
 from metavoxel.parts.variables.spatial import AbstractSpatialSpec
 from metavoxel.rng import Rng
 
@@ -76,6 +78,14 @@ class ImageSpec(AbstractSpatialSpec):
         except ValueError as error:
             raise ValueError(f"{cell}: {error}") from error
         return torch.from_numpy(image.scaled(low, high).data)[None]
+
+    def file_warnings(self, column: Column, others: Mapping[str, Recorded]) -> Iterator[str]:
+        """Yield warnings about positions, and about intensity levels that ``percentiles`` remove."""
+        from metavoxel.parts.variables.level_warnings import removed_levels  # its tests take a second to import
+
+        yield from super().file_warnings(column, others)
+        if self.intensities is None:
+            yield from removed_levels(column, others, percentile=self.percentiles[1], nan=self.nan)
 
     def rescaled(self, data: Float[Tensor, "1 *s"]) -> Float[Tensor, "1 *s"]:
         """Rescale intensities of a written NIfTI file to those of the model, the inverse of ``write``."""

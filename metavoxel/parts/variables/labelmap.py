@@ -1,9 +1,9 @@
 """Label map variables: segmentations, tissue classes and lesion masks, with one label per voxel."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import nibabel
 import numpy as np
@@ -19,10 +19,12 @@ from metavoxel.parts.adapters.grid import GridSummaryAdapterSpec
 from metavoxel.parts.codecs.kl_vae import KLVAESpec
 from metavoxel.parts.kernels.gaussian import GaussianKernel
 from metavoxel.parts.variables.augmentation import augmented
-from metavoxel.parts.variables.base import Parts, Point
+from metavoxel.parts.variables.base import Parts, Point, Recorded
+from metavoxel.parts.variables.column import Column
 from metavoxel.parts.variables.entities import Entities
 from metavoxel.parts.variables.placement import AbstractPlacement
 from metavoxel.parts.variables.spatial import AbstractSpatialSpec
+from metavoxel.parts.variables.summaries import AbstractSummary, summary_of_grids, summary_of_label_maps
 from metavoxel.parts.variables.text import composed
 from metavoxel.rng import Rng
 
@@ -92,6 +94,8 @@ class LabelMapSpec(AbstractSpatialSpec):
     therefore assigned the one voxel where its fraction is largest, so that lesions within the grid are never lost.
     """
 
+    voxel_labels: ClassVar[bool] = True
+
     type: Literal["labelmap"] = "labelmap"
     entities: Entities = Field(
         {},
@@ -144,6 +148,41 @@ class LabelMapSpec(AbstractSpatialSpec):
     def center(self, values: Float[Tensor, "k c *s"], point: Point) -> Float64[Tensor, "c *s"]:
         """Return the fraction of draws with each label at each voxel; ``write`` saves the majority label."""
         return torch.stack([self.indicators(self.indices(value)) for value in values]).double().mean(0)
+
+    def file_warnings(self, column: Column, others: Mapping[str, Recorded]) -> Iterator[str]:
+        """Yield warnings about positions, identical label maps, and labels of no map on the model's grid."""
+        yield from super().file_warnings(column, others)
+        rows = column.rows
+        first, alike, absent = column.read(rows[:1]), True, dict.fromkeys(self.labels)
+        for row in rows:
+            value = column.read([row])
+            alike = alike and torch.equal(value, first)
+            for label, count in self.counts(value[0]).items():
+                if count:
+                    absent.pop(label, None)
+            if not absent and not alike:
+                return
+        if alike and len(rows) > 1:
+            yield f"all {len(rows)} label maps are the same: a constant carries no information; leave it out"
+        if absent:
+            yield (
+                f"none of {len(rows)} label maps has {', '.join(map(repr, absent))}: the model learns that it never "
+                "occurs. Check the values of 'labels', or leave the label out"
+            )
+
+    def summary(self, column: Column) -> AbstractSummary:
+        cells = column.known_cells
+        spacing = self.grid(cells[0]).spacing
+        grids = summary_of_grids(cells, self.data_shape[1:], spacing, resampled=self.spacing)
+        return summary_of_label_maps(grids, column, list(self.labels), self.counts)
+
+    def bids_problems(self) -> list[str]:
+        if self.entities.get("suffix"):
+            return []
+        return [
+            "a label map has no default suffix (T1w would select the scan): set one, such as {suffix: mask, label: "
+            "lesion} or {suffix: dseg}, and 'derivative' if the files are in a folder of derivatives"
+        ]
 
     def augment(self, values: Float[Tensor, "b c *s"], rng: Rng) -> Float[Tensor, "b c *s"]:
         """Shift and mirror maps like the images of the row, without intensity changes."""

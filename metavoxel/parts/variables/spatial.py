@@ -1,10 +1,8 @@
 """Base of variables whose values are voxel grids read from files: location of files and placement of voxels."""
 
 import math
-import os
-import re
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -26,40 +24,31 @@ from metavoxel.errors import CohortError, Problem
 from metavoxel.images.files import as_nifti, is_picture, read_grid, read_header, read_image
 from metavoxel.images.grid import Grid
 from metavoxel.images.image import Image
-from metavoxel.parts.variables.base import AbstractVariableSpec
+from metavoxel.parts.variables.base import Recorded
 from metavoxel.parts.variables.cohort_grid import (
     NOT_ORIENTED,
     cohort_grid,
     misfits,
+    position_warnings,
     read_headers,
     unoriented,
     usual_place,
 )
-from metavoxel.parts.variables.entities import Entities
+from metavoxel.parts.variables.column import Column
+from metavoxel.parts.variables.located import AbstractFileSpec
 from metavoxel.parts.variables.placement import AbstractPlacement, OneGrid, OwnBoxes, Place
+from metavoxel.parts.variables.summaries import AbstractSummary, summary_of_grids
 
-_PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 
-
-class AbstractSpatialSpec(AbstractVariableSpec):
+class AbstractSpatialSpec(AbstractFileSpec):
     """Settings shared by variables read from image files: files, grid and spatial augmentation.
 
     A value has a channel axis followed by the axes of the model's grid. ``resolve`` fills in shape, affine and file
     type from the cohort.
     """
 
-    lazy: ClassVar[bool] = True
     spatial: ClassVar[bool] = True
 
-    path: str | None = Field(
-        None, description="file of every row, with columns of the table in braces; relative to the folder of the table"
-    )
-    entities: Entities = Field(
-        {},
-        description="BIDS entities of the file, null for one that its name must not contain; by default {suffix: T1w}. "
-        "Also 'run: first' or 'run: last' of a visit, 'extension', 'datatype', and 'derivative', a folder of "
-        "'derivatives' instead of the raw data",
-    )
     spacing: PositiveFloat | None = Field(
         None,
         description="resample to this isotropic spacing in mm; by default files keep their spacing, and must agree",
@@ -76,9 +65,6 @@ class AbstractSpatialSpec(AbstractVariableSpec):
     )
     nan: float | Literal["minimum"] | None = Field(
         None, description="replacement of NaN voxels: a number, or 'minimum' for the lowest intensity of the image"
-    )
-    optional: bool = Field(
-        False, description="treat a file of 'path' or 'column' that does not exist as a missing value"
     )
     shape: tuple[PositiveInt, ...] | None = Field(
         None,
@@ -103,10 +89,7 @@ class AbstractSpatialSpec(AbstractVariableSpec):
         return template if template is None or folder is None else str(Path(folder) / template)
 
     @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        given = [name for name in ("path", "column", "entities") if getattr(self, name)]
-        if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} each specify the file: give one of them")
+    def _valid_grid(self) -> Self:
         if isinstance(self.nan, float) and not math.isfinite(self.nan):
             raise ValueError("nan: must be a finite number or 'minimum'")
         if self.template is not None and self.place == "box":
@@ -126,37 +109,23 @@ class AbstractSpatialSpec(AbstractVariableSpec):
     def parse(self, cell: str) -> Float[Tensor, "c *s"]:
         """Read a file as a value on the model's grid."""
 
-    def locate(self, name: str, row: Mapping[str, str], folder: Path) -> str:
-        """Return the path of the file; "" if a column that it requires is empty.
-
-        Also "" if ``optional`` and the file does not exist; a broken symbolic link counts as existing.
-
-        Raises:
-            KeyError: the table lacks a column; the argument is its name.
-        """
-        if self.path is None:
-            text = row[self.column or name]
-        else:
-            values = {column: row[column] for column in _PLACEHOLDER.findall(self.path)}
-            filled = all(value != "" for value in values.values())
-            text = _PLACEHOLDER.sub(lambda match: values[match[1]], self.path) if filled else ""
-        if not text or (self.optional and not os.path.lexists(folder / text)):
-            return ""
-        return str(folder / text)
-
-    def required_columns(self, name: str) -> set[str]:
-        """Return the column of the path, or the columns in its pattern."""
-        return {self.column or name} if self.path is None else set(_PLACEHOLDER.findall(self.path))
-
-    def parse_mask(self, cell: str) -> Bool[Tensor, "c *s"]:
+    def parse_mask(self, cell: str, *, image: str | None = None) -> Bool[Tensor, "c *s"]:
         """Read a mask file on the model's grid: True above 0.5, False where the file does not cover the grid.
 
         Raises:
-            ValueError: the image cannot be read, or does not fit the grid.
+            ValueError: the image cannot be read, does not fit the grid, or lies on other voxels than ``image`` where
+                affines do not place both.
         """
-        image = read_image(cell, constant=True)
-        self._check_fit(cell, image.grid)
-        placed, _ = self._placement().placed(image, 0.0)
+        mask = read_image(cell, constant=True)
+        self._check_fit(cell, mask.grid)
+        placed, _ = self._placement().placed(mask, 0.0)
+        if image is not None and self.place != "world":
+            same_place = np.allclose(self.grid(cell).affine, self.grid(image).affine, atol=0.05)
+            if not same_place or not torch.equal(self.inside(cell), self.inside(image)):
+                raise ValueError(
+                    f"{cell}: is {read_grid(cell)}, and lies on other voxels than {image}, which is "
+                    f"{read_grid(image)}; draw the mask on the image itself"
+                )
         return torch.from_numpy(placed.data > 0.5)[None].expand(self.data_shape).clone()
 
     def grid(self, cell: str) -> Grid:
@@ -211,6 +180,30 @@ class AbstractSpatialSpec(AbstractVariableSpec):
         if problems:
             raise CohortError(problems)
         return resolved
+
+    def world_grid(self, cells: Sequence[str]) -> Grid | None:
+        if self.place == "box" or self.shape or self.affine or self.template:
+            return None
+        try:
+            resolved = self.resolve(cells, multiple=1)
+        except CohortError:
+            return None
+        return resolved._model_grid() if resolved.place == "world" else None
+
+    def with_grid(self, grid: Grid) -> Self:
+        return self.model_copy(update={"shape": grid.shape, "affine": grid.affine.tolist()})
+
+    def with_smallest_grid(self, multiple: int) -> Self:
+        """Return settings of unknown shape with two axes."""
+        return self if self.shape is not None else self.model_copy(update={"shape": (multiple,) * 2})
+
+    def file_warnings(self, column: Column, others: Mapping[str, Recorded]) -> Iterator[str]:
+        """Yield warnings about files without orientation, and positions that cropping does not explain."""
+        yield from position_warnings(column.known_cells, self.place)
+
+    def summary(self, column: Column) -> AbstractSummary:
+        cells = column.known_cells
+        return summary_of_grids(cells, self.data_shape[1:], self.grid(cells[0]).spacing, resampled=self.spacing)
 
     def to_nifti(self, value: Float[Tensor, "c *s"]) -> nibabel.Nifti1Image:
         """Return a value on the model's grid as an image in memory; by default its first channel, single precision."""

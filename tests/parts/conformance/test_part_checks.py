@@ -1,6 +1,4 @@
-"""Broken codecs, adapters, backbones and variable types fail the conformance check of the violated contract."""
-
-from typing import Literal
+"""Broken codecs, adapters, backbones and features fail the conformance check of the violated contract."""
 
 import pytest
 import torch
@@ -11,12 +9,9 @@ from metavoxel.parts.adapters.token import TokenAdapter, TokenAdapterSpec
 from metavoxel.parts.backbones.transformer import Transformer, TransformerSpec
 from metavoxel.parts.codecs.base import Encoded
 from metavoxel.parts.codecs.identity import IdentityCodec
-from metavoxel.parts.codecs.linear import LinearCodec, LinearSpec
-from metavoxel.parts.codecs.onehot import OneHotSpec
+from metavoxel.parts.codecs.linear import LinearCodec
 from metavoxel.parts.features.scalar import GaussianFeatures
 from metavoxel.parts.kernels.gaussian import GaussianKernel
-from metavoxel.parts.variables.base import Missing, Parts, read_number
-from metavoxel.parts.variables.continuous import ContinuousSpec
 from metavoxel.rng import Rng
 from metavoxel.testing import (
     adapter_checks,
@@ -24,7 +19,6 @@ from metavoxel.testing import (
     codec_checks,
     feature_checks,
     run_checks,
-    variable_checks,
 )
 
 
@@ -236,114 +230,3 @@ class CutsLinks(Transformer):
 def test_a_broken_backbone_is_found(backbone, found):
     spec = TransformerSpec(width=8, heads=2, depth=1)
     assert outcome(backbone_checks(backbone(spec), respects_factors=True), found) == "failed"
-
-
-class HasUndescribedSetting(ContinuousSpec):
-    type: Literal["undescribed"] = "undescribed"
-    extra: int = 0
-
-
-class TakesAnySetting(ContinuousSpec, extra="ignore"):
-    type: Literal["any"] = "any"
-
-
-class GivesInfinity(ContinuousSpec):
-    type: Literal["infinity"] = "infinity"
-
-    def parse(self, cell):
-        return torch.tensor(float(cell))
-
-
-class RaisesKeyError(ContinuousSpec):
-    type: Literal["crashes"] = "crashes"
-
-    def parse(self, cell):
-        return super().parse({"30": "30", "40": "40", "50": "50"}[cell])
-
-
-class FormatsTooFewDigits(ContinuousSpec):
-    type: Literal["digits"] = "digits"
-
-    def format(self, value):
-        return round(float(value), -1)
-
-
-class HasIncompatibleParts(ContinuousSpec):
-    type: Literal["disagree"] = "disagree"
-
-    def parts(self):
-        parts = super().parts()
-        return Parts(OneHotSpec(), parts.kernel, parts.adapter)
-
-
-class OmitsRule(ContinuousSpec):
-    type: Literal["blanks"] = "blanks"
-
-    def parse(self, cell):
-        try:
-            value = super().parse(cell)
-        except ValueError:
-            return Missing("")
-        return Missing("") if isinstance(value, Missing) or not value.isfinite() else value
-
-
-class IgnoresBounds(ContinuousSpec):
-    """States bounds, but accepts any number."""
-
-    type: Literal["beyond"] = "beyond"
-
-    def bounds(self):
-        return 0.0, 100.0
-
-    def parse(self, cell):
-        return torch.tensor(read_number(cell), dtype=torch.float32)
-
-
-class Folds(LinearCodec):
-    """Encodes the absolute value, which is not monotone."""
-
-    def encode(self, x):
-        return Encoded(super().encode(x).mean.abs())
-
-
-class FoldsSpec(LinearSpec):
-    type: Literal["folds"] = "folds"
-
-    def build(self, data_shape):
-        return Folds(logarithm=False, center=0.0, scale=1.0, fitted=False)
-
-
-class HasCodesOutOfBounds(ContinuousSpec):
-    type: Literal["folded"] = "folded"
-
-    def parts(self):
-        parts = super().parts()
-        return Parts(FoldsSpec(), parts.kernel, parts.adapter)
-
-
-class HasDecreasingBounds(ContinuousSpec):
-    type: Literal["order"] = "order"
-
-    def bounds(self):
-        return 100.0, 0.0
-
-
-@pytest.mark.parametrize(
-    ("spec", "found"),
-    [
-        (IgnoresBounds, "check_bounds_hold"),
-        (HasDecreasingBounds, "check_bounds_hold"),
-        (HasCodesOutOfBounds, "check_bounds_hold"),
-        (HasUndescribedSetting, "check_settings_described"),
-        (TakesAnySetting, "check_unknown_setting_rejected"),
-        (GivesInfinity, "check_extreme_cells"),
-        (RaisesKeyError, "check_extreme_cells"),
-        (OmitsRule, "check_extreme_cells"),
-        (FormatsTooFewDigits, "check_format_parses"),
-        (HasIncompatibleParts, "check_parts_agree"),
-    ],
-)
-def test_a_broken_variable_type_is_found(spec, found):
-    cells = ["30", "41.5"] if spec is not RaisesKeyError else ["30", "40"]
-    valid = (0, 100) if spec is HasCodesOutOfBounds else None
-    assert outcome(variable_checks(spec(valid=valid), cells), found) == "failed"

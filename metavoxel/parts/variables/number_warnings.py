@@ -6,8 +6,6 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float64
 
-from metavoxel.parts.variables.continuous import ContinuousSpec
-
 _MIN_ROWS = 20
 """Minimum number of rows to judge the shape of a distribution."""
 _MAX_LABELS = 10
@@ -30,19 +28,21 @@ _COUNT = "'type: count' (plugin metavoxel-count)"
 _QUANTILE = "'transform: quantile'"
 
 
-def number_warnings(spec: ContinuousSpec, values: Float64[np.ndarray, "n"]) -> Iterator[str]:
+def number_warnings(values: Float64[np.ndarray, "n"], transform: str | None) -> Iterator[str]:
     """Yield at most one warning: the shape of the distribution, and the setting that suits it.
 
     No warning under 'transform: quantile', which suits any distribution, nor for constants or few rows. The false
     positive rate for normal numbers is about one column in a thousand.
     """
-    if spec.transform == "quantile" or len(values) < 2 or values.min() == values.max():
+    if transform == "quantile" or len(values) < 2 or values.min() == values.max():
         return
     unique, counts = np.unique(values, return_counts=True)
     if len(unique) <= _MAX_LABELS and len(values) >= _ROWS_PER_LABEL * len(unique):
         yield _label_warning(unique, len(values))
     elif len(values) >= _MIN_ROWS:
-        found = _tie_warning(unique, counts) or _whole_number_warning(unique, values) or _shape_warning(spec, values)
+        found = (
+            _tie_warning(unique, counts) or _whole_number_warning(unique, values) or _shape_warning(values, transform)
+        )
         if found:
             yield found
 
@@ -90,18 +90,18 @@ def _whole_number_warning(unique: Float64[np.ndarray, "k"], values: Float64[np.n
     return f"whole numbers with an sd of {sd:.2g}, and draws would lie between them: {remedy}"
 
 
-def _shape_warning(spec: ContinuousSpec, values: Float64[np.ndarray, "n"]) -> str | None:
+def _shape_warning(values: Float64[np.ndarray, "n"], transform: str | None) -> str | None:
     """Warn of skewness or heavy tails, of the logarithm under 'transform: log'."""
     rows = len(values)
-    x = np.log(values) if spec.transform == "log" else values
+    x = np.log(values) if transform == "log" else values
     skewness, kurtosis = _moments(x)
     skewed = abs(skewness) > max(_SKEWED, _SKEWED_ERRORS * math.sqrt(6 / rows))
     heavy = kurtosis > max(_HEAVY, _HEAVY_ERRORS * math.sqrt(24 / rows))
-    of_logs = " of the logarithm" if spec.transform == "log" else ""
-    sign = "never negative and " if values.min() >= 0 and spec.transform is None else ""
+    of_logs = " of the logarithm" if transform == "log" else ""
+    sign = "never negative and " if values.min() >= 0 and transform is None else ""
     side = f"{sign}skewed to the {'right' if skewness > 0 else 'left'} (skewness{of_logs} {skewness:.1f})"
     outlier = _outlier(values, x)
-    if spec.transform is None and values.min() > 0 and skewness > _SKEWED and _log_ratio(values) > _LOG_RATIO:
+    if transform is None and values.min() > 0 and skewness > _SKEWED and _log_ratio(values) > _LOG_RATIO:
         return f"{side}: {outlier}set 'transform: log'"
     if skewed:
         return f"{side}: {outlier}set {_QUANTILE}"

@@ -2,15 +2,15 @@
 
 import numpy as np
 import pytest
+import torch
 
-from metavoxel.cohort.number_warnings import number_warnings
 from metavoxel.parts.variables.continuous import ContinuousSpec
 
 QUANTILE, LOG, COUNT = "'transform: quantile'", "'transform: log'", "'type: count' (plugin metavoxel-count)"
 
 
 def warned(values, **settings):
-    found = list(number_warnings(ContinuousSpec(**settings), np.asarray(values, float)))
+    found = list(ContinuousSpec(**settings).value_warnings(torch.tensor(np.asarray(values, float))))
     assert len(found) <= 1
     return found[0] if found else None
 

@@ -2,9 +2,9 @@ import nibabel
 import numpy as np
 import pytest
 
-from metavoxel.cohort.image_warnings import image_warnings
 from metavoxel.cohort.read import read_cohort
 from metavoxel.errors import CohortError
+from metavoxel.parts.variables.base import Recorded
 from metavoxel.parts.variables.categorical import CategoricalSpec
 from metavoxel.parts.variables.continuous import ContinuousSpec
 from metavoxel.parts.variables.image import ImageSpec
@@ -37,7 +37,8 @@ def _warned(folder, image=None):
         "sex": CategoricalSpec(categories=["F", "M"]),
     }
     cohort = read_cohort(specs, CohortSettings(table="subjects.tsv"), folder=folder, split=False)
-    return list(image_warnings("map", cohort.variables, cohort.columns))
+    others = {name: Recorded(spec, cohort.columns[name]) for name, spec in cohort.variables.items()}
+    return list(cohort.variables["map"].file_warnings(cohort.columns["map"], others))
 
 
 def test_consistent_images_give_no_warning(tmp_path):

@@ -25,6 +25,17 @@ class Column:
     cells: list[str | None]
     values: Shaped[Tensor, "m *d"] | Float32[np.ndarray, "m *d"]
 
+    @property
+    def rows(self) -> list[int]:
+        """Rows of the cohort that have a value."""
+        rows: list[int] = self.present.nonzero()[:, 0].tolist()
+        return rows
+
+    @property
+    def known_cells(self) -> list[str]:
+        """Source text of each value, of the rows that have one."""
+        return [cell for cell in self.cells if cell is not None]
+
     def read(self, rows: Sequence[int] | Int64[Tensor, "b"]) -> Shaped[Tensor, "b *d"]:
         """Return the values of these rows of the cohort, in the given order.
 
