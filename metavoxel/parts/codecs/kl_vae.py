@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -15,6 +15,8 @@ from torch.nn import functional
 
 from metavoxel.errors import RunError
 from metavoxel.parts.codecs.base import AbstractCodecSpec, AbstractLearnedCodec, CodecTraining, Encoded
+from metavoxel.parts.codecs.block_components import fit_block_components, fit_neighbour_decoder
+from metavoxel.parts.codecs.kl_vae_network import ResidualAutoencoder
 from metavoxel.rng import Rng
 from metavoxel.typing import Code, Mask
 
@@ -30,26 +32,23 @@ class KLVAECodec(AbstractLearnedCodec):
     tolerance = math.inf
 
     def __init__(self, spec: "KLVAESpec", data_shape: tuple[int, ...]) -> None:
-        from monai.networks.nets import AutoencoderKL  # takes seconds, which a table need not wait for
-
         super().__init__()
         self._spec = spec
         plan = CodecTraining(spec.steps, spec.batch_size, spec.learning_rate)
         self.training_plan = None if spec.weights else plan
         grid = tuple(size // spec.downsampling for size in data_shape[1:])
         self.code_shape = (spec.latent_channels, *grid)
-        levels = len(spec.channels)
-        self.autoencoder = AutoencoderKL(
-            spatial_dims=len(grid),
-            in_channels=data_shape[0],
-            out_channels=data_shape[0],
-            channels=spec.channels,
-            num_res_blocks=spec.residual_blocks,
+        self.autoencoder = ResidualAutoencoder(
+            axes=len(grid),
+            images=data_shape[0],
+            downsampling=spec.downsampling,
+            block=spec.block,
             latent_channels=spec.latent_channels,
-            norm_num_groups=math.gcd(8, *spec.channels),
-            attention_levels=(False,) * levels,
-            with_encoder_nonlocal_attn=False,
-            with_decoder_nonlocal_attn=False,
+            channels=spec.channels,
+            residual_blocks=spec.residual_blocks,
+            groups=spec.norm_groups,
+            upsampling=spec.upsampling,
+            linear_path=spec.linear_path,
         )
         self.register_buffer("mean_image", torch.zeros(data_shape))
         self.register_buffer("contrast", torch.ones(()))
@@ -61,7 +60,7 @@ class KLVAECodec(AbstractLearnedCodec):
         self.latent_scale: Tensor
 
     def prepare(self, batches: Callable[[], Iterable[Float[Tensor, "b c *s"]]]) -> None:
-        """Compute the mean image of the training rows and the standard deviation around it."""
+        """Compute mean image and standard deviation around it, and start from the components of the blocks."""
         count, total, squares = 0, torch.zeros(()), torch.zeros(())
         for batch in batches():
             count += len(batch)
@@ -71,6 +70,16 @@ class KLVAECodec(AbstractLearnedCodec):
         self.mean_image.copy_(mean)
         variance = (squares / count - mean.square()).mean()
         self.contrast.copy_(variance.clamp_min(1e-12).sqrt())
+        if self._spec.linear_path:
+            components = fit_block_components(self._blocks(batches), self._spec.latent_channels)
+            self.autoencoder.start_from(components.encoder, fit_neighbour_decoder(self._blocks(batches), components))
+
+    def _blocks(self, batches: Callable[[], Iterable[Float[Tensor, "b c *s"]]]) -> Iterator[Float[Tensor, "b v *r"]]:
+        for batch in batches():
+            yield self.autoencoder.blocks(self._standardised(batch))
+
+    def _standardised(self, x: Float[Tensor, "b c *s"]) -> Float[Tensor, "b c *s"]:
+        return (x - self.mean_image) / self.contrast
 
     def losses(self, x: Float[Tensor, "b c *s"], *, rng: Rng) -> dict[str, Float[Tensor, ""]]:
         """Return the standardised absolute (or squared) error and the weighted KL divergence to a standard normal.
@@ -78,7 +87,7 @@ class KLVAECodec(AbstractLearnedCodec):
         The KL divergence is averaged over latent cells rather than summed, so that its relative weight does not depend
         on image size. Further terms (perceptual, adversarial) are further entries.
         """
-        image = (x - self.mean_image) / self.contrast
+        image = self._standardised(x)
         mean, sd = self.autoencoder.encode(image)
         latent = mean + sd * rng.normal(tuple(mean.shape), like=mean, dtype=mean.dtype)
         reconstruction = self.autoencoder.decode(latent).float()
@@ -104,7 +113,7 @@ class KLVAECodec(AbstractLearnedCodec):
 
     def _posterior(self, x: Float[Tensor, "b c *s"]) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            mean, sd = self.autoencoder.encode((x - self.mean_image) / self.contrast)
+            mean, sd = self.autoencoder.encode(self._standardised(x))
         return mean.float(), sd.float()
 
     def encode(self, x: Float[Tensor, "b c *s"]) -> Encoded:
@@ -119,7 +128,7 @@ class KLVAECodec(AbstractLearnedCodec):
     def encode_partial(self, x: Float[Tensor, "b c *d"], known: Bool[Tensor, "b c *d"]) -> tuple[Encoded, Mask]:
         """Fill unknown voxels with the training mean; a cell is reliable if it and its neighbours are all known.
 
-        The encoder is not local (its normalisation is global), so codes of known voxels depend on the fill value.
+        The encoder sees further than that, so codes of known voxels depend on the fill value.
         Training uses the same fill, and decoded images are composited with the known voxels.
         """
         filled = torch.where(known, x, self.mean_image)
@@ -131,7 +140,7 @@ class KLVAECodec(AbstractLearnedCodec):
 
 
 class KLVAESpec(AbstractCodecSpec):
-    """Settings of a KL-regularised autoencoder (MONAI's ``AutoencoderKL``), trained before the joint model."""
+    """Settings of a KL-regularised autoencoder: MONAI's ``AutoencoderKL`` beside a linear path."""
 
     support: ClassVar[str] = "real"
 
@@ -139,9 +148,26 @@ class KLVAESpec(AbstractCodecSpec):
     downsampling: Literal[2, 4, 8, 16] = Field(4, description="image voxels per latent cell along each axis")
     latent_channels: PositiveInt = Field(8, description="channels of the latent")
     channels: tuple[PositiveInt, ...] = Field(
-        (), description="channels per level, log2(downsampling) + 1 values; by default 16, doubling up to 64"
+        (),
+        description="channels of each level of the network, each at half the resolution of the one before, the last at "
+        "that of the latent. With fewer than log2(downsampling) + 1 levels, the first works on blocks of voxels, which "
+        "is faster. By default one level of 96, and a level of 128 for each doubling of 'downsampling' beyond 4",
     )
-    residual_blocks: PositiveInt = Field(1, description="residual blocks per level")
+    residual_blocks: PositiveInt = Field(2, description="residual blocks per level")
+    norm_groups: int = Field(
+        0,
+        ge=0,
+        description="groups of group normalisation, over the whole image; 0 normalises each cell over its channels, so "
+        "that tiles of an image have the codes of the whole image",
+    )
+    upsampling: Literal["nearest", "linear"] = Field(
+        "nearest", description="interpolation in the decoder, between levels; 'linear' in MAISI's network"
+    )
+    linear_path: bool = Field(
+        True,
+        description="add linear convolutions beside encoder and decoder that start as the principal components of "
+        "blocks, and the network's output at 0; so step 0 is the closed-form linear code",
+    )
     kl_weight: float = Field(1e-3, ge=0, description="weight of the KL term, which is a mean over latent cells")
     error: Literal["absolute", "squared"] = Field(
         "absolute",
@@ -165,15 +191,22 @@ class KLVAESpec(AbstractCodecSpec):
         return Path(os.path.abspath(info.context["folder"] / weights))
 
     @model_validator(mode="after")
-    def _one_width_a_level(self) -> Self:
-        levels = int(math.log2(self.downsampling)) + 1
+    def _levels(self) -> Self:
+        most = int(math.log2(self.downsampling)) + 1
         if not self.channels:
-            object.__setattr__(self, "channels", tuple(min(16 * 2**level, 64) for level in range(levels)))
-        elif len(self.channels) != levels:
+            object.__setattr__(self, "channels", (96, *[128] * (most - 3)))
+        elif len(self.channels) > most:
             raise ValueError(
-                f"downsampling {self.downsampling} needs {levels} channel widths, not {len(self.channels)}"
+                f"downsampling {self.downsampling} has 1 to {most} levels of channels, not {len(self.channels)}"
             )
+        if self.norm_groups and any(width % self.norm_groups for width in self.channels):
+            raise ValueError(f"norm_groups {self.norm_groups} must divide all channels, {list(self.channels)}")
         return self
+
+    @property
+    def block(self) -> int:
+        """Voxels along each axis of the blocks on which the first level works; 1 for the voxels themselves."""
+        return self.downsampling // 2 ** (len(self.channels) - 1)
 
     def grid_multiple(self) -> int:
         return self.downsampling
