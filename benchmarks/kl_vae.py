@@ -69,10 +69,8 @@ def main() -> None:
                     print(f"split {seed}, step {step.number}: {minutes:.1f} CPU minutes  {losses}  validation {dB:.2f}")
                     codec.train()
         results.append((first["test"], quality(codec, cohort, "test")))
-        minutes = (time.process_time() - start) / 60
-        print(
-            f"split {seed}: test {results[-1][0]:.2f} dB at step 1, {results[-1][1]:.2f} trained, {minutes:.1f} CPU minutes"
-        )
+        minutes, (before, after) = (time.process_time() - start) / 60, results[-1]
+        print(f"split {seed}: test {before:.2f} dB at step 1, {after:.2f} trained, {minutes:.1f} CPU minutes")
     if len(results) > 1:
         for name, values in zip(("step 1", "trained"), zip(*results, strict=True), strict=True):
             print(f"{name}: {sum(values) / len(values):.2f} dB ({min(values):.2f} to {max(values):.2f})")

@@ -100,6 +100,8 @@ class CodecTraining(NamedTuple):
 class AbstractLearnedCodec(AbstractCodec, ABC):
     """Codec with weights trained by gradient descent before the joint model; ``fit`` is called afterwards.
 
+    ``fit`` is also called for pretrained weights, and must then keep what the weights determine.
+
     Attributes:
         training_plan: training hyperparameters; None for pretrained weights.
     """

@@ -5,8 +5,8 @@ all blocks of the training rows (Pearson 1901), the code of block i and its reco
 
     z_i = V' y_i / sqrt(w),    y_i ~ V (sqrt(w) z_i).
 
-No other linear code of as many channels that uses each block alone has a smaller squared error. The codes n_i of a block
-and all its neighbours determine more of it: the linear regression
+No other linear code of as many channels that uses each block alone has a smaller squared error. The codes n_i of a
+block and all its neighbours determine more of it: the linear regression
 
     y_i ~ W' n_i,    W = (E[n n'] + ridge I)^-1 E[n y'],
 

@@ -9,14 +9,14 @@ from typing import ClassVar, Literal, Self
 import torch
 from jaxtyping import Bool, Float
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationInfo, field_validator, model_validator
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
-from metavoxel.errors import RunError
+from metavoxel.errors import Problem, RunError
 from metavoxel.parts.codecs.base import AbstractCodecSpec, AbstractLearnedCodec, CodecTraining, Encoded
 from metavoxel.parts.codecs.block_components import fit_block_components, fit_neighbour_decoder
 from metavoxel.parts.codecs.kl_vae_network import ResidualAutoencoder
+from metavoxel.parts.codecs.kl_vae_weights import OWN, PublishedSettings, mismatch, published_weights, read_weights
 from metavoxel.rng import Rng
 from metavoxel.typing import Code, Mask
 
@@ -33,7 +33,7 @@ class KLVAECodec(AbstractLearnedCodec):
 
     def __init__(self, spec: "KLVAESpec", data_shape: tuple[int, ...]) -> None:
         super().__init__()
-        self._spec = spec
+        self._spec, self._is_fitted = spec, False
         plan = CodecTraining(spec.steps, spec.batch_size, spec.learning_rate)
         self.training_plan = None if spec.weights else plan
         grid = tuple(size // spec.downsampling for size in data_shape[1:])
@@ -97,8 +97,32 @@ class KLVAECodec(AbstractLearnedCodec):
         fit = {"l2": error.square().mean()} if squared else {"l1": error.abs().mean()}
         return {**fit, "kl": self._spec.kl_weight * kl}
 
+    def load(self, path: Path) -> None:
+        """Load a run's codec whole, or the autoencoder of a published file, whose latents ``fit`` then standardises.
+
+        A published autoencoder models the image itself, with intensities in [0, 1].
+
+        Raises:
+            RunError: a file that cannot be read safely, or weights of another architecture.
+        """
+        weights = read_weights(path)
+        if OWN not in weights:
+            chosen = PublishedSettings(**self._spec.model_dump(include=set(PublishedSettings._fields)))
+            network = self.autoencoder.network
+            network.load_state_dict(published_weights(path, weights, network.state_dict(), chosen))
+            return
+        if what := mismatch(weights, self.state_dict()):
+            raise RunError(Problem(f"codec weights {path}", f"do not fit this schema's codec: the file {what}"))
+        self.load_state_dict(weights)
+        self._is_fitted = True
+
     def fit(self, batches: Callable[[], Iterable[Float[Tensor, "b c *s"]]]) -> None:
-        """Standardise the latents over the whole training set, including the posterior variance."""
+        """Standardise the latents over the whole training set, including the posterior variance.
+
+        A codec that was loaded from a run is left as it is.
+        """
+        if self._is_fitted:
+            return
         axes = (0, *range(2, 2 + len(self.code_shape) - 1))
         count, total, squares = 0, torch.zeros(()), torch.zeros(())
         for batch in batches():
@@ -179,7 +203,8 @@ class KLVAESpec(AbstractCodecSpec):
     learning_rate: PositiveFloat = Field(1e-3, description="peak learning rate of AdamW")
     weights: Path | None = Field(
         None,
-        description="safetensors file of a fitted codec (a run's codecs/NAME.safetensors) to use instead of training",
+        description="file to use instead of training: a fitted codec (a run's codecs/NAME.safetensors), or a published "
+        "AutoencoderKL (names of MONAI, MONAI Generative or MAISI; safetensors, or a torch file of tensors alone)",
     )
 
     @field_validator("weights")
@@ -214,14 +239,5 @@ class KLVAESpec(AbstractCodecSpec):
     def build(self, data_shape: tuple[int, ...]) -> KLVAECodec:
         codec = KLVAECodec(self, data_shape)
         if self.weights is not None:
-            _load(codec, self.weights)
+            codec.load(self.weights)
         return codec
-
-
-def _load(codec: KLVAECodec, path: Path) -> None:
-    try:
-        codec.load_state_dict(load_file(path))
-    except FileNotFoundError:
-        raise RunError(f"codec weights: no file {path}") from None
-    except Exception as error:
-        raise RunError(f"codec weights {path} do not fit this schema's codec: {error}") from error

@@ -111,7 +111,7 @@ class ResidualAutoencoder(nn.Module):
             for parameter in layer.parameters():
                 parameter.zero_()
         kernel = self.linear_encoder.get_parameter("weight")
-        kernel[(..., *[1] * (kernel.ndim - 2))] = encoder.to(kernel)
+        kernel.flatten(2)[:, :, kernel[0, 0].numel() // 2] = encoder.to(kernel)
         self.linear_decoder.get_parameter("weight").copy_(decoder)
         self.network.quant_conv_log_sigma.get_parameter("conv.bias").fill_(2 * math.log(INITIAL_SD))
 
