@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -17,8 +17,17 @@ from metavoxel.parts.codecs.base import AbstractCodecSpec, AbstractLearnedCodec,
 from metavoxel.parts.codecs.block_components import fit_block_components, fit_neighbour_decoder
 from metavoxel.parts.codecs.kl_vae_network import ResidualAutoencoder
 from metavoxel.parts.codecs.kl_vae_weights import OWN, PublishedSettings, mismatch, published_weights, read_weights
+from metavoxel.parts.codecs.tiles import Tiling, tiled
 from metavoxel.rng import Rng
 from metavoxel.typing import Code, Mask
+
+_WHOLE_IMAGES = 5
+"""Whole images in memory beside a network's tensors: data, its standardised copy, the result, and two in passing."""
+_LIVE_TENSORS = 8
+"""Tensors as large as the largest that a forward pass holds at once, with the work space of convolutions
+(benchmarks/tiles.py)."""
+_SHARE = 0.8
+"""Part of the memory that a suggested tile may take."""
 
 
 class KLVAECodec(AbstractLearnedCodec):
@@ -36,6 +45,9 @@ class KLVAECodec(AbstractLearnedCodec):
         self._spec, self._is_fitted = spec, False
         plan = CodecTraining(spec.steps, spec.batch_size, spec.learning_rate)
         self.training_plan = None if spec.weights else plan
+        self._tiling = None
+        if spec.tile is not None:
+            self._tiling = Tiling(spec.tile // spec.downsampling, spec.tile_overlap // spec.downsampling)
         grid = tuple(size // spec.downsampling for size in data_shape[1:])
         self.code_shape = (spec.latent_channels, *grid)
         self.autoencoder = ResidualAutoencoder(
@@ -87,7 +99,7 @@ class KLVAECodec(AbstractLearnedCodec):
         The KL divergence is averaged over latent cells rather than summed, so that its relative weight does not depend
         on image size. Further terms (perceptual, adversarial) are further entries.
         """
-        image = self._standardised(x)
+        image = self._cropped(self._standardised(x), rng.fork("crop"))
         mean, sd = self.autoencoder.encode(image)
         latent = mean + sd * rng.normal(tuple(mean.shape), like=mean, dtype=mean.dtype)
         reconstruction = self.autoencoder.decode(latent).float()
@@ -96,6 +108,20 @@ class KLVAECodec(AbstractLearnedCodec):
         squared, error = self._spec.error == "squared", reconstruction - image
         fit = {"l2": error.square().mean()} if squared else {"l1": error.abs().mean()}
         return {**fit, "kl": self._spec.kl_weight * kl}
+
+    def _cropped(self, images: Float[Tensor, "b c *s"], rng: Rng) -> Float[Tensor, "b c *t"]:
+        """Return a random patch of each image, cut at latent cells; the image itself without ``crop``."""
+        crop, factor = self._spec.crop, self._spec.downsampling
+        if crop is None:
+            return images
+        sizes = [min(crop, length) for length in images.shape[2:]]
+        places = rng.uniform((len(images), len(sizes)))
+        patches = []
+        for image, place in zip(images, places.tolist(), strict=True):
+            free = [(length - size) // factor + 1 for length, size in zip(image.shape[1:], sizes, strict=True)]
+            starts = [factor * int(u * count) for u, count in zip(place, free, strict=True)]
+            patches.append(image[(..., *(slice(at, at + size) for at, size in zip(starts, sizes, strict=True)))])
+        return torch.stack(patches)
 
     def load(self, path: Path) -> None:
         """Load a run's codec whole, or the autoencoder of a published file, whose latents ``fit`` then standardises.
@@ -135,18 +161,54 @@ class KLVAECodec(AbstractLearnedCodec):
         self.latent_mean.copy_(center.reshape(self.latent_mean.shape))
         self.latent_scale.copy_(scale.reshape(self.latent_scale.shape))
 
+    def forecast(self, shape: Sequence[int]) -> int:
+        """Return the memory of encoding and decoding one image of this grid at once, in bytes."""
+        voxels = math.prod(shape)
+        whole = _WHOLE_IMAGES * self.mean_image.numel()
+        return int(4 * (whole + _LIVE_TENSORS * self.autoencoder.values_per_voxel() * voxels))
+
+    def memory_problem(self, available: int) -> str | None:
+        """Describe images, or tiles, that do not fit, with the largest tile that does."""
+        shape, tile, factor = self.mean_image.shape[1:], self._spec.tile, self._spec.downsampling
+
+        def of(size: int) -> int:
+            return self.forecast([min(size, length) for length in shape])
+
+        if (needed := of(tile or max(shape))) <= available:
+            return None
+        sizes = " x ".join(str(min(tile or length, length)) for length in shape)
+        fitting = [size for size in range(factor, max(shape), factor) if of(size) <= _SHARE * available]
+        least = self._spec.tile_overlap + factor
+        remedy = (
+            f"set 'tile: {max(fitting)}', which takes {of(max(fitting)) / 1e9:.2g} GB"
+            if fitting and max(fitting) >= least
+            else "choose a larger spacing, fewer channels, or fewer levels of channels"
+        )
+        return (
+            f"encoding and decoding {'tiles' if tile else 'images'} of {sizes} voxels takes about {needed / 1e9:.3g} "
+            f"GB, and this machine has {available / 1e9:.3g} GB; {remedy}"
+        )
+
     def _posterior(self, x: Float[Tensor, "b c *s"]) -> tuple[Tensor, Tensor]:
+        mean, sd = self._mapped(lambda part: torch.cat(self.autoencoder.encode(part), 1), self._standardised(x)).chunk(
+            2, 1
+        )
+        return mean, sd
+
+    def _mapped(self, function: Callable[[Tensor], Tensor], x: Float[Tensor, "b c *s"]) -> Float[Tensor, "b k *t"]:
+        """Apply encoder or decoder without gradients, in tiles if the images are larger than a tile."""
+        grid = self.code_shape[1:]
         with torch.no_grad():
-            mean, sd = self.autoencoder.encode(self._standardised(x))
-        return mean.float(), sd.float()
+            if self._tiling is None or self._tiling.count(grid) == 1:
+                return function(x).float()
+            return tiled(lambda part: function(part).float(), x, grid=grid, tiling=self._tiling)
 
     def encode(self, x: Float[Tensor, "b c *s"]) -> Encoded:
         mean, sd = self._posterior(x)
         return Encoded((mean - self.latent_mean) / self.latent_scale, sd / self.latent_scale)
 
     def decode(self, z: Code) -> Float[Tensor, "b k *d"]:
-        with torch.no_grad():
-            image = self.autoencoder.decode(z * self.latent_scale + self.latent_mean).float()
+        image = self._mapped(self.autoencoder.decode, z * self.latent_scale + self.latent_mean)
         return image * self.contrast + self.mean_image
 
     def encode_partial(self, x: Float[Tensor, "b c *d"], known: Bool[Tensor, "b c *d"]) -> tuple[Encoded, Mask]:
@@ -201,6 +263,17 @@ class KLVAESpec(AbstractCodecSpec):
     steps: PositiveInt = Field(1000, description="optimiser steps")
     batch_size: PositiveInt = Field(2, description="images per step")
     learning_rate: PositiveFloat = Field(1e-3, description="peak learning rate of AdamW")
+    crop: PositiveInt | None = Field(
+        None, description="voxels along each axis of the random patches that it is trained on; by default whole images"
+    )
+    tile: PositiveInt | None = Field(
+        None,
+        description="voxels along each axis of the tiles in which larger images are encoded and decoded, to bound the "
+        "memory; by default whole images",
+    )
+    tile_overlap: PositiveInt = Field(
+        32, description="voxels shared by neighbouring tiles, of which the outer 3/8 of each are not used"
+    )
     weights: Path | None = Field(
         None,
         description="file to use instead of training: a fitted codec (a run's codecs/NAME.safetensors), or a published "
@@ -226,6 +299,16 @@ class KLVAESpec(AbstractCodecSpec):
             )
         if self.norm_groups and any(width % self.norm_groups for width in self.channels):
             raise ValueError(f"norm_groups {self.norm_groups} must divide all channels, {list(self.channels)}")
+        return self
+
+    @model_validator(mode="after")
+    def _tiles(self) -> Self:
+        overlap = self.tile_overlap if self.tile is not None else None
+        for name, size in (("crop", self.crop), ("tile", self.tile), ("tile_overlap", overlap)):
+            if size is not None and size % self.downsampling:
+                raise ValueError(f"{name} {size} must be a multiple of downsampling {self.downsampling}")
+        if self.tile is not None and self.tile_overlap >= self.tile:
+            raise ValueError(f"tile_overlap {self.tile_overlap} must be less than tile {self.tile}")
         return self
 
     @property

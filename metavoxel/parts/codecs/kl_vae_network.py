@@ -73,6 +73,7 @@ class ResidualAutoencoder(nn.Module):
 
         super().__init__()
         self._block, self._downsampling, self._images = block, downsampling, images
+        self._axes, self._channels = axes, tuple(channels)
         convolution = {2: nn.Conv2d, 3: nn.Conv3d}[axes]
         self.network = AutoencoderKL(
             spatial_dims=axes,
@@ -114,6 +115,13 @@ class ResidualAutoencoder(nn.Module):
         kernel.flatten(2)[:, :, kernel[0, 0].numel() // 2] = encoder.to(kernel)
         self.linear_decoder.get_parameter("weight").copy_(decoder)
         self.network.quant_conv_log_sigma.get_parameter("conv.bias").fill_(2 * math.log(INITIAL_SD))
+
+    def values_per_voxel(self) -> float:
+        """Return the size of the largest tensor in a forward pass, in numbers per voxel of an image."""
+        widths = [(level, width) for level, width in enumerate(self._channels)]
+        # The decoder has the channels of the next level until the first residual block of a level.
+        widths += [(level, width) for level, width in enumerate(self._channels[1:])]
+        return max(width / (self._block * 2**level) ** self._axes for level, width in widths)
 
     def encode(self, x: Float[Tensor, "b k *d"]) -> tuple[Code, Code]:
         """Return mean and standard deviation of the latent."""
