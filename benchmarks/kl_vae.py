@@ -1,6 +1,6 @@
 """Peak signal-to-noise ratio of unseen heads of ds000228 after the KL autoencoder: the closed-form code, then training.
 
-python benchmarks/kl_vae.py --seeds 0 --set steps=1000 batch_size=1 [--every 250]
+python -m benchmarks.kl_vae --seeds 0 --set steps=1000 batch_size=1 [--every 250]
 
 Every seed fits the codec of the example's schema to the training part of a split. Figures of the validation part are
 printed during training; the test part is evaluated once, at the end.
@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 import yaml
-from ds000228 import EXAMPLE, TABLE, psnr, with_split
 from lightning_fabric import Fabric
 
 import metavoxel as mv
+from benchmarks.ds000228 import EXAMPLE, TABLE, psnr, with_split
 from metavoxel.cohort.cohort import Cohort
 from metavoxel.cohort.read import read_cohort
 from metavoxel.learning.codec_training import fit_codec

@@ -15,19 +15,12 @@ from torch.nn import functional
 from metavoxel.errors import Problem, RunError
 from metavoxel.parts.codecs.base import AbstractCodecSpec, AbstractLearnedCodec, CodecTraining, Encoded
 from metavoxel.parts.codecs.block_components import fit_block_components, fit_neighbour_decoder
+from metavoxel.parts.codecs.kl_vae_losses import SMALLEST, MedicalNetDistance, PatchAdversary, gradient_distance
 from metavoxel.parts.codecs.kl_vae_network import ResidualAutoencoder
 from metavoxel.parts.codecs.kl_vae_weights import OWN, PublishedSettings, mismatch, published_weights, read_weights
-from metavoxel.parts.codecs.tiles import Tiling, tiled
+from metavoxel.parts.codecs.tiles import Tiling, describe_excess, memory_of, random_patches, tiled
 from metavoxel.rng import Rng
 from metavoxel.typing import Code, Mask
-
-_WHOLE_IMAGES = 5
-"""Whole images in memory beside a network's tensors: data, its standardised copy, the result, and two in passing."""
-_LIVE_TENSORS = 8
-"""Tensors as large as the largest that a forward pass holds at once, with the work space of convolutions
-(benchmarks/tiles.py)."""
-_SHARE = 0.8
-"""Part of the memory that a suggested tile may take."""
 
 
 class KLVAECodec(AbstractLearnedCodec):
@@ -62,6 +55,14 @@ class KLVAECodec(AbstractLearnedCodec):
             upsampling=spec.upsampling,
             linear_path=spec.linear_path,
         )
+        self._perceptual: MedicalNetDistance | None = None
+        self.adversary: PatchAdversary | None = None
+        if spec.adversarial_weight:
+            if min(spec.crop or size for size in data_shape[1:]) < SMALLEST:
+                raise ValueError(f"the discriminator of 'adversarial_weight' needs {SMALLEST} voxels along each axis")
+            self.adversary = PatchAdversary(len(grid), data_shape[0])
+            self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+            self.step: Tensor
         self.register_buffer("mean_image", torch.zeros(data_shape))
         self.register_buffer("contrast", torch.ones(()))
         self.register_buffer("latent_mean", torch.zeros(spec.latent_channels, *[1] * len(grid)))
@@ -82,6 +83,8 @@ class KLVAECodec(AbstractLearnedCodec):
         self.mean_image.copy_(mean)
         variance = (squares / count - mean.square()).mean()
         self.contrast.copy_(variance.clamp_min(1e-12).sqrt())
+        if self._spec.perceptual_features is not None:
+            self._perceptual = MedicalNetDistance(self._spec.perceptual_features)
         if self._spec.linear_path:
             components = fit_block_components(self._blocks(batches), self._spec.latent_channels)
             self.autoencoder.start_from(components.encoder, fit_neighbour_decoder(self._blocks(batches), components))
@@ -97,9 +100,13 @@ class KLVAECodec(AbstractLearnedCodec):
         """Return the standardised absolute (or squared) error and the weighted KL divergence to a standard normal.
 
         The KL divergence is averaged over latent cells rather than summed, so that its relative weight does not depend
-        on image size. Further terms (perceptual, adversarial) are further entries.
+        on image size. Perceptual and adversarial terms are further entries, if they have a weight.
         """
-        image = self._cropped(self._standardised(x), rng.fork("crop"))
+        both = torch.cat([x, self.mean_image.expand_as(x)], 1)
+        if self._spec.crop is not None:
+            both = random_patches(both, rng.fork("crop"), size=self._spec.crop, factor=self._spec.downsampling)
+        data, center = both.chunk(2, 1)
+        image = (data - center) / self.contrast
         mean, sd = self.autoencoder.encode(image)
         latent = mean + sd * rng.normal(tuple(mean.shape), like=mean, dtype=mean.dtype)
         reconstruction = self.autoencoder.decode(latent).float()
@@ -107,21 +114,29 @@ class KLVAECodec(AbstractLearnedCodec):
         kl = 0.5 * (mean.square() + sd.square() - 2 * sd.clamp_min(1e-6).log() - 1).mean()
         squared, error = self._spec.error == "squared", reconstruction - image
         fit = {"l2": error.square().mean()} if squared else {"l1": error.abs().mean()}
-        return {**fit, "kl": self._spec.kl_weight * kl}
+        terms = {**fit, "kl": self._spec.kl_weight * kl}
+        if self._spec.perceptual_weight:
+            distance = (
+                gradient_distance(reconstruction, image)
+                if self._perceptual is None
+                else self._perceptual(reconstruction * self.contrast + center, data)
+            )
+            terms["perceptual"] = self._spec.perceptual_weight * distance
+        return (
+            terms if self.adversary is None else {**terms, **self._adversarial(self.adversary, image, reconstruction)}
+        )
 
-    def _cropped(self, images: Float[Tensor, "b c *s"], rng: Rng) -> Float[Tensor, "b c *t"]:
-        """Return a random patch of each image, cut at latent cells; the image itself without ``crop``."""
-        crop, factor = self._spec.crop, self._spec.downsampling
-        if crop is None:
-            return images
-        sizes = [min(crop, length) for length in images.shape[2:]]
-        places = rng.uniform((len(images), len(sizes)))
-        patches = []
-        for image, place in zip(images, places.tolist(), strict=True):
-            free = [(length - size) // factor + 1 for length, size in zip(image.shape[1:], sizes, strict=True)]
-            starts = [factor * int(u * count) for u, count in zip(place, free, strict=True)]
-            patches.append(image[(..., *(slice(at, at + size) for at, size in zip(starts, sizes, strict=True)))])
-        return torch.stack(patches)
+    def _adversarial(
+        self, adversary: PatchAdversary, image: Float[Tensor, "b c *s"], reconstruction: Float[Tensor, "b c *s"]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Return the losses of autoencoder and discriminator, from step ``adversarial_start`` on."""
+        started = int(self.step) >= self._spec.adversarial_start
+        if self.training:
+            self.step += 1
+        if not started:
+            return {}
+        generator, discriminator = adversary.losses(image, reconstruction)
+        return {"adversarial": self._spec.adversarial_weight * generator, "discriminator": discriminator}
 
     def load(self, path: Path) -> None:
         """Load a run's codec whole, or the autoencoder of a published file, whose latents ``fit`` then standardises.
@@ -163,31 +178,13 @@ class KLVAECodec(AbstractLearnedCodec):
 
     def forecast(self, shape: Sequence[int]) -> int:
         """Return the memory of encoding and decoding one image of this grid at once, in bytes."""
-        voxels = math.prod(shape)
-        whole = _WHOLE_IMAGES * self.mean_image.numel()
-        return int(4 * (whole + _LIVE_TENSORS * self.autoencoder.values_per_voxel() * voxels))
+        return memory_of(shape, whole=self.mean_image.numel(), values=self.autoencoder.values_per_voxel())
 
     def memory_problem(self, available: int) -> str | None:
         """Describe images, or tiles, that do not fit, with the largest tile that does."""
-        shape, tile, factor = self.mean_image.shape[1:], self._spec.tile, self._spec.downsampling
-
-        def of(size: int) -> int:
-            return self.forecast([min(size, length) for length in shape])
-
-        if (needed := of(tile or max(shape))) <= available:
-            return None
-        sizes = " x ".join(str(min(tile or length, length)) for length in shape)
-        fitting = [size for size in range(factor, max(shape), factor) if of(size) <= _SHARE * available]
-        least = self._spec.tile_overlap + factor
-        remedy = (
-            f"set 'tile: {max(fitting)}', which takes {of(max(fitting)) / 1e9:.2g} GB"
-            if fitting and max(fitting) >= least
-            else "choose a larger spacing, fewer channels, or fewer levels of channels"
-        )
-        return (
-            f"encoding and decoding {'tiles' if tile else 'images'} of {sizes} voxels takes about {needed / 1e9:.3g} "
-            f"GB, and this machine has {available / 1e9:.3g} GB; {remedy}"
-        )
+        shape, least = self.mean_image.shape[1:], self._spec.tile_overlap + self._spec.downsampling
+        sizes = range(least + -least % self._spec.downsampling, max(shape), self._spec.downsampling)
+        return describe_excess(self.forecast, shape, self._spec.tile, sizes, available)
 
     def _posterior(self, x: Float[Tensor, "b c *s"]) -> tuple[Tensor, Tensor]:
         mean, sd = self._mapped(lambda part: torch.cat(self.autoencoder.encode(part), 1), self._standardised(x)).chunk(
@@ -237,9 +234,9 @@ class KLVAESpec(AbstractCodecSpec):
         (),
         description="channels of each level of the network, each at half the resolution of the one before, the last at "
         "that of the latent. With fewer than log2(downsampling) + 1 levels, the first works on blocks of voxels, which "
-        "is faster. By default one level of 96, and a level of 128 for each doubling of 'downsampling' beyond 4",
+        "is faster. By default one level of 64, and a level of 128 for each doubling of 'downsampling' beyond 4",
     )
-    residual_blocks: PositiveInt = Field(2, description="residual blocks per level")
+    residual_blocks: PositiveInt = Field(1, description="residual blocks per level")
     norm_groups: int = Field(
         0,
         ge=0,
@@ -260,6 +257,19 @@ class KLVAESpec(AbstractCodecSpec):
         description="reconstruction loss. 'absolute' preserves edges and estimates the median of a voxel, which omits "
         "what few images show there, such as a lesion; 'squared' estimates the mean",
     )
+    perceptual_weight: float = Field(
+        0,
+        ge=0,
+        description="weight of the perceptual distance; without 'perceptual_features', of image gradients at "
+        "three scales",
+    )
+    perceptual_features: Path | None = Field(
+        None,
+        description="file with the weights of MedicalNet's ResNet-10, for 3-D images (safetensors, or a torch file "
+        "of tensors alone)",
+    )
+    adversarial_weight: float = Field(0, ge=0, description="weight of the loss against a discriminator of patches")
+    adversarial_start: int = Field(500, ge=0, description="steps before the discriminator is trained and used")
     steps: PositiveInt = Field(1000, description="optimiser steps")
     batch_size: PositiveInt = Field(2, description="images per step")
     learning_rate: PositiveFloat = Field(1e-3, description="peak learning rate of AdamW")
@@ -280,19 +290,19 @@ class KLVAESpec(AbstractCodecSpec):
         "AutoencoderKL (names of MONAI, MONAI Generative or MAISI; safetensors, or a torch file of tensors alone)",
     )
 
-    @field_validator("weights")
+    @field_validator("weights", "perceptual_features")
     @classmethod
-    def _from_the_schema(cls, weights: Path | None, info: ValidationInfo) -> Path | None:
+    def _from_the_schema(cls, path: Path | None, info: ValidationInfo) -> Path | None:
         """Resolve a relative path against the folder of the schema, if known."""
-        if weights is None or not info.context:
-            return weights
-        return Path(os.path.abspath(info.context["folder"] / weights))
+        if path is None or not info.context:
+            return path
+        return Path(os.path.abspath(info.context["folder"] / path))
 
     @model_validator(mode="after")
     def _levels(self) -> Self:
         most = int(math.log2(self.downsampling)) + 1
         if not self.channels:
-            object.__setattr__(self, "channels", (96, *[128] * (most - 3)))
+            object.__setattr__(self, "channels", (64, *[128] * (most - 3)))
         elif len(self.channels) > most:
             raise ValueError(
                 f"downsampling {self.downsampling} has 1 to {most} levels of channels, not {len(self.channels)}"
@@ -320,6 +330,8 @@ class KLVAESpec(AbstractCodecSpec):
         return self.downsampling
 
     def build(self, data_shape: tuple[int, ...]) -> KLVAECodec:
+        if self.perceptual_features is not None and len(data_shape) != 4:
+            raise ValueError("'perceptual_features' are of 3-D images; omit them for the distance of image gradients")
         codec = KLVAECodec(self, data_shape)
         if self.weights is not None:
             codec.load(self.weights)

@@ -75,14 +75,14 @@ def _first(error: Exception) -> str:
 
 
 def _refusal(message: str) -> str:
-    named = re.search(r"(?:GLOBAL|global) `?([\w.]+)", message)
-    if "eights only load failed" in message or named:
-        what = f" ({named[1]})" if named else ""
-        return (
-            f"a pickle with objects other than tensors{what}, which could execute code when read; refused. If you "
-            f"trust its source, convert it once, on a machine without your data: {_CONVERT}"
-        )
-    return f"not a whole safetensors or torch file ({message.splitlines()[0] if message else 'empty'})"
+    if "eights only load failed" not in message:
+        return f"not a whole safetensors or torch file ({message.splitlines()[0] if message else 'empty'})"
+    named = re.search(r"GLOBAL ([\w.]+)", message)
+    what = f" (it names {named[1]})" if named else ""
+    return (
+        f"not a file of tensors alone{what}: reading it could execute code; refused. If you trust its source, convert "
+        f"it once, on a machine without your data: {_CONVERT}"
+    )
 
 
 def layout_of(weights: Mapping[str, Tensor]) -> Layout | None:

@@ -125,7 +125,7 @@ def test_weights_are_loaded_from_a_file(fitted, tmp_path):
 
 @pytest.mark.parametrize(
     ("downsampling", "channels", "block"),
-    [(2, (96,), 2), (4, (96,), 4), (8, (96, 128), 4), (16, (96, 128, 128), 4)],
+    [(2, (64,), 2), (4, (64,), 4), (8, (64, 128), 4), (16, (64, 128, 128), 4)],
 )
 def test_levels_and_their_default_widths(downsampling, channels, block):
     spec = KLVAESpec(downsampling=downsampling)
