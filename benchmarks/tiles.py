@@ -50,7 +50,8 @@ def measure(network: str, shape: tuple[int, ...], tile: int, first: bool) -> Non
         function(data)
         seconds.append((time.process_time() - start) * (tiles if first else 1))
     del whole
-    forecast = codec.forecast(size) / 1e9
+    with torch.device("meta"):
+        forecast = spec.build((1, *shape)).forecast([min(tile or length, length) for length in shape]) / 1e9
     name, dims = f"{network:8} {f'tile {tile}' if tile else 'whole':9}", " x ".join(map(str, shape))
     print(
         f"{name} {dims}: {tiles:3} tiles, {peak() - before:5.2f} GB (forecast {forecast:.2f}), "
