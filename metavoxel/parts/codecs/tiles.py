@@ -21,8 +21,9 @@ UNUSED = 3 / 8
 """Part of an overlap, at the border of each tile, that is not used."""
 
 
-WHOLE_IMAGES = 5
-"""Whole images in memory beside a network's tensors: data, its standardised copy, the result, and two in passing."""
+WHOLE_IMAGES = 9
+"""Whole images in memory beside a network's tensors: data, its standardised copy, its blocks, the result, and others in
+passing (benchmarks/tiles.py)."""
 LIVE_TENSORS = 8
 """Tensors as large as the largest that a forward pass holds at once, with the work space of convolutions
 (benchmarks/tiles.py)."""

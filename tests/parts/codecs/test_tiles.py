@@ -130,7 +130,7 @@ def test_sizes_that_do_not_suit_are_refused(settings, message):
     "network",
     [{}, {"channels": (64, 128, 256), "norm_groups": 32, "linear_path": False}, {"channels": (16, 16, 32)}],
 )
-@pytest.mark.parametrize("gigabytes", [0.5, 1, 4, 16])
+@pytest.mark.parametrize("gigabytes", [0.7, 1, 4, 16])
 def test_a_volume_that_does_not_fit_names_the_tile_that_does(network, gigabytes):
     with torch.device("meta"):
         whole = KLVAESpec(**network).build((1, 192, 224, 192))
