@@ -204,6 +204,8 @@ def _check_batches(schema: Schema, codecs: dict[str, AbstractCodec], budget: _Bu
     rows = schema.training.batch_size or plan.batch_size
     budget.check("training.batch_size", f"batches of {rows:,} rows", 4 * _ACTIVATIONS * rows * cells)
     for name, codec in codecs.items():
+        if what := codec.memory_problem(budget.memory):
+            raise SchemaError(Problem(f"variables.{name}.codec", what))
         if isinstance(codec, AbstractLearnedCodec) and codec.training_plan is not None:
             size = codec.training_plan.batch_size
             values = math.prod(schema.variables[name].spec.data_shape)

@@ -40,8 +40,7 @@ def fit_codec(
     if isinstance(codec, AbstractLearnedCodec) and codec.training_plan is not None:
         yield from _learn(name, codec, cohort, fabric, seed=seed, checkpoint=checkpoint)
     codec.eval()
-    if not (isinstance(codec, AbstractLearnedCodec) and codec.training_plan is None):
-        codec.fit(values)
+    codec.fit(values)
 
 
 def _learn(

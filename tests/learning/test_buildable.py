@@ -62,6 +62,19 @@ def test_networks_beyond_the_memory_are_refused():
     assert problem.startswith("training.batch_size: batches of 1,000,000,000,000 rows take more than ")
 
 
+def test_an_image_beyond_the_memory_is_refused_with_the_tile_that_fits():
+    large = changed(IMAGES, volume={"shape": [192, 224, 192]})
+    (problem,) = problems_of(large, memory=2 * 10**9)
+    assert problem.startswith(
+        "variables.volume.codec: encoding and decoding images of 192 x 224 x 192 voxels takes about "
+    )
+    tile = int(problem.split("set 'tile: ")[1].split("'")[0])
+    codec = {**IMAGES["variables"]["volume"]["codec"], "tile": tile}
+    check_buildable(
+        parse_schema(changed(large, volume={"codec": codec}), folder=Path(), registry=REGISTRY), memory=2 * 10**9
+    )
+
+
 def test_building_allocates_no_memory_and_removes_its_hooks():
     check_buildable(parse_schema(IMAGES, folder=Path(), registry=REGISTRY), memory=10**15)
     layer = torch.nn.Linear(2, 2)

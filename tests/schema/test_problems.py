@@ -106,8 +106,8 @@ WRONG = [
     ("variables.T1w.affine", [[1, 0], [0, 1]], "variables.T1w: affine has 4 rows of 4 numbers"),
     ("variables.T1w", {"type": "image", "path": "x", "column": "y"},
      "variables.T1w: path and column each specify the file: give one of them"),
-    ("variables.T1w.codec", {"type": "kl_vae", "channels": [8]},
-     "variables.T1w.codec: downsampling 4 needs 3 channel widths, not 1"),
+    ("variables.T1w.codec", {"type": "kl_vae", "channels": [8, 8, 8, 8]},
+     "variables.T1w.codec: downsampling 4 has 1 to 3 levels of channels, not 4"),
     # Incompatible parts
     ("variables.age.kernel", "d3pm_uniform", "variables.age.kernel: kernel 'd3pm_uniform' needs one_hot code, "
      "but codec 'linear' of variable 'age' gives real code"),

@@ -68,6 +68,13 @@ class AbstractCodec(nn.Module, ABC):
     def decode(self, z: Code) -> Shaped[Tensor, "b *d"]:
         """Decode any code, including codes outside the range of ``encode``."""
 
+    def memory_problem(self, available: int) -> str | None:
+        """Describe why encoding or decoding one datum takes more than these bytes, and the remedy; None if it fits.
+
+        None by default, for codecs whose codes and data are all that they hold.
+        """
+        return None
+
     def encode_partial(self, x: Shaped[Tensor, "b *d"], known: Bool[Tensor, "b *d"]) -> tuple[Encoded, Mask]:
         """Encode partially known data, and mark the cells whose code is reliable.
 
@@ -114,6 +121,8 @@ class CodecTraining(NamedTuple):
 
 class AbstractLearnedCodec(AbstractCodec, ABC):
     """Codec with weights trained by gradient descent before the joint model; ``fit`` is called afterwards.
+
+    ``fit`` is also called for pretrained weights, and must then keep what the weights determine.
 
     Attributes:
         training_plan: training hyperparameters; None for pretrained weights.

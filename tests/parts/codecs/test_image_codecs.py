@@ -1,14 +1,13 @@
 """Codecs of images: shapes and scale, partial encoding, and weights from a file."""
 
-import pickle
-
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from metavoxel.errors import RunError
+from metavoxel.parts.codecs.block_components import fit_block_components, from_blocks, to_blocks
 from metavoxel.parts.codecs.identity import IdentitySpec
 from metavoxel.parts.codecs.kl_vae import KLVAESpec
+from metavoxel.parts.codecs.kl_vae_network import INITIAL_SD
 from metavoxel.rng import Rng
 
 TINY = KLVAESpec(downsampling=4, channels=(8, 8, 8), latent_channels=3, batch_size=2, steps=3)
@@ -124,43 +123,74 @@ def test_weights_are_loaded_from_a_file(fitted, tmp_path):
     assert torch.equal(loaded.encode(values).mean, codec.encode(values).mean)
 
 
-class Trap:
-    """Object whose unpickling creates a file."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return open, (self.path, "w")
-
-
-def test_pickles_are_rejected_as_weights(tmp_path):
-    file, sprung = tmp_path / "codec.safetensors", tmp_path / "sprung"
-    file.write_bytes(pickle.dumps(Trap(str(sprung))))
-    with pytest.raises(RunError, match="do not fit this schema's codec"):
-        TINY.model_copy(update={"weights": file}).build(SHAPES["picture"])
-    torch.save({"weights": Trap(str(sprung))}, file)
-    with pytest.raises(RunError, match="do not fit this schema's codec"):
-        TINY.model_copy(update={"weights": file}).build(SHAPES["picture"])
-    assert not sprung.exists()
+@pytest.mark.parametrize(
+    ("downsampling", "channels", "block"),
+    [(2, (64,), 2), (4, (64,), 4), (8, (64, 128), 4), (16, (64, 128, 128), 4)],
+)
+def test_levels_and_their_default_widths(downsampling, channels, block):
+    spec = KLVAESpec(downsampling=downsampling)
+    assert (spec.channels, spec.block) == (channels, block)
 
 
-def test_missing_or_incompatible_weights_are_errors(fitted, tmp_path):
-    codec, values = fitted
-    with pytest.raises(RunError, match=r"no file .*none\.safetensors"):
-        TINY.model_copy(update={"weights": tmp_path / "none.safetensors"}).build(tuple(values.shape[1:]))
-    file = tmp_path / "codec.safetensors"
-    save_file({name: tensor.contiguous() for name, tensor in codec.state_dict().items()}, file)
-    wider = KLVAESpec(downsampling=4, channels=(8, 8, 16), latent_channels=3, weights=file)
-    with pytest.raises(RunError, match=r"codec\.safetensors do not fit this schema's codec"):
-        wider.build(tuple(values.shape[1:]))
-    with pytest.raises(RunError, match="do not fit"):
-        TINY.model_copy(update={"weights": file}).build((1, *(2 * size for size in values.shape[2:])))
+@pytest.mark.parametrize(("channels", "block"), [((8,), 4), ((8, 8), 2), ((8, 8, 8), 1)])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_step_0_is_the_closed_form_linear_code(shape, channels, block):
+    values = images(shape)
+    spec = KLVAESpec(channels=channels, latent_channels=3)
+    assert spec.block == block
+    codec = spec.build(shape).eval()
+    codec.prepare(batches(values))
+    blocks = to_blocks((values - codec.mean_image) / codec.contrast, 4).flatten(1, 2)
+    components = fit_block_components([blocks], 3)
+    mean, sd = codec.autoencoder.encode((values - codec.mean_image) / codec.contrast)
+    torch.testing.assert_close(mean, components.encode(blocks), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(sd, torch.full_like(sd, INITIAL_SD))
+    alone = from_blocks(components.decode(components.encode(blocks)).unflatten(1, (shape[0], -1)), 4)
+    error = (codec.decode(codec.encode(values).mean) - values).square().mean()
+    assert error <= (alone * codec.contrast + codec.mean_image - values).square().mean()
 
 
-def test_levels_and_their_default_widths():
-    assert KLVAESpec(downsampling=2).channels == (16, 32)
-    assert KLVAESpec(downsampling=16).channels == (16, 32, 64, 64, 64)
+def test_training_improves_on_the_linear_code():
+    torch.manual_seed(0)
+    values = images((1, 16, 16), rows=8).sigmoid()
+    codec = KLVAESpec(channels=(16,), latent_channels=2, error="squared", kl_weight=0).build((1, 16, 16))
+    codec.prepare(batches(values))
+    optimiser = torch.optim.Adam(codec.parameters(), 3e-3)
+    errors = []
+    for step in range(60):
+        (loss := codec.losses(values, rng=Rng.for_rows(8, "step", step))["l2"]).backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        errors.append(float(loss.detach()))
+    assert errors[-1] < 0.8 * errors[0]
+
+
+def test_more_channels_than_a_block_has_voxels_start_as_lossless():
+    values = images((1, 8, 8))
+    codec = KLVAESpec(downsampling=2, latent_channels=6).build((1, 8, 8)).eval()
+    codec.prepare(batches(values))
+    torch.testing.assert_close(codec.decode(codec.encode(values).mean), values, atol=1e-3, rtol=1e-3)
+
+
+def test_cells_normalised_over_their_channels_do_not_depend_on_distant_voxels():
+    """One residual block of the encoder reaches 4 cells, and its linear path 1."""
+    spec = KLVAESpec(channels=(8,), latent_channels=2, residual_blocks=1)
+    values = images((1, 48, 16), rows=2)
+    codec = spec.build((1, 48, 16)).eval()
+    changed = values.clone()
+    changed[:, :, -4:] += 1
+    same = (codec.encode(values).mean == codec.encode(changed).mean).all(1).all(2).all(0)
+    assert same.tolist() == [True] * (12 - 5) + [False] * 5
+
+
+def test_other_levels_are_refused():
+    with pytest.raises(ValueError, match="downsampling 4 has 1 to 3 levels of channels, not 4"):
+        KLVAESpec(channels=(8, 8, 8, 8))
+    with pytest.raises(ValueError, match=r"norm_groups 3 must divide all channels, \[8\]"):
+        KLVAESpec(channels=(8,), norm_groups=3)
+
+
+def test_the_plan_and_the_grid():
     assert KLVAESpec(downsampling=8).grid_multiple() == 8
     assert TINY.build(SHAPES["picture"]).training_plan == (3, 2, 1e-3)
 
