@@ -1,7 +1,7 @@
 """A panel of tables: errors of conditional distributions with default settings, compared with simple methods.
 
 python -m benchmarks.panel [--parts worlds real few samples] [--seeds 0 1 2] [--methods metavoxel trees ...]
-    [--draws 20] [--test-rows 2000] [--output runs/benchmark-panel] [--publish] [--quick]
+    [--tables shapes ...] [--draws 20] [--test-rows 2000] [--output runs/benchmark-panel] [--publish] [--quick]
 
 worlds: simulated tables with known conditional distributions, 500 training rows. real: tables of scikit-learn, and
 IXI's if available; some variables from all others. few: diabetes from 20 rows. samples: accuracy of a forest that
@@ -35,6 +35,7 @@ def main() -> None:
         "--parts", nargs="*", choices=PARTS, default=list(PARTS[:-1]), help="none to print the tables only"
     )
     parser.add_argument("--methods", nargs="+", choices=every, default=every)
+    parser.add_argument("--tables", nargs="+", help="only these tables and worlds")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", type=int, default=500, help="training rows of a world")
     parser.add_argument("--test-rows", type=int, default=2000, help="test rows of a world; a method may have fewer")
@@ -65,7 +66,7 @@ def main() -> None:
     results = Results(output, panel.settings())
     for part in asked.parts:
         for unit, work in panel.work(part, asked.methods):
-            if unit in results:
+            if unit in results or (asked.tables and unit.table not in asked.tables):
                 continue
             start = time.perf_counter()
             try:

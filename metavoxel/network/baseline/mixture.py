@@ -22,23 +22,16 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor, nn
 
-from metavoxel.network.baseline.components import Components, log_density, posterior
-from metavoxel.network.baseline.em import fit_components
+from metavoxel.network.baseline.components import Components, log_density
 from metavoxel.network.baseline.gaussian import FOLDS, GaussianBaseline, block_diagonal
-from metavoxel.network.baseline.scores import ClassPoints, places, predictive_scores
+from metavoxel.network.baseline.scores import ClassPoints, places
+from metavoxel.network.baseline.selection import MOST_COMPONENTS, Rows, one_gaussian, select_components
 from metavoxel.parts.features.base import GaussianLikelihood
 
-MOST_COMPONENTS = 12
-COUNTS = (1, 2, 3, 4, 6, 8, 12)
-"""Candidate numbers of components, tried in this order."""
-PATIENCE = 2
-"""Candidates without improvement after which no more are tried."""
 MOST_FEATURES = 64
 """Features above which there is no mixture: tables of the usual size do not determine their covariances."""
 FEWEST_ROWS, MOST_ROWS = 40, 4000
 """Smallest and largest number of rows that a mixture is fitted to."""
-MOST_STEPS, CLOSE = 50, 1e-3
-"""Maximum number of EM steps of the mean of rows with gaps, and the change below which they stop."""
 
 
 class MixtureBaseline(nn.Module):
@@ -119,11 +112,18 @@ class MixtureBaseline(nn.Module):
         for number, name in enumerate(self._sizes):
             if name in self._classes:
                 categories[number] = ClassPoints.of(points[name].double(), features[name][present[name]].double())
-        chosen = _one_gaussian(self.gaussian.covariance(), rows, seen)
+        chosen = one_gaussian(self.gaussian.covariance(), rows, seen)
         single, straight = chosen, list(categories)
         if self._mixed and len(rows) >= FEWEST_ROWS:
             step = -(-len(rows) // MOST_ROWS)
-            chosen, straight = self._best(single, rows[::step], seen[::step], fold[::step], categories, kept)
+            chosen, straight = select_components(
+                self.gaussian,
+                single,
+                Rows(rows[::step], seen[::step], fold[::step]),
+                list(self._places.values()),
+                categories,
+                kept,
+            )
         self._take(single, chosen, categories, straight)
 
     def _joined(
@@ -131,53 +131,6 @@ class MixtureBaseline(nn.Module):
     ) -> Float64[Tensor, "n d"]:
         """Concatenate the features of all variables, 0 where unknown."""
         return torch.where(seen, torch.cat([features[name] for name in self._sizes], 1).double(), 0.0)
-
-    def _best(
-        self,
-        single: Components,
-        rows: Float64[Tensor, "n d"],
-        seen: Bool[Tensor, "n d"],
-        fold: Int64[Tensor, "n"],
-        categories: Mapping[int, ClassPoints],
-        kept: float,
-    ) -> tuple[Components, list[int]]:
-        """Return the chosen components, and the categories that one Gaussian predicts no worse.
-
-        The number of components is the smallest whose held-out score is within a standard error of the best.
-        """
-        parts = list(self._places.values())
-        between = torch.where(self.gaussian.inside(), 1.0, kept).double()
-
-        def held_out_scores(count: int) -> Float64[Tensor, "n v"]:
-            scores = torch.zeros(len(rows), len(parts), dtype=torch.float64)
-            for number in range(FOLDS):
-                out = fold == number
-                if not out.any() or out.all():
-                    continue
-                if count == 1:
-                    fitted = _one_gaussian(self.gaussian.refitted(rows[~out], seen[~out]), rows[~out], seen[~out])
-                else:
-                    fitted = fit_components(rows[~out], seen[~out], count, between)
-                scores[out] = predictive_scores(fitted, rows[out], seen[out], parts, categories)
-            return scores
-
-        scores: dict[int, Float64[Tensor, n]] = {}
-        of_single, best = held_out_scores(1), 1
-        straight: dict[int, list[int]] = {}
-        for number, count in enumerate(COUNTS):
-            if (count > 1 and count * len(self._places) > len(rows)) or number - COUNTS.index(best) > PATIENCE:
-                break
-            found = of_single if count == 1 else held_out_scores(count)
-            straight[count] = [at for at in categories if found[:, at].mean() <= of_single[:, at].mean()]
-            found[:, straight[count]] = of_single[:, straight[count]]
-            scores[count] = found.sum(1)
-            best = max(scores, key=lambda tried: float(scores[tried].mean()))
-        for count, score in scores.items():
-            short = scores[best] - score
-            if float(short.mean()) <= float(short.std() / len(short) ** 0.5):
-                mixture = single if count == 1 else fit_components(rows, seen, count, between)
-                return mixture, straight[count]
-        raise AssertionError("the best is no worse than itself")
 
     def _take(
         self,
@@ -277,19 +230,3 @@ class MixtureBaseline(nn.Module):
             found[name] = (torch.softmax(log_class, 1) @ points).to(dtype)
             first, prior = first + count * size, prior + count
         return found
-
-
-def _one_gaussian(
-    covariance: Float64[Tensor, "d d"], rows: Float64[Tensor, "n d"], seen: Bool[Tensor, "n d"]
-) -> Components:
-    """Return one component with this covariance and, by EM, the maximum likelihood mean of rows with gaps.
-
-    The mean over the rows with a feature would have a larger error, as it does not use the correlated others.
-    """
-    mean = torch.zeros(len(covariance), dtype=torch.float64)
-    one = torch.ones(1, dtype=torch.float64)
-    for _ in range(0 if seen.all() or not len(rows) else MOST_STEPS):
-        before, mean = mean, posterior(Components(one, mean[None], covariance[None]), rows, seen).means[:, 0].mean(0)
-        if float((mean - before).abs().max()) < CLOSE:
-            break
-    return Components(one, mean[None], covariance[None])
