@@ -43,6 +43,7 @@ class JointModel(nn.Module):
         *,
         shared_time: bool,
         factors: Sequence[Collection[str]] = (),
+        bands: Mapping[str, Sequence[int]] = {},
     ) -> None:
         super().__init__()
         self.kernels: dict[str, AbstractKernel] = {name: variable.parts.kernel for name, variable in variables.items()}
@@ -75,8 +76,9 @@ class JointModel(nn.Module):
         self.common.extend(module for module in common.values() if module is not None)
         self._bank = AdapterBank({name: self.adapter(name) for name in variables}, kinds)
         self.baseline = Baseline(
-            features, self.kernels, code_shapes, kinds, factors=factors, mixed=not grids and not shared_time
-        )
+            features, self.kernels, code_shapes, kinds,
+            factors=factors, mixed=not grids and not shared_time, bands=bands,
+        )  # fmt: skip
         self.register_buffer("network_weights", torch.ones(len(variables)))
         self.network_weights: Tensor
         tokens = {name: self.adapter(name).tokens for name in variables}

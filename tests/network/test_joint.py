@@ -1,5 +1,6 @@
 """The joint model and its training loss: masks, independence of rows, and work without grids."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ import torch
 from metavoxel.learning.latent_cache import LatentCache
 from metavoxel.learning.objective import corrupt, loss_sums, ratio
 from metavoxel.learning.time_sampling import RowTimes
+from metavoxel.network.banded_field import BandedField
+from metavoxel.network.residual_field import ResidualField
 from metavoxel.parts.conformance.modules import at_generic_weights
 from metavoxel.rng import Rng
 from metavoxel.runs.run import build_codecs, build_joint
@@ -290,3 +293,13 @@ def test_variables_without_a_common_factor_are_independent():
     before = joint(states, times, observed)
     after = joint({**states, "age": states["age"] + 1}, times, observed)
     assert {name for name in names if not torch.equal(before[name], after[name])} == {"age", "iq"}
+
+
+def test_residual_fields_follow_the_bands_of_codecs():
+    """One field for each band, where all images on a grid have bands; else one for all channels."""
+    raw = deepcopy(MIXED)
+    raw["variables"]["scan"] |= {"codec": "wavelet", "shape": [8, 16]}
+    found = joint_of(raw).baseline.fields["grid_2x4"]
+    assert isinstance(found, BandedField) and len(found.fields) == 4
+    raw["variables"]["other"] = {"type": "image", "codec": "identity", "shape": [2, 4]}
+    assert isinstance(joint_of(raw).baseline.fields["grid_2x4"], ResidualField)
