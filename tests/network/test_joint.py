@@ -303,3 +303,22 @@ def test_residual_fields_follow_the_bands_of_codecs():
     assert isinstance(found, BandedField) and len(found.fields) == 4
     raw["variables"]["other"] = {"type": "image", "codec": "identity", "shape": [2, 4]}
     assert isinstance(joint_of(raw).baseline.fields["grid_2x4"], ResidualField)
+
+
+def test_the_baselines_estimate_is_that_without_the_network(model):
+    rng = Rng.for_rows(ROWS, "baseline")
+    states = {name: rng.fork(name).normal((ROWS, *shape)) for name, shape in SHAPES.items()}
+    states["site"] = torch.eye(3)[torch.arange(ROWS) % 3]
+    times = {name: torch.linspace(0, 1, ROWS, dtype=torch.float64) for name in SHAPES}
+    observed = {name: torch.zeros(ROWS, 1, *shape[1:], dtype=torch.bool) for name, shape in SHAPES.items()}
+    found = model.denoise_baseline(states, times, observed)
+    assert list(found) == list(model.with_baseline) == NAMES
+    weights = model.network_weights.clone()
+    assert any(
+        float((found[name] - code).abs().max()) > 0 for name, code in model.denoise(states, times, observed).items()
+    )
+    model.network_weights.zero_()
+    expected = model.eval().denoise(states, times, observed)
+    model.network_weights.copy_(weights)
+    for name in NAMES:
+        torch.testing.assert_close(found[name], expected[name])
