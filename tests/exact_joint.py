@@ -28,6 +28,10 @@ class ExactJoint(JointModel):
         self.exact = oracle.denoiser(self.kernels)
         self.rows = 0
 
+    @property
+    def with_baseline(self):
+        return ()
+
     def denoise(self, states, times, observed):
         self.rows += len(states[next(iter(self.kernels))])
         return self.exact(states, times)

@@ -18,7 +18,8 @@ from torch.nn.modules.module import (
 
 from metavoxel.errors import MetavoxelError, PluginError, Problem, SchemaError
 from metavoxel.parts.adapters.base import port_name
-from metavoxel.parts.codecs.base import AbstractCodec, AbstractLearnedCodec
+from metavoxel.parts.codecs.base import AbstractCodec, AbstractCodecSpec, AbstractLearnedCodec
+from metavoxel.parts.variables.base import AbstractVariableSpec
 from metavoxel.plugins.registry import attribute_errors
 from metavoxel.schema import Schema
 
@@ -137,11 +138,17 @@ def _with_smallest_grids(schema: Schema) -> Schema:
     variables = {}
     for name, variable in schema.variables.items():
         codec = variable.parts.codec
-        spec = variable.spec.with_smallest_grid(schema.multiples()[name])
+        spec = _with_smallest_grid(variable.spec, codec, schema.multiples()[name])
         if "weights" in type(codec).model_fields:
             codec = codec.model_copy(update={"weights": None})
         variables[name] = variable._replace(spec=spec, parts=variable.parts._replace(codec=codec))
     return replace(schema, variables=variables)
+
+
+def _with_smallest_grid(spec: AbstractVariableSpec, codec: AbstractCodecSpec, multiple: int) -> AbstractVariableSpec:
+    """Give an image of unknown grid the fewest axes that suit its codec, of the smallest valid size; two if none do."""
+    flat, deep = (spec.with_smallest_grid(multiple, axes=axes) for axes in (2, 3))
+    return deep if codec.misfit(flat.data_shape) and not codec.misfit(deep.data_shape) else flat
 
 
 def _codecs(schema: Schema, budget: _Budget) -> dict[str, AbstractCodec]:
@@ -151,6 +158,8 @@ def _codecs(schema: Schema, budget: _Budget) -> dict[str, AbstractCodec]:
         where = f"variables.{name}.codec"
         try:
             with budget.of(where), attribute_errors(parts.codec, where):
+                if what := parts.codec.misfit(spec.data_shape):
+                    raise SchemaError(Problem(where, what))
                 codec = codecs[name] = parts.codec.build(spec.data_shape)
                 default = spec.parts().codec
                 # The default codec of a plugin's variable type is checked in training, on real rows.

@@ -16,6 +16,16 @@ from metavoxel.rng import Rng, stream_key
 from metavoxel.typing import Code, Mask
 
 ENCODE_BATCH = 4
+CACHED_IMAGES = 1000
+CODES_PER_IMAGE = (2, 6)
+"""Minimum and maximum number of cached codes per training image, its own included. They are chosen to cache about
+``CACHED_IMAGES`` codes of a cohort, as small cohorts need more augmentation."""
+
+
+def codes_per_image(training_rows: int) -> int:
+    """Return the number of cached codes per training image: its own and those of its augmentations."""
+    least, most = CODES_PER_IMAGE
+    return max(least, min(most, CACHED_IMAGES // max(training_rows, 1)))
 
 
 @final

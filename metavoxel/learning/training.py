@@ -22,7 +22,7 @@ from metavoxel.learning.buildable import check_buildable
 from metavoxel.learning.codec_training import fit_codec
 from metavoxel.learning.contracts import check_codec, check_joint
 from metavoxel.learning.joint_training import train_joint
-from metavoxel.learning.latent_cache import LatentCache, bank, encode_column, load_cache, save_cache
+from metavoxel.learning.latent_cache import LatentCache, bank, codes_per_image, encode_column, load_cache, save_cache
 from metavoxel.learning.missingness_weights import check_missing_weights
 from metavoxel.learning.precision import flushed_denormals, resolve_precision
 from metavoxel.parts.codecs.base import AbstractCodec
@@ -33,11 +33,6 @@ from metavoxel.runs.metrics import MetricsWriter
 from metavoxel.runs.progress import Progress
 from metavoxel.runs.run import RunFolder, build_codecs, build_joint, check_api, versions
 from metavoxel.schema import Schema
-
-CACHED_IMAGES = 1000
-AUGMENTATIONS_PER_IMAGE = (2, 6)
-"""Minimum and maximum number of cached codes per training image, its own included. They are chosen to cache about
-``CACHED_IMAGES`` codes of a cohort, as small cohorts need more augmentation."""
 
 
 def training(
@@ -232,8 +227,7 @@ def _encode_or_load(
     seed: int,
 ) -> Iterator[Progress]:
     weights = save({key: tensor.cpu().contiguous() for key, tensor in codec.state_dict().items()})
-    least, most = AUGMENTATIONS_PER_IMAGE
-    count = max(least, min(most, CACHED_IMAGES // max(len(cohort.parts["train"]), 1)))
+    count = codes_per_image(len(cohort.parts["train"]))
     content = [cohort.fingerprint.encode(), weights, str((seed, count)).encode()]
     key = hashlib.blake2b(b"".join(content), digest_size=8).hexdigest()
     path = folder.codes(name, key)

@@ -22,11 +22,12 @@ from metavoxel.parts.backbones.base import AbstractBackbone, AbstractBackboneSpe
 from metavoxel.parts.features.base import AbstractFeatures
 from metavoxel.parts.kernels.base import AbstractKernel, along
 from metavoxel.plugins.registry import attribute_errors
+from metavoxel.sampling.held import AbstractCorrectedDenoiser
 from metavoxel.schema.schema import Variable
 from metavoxel.typing import AnyCode, AnyMask, AnyTime
 
 
-class JointModel(nn.Module):
+class JointModel(nn.Module, AbstractCorrectedDenoiser):
     """f_theta(z_t, t) of the paper (MetaVoxel 3.1): from all noisy codes to a prediction for each. Final.
 
     All calls of the network go through ``forward``, so that wrappers for many devices intercept them.
@@ -43,6 +44,7 @@ class JointModel(nn.Module):
         *,
         shared_time: bool,
         factors: Sequence[Collection[str]] = (),
+        bands: Mapping[str, Sequence[int]] = {},
     ) -> None:
         super().__init__()
         self.kernels: dict[str, AbstractKernel] = {name: variable.parts.kernel for name, variable in variables.items()}
@@ -75,8 +77,9 @@ class JointModel(nn.Module):
         self.common.extend(module for module in common.values() if module is not None)
         self._bank = AdapterBank({name: self.adapter(name) for name in variables}, kinds)
         self.baseline = Baseline(
-            features, self.kernels, code_shapes, kinds, factors=factors, mixed=not grids and not shared_time
-        )
+            features, self.kernels, code_shapes, kinds,
+            factors=factors, mixed=not grids and not shared_time, bands=bands,
+        )  # fmt: skip
         self.register_buffer("network_weights", torch.ones(len(variables)))
         self.network_weights: Tensor
         tokens = {name: self.adapter(name).tokens for name in variables}
@@ -224,4 +227,21 @@ class JointModel(nn.Module):
         predictions = self(states, times, observed)
         return {
             name: kernel.denoise(predictions[name], states[name], times[name]) for name, kernel in self.kernels.items()
+        }
+
+    @property
+    def with_baseline(self) -> Collection[str]:
+        """Variables that have features in the Gaussian baseline."""
+        return [name for name, context in self.contexts.items() if context.features is not None]
+
+    def denoise_baseline(
+        self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], observed: Mapping[str, AnyMask]
+    ) -> dict[str, AnyCode]:
+        """Return the result of ``denoise`` without the network, for every variable with a baseline."""
+        _, baselines = self.baseline(self._without_noise(states, times), times, observed)
+        none = torch.zeros(())
+        return {
+            name: self.kernels[name].denoise(self._composed(name, outputs, None, none), states[name], times[name])
+            for name, outputs in baselines.items()
+            if outputs is not None
         }

@@ -14,8 +14,10 @@ from metavoxel.parts.codecs.base import AbstractCodecSpec
 from metavoxel.parts.codecs.identity import IdentitySpec
 from metavoxel.parts.codecs.kl_vae import KLVAESpec
 from metavoxel.parts.codecs.linear import LinearSpec
+from metavoxel.parts.codecs.local_pca import LocalPCASpec
 from metavoxel.parts.codecs.onehot import OneHotSpec
 from metavoxel.parts.codecs.quantile import QuantileSpec
+from metavoxel.parts.codecs.wavelet import WaveletSpec
 from metavoxel.parts.kernels.base import AbstractKernel
 from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
 from metavoxel.parts.kernels.gaussian import GaussianKernel
@@ -37,8 +39,9 @@ def metavoxel_variables() -> Sequence[type[AbstractVariableSpec]]:
 
 @hookimpl
 def metavoxel_codecs() -> Sequence[type[AbstractCodecSpec]]:
-    """KL autoencoder, identity, linear, quantile (rank-based inverse normal) and one-hot codecs."""
-    return [KLVAESpec, IdentitySpec, LinearSpec, QuantileSpec, OneHotSpec]
+    """KL autoencoder, wavelet, block components, identity, linear, quantile (rank-based inverse normal) and one-hot
+    codecs."""
+    return [KLVAESpec, WaveletSpec, LocalPCASpec, IdentitySpec, LinearSpec, QuantileSpec, OneHotSpec]
 
 
 @hookimpl

@@ -153,8 +153,11 @@ def build_codecs(schema: Schema) -> dict[str, AbstractCodec]:
 def build_joint(schema: Schema, codecs: Mapping[str, AbstractCodec]) -> JointModel:
     """Build an untrained joint network for these codecs."""
     shapes = {name: codec.code_shape for name, codec in codecs.items()}
-    shared = schema.diffusion.shared_time
-    return JointModel(schema.variables, shapes, schema.backbone, shared_time=shared, factors=schema.diffusion.factors)
+    return JointModel(
+        schema.variables, shapes, schema.backbone,
+        shared_time=schema.diffusion.shared_time, factors=schema.diffusion.factors,
+        bands={name: codec.bands for name, codec in codecs.items() if codec.bands is not None},
+    )  # fmt: skip
 
 
 def resolved_device(device: object, where: str) -> str:

@@ -9,6 +9,7 @@ from metavoxel.rng import Rng, stream_key
 from metavoxel.sampling.bounds import Bounds, drawn_within
 from metavoxel.sampling.conditional import Denoiser, JointDenoiser, batches, joined, rows_per_batch
 from metavoxel.sampling.evidence import Evidence
+from metavoxel.sampling.held import FINE_STEPS, AbstractCorrectedDenoiser, HeldCorrection, evaluated_steps
 from metavoxel.sampling.settings import Sampling
 from metavoxel.sampling.times import time_grid
 from metavoxel.typing import AnyCode, AnyMask, AnyTime
@@ -63,10 +64,17 @@ def _last_states(
 ) -> dict[str, AnyCode]:
     """Return the final states of one trajectory per row."""
     unknown = [kernel for name, kernel in model.kernels.items() if name not in given and name not in marginal]
-    grid = time_grid(sampling.grid, sampling.steps, unknown or list(model.kernels.values()))
+    corrected = model if sampling.holds and isinstance(model, AbstractCorrectedDenoiser) else None
+    if corrected is not None and not model.kernels.keys() - set(marginal) <= set(corrected.with_baseline):
+        corrected = None
+    steps = sampling.steps if corrected is None else FINE_STEPS
+    grid = time_grid(sampling.grid, steps, unknown or list(model.kernels.values()))
     drawn: dict[str, list[AnyCode]] = {name: [] for name in model.kernels}
-    denoiser = in_batches(model.denoise, rows_per_batch(model))
+    denoiser: Denoiser = in_batches(model.denoise, rows_per_batch(model))
     for _, conditional in batches(model, given, rng, marginal=marginal, rows_per_row=sampling.rows_per_row):
+        if corrected is not None:
+            evaluated = evaluated_steps(sampling.steps, steps)
+            denoiser = HeldCorrection(model.denoise, corrected.denoise_baseline, model.kernels, evaluated)
         trajectory = sampling.trajectory(denoiser, conditional, grid, soft_end=soft_end)
         for name, state in deque(trajectory, maxlen=1).pop().items():
             drawn[name].append(state)

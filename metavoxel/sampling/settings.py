@@ -13,6 +13,7 @@ from metavoxel.errors import EvidenceError, Problem
 from metavoxel.sampling.conditional import Conditional, Denoiser
 from metavoxel.sampling.conditioning import AbstractConditioning, Clean, Replace
 from metavoxel.sampling.guidance import guided
+from metavoxel.sampling.held import MOST_EVALUATIONS
 from metavoxel.sampling.smc import particle_trajectory
 from metavoxel.sampling.solvers import DDIM, AbstractSolver, DPMSolver2M
 from metavoxel.sampling.times import GridName
@@ -46,7 +47,8 @@ class Sampling:
     """Settings of sampling.
 
     Attributes:
-        steps: network evaluations per draw.
+        steps: network evaluations per draw. Up to 8, with 'clean', 'log_snr' and a model that has a baseline, the
+            network's correction is held between them (:mod:`metavoxel.sampling.held`).
         solver: 'dpmpp_2m' or 'ddim'.
         eta: noise of the steps: 0 deterministic, 1 ancestral (steps of categories are always ancestral).
         grid: time discretisation, 'log_snr' or 'uniform'.
@@ -147,6 +149,12 @@ class Sampling:
                 method = Replace(self.resamplings, self.jump)
         denoiser = guided(denoiser, conditional, self.guidance)
         return sample_trajectory(denoiser, conditional, grid, solver=solver, conditioning=method, soft_end=soft_end)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the network's correction of a baseline is held between few evaluations."""
+        usual = self.conditioning == "clean" and self.grid == "log_snr" and not self.guidance
+        return usual and self.steps <= MOST_EVALUATIONS
 
     @property
     def rows_per_row(self) -> int:

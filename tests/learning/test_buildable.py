@@ -41,6 +41,7 @@ WRONG = [
     (TABLE, {"age": {"codec": "kl_vae"}}, "variables.age.codec: cannot be built with these settings"),
     (IMAGES, {"volume": {"codec": {"type": "kl_vae", "latent_channels": 10**9}}}, "variables.volume.codec: weights, gradients "),
     (IMAGES, {"picture": {"adapter": {"type": "grid_summary", "components": 10**9}}}, "variables.picture.adapter: weights, "),
+    (IMAGES, {"volume": {"codec": {"type": "local_pca", "channels": 65}}}, "variables.volume.codec: 65 channels are more than "),
     (IMAGES, {"volume": {"codec": {"type": "kl_vae", "batch_size": 10**12}}}, "variables.volume.codec.batch_size: batches of "),
 ]  # fmt: skip
 
@@ -49,6 +50,15 @@ WRONG = [
 def test_problems_are_located(raw, settings, expected):
     (problem,) = problems_of(changed(raw, **settings))
     assert problem.startswith(expected)
+
+
+def test_images_of_unknown_grid_get_the_axes_that_suit_their_codec():
+    """The voxels of a block, of which a codec cannot have more channels, are more in three axes than in two."""
+    check_buildable(
+        parse_schema(
+            changed(IMAGES, volume={"codec": {"type": "local_pca", "channels": 64}}), folder=Path(), registry=REGISTRY
+        )
+    )
 
 
 def test_networks_beyond_the_memory_are_refused():

@@ -1,5 +1,6 @@
 """The joint model and its training loss: masks, independence of rows, and work without grids."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ import torch
 from metavoxel.learning.latent_cache import LatentCache
 from metavoxel.learning.objective import corrupt, loss_sums, ratio
 from metavoxel.learning.time_sampling import RowTimes
+from metavoxel.network.banded_field import BandedField
+from metavoxel.network.residual_field import ResidualField
 from metavoxel.parts.conformance.modules import at_generic_weights
 from metavoxel.rng import Rng
 from metavoxel.runs.run import build_codecs, build_joint
@@ -290,3 +293,32 @@ def test_variables_without_a_common_factor_are_independent():
     before = joint(states, times, observed)
     after = joint({**states, "age": states["age"] + 1}, times, observed)
     assert {name for name in names if not torch.equal(before[name], after[name])} == {"age", "iq"}
+
+
+def test_residual_fields_follow_the_bands_of_codecs():
+    """One field for each band, where all images on a grid have bands; else one for all channels."""
+    raw = deepcopy(MIXED)
+    raw["variables"]["scan"] |= {"codec": "wavelet", "shape": [8, 16]}
+    found = joint_of(raw).baseline.fields["grid_2x4"]
+    assert isinstance(found, BandedField) and len(found.fields) == 4
+    raw["variables"]["other"] = {"type": "image", "codec": "identity", "shape": [2, 4]}
+    assert isinstance(joint_of(raw).baseline.fields["grid_2x4"], ResidualField)
+
+
+def test_the_baselines_estimate_is_that_without_the_network(model):
+    rng = Rng.for_rows(ROWS, "baseline")
+    states = {name: rng.fork(name).normal((ROWS, *shape)) for name, shape in SHAPES.items()}
+    states["site"] = torch.eye(3)[torch.arange(ROWS) % 3]
+    times = {name: torch.linspace(0, 1, ROWS, dtype=torch.float64) for name in SHAPES}
+    observed = {name: torch.zeros(ROWS, 1, *shape[1:], dtype=torch.bool) for name, shape in SHAPES.items()}
+    found = model.denoise_baseline(states, times, observed)
+    assert list(found) == list(model.with_baseline) == NAMES
+    weights = model.network_weights.clone()
+    with torch.no_grad():
+        whole = model.denoise(states, times, observed)
+    assert any(not torch.allclose(found[name], code) for name, code in whole.items())
+    model.network_weights.zero_()
+    expected = model.eval().denoise(states, times, observed)
+    model.network_weights.copy_(weights)
+    for name in NAMES:
+        torch.testing.assert_close(found[name], expected[name])

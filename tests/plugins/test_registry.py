@@ -14,7 +14,7 @@ from metavoxel.schema import parse_schema
 
 BUILT_IN = {
     "variables": ["categorical", "continuous", "image", "labelmap"],
-    "codecs": ["identity", "kl_vae", "linear", "onehot", "quantile"],
+    "codecs": ["identity", "kl_vae", "linear", "local_pca", "onehot", "quantile", "wavelet"],
     "kernels": ["d3pm_uniform", "gaussian"],
     "adapters": ["grid", "grid_summary", "painted", "token"],
     "backbones": ["mlp", "transformer", "unet"],

@@ -33,7 +33,7 @@ WRONG = [
      "pip install metavoxel-ordinal"),
     ("variables.age.type", ["continuous"], "variables.age.type: must be the name of a type, not ['continuous']"),
     ("variables.T1w.codec", "kl-vae", "variables.T1w.codec.type: unknown type 'kl-vae'. Did you mean 'kl_vae'? "
-     "Installed: identity, kl_vae, linear, onehot"),
+     "Installed: identity, kl_vae, linear, local_pca, onehot, quantile, wavelet"),
     ("variables.T1w.codec", {"type": "kl_vae", "step": 4}, "variables.T1w.codec.step: not a setting of type 'kl_vae'. "
      "Did you mean 'steps'? Settings: downsampling, "),
     ("varables", {}, f"varables: not a section of a schema. Did you mean 'variables'? Sections: {SECTIONS}"),

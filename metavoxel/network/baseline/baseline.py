@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from metavoxel.network.banded_field import BandedField
 from metavoxel.network.baseline.feature_bank import FeatureBank
 from metavoxel.network.baseline.gaussian import FOLDS, MOST_ROWS
 from metavoxel.network.baseline.mixture import MixtureBaseline
@@ -65,6 +66,8 @@ class Baseline(nn.Module):
         kinds: by variable; features of one kind differ only in their buffers.
         factors: groups of variables that depend on each other directly, where known.
         mixed: whether a mixture is allowed.
+        bands: by image, the band of each channel of its code; channels of different bands have independent residual
+            fields. By default all channels of the images on a grid are in one field, also if only some have bands.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Baseline(nn.Module):
         *,
         factors: Sequence[Collection[str]],
         mixed: bool,
+        bands: Mapping[str, Sequence[int]] = {},
     ) -> None:
         super().__init__()
         self._kernels, self._code_shapes = dict(kernels), dict(code_shapes)
@@ -93,7 +97,10 @@ class Baseline(nn.Module):
                 assert port is not None
                 self._in_field[port] = names
                 grid = tuple(code_shapes[names[0]][1:])
-                self.fields[port] = ResidualField([code_shapes[name][0] for name in names], grid)
+                if all(name in bands for name in names):
+                    self.fields[port] = BandedField([bands[name] for name in names], grid)
+                else:
+                    self.fields[port] = ResidualField([code_shapes[name][0] for name in names], grid)
 
     def features_of(self, name: str) -> AbstractFeatures | None:
         """Return the features of one variable, or None."""
@@ -198,9 +205,9 @@ class Baseline(nn.Module):
         outputs = self._bank.baselines(states, times, expected)
         return BaselineOutputs(expected, {**outputs, **self._with_residuals(states, times, expected)})
 
-    def _field(self, port: str) -> ResidualField:
+    def _field(self, port: str) -> ResidualField | BandedField:
         field = self.fields[port]
-        assert isinstance(field, ResidualField)
+        assert isinstance(field, ResidualField | BandedField)
         return field
 
     def _with_residuals(

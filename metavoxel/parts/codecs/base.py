@@ -36,11 +36,15 @@ class AbstractCodec(nn.Module, ABC):
         code_shape: (channels, *grid) of one code; grid is empty for scalars.
         support: type of code, equal to the kernel's: "real", "one_hot" or one defined by a plugin.
         tolerance: largest allowed absolute difference of ``decode(encode(x))`` from x; infinite for a lossy codec.
+        bands: of a code with a grid, a number for each channel; channels with different numbers are modelled as
+            uncorrelated in the residual of the Gaussian baseline, whose cost rises with the square of a band's width.
+            None (the default): all channels are correlated.
     """
 
     code_shape: tuple[int, ...]
     support: str
     tolerance: float
+    bands: tuple[int, ...] | None = None
 
     @property
     def is_categorical(self) -> bool:
@@ -177,6 +181,10 @@ class AbstractCodecSpec(BaseModel, ABC):
     def grid_multiple(self) -> int:
         """Return the number of which the lengths of data axes must be multiples."""
         return 1
+
+    def misfit(self, data_shape: tuple[int, ...]) -> str | None:
+        """Return why these settings do not suit data of this shape, and the remedy; None (the default) if they do."""
+        return None
 
     @abstractmethod
     def build(self, data_shape: tuple[int, ...]) -> AbstractCodec:

@@ -28,6 +28,9 @@ Scales: TypeAlias = tuple[Float[Tensor, "b 1 *#s"], Float[Tensor, "b 1 *#s"]]
 
 FEWEST_ROWS = 10
 """Smallest number of rows with cross-validated variances."""
+MANY_CHANNELS = 16
+"""Channels from which on a code is wide: its components are found from inner products of rows, and products of loadings
+are summed over channels before rows."""
 LEAST_SHARE = 0.02
 """Smallest ratio of the held-out to the training variance along a component."""
 
@@ -60,11 +63,12 @@ class Components(nn.Module):
         validated = len(folds) > 1 and len(rows) >= FEWEST_ROWS
         fewest = len(rows) - max(map(len, folds)) if validated else len(rows)
         count = min(len(self.loadings), fewest - 1)
-        center, directions, variances, residual = _principal(rows, count)
+        principal = _principal if self._shape[0] < MANY_CHANNELS else _principal_of_wide
+        center, directions, variances, residual = principal(rows, count)
         if validated:
             ratios, residual = torch.zeros_like(variances), torch.zeros_like(residual)
             for place, fold in enumerate(folds):
-                mean, basis, training_variances, _ = _principal(torch.cat(folds[:place] + folds[place + 1 :]), count)
+                mean, basis, training_variances, _ = principal(torch.cat(folds[:place] + folds[place + 1 :]), count)
                 scores = (fold - mean) @ basis.T
                 ratios += scores.square().sum(0) / training_variances.clamp_min(1e-12) / len(rows)
                 residual += ((fold - mean).square().sum() - scores.square().sum()) / rows.numel()
@@ -87,9 +91,18 @@ class Components(nn.Module):
             variance = noise.square() + signal.square() * self.residual
             deviation = x.float() - signal * self.center.reshape(1, *self._shape)
             weighted = (signal / variance * deviation).flatten(1) @ self.loadings.T
-            certainty = (signal.square() / variance).expand_as(deviation).flatten(1)
-            precision = torch.einsum("bn,kn,ln->bkl", certainty, self.loadings, self.loadings)
-            return GaussianLikelihood(precision, weighted)
+            return GaussianLikelihood(self._precision(signal.square() / variance), weighted)
+
+    def _precision(self, certainty: Float[Tensor, "b 1 *#s"]) -> Float[Tensor, "b k k"]:
+        """Return P of eq. (2). With many channels, products of loadings are first summed over those of a cell."""
+        channels, *grid = self._shape
+        rows = len(certainty)
+        if channels < MANY_CHANNELS:
+            everywhere = certainty.expand(rows, *self._shape).flatten(1)
+            return torch.einsum("bn,kn,ln->bkl", everywhere, self.loadings, self.loadings)
+        loadings = self.loadings.reshape(len(self.loadings), channels, -1)
+        products = torch.einsum("kcn,lcn->nkl", loadings, loadings)
+        return torch.einsum("bn,nkl->bkl", certainty.expand(rows, 1, *grid).flatten(1), products)
 
     def reconstruct(self, scores: Float[Tensor, "b k"]) -> Code:
         """Return the code with these scores and no residual."""
@@ -129,3 +142,14 @@ def _principal(rows: Float[Tensor, "n d"], count: int) -> tuple[Tensor, Tensor, 
     _, spreads, directions = torch.linalg.svd(rows - center, full_matrices=False)
     variances = spreads.square() / max(len(rows) - 1, 1)
     return center, directions[:count], variances[:count], variances[count:].sum() / rows.shape[1]
+
+
+def _principal_of_wide(rows: Float[Tensor, "n d"], count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the result of :func:`_principal` from inner products of rows, which is faster where d is much above n."""
+    center = rows.mean(0)
+    deviations = rows - center
+    spreads, vectors = torch.linalg.eigh((deviations @ deviations.T).double())
+    spreads, vectors = spreads.flip(0).clamp_min(0), vectors.flip(1)[:, :count]
+    variances = (spreads / max(len(rows) - 1, 1)).float()
+    scale = spreads[:count].clamp_min(1e-12 * spreads[:1].clamp_min(1e-12)).sqrt()
+    return center, (vectors / scale).float().T @ deviations, variances[:count], variances[count:].sum() / rows.shape[1]

@@ -68,7 +68,7 @@ class AbstractSource(BaseModel, ABC):
         """Return the settings with the model's grid; only called after ``world_grid`` returned one."""
         return self
 
-    def with_smallest_grid(self, multiple: int) -> Self:
+    def with_smallest_grid(self, multiple: int, *, axes: int) -> Self:
         """Return the settings with a small grid, of axes divisible by ``multiple``, if the cohort has to determine it.
 
         A schema's modules are built with it before any file is read. By default the settings themselves.

@@ -193,9 +193,9 @@ class AbstractSpatialSpec(AbstractFileSpec):
     def with_grid(self, grid: Grid) -> Self:
         return self.model_copy(update={"shape": grid.shape, "affine": grid.affine.tolist()})
 
-    def with_smallest_grid(self, multiple: int) -> Self:
-        """Return settings of unknown shape with two axes."""
-        return self if self.shape is not None else self.model_copy(update={"shape": (multiple,) * 2})
+    def with_smallest_grid(self, multiple: int, *, axes: int) -> Self:
+        """Return settings of unknown shape with the smallest one."""
+        return self if self.shape is not None else self.model_copy(update={"shape": (multiple,) * axes})
 
     def file_warnings(self, column: Column, others: Mapping[str, Recorded]) -> Iterator[str]:
         """Yield warnings about files without orientation, and positions that cropping does not explain."""

@@ -17,8 +17,10 @@ from metavoxel.parts.backbones.unet import UNetSpec
 from metavoxel.parts.codecs.identity import IdentitySpec
 from metavoxel.parts.codecs.kl_vae import KLVAESpec
 from metavoxel.parts.codecs.linear import LinearSpec
+from metavoxel.parts.codecs.local_pca import LocalPCASpec
 from metavoxel.parts.codecs.onehot import OneHotSpec
 from metavoxel.parts.codecs.quantile import QuantileSpec
+from metavoxel.parts.codecs.wavelet import WaveletSpec
 from metavoxel.parts.conformance.settings import SETTINGS_CHECKS
 from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
 from metavoxel.parts.kernels.gaussian import GaussianKernel
@@ -53,6 +55,10 @@ def codecs():
     yield from codec_checks(OneHotSpec(categories=3).build(()), torch.tensor([0, 1, 2, 1]))
     yield from codec_checks(IdentitySpec().build((1, 6, 5)), 3 + 2 * data(5, 1, 6, 5))
     yield from codec_checks(IdentitySpec().build((2, 4, 4, 4)), data(4, 2, 4, 4, 4))
+    yield from codec_checks(WaveletSpec().build((1, 8, 12)), 3 + 2 * data(5, 1, 8, 12))
+    yield from codec_checks(WaveletSpec(levels=1).build((2, 4, 4, 6)), data(4, 2, 4, 4, 6))
+    yield from codec_checks(LocalPCASpec(channels=3).build((1, 8, 12, 8)), 3 + 2 * data(5, 1, 8, 12, 8))
+    yield from codec_checks(LocalPCASpec(downsampling=2, channels=5, overlap=False).build((2, 4, 8)), data(4, 2, 4, 8))
 
 
 @parametrize_checks(codecs())
@@ -169,7 +175,8 @@ def test_labelmap_variable(tmp_path, labels):
 @pytest.mark.parametrize(
     "spec",
     [
-        LinearSpec(), QuantileSpec(), OneHotSpec(), IdentitySpec(), KLVAESpec(), TokenAdapterSpec(), GridAdapterSpec(),
+        LinearSpec(), QuantileSpec(), OneHotSpec(), IdentitySpec(), KLVAESpec(), WaveletSpec(),
+        LocalPCASpec(), TokenAdapterSpec(), GridAdapterSpec(),
         PaintedAdapterSpec(), TransformerSpec(), MLPSpec(), UNetSpec(),
     ],
     ids=lambda spec: spec.type,

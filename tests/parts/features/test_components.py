@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from metavoxel.parts.features import components as features
 from metavoxel.parts.features.components import Components
 from metavoxel.rng import Rng
 
@@ -98,3 +99,31 @@ def test_fewer_rows_than_components(rows):
     assert torch.isfinite(scores).all() and torch.isfinite(components.reconstruct(scores)).all()
     assert int(components.loadings.any(1).sum()) <= rows - 1
     assert torch.isfinite(components.scores(normal(ROWS, *SHAPE))).all()
+
+
+@pytest.mark.parametrize("folds", [1, 5])
+def test_wide_codes_have_the_same_components_and_likelihood(folds, monkeypatch):
+    """By inner products of rows, and sums over the channels of a cell: up to rounding and signs."""
+    codes, found = normal(40, *SHAPE) * torch.linspace(0.3, 3, 4) + 5, []
+    scales = (torch.rand(ROWS, 1, 3, 4).sqrt(), torch.rand(ROWS, 1, 3, 4).sqrt())
+    for many in (100, 2):
+        monkeypatch.setattr(features, "MANY_CHANNELS", many)
+        components = Components(6, SHAPE)
+        components.fit(codes.split(40 // folds))
+        found.append((components, components.likelihood(normal(ROWS, *SHAPE), scales)))
+    (few, expected), (wide, likelihood) = found
+    signs = (few.loadings * wide.loadings).sum(1).sign()
+    torch.testing.assert_close(signs[:, None] * wide.loadings, few.loadings, rtol=0, atol=1e-3)
+    torch.testing.assert_close(wide.residual, few.residual, rtol=1e-3, atol=0)
+    torch.testing.assert_close(likelihood.weighted * signs, expected.weighted, rtol=0, atol=1e-2)
+    between = likelihood.precision * signs[:, None] * signs
+    torch.testing.assert_close(between, expected.precision, rtol=1e-3, atol=1e-2)
+
+
+def test_wide_codes_of_fewer_rows_than_components():
+    codes = normal(4, features.MANY_CHANNELS, 2, 2)
+    components = Components(6, codes.shape[1:])
+    components.fit([codes])
+    assert torch.isfinite(components.loadings).all()
+    assert (components.loadings.square().sum(1) > 0).tolist() == [True] * 3 + [False] * 3
+    torch.testing.assert_close(components.reconstruct(components.scores(codes)), codes, rtol=0, atol=1e-3)

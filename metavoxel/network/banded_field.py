@@ -1,0 +1,101 @@
+"""Residual fields of images whose codes have bands: one independent field for each band.
+
+If the residual's covariance C is block-diagonal over groups of channels, so is every matrix of
+:mod:`metavoxel.network.residual_field`, and eq. (1) to (3) there hold for each group alone. With k groups of equal
+width, the matrices of a frequency cost k times less to apply, and k^2 times less to compose. A wavelet transform has
+such groups: coefficients of different orientations are nearly uncorrelated.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from metavoxel.network.residual_field import CodeEstimate, Noisy, ResidualField
+from metavoxel.typing import AnyCode
+
+
+class BandedField(nn.Module):
+    """Residuals of images on one grid, with an independent Gaussian random field for each band. Final.
+
+    Args:
+        bands: of each image, the number of every channel's band; bands of one number are correlated between images.
+        grid: that they share.
+    """
+
+    def __init__(self, bands: Sequence[Sequence[int]], grid: tuple[int, ...]) -> None:
+        super().__init__()
+        numbers = sorted({number for image in bands for number in image})
+        self._channels: list[dict[int, Int64[Tensor, _]]] = []
+        for number in numbers:
+            where = ((torch.tensor(image) == number).nonzero()[:, 0] for image in bands)
+            self._channels.append({image: channels for image, channels in enumerate(where) if len(channels)})
+        self._images = len(bands)
+        self.fields = nn.ModuleList(
+            ResidualField([len(channels) for channels in members.values()], grid) for members in self._channels
+        )
+
+    def _parts(self) -> Iterator[tuple[ResidualField, dict[int, Int64[Tensor, "_"]]]]:
+        """Yield each band's field, and by image the channels in that band."""
+        for field, members in zip(self.fields, self._channels, strict=True):
+            assert isinstance(field, ResidualField)
+            yield field, members
+
+    def fit(
+        self,
+        batches: Iterable[tuple[Sequence[AnyCode], Sequence[Bool[Tensor, "_"]]]],
+        uncertainty: Float[Tensor, "c"] | None = None,
+    ) -> None:
+        """Fit the field of each band (:meth:`ResidualField.fit`)."""
+        kept = list(batches)
+        own = None if uncertainty is None else uncertainty.split(self._widths())
+        for field, members in self._parts():
+            variance = None if own is None else torch.cat([own[image][channels] for image, channels in members.items()])
+            field.fit(
+                (
+                    ([images[image][:, channels] for image, channels in members.items()], [present[i] for i in members])
+                    for images, present in kept
+                ),
+                variance,
+            )
+
+    def _widths(self) -> list[int]:
+        """Return the number of channels of every image."""
+        return [sum(len(members.get(image, ())) for members in self._channels) for image in range(self._images)]
+
+    def forward(self, images: Sequence[Noisy]) -> list[CodeEstimate]:
+        """Return the posterior mean of every image's code and noise given all of them.
+
+        Without noise it is the state itself, and without signal the fitted code. So the fields are only evaluated in
+        rows that have both: about a third of those in training.
+        """
+        solved = ~(_all_zero([image.noise for image in images]) | _all_zero([image.signal for image in images]))
+        found = [_without_field(image) for image in images]
+        if not solved.any():
+            return found
+        rows = [Noisy(*(_of_rows(part, solved) for part in image)) for image in images]
+        for field, members in self._parts():
+            parts = [
+                Noisy(rows[i].x[:, channels], rows[i].fitted[:, channels], rows[i].signal, rows[i].noise)
+                for i, channels in members.items()
+            ]
+            for (i, channels), estimate in zip(members.items(), field(parts), strict=True):
+                for whole, part in zip(found[i], estimate, strict=True):
+                    whole[solved.nonzero(), channels] = part
+        return found
+
+
+def _of_rows(part: AnyCode, rows: Bool[Tensor, "b"]) -> AnyCode:
+    return part if len(part) == 1 and len(rows) > 1 else part[rows.to(part.device)]
+
+
+def _all_zero(scales: Sequence[AnyCode]) -> Bool[Tensor, "b"]:
+    """Return the rows in which all scales of all images are 0."""
+    return torch.stack([(scale == 0).flatten(1).all(1) for scale in scales]).all(0)
+
+
+def _without_field(image: Noisy) -> CodeEstimate:
+    """Return the estimates in rows without noise, or without signal."""
+    clean = (image.noise == 0).to(image.x.device)
+    return CodeEstimate(torch.where(clean, image.x, image.fitted), torch.where(clean, 0.0, image.x))

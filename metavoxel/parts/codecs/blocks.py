@@ -1,0 +1,60 @@
+"""Blocks of voxels as channels of a coarser grid."""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor
+
+from metavoxel.typing import Mask
+
+_AXES = "xyz"
+
+
+def to_blocks(maps: Shaped[Tensor, "b c *s"], factor: int) -> Shaped[Tensor, "b c v *r"]:
+    """Return the ``factor ** axes`` cells of every block of each channel, on a grid of the blocks.
+
+    Args:
+        maps: of one to three axes, whose lengths are multiples of ``factor``.
+        factor: cells of a block along each axis.
+    """
+    axes = _AXES[: maps.ndim - 2]
+    whole = " ".join(f"({axis} {axis}0)" for axis in axes)
+    inner = " ".join(f"{axis}0" for axis in axes)
+    sizes = {f"{axis}0": factor for axis in axes}
+    return rearrange(maps, f"b c {whole} -> b c ({inner}) {' '.join(axes)}", **sizes)
+
+
+def from_blocks(blocks: Shaped[Tensor, "b c v *r"], factor: int) -> Shaped[Tensor, "b c *s"]:
+    """Return the maps of :func:`to_blocks`, its inverse."""
+    axes = _AXES[: blocks.ndim - 3]
+    whole = " ".join(f"({axis} {axis}0)" for axis in axes)
+    inner = " ".join(f"{axis}0" for axis in axes)
+    sizes = {f"{axis}0": factor for axis in axes}
+    return rearrange(blocks, f"b c ({inner}) {' '.join(axes)} -> b c {whole}", **sizes)
+
+
+def known_blocks(known: Bool[Tensor, "b c *d"], factor: int) -> Mask:
+    """Return the blocks whose voxels are all known, in every channel."""
+    return to_blocks(known, factor).flatten(1, 2).all(1, keepdim=True)
+
+
+class Spread(NamedTuple):
+    """Mean image of rows, and the standard deviation around it over all rows and voxels, at least 1e-6."""
+
+    center: Float[Tensor, "c *s"]
+    scale: Float[Tensor, ""]
+
+
+def spread(batches: Callable[[], Iterable[Float[Tensor, "b c *s"]]]) -> Spread:
+    """Return the mean image of all rows and the standard deviation around it, in one pass."""
+    count, total, squares = 0, torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    for batch in batches():
+        count += len(batch)
+        total = total + batch.double().sum(0)
+        squares = squares + batch.double().square().sum(0)
+    center = total / count
+    variance = (squares / count - center.square()).mean()
+    return Spread(center.float(), variance.clamp_min(1e-12).sqrt().float())
