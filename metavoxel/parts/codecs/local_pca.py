@@ -83,7 +83,7 @@ class LocalPCACodec(AbstractCodec):
     def _alone(self) -> Float[Tensor, "v c *n"]:
         """Return the decoder that uses each block's own code."""
         decoder = torch.zeros_like(self.decoder)
-        decoder[(..., *[size // 2 for size in decoder.shape[2:]])] = self.directions.T
+        decoder.flatten(2)[:, :, decoder[0, 0].numel() // 2] = self.directions.T
         return decoder
 
     def _blocks(self, x: Float[Tensor, "b c *s"]) -> Float[Tensor, "b v *r"]:
