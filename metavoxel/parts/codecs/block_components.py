@@ -17,39 +17,14 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
-from einops import rearrange
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
 _RIDGE = 1e-4
 """Ridge of the regression on neighbours, relative to the mean variance of a code."""
-_AXES = "xyz"
 _LEAST_VARIANCE = 1e-8
 """Variance, relative to that of the first component, below which a component is treated as constant."""
-
-
-def to_blocks(maps: Shaped[Tensor, "b c *s"], factor: int) -> Shaped[Tensor, "b c v *r"]:
-    """Return the ``factor ** axes`` voxels of every block of each channel, on a grid of the blocks.
-
-    Args:
-        maps: images of one to three axes, whose lengths are multiples of ``factor``.
-        factor: voxels of a block along each axis.
-    """
-    axes = _AXES[: maps.ndim - 2]
-    whole = " ".join(f"({axis} {axis}0)" for axis in axes)
-    inner = " ".join(f"{axis}0" for axis in axes)
-    sizes = {f"{axis}0": factor for axis in axes}
-    return rearrange(maps, f"b c {whole} -> b c ({inner}) {' '.join(axes)}", **sizes)
-
-
-def from_blocks(blocks: Shaped[Tensor, "b c v *r"], factor: int) -> Shaped[Tensor, "b c *s"]:
-    """Return the images of :func:`to_blocks`, its inverse."""
-    axes = _AXES[: blocks.ndim - 3]
-    whole = " ".join(f"({axis} {axis}0)" for axis in axes)
-    inner = " ".join(f"{axis}0" for axis in axes)
-    sizes = {f"{axis}0": factor for axis in axes}
-    return rearrange(blocks, f"b c ({inner}) {' '.join(axes)} -> b c {whole}", **sizes)
 
 
 class BlockComponents(NamedTuple):

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from metavoxel.parts.codecs.block_components import from_blocks, to_blocks
+from metavoxel.parts.codecs.blocks import from_blocks, to_blocks
 from metavoxel.typing import Code
 
 INITIAL_SD = 0.05

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 from torch.nn import functional
 
-from metavoxel.parts.codecs.block_components import fit_block_components, fit_neighbour_decoder, from_blocks, to_blocks
+from metavoxel.parts.codecs.block_components import fit_block_components, fit_neighbour_decoder
+from metavoxel.parts.codecs.blocks import from_blocks, to_blocks
 from metavoxel.rng import Rng
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from metavoxel.parts.codecs.block_components import fit_block_components, from_blocks, to_blocks
+from metavoxel.parts.codecs.block_components import fit_block_components
+from metavoxel.parts.codecs.blocks import from_blocks, to_blocks
 from metavoxel.parts.codecs.identity import IdentitySpec
 from metavoxel.parts.codecs.kl_vae import KLVAESpec
 from metavoxel.parts.codecs.kl_vae_network import INITIAL_SD
