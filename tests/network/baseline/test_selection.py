@@ -19,7 +19,7 @@ def selected(rows, kept=None):
     return select_components(gaussian, single, Rows(rows, seen, fold), PARTS, {}, found if kept is None else kept)[0]
 
 
-def fork(count=450):
+def fork(count=250):
     """y = x or -x for x in (0, 2), with noise of .1; z is independent of both."""
     rng = Rng.for_rows(count, "fork")
     x = 2 * rng.fork("x").uniform((count, 1))
