@@ -116,8 +116,8 @@ def lines(data: Data) -> Iterator[list[str]]:
         seconds = time.process_time() - start
         kept = psnr(codec, data.test)
         with torch.inference_mode():
-            codes = [codec.encode(images).mean for images in (data.train, data.test)]
-        errors = ridge_errors(*codes, data)
+            train, test = (codec.encode(images).mean for images in (data.train, data.test))
+        errors = ridge_errors(train, test, data)
         quality = f"{kept.mean():.1f} ± {kept.std(ddof=1):.1f}" if kept.mean() < 100 else "lossless"
         line = [name, str(codec.code_shape[0]), f"{seconds:.1f}", quality]
         yield [*line, str(bootstrap_mean(errors)), str(bootstrap_mean(errors - voxels))]
