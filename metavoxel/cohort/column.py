@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import final
 
 import numpy as np
@@ -25,6 +26,11 @@ class Column:
     cells: list[str | None]
     values: Shaped[Tensor, "m *d"] | Float32[np.ndarray, "m *d"]
 
+    @cached_property
+    def _positions(self) -> Int64[Tensor, "n"]:
+        """Position in ``values`` of every row that has one."""
+        return self.present.cumsum(0) - 1
+
     def read(self, rows: Sequence[int] | Int64[Tensor, "b"]) -> Shaped[Tensor, "b *d"]:
         """Return the values of these rows of the cohort, in the given order.
 
@@ -35,7 +41,7 @@ class Column:
         absent = wanted[~self.present[wanted]]
         if len(absent):
             raise IndexError(f"rows {absent.tolist()} have no value of this variable")
-        positions = (self.present.cumsum(0) - 1)[wanted]
+        positions = self._positions[wanted]
         if isinstance(self.values, Tensor):
             return self.values[positions]
         return torch.from_numpy(np.array(self.values[positions.numpy()], np.float32))

@@ -1,12 +1,12 @@
 """Summarise a cohort: counts, ranges, categories, cells set to missing by rules, image grids."""
 
 import math
-import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
 from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
@@ -156,12 +156,17 @@ def _values(spec: AbstractVariableSpec, column: Column) -> Numbers | Labels | Gr
         return _grids(spec, cells) if cells else None
     if spec.lazy or spec.data_shape or not cells:
         return None
-    shown = [spec.format(value) for value in column.read(column.present.nonzero()[:, 0])]
-    numbers = [float(value) for value in shown if isinstance(value, int | float)]
-    if 2 * len(numbers) > len(shown):  # the others may be censored
-        sd = statistics.stdev(numbers) if len(numbers) > 1 else 0.0
-        return Numbers(min(numbers), max(numbers), statistics.fmean(numbers), sd)
-    return Labels(dict(Counter(map(str, shown)).most_common()))
+    distinct, index = column.read(column.present.nonzero()[:, 0]).unique(return_inverse=True)
+    shown = [spec.format(value) for value in distinct]
+    each = [float(value) if isinstance(value, int | float) else math.nan for value in shown]
+    numbers = np.array(each)[index.numpy()]
+    numbers = numbers[~np.isnan(numbers)]
+    if 2 * len(numbers) > len(index):  # the others may be censored
+        sd = float(numbers.std(ddof=1)) if len(numbers) > 1 else 0.0
+        return Numbers(float(numbers.min()), float(numbers.max()), float(numbers.mean()), sd)
+    # Of labels with equally many rows, the one of the first row comes first.
+    counts = Counter(map(shown.__getitem__, index.tolist()))
+    return Labels({str(label): count for label, count in counts.most_common()})
 
 
 def _grids(spec: AbstractSpatialSpec, cells: Sequence[str]) -> Grids:

@@ -1,6 +1,7 @@
 """Training from a schema to a run folder: outputs, reproducibility, and resuming after interruptions."""
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -13,10 +14,11 @@ from tiny_cohorts import TABLE, write_schema, write_table
 from tiny_runs import assert_same_weights, command, leave, refused, train, weights
 
 import metavoxel
-from metavoxel.errors import CohortError, NumericalError, RunError
+from metavoxel.errors import CohortError, NumericalError, RunError, RunWarning
 from metavoxel.learning import joint_training as module
 from metavoxel.learning.training import training
-from metavoxel.runs.run import load
+from metavoxel.runs.metrics import read_metrics
+from metavoxel.runs.run import RunFolder, load
 from metavoxel.schema import load_schema
 
 
@@ -123,7 +125,7 @@ def test_muon_updates_the_matrices_of_the_backbone(study):
     after = {}
     for optimiser in ("adamw", "muon"):
         train(write_schema(study, TABLE, training={"optimiser": optimiser, "steps": 2}), study / optimiser)
-        state = load_file(study / optimiser / "checkpoints" / "joint.safetensors")
+        state = load_file(study / optimiser / "checkpoints" / "joint-00000002.safetensors")
         after[optimiser] = {name: weight for name, weight in state.items() if name.startswith("module/")}
     changed = {name for name, weight in after["adamw"].items() if not torch.equal(weight, after["muon"][name])}
     matrices = {name for name, weight in after["adamw"].items() if weight.ndim == 2}
@@ -199,9 +201,12 @@ def test_interrupts_are_deferred_to_the_end_of_a_step(reference, tmp_path, monke
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)], ids=["ctrl-c", "terminated"]
+    ("number", "exit_code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+    ids=["ctrl-c", "terminated"],
 )
-def test_a_terminated_process_can_be_resumed(tmp_path, number):
+def test_a_terminated_process_can_be_resumed(tmp_path, number, exit_code):
+    """The signal is sent twice, as by an impatient user."""
     write_table(tmp_path)
     schema = write_schema(tmp_path, TABLE, training={"steps": 300, "validate_every": 100})
     start, environment = command(tmp_path)
@@ -224,9 +229,10 @@ def test_a_terminated_process_can_be_resumed(tmp_path, number):
             )
             time.sleep(0.02)
         process.send_signal(number)
+        process.send_signal(number)
         code = process.wait(timeout=120)
     output = (tmp_path / "log").read_text(encoding="utf-8")
-    assert code == 130, output
+    assert code == exit_code, output
     assert "Traceback" not in output and "--resume" in output
     assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "training"
     with pytest.raises(RunError, match=r"its training has not finished; continue it with: metavoxel train .*--resume"):
@@ -279,7 +285,10 @@ def test_resuming_with_another_schema_or_cohort_is_refused(study):
     schema = write_schema(study, TABLE)
     leave(schema, study / "run", "cohort")
     other = write_schema(study, TABLE, name="other.yaml", training={"steps": 31})
-    assert "was started with another schema" in refused(RunError, other, study / "run", resume=True)
+    assert refused(RunError, other, study / "run", resume=True) == (
+        f"{study / 'run' / 'schema.yaml'}, training.steps: another value than in the run; resume with the run's schema, or "
+        "choose another `output` (30 there, 31 now)"
+    )
     table = study / "people.csv"
     table.write_text(table.read_text().replace("s05,", "s99,"))
     assert "the cohort has changed since it was started" in refused(RunError, schema, study / "run", resume=True)
@@ -329,10 +338,94 @@ def test_shared_times_require_complete_rows_in_every_part(study):
     )
 
 
+@pytest.mark.filterwarnings("ignore::metavoxel.errors.RunWarning")  # about the skipped steps
 def test_non_finite_losses_are_located(study):
     raw = {**TABLE, "training": {**TABLE["training"], "learning_rate": 1e30, "warm_up": 0, "clip": 1e30}}
     message = refused(NumericalError, write_schema(study, raw), study / "run")
     assert "not finite" in message and ("step" in message or "variable" in message)
     raw["variables"] = {**TABLE["variables"], "age": {**TABLE["variables"]["age"], "weight": 1e30}}
     message = refused(NumericalError, write_schema(study, {**raw, "training": TABLE["training"]}), study / "other")
-    assert message == "training step 1: the gradient is not finite"
+    assert message.startswith("training steps 1 to 3: the gradient is not finite (subjects s")
+    assert list((study / "other" / "checkpoints").glob("joint-00000000.*")), "the checkpoint before is kept"
+
+
+def test_a_checkpoint_is_written_by_the_clock(reference, tmp_path):
+    """A process that is killed at any step has lost nothing."""
+    schema, run, _ = reference
+    steps = training(
+        load_schema(schema), tmp_path / "run", precision="32-true", accelerator="cpu", checkpoint_minutes=0
+    )
+    next(event for event in steps if event.stage == "joint" and event.done == 17)
+    states = sorted(path.name for path in (tmp_path / "run" / "checkpoints").glob("joint-*"))
+    assert states == ["joint-00000016.safetensors", "joint-00000017.safetensors"]
+    steps.close()
+    train(schema, tmp_path / "run", resume=True)
+    assert_same_weights(run, tmp_path / "run")
+
+
+def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(reference, tmp_path):
+    schema, run, _ = reference
+    leave(schema, tmp_path / "run", "joint", 17)
+    newest = tmp_path / "run" / "checkpoints" / "joint-00000017.safetensors"
+    content = bytearray(newest.read_bytes())
+    content[-100] ^= 1
+    newest.write_bytes(content)
+    with pytest.warns(RunWarning, match="joint-00000017.*that of step 10 is used"):
+        events = train(schema, tmp_path / "run", resume=True)
+    assert next(event for event in events if event.stage == "joint").done == 11
+    assert_same_weights(run, tmp_path / "run")
+
+
+def test_damaged_files_of_a_run_are_made_anew(reference, tmp_path):
+    """A codec, a cache and the log, with the same result; best weights that are lost are chosen again."""
+    schema, run, _ = reference
+    leave(schema, tmp_path / "run", "joint", 17)
+    (tmp_path / "run" / "codecs" / "age.safetensors").write_bytes(b"half")
+    for store in (tmp_path / "run" / "cache").iterdir():
+        (store / "rows.json").write_text("{")
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
+        file.write('{"stage": "jo')
+    with pytest.warns(RunWarning, match="age.safetensors: not a whole safetensors file.*the codec is fitted again"):
+        train(schema, tmp_path / "run", resume=True)
+    assert_same_weights(run, tmp_path / "run")
+    assert [line["step"] for line in read_metrics(RunFolder(tmp_path / "run"))] == [0, 10, 20, 30]
+    leave(schema, tmp_path / "lost", "joint", 17)
+    (tmp_path / "lost" / "checkpoints" / "best.safetensors").write_bytes(b"half")
+    with pytest.warns(RunWarning, match="best.safetensors: not a whole.*the best weights are chosen from now on"):
+        train(schema, tmp_path / "lost", resume=True)
+    assert json.loads((tmp_path / "lost" / "run.json").read_text())["best_step"] in (17, 20, 30)
+
+
+def test_a_death_between_the_record_and_the_schema_is_resumed(reference, tmp_path):
+    schema, run, _ = reference
+    leave(schema, tmp_path / "run", "cohort")
+    (tmp_path / "run" / "schema.yaml").unlink()
+    other = write_schema(schema.parent, TABLE, name="other.yaml", training={"steps": 31})
+    assert "was started with another schema" in refused(RunError, other, tmp_path / "run", resume=True)
+    train(schema, tmp_path / "run", resume=True)
+    assert_same_weights(run, tmp_path / "run")
+
+
+@pytest.mark.parametrize("place", ["run.json", "codecs", "checkpoints"])
+def test_a_disk_that_fills_up_is_a_message_and_the_run_resumes(reference, tmp_path, monkeypatch, place):
+    schema, run, _ = reference
+    original = os.replace
+
+    def full(source, target):
+        if place in str(target):
+            raise OSError(28, "No space left on device")
+        original(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("metavoxel.storage.atomic.os.replace", full)
+        message = refused(RunError, schema, tmp_path / "run")
+    assert place in message and "No space left on device): make room" in message
+    train(schema, tmp_path / "run", resume=(tmp_path / "run" / "run.json").exists())
+    assert_same_weights(run, tmp_path / "run")
+
+
+def test_a_read_only_folder_is_refused(study, monkeypatch):
+    (study / "run").mkdir()
+    monkeypatch.setattr("metavoxel.runs.run.os.access", lambda path, mode: False)
+    message = refused(RunError, write_schema(study, TABLE), study / "run")
+    assert message == f"{study / 'run'}: is read-only; make it writable, or choose another `output`"
