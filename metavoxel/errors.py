@@ -70,6 +70,10 @@ class CohortWarning(UserWarning):
     """Suspicious columns of a cohort, or table cells treated as missing."""
 
 
+class RunWarning(UserWarning):
+    """A damaged file of a run that is replaced, or steps of training that were skipped."""
+
+
 class BoundWarning(UserWarning):
     """Draws clipped to a bound because rejection sampling accepted none within it."""
 

@@ -11,6 +11,7 @@ from metavoxel.plugins.registry import Registry
 from metavoxel.runs.run import RunFolder
 from metavoxel.schema import Schema, Variable, parse_schema
 from metavoxel.schema import load_schema as read_schema
+from metavoxel.storage.atomic import write_text
 
 COHORT = "cohort.csv"
 """File of a run folder that holds the rows of a data frame."""
@@ -92,9 +93,10 @@ def schema_of(
     text = table.to_csv(index=False)
     if not resume:
         RunFolder(Path(output)).claim(resume=False)
-        if file.exists():
-            raise RunError(f"{file}: would be overwritten; choose another output")
-        file.write_text(text, encoding="utf-8")
+        # A start that a crash ended before the run's record leaves the same table.
+        if file.exists() and file.read_text(encoding="utf-8") != text:
+            raise RunError(f"{file}: would be overwritten; choose another output, or remove the file")
+        write_text(file, text)
     elif not file.exists() or file.read_text(encoding="utf-8") != text:
         raise RunError(f"{file}: differs from the table; resume with the table that the run was started with")
     return Schema(

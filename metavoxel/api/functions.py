@@ -16,6 +16,7 @@ from metavoxel.inference.model import Model
 from metavoxel.learning.training import training as training_steps
 from metavoxel.plugins.registry import Registry
 from metavoxel.runs.bars import finish
+from metavoxel.runs.checkpoints import MINUTES
 from metavoxel.runs.progress import Progress
 from metavoxel.runs.run import RunFolder, resolved_device
 from metavoxel.runs.run import load as load_run
@@ -64,6 +65,7 @@ def training(
     devices: int = 1,
     precision: str = "auto",
     accelerator: str = "auto",
+    checkpoint_minutes: float = MINUTES,
     registry: Registry | None = None,
 ) -> Generator[Progress, None, None]:
     """Train a model into a run folder, yielding progress; see :func:`train`.
@@ -74,6 +76,8 @@ def training(
     output = as_path(output, "output")
     if not isinstance(devices, int) or devices < 1:
         raise RunError(Problem("devices", f"must be a whole number from 1, not {devices!r}"))
+    if not isinstance(checkpoint_minutes, int | float) or not checkpoint_minutes >= 0:
+        raise RunError(Problem("checkpoint_minutes", f"must be a number from 0, not {checkpoint_minutes!r}"))
     parsed = schema_of(schema, output, table, registry, resume=resume)
     try:
         yield from training_steps(
@@ -83,6 +87,7 @@ def training(
             devices=devices,
             precision=precision,
             accelerator=accelerator,
+            checkpoint_minutes=checkpoint_minutes,
             registry=registry,
         )
     finally:
@@ -100,6 +105,7 @@ def train(
     devices: int = 1,
     precision: str = "auto",
     accelerator: str = "auto",
+    checkpoint_minutes: float = MINUTES,
     registry: Registry | None = None,
     progress: bool = False,
 ) -> Model:
@@ -112,6 +118,7 @@ def train(
             relative paths of images start at the schema's folder (for a mapping, the current one).
         resume: continue the run in ``output``.
         devices, precision, accelerator: as in Lightning Fabric; 'auto' detects the hardware.
+        checkpoint_minutes: time between checkpoints, of which a crash costs at most one interval.
         registry: types that the schema may name; by default all installed. ``load`` needs the same.
         progress: whether to show progress bars.
 
@@ -126,6 +133,7 @@ def train(
         devices=devices,
         precision=precision,
         accelerator=accelerator,
+        checkpoint_minutes=checkpoint_minutes,
         registry=registry,
     )
     finish(work, progress=progress)

@@ -154,7 +154,7 @@ def predict(
         answer.long_table().to_csv(write_draws, sep="\t", index=False)
     note = f" ({answer.question.description})" if answer.question.description else ""
     typer.echo(f"{len(frame)} rows: {output}{note}")
-    for line in notices(model, rows, answer.question.given, seed=seed) if check else ():
+    for line in notices(model, answer.given, seed=seed) if check and answer.given is not None else ():
         typer.echo(line, err=True)
 
 

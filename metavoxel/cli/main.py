@@ -14,9 +14,12 @@ import typer
 from rich.console import Console
 from typer.core import TyperCommand, TyperGroup
 
-from metavoxel.errors import BoundWarning, CohortWarning, MetavoxelError
+from metavoxel.errors import BoundWarning, CohortWarning, MetavoxelError, RunWarning
 
 _ARGUMENT = re.compile(r"`(?P<name>[a-z][a-z_0-9]*)(?:=(?P<value>[^`]*))?`")
+
+INTERRUPTED, TERMINATED = 130, 143
+"""Exit codes after SIGINT and SIGTERM, as in a shell: 128 and the number of the signal."""
 
 OPTIONS: Mapping[str, str] = MappingProxyType({"targets": "target", "flexible": "table2"})
 """Options whose names differ from the library's arguments."""
@@ -104,7 +107,7 @@ app = typer.Typer(
 
 
 def _reporting(command: Callable[..., None]) -> Callable[..., None]:
-    """Wrap a command to print errors as messages: a user error exits with 2, an interrupt with 130."""
+    """Wrap a command to print errors as messages: a user error exits with 2, Ctrl-C with 130, SIGTERM with 143."""
 
     @functools.wraps(command)
     def run(*args: object, **options: object) -> None:
@@ -114,12 +117,12 @@ def _reporting(command: Callable[..., None]) -> Callable[..., None]:
             with warnings.catch_warnings():
                 warnings.showwarning = functools.partial(_show_warning, console, warnings.showwarning)
                 command(*args, **options)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             console.print(
                 "Stopped. Finished work is kept; 'metavoxel train ... --resume' continues a training, and "
                 "'metavoxel evaluate' an evaluation."
             )
-            raise typer.Exit(130) from None
+            raise typer.Exit(TERMINATED if isinstance(interrupt, _Terminated) else INTERRUPTED) from None
         except MetavoxelError as error:
             if debug:
                 raise
@@ -161,7 +164,7 @@ def _show_warning(
     **more: object,
 ) -> None:
     """Print warnings of metavoxel as plain messages, others in Python's format."""
-    if issubclass(category, CohortWarning | BoundWarning):
+    if issubclass(category, CohortWarning | BoundWarning | RunWarning):
         console.print(in_options(str(message)), markup=False)
     else:
         usual(message, category, *where, **more)
@@ -177,10 +180,19 @@ def options(
 
 
 def main() -> None:
-    """Run a command. A user error prints its problems and exits with 2; an interrupt exits with 130."""
+    """Run a command. A user error prints its problems and exits with 2, Ctrl-C with 130, SIGTERM with 143."""
     signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)
     app(prog_name="metavoxel")
 
 
+@final
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, by which schedulers announce that a job ends."""
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    # Work is saved while the stack unwinds. A second signal would stop that.
+    for other in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(other, signal.SIG_IGN)
+    raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt

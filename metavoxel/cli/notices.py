@@ -1,24 +1,23 @@
 """Warnings about unusual evidence in a table."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
-from metavoxel.cohort.table import Table
+from metavoxel.inference.answer import GivenRows
 from metavoxel.inference.model import Model
 from metavoxel.inference.scores import UNUSUAL
 
 _WORST = 3
 
 
-def notices(model: Model, table: Table, given: Collection[str], *, seed: int) -> Iterator[str]:
+def notices(model: Model, rows: GivenRows, *, seed: int) -> Iterator[str]:
     """Yield a warning about given values that are unusual given the training rows."""
-    names = [name for name, spec in model.schema.specs.items() if name in given and not spec.spatial]
-    cohort = model.read(table, names)
-    found = model.unusual(table, names, seed=seed)
+    cohort, found = rows.cohort, model.unusual_in(rows, seed=seed)
     if not found:
         return
     counts = Counter(one.variable for one in found)
-    values = sum(int(column.present.sum()) for column in cohort.columns.values())
+    scalars = [name for name in rows.evidence if not model.schema.variables[name].spec.spatial]
+    values = sum(int(cohort.columns[name].present.sum()) for name in scalars)
     worst = "; ".join(
         f"{cohort.row_keys[one.row]}: {one.variable} = {one.cell} (p = {one.probability:.1g})" for one in found[:_WORST]
     )

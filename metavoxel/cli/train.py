@@ -8,8 +8,10 @@ from rich.console import Console
 
 from metavoxel.learning.missingness_weights import missing_lines
 from metavoxel.learning.training import training
+from metavoxel.learning.training_warnings import training_warnings
 from metavoxel.learning.validation import validation_lines
 from metavoxel.runs.bars import show
+from metavoxel.runs.checkpoints import MINUTES
 from metavoxel.runs.run import RunFolder
 from metavoxel.schema import load_schema
 
@@ -24,12 +26,21 @@ def train(
         typer.Option(help="auto, 32-true, bf16-mixed, 16-mixed: auto is bf16 for images if the hardware supports it."),
     ] = "auto",
     accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    checkpoint_minutes: Annotated[
+        float, typer.Option(min=0, help="Minutes between checkpoints; a crash costs at most one interval.")
+    ] = MINUTES,
 ) -> None:
     """Fit codecs, cache codes and train the joint model."""
     folder = output or Path("runs") / schema.stem
     show(
         training(
-            load_schema(schema), folder, resume=resume, devices=devices, precision=precision, accelerator=accelerator
+            load_schema(schema),
+            folder,
+            resume=resume,
+            devices=devices,
+            precision=precision,
+            accelerator=accelerator,
+            checkpoint_minutes=checkpoint_minutes,
         )
     )
     record = RunFolder(folder).read_record()
@@ -37,6 +48,8 @@ def train(
         Console().print(line, soft_wrap=True, markup=False)
     for line in validation_lines(record.get("validation", {})):
         Console().print(line, soft_wrap=True, markup=False)
+    for line in training_warnings(record):
+        Console(stderr=True).print(f"Warning: {line}", soft_wrap=True, markup=False, highlight=False)
     Console().print(
         f"Trained: {folder} (best step {record['best_step']:.0f}; held-out denoising loss at most "
         f"{record['best_score']:.3f} of that of a prediction of zero). "

@@ -99,7 +99,7 @@ def _present(paths: Iterable[Path], noun: str) -> list[Path]:
     return existing
 
 
-def _rows(path: Path, column: str) -> tuple[list[Row], list[str]]:
+def _rows(path: Path, column: str) -> tuple[list[Row], Sequence[str]]:
     if os.path.lexists(path) and (reason := absence(path)):
         raise CohortError(Problem(str(path), reason))
     table = read_table(path)

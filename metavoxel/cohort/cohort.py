@@ -1,6 +1,6 @@
 """Cohort: rows with their subjects, values and split."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -36,7 +36,7 @@ class Cohort:
     frame: pandas.DataFrame
     subjects: list[str]
     row_keys: list[str]
-    places: list[str]
+    places: Sequence[str]
     variables: Mapping[str, AbstractVariableSpec]
     columns: Mapping[str, Column]
     parts: Mapping[str, Int64[Tensor, "rows"]]

@@ -14,8 +14,8 @@ from metavoxel.cohort.bids import read_bids
 from metavoxel.cohort.cohort import Cohort
 from metavoxel.cohort.common_space import with_common_grids
 from metavoxel.cohort.split import PARTS, draw_split, read_split
-from metavoxel.cohort.table import Table, read_table
-from metavoxel.cohort.values import Values, located_cells, read_values
+from metavoxel.cohort.table import RowsOfSubjects, Table, read_table
+from metavoxel.cohort.values import PresentCells, Values, located_cells, read_values
 from metavoxel.cohort.visit import SESSION
 from metavoxel.errors import CohortError, Problem, did_you_mean
 from metavoxel.parts.variables.base import AbstractVariableSpec
@@ -75,28 +75,22 @@ def build_cohort(
         CohortError: all problems of the table's cells, its images and its split.
     """
     subjects = _subjects(table, settings)
-    missing = MissingCodes(settings.missing)
-    rows = [
-        {str(column): "" if text in missing else text for column, text in row.items()}
-        for row in table.frame.to_dict("records")
-    ]
-    places = [
-        place if f"({subject})" in place else f"{place} ({subject})"
-        for place, subject in zip(table.places, subjects, strict=True)
-    ]
+    columns = PresentCells(table.frame, MissingCodes(settings.missing))
+    places = RowsOfSubjects(table.places, subjects)
     table = replace(table, places=places)
 
     problems: list[Problem] = []
     values: dict[str, Values] = {}
-    located: dict[str, list[str]] = {}
+    located: dict[str, Sequence[str]] = {}
     for name, spec in variables.items():
         try:
-            located[name] = located_cells(name, spec, rows, table)
+            located[name] = located_cells(name, spec, columns, table)
         except CohortError as error:
             problems += error.problems
+    del columns  # as much memory as the table; each column is dropped once its values are read
     shared = with_common_grids(variables, located, multiples or {})
-    for name, cells in located.items():
-        spec = shared[name]
+    for name in list(located):
+        spec, cells = shared[name], located.pop(name)
         try:
             if spec.lazy:
                 problems += _repeated(name, cells, subjects, places)
@@ -114,7 +108,7 @@ def build_cohort(
     keys: list[str] = []
     if len(values) == len(variables):
         keys = row_keys(table, subjects)
-    usable = torch.stack([found.column.present for found in values.values()] or [torch.zeros(len(rows))]).any(0)
+    usable = torch.stack([found.column.present for found in values.values()] or [torch.zeros(len(table.frame))]).any(0)
     if split and values and not usable.any():
         problems = [Problem(table.source, "no usable rows: every variable is missing in every row"), *problems]
     elif split and len(values) == len(variables):
@@ -153,8 +147,8 @@ def _subjects(table: Table, settings: CohortSettings) -> list[str]:
     subjects = [composed(str(subject)) for subject in table.frame[settings.subject]]
     missing = MissingCodes(settings.missing, numbers=False)
     problems = [
-        Problem(f"{place}, column {settings.subject}", f"{subject!r}: every row must name its subject")
-        for place, subject in zip(table.places, subjects, strict=True)
+        Problem(f"{table.places[row]}, column {settings.subject}", f"{subject!r}: every row must name its subject")
+        for row, subject in enumerate(subjects)
         if subject in missing
     ]
     if problems:
@@ -164,12 +158,12 @@ def _subjects(table: Table, settings: CohortSettings) -> list[str]:
 
 def _repeated(name: str, cells: Sequence[str], subjects: Sequence[str], places: Sequence[str]) -> list[Problem]:
     """Report rows of the same subject with the same file."""
-    first: dict[tuple[str, str], str] = {}
+    first: dict[tuple[str, str], int] = {}
     problems = []
-    for subject, cell, place in zip(subjects, cells, places, strict=True):
-        if cell and first.setdefault((subject, cell), place) != place:
-            earlier = first[subject, cell]
-            problems.append(Problem(f"{place}, variable {name}", f"{cell!r} is also the file of {earlier}; remove one"))
+    for row, (subject, cell) in enumerate(zip(subjects, cells, strict=True)):
+        if cell and (earlier := first.setdefault((subject, cell), row)) != row:
+            what = f"{cell!r} is also the file of {places[earlier]}; remove one"
+            problems.append(Problem(f"{places[row]}, variable {name}", what))
     return problems
 
 
@@ -215,9 +209,11 @@ def _stratum(name: str, values: Mapping[str, Values], index: Tensor) -> list[str
         what = f"{name!r} is not a variable with labels or numbers; those are {', '.join(known)}."
         raise CohortError(Problem("cohort.split.stratify", what + did_you_mean(name, known)))
     column = values[name].column
+    present = column.present[index]
+    found = iter(column.read(index[present]))
     shown: list[str | float | None] = []
-    for row in index.tolist():
-        value = values[name].spec.format(column.read([row])[0]) if column.present[row] else None
+    for known in present.tolist():
+        value = values[name].spec.format(next(found)) if known else None
         shown.append(float(value) if isinstance(value, int | float) else None if value is None else str(value))
     return shown
 
@@ -236,6 +232,8 @@ def row_keys(table: Table, subjects: Sequence[str]) -> list[str]:
     Further rows of the same subject (and session) are numbered in order of appearance: ``p1``, ``p1#2``. Keys depend on
     no other cell, so that the draws of a row do not change when a column is added or a value corrected.
     """
+    if len(set(subjects)) == len(subjects):
+        return list(subjects)
     several = {subject for subject, count in Counter(subjects).items() if count > 1}
     sessions = [str(session) for session in table.frame[SESSION]] if SESSION in table.frame else [""] * len(subjects)
     keys = [

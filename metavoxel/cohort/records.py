@@ -1,12 +1,14 @@
 """Parse CSV and TSV files: detect the delimiter, and locate unbalanced quotation marks."""
 
 import csv
-import io
 import re
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 from metavoxel.errors import CohortError, Problem
 
@@ -17,15 +19,37 @@ _DELIMITERS = (",", "\t", ";", "|")
 _NAMED = re.compile(r'"?sep=(.)"?\s*')
 """First line that declares the delimiter to spreadsheets."""
 
-_COMPARED_ROWS = 200
-"""Number of rows by which delimiters are compared."""
+_COMPARED_ROWS, _COMPARED_LINES = 200, 100_000
+"""Number of rows by which delimiters are compared, and of the lines that may hold them, comments included."""
+
+_BLOCK, _MOST_POOLED = 4096, 0.5
+"""Rows added at once, and share of distinct cells from which equal ones no longer share an object."""
 
 
-class Record(NamedTuple):
-    """Stripped cells of one row, and its number as in a spreadsheet: empty rows count."""
+class OtherLength(NamedTuple):
+    """Row that differs in length from the header: its number, its number of cells, and whether it is a comment (#)."""
 
     number: int
-    cells: list[str]
+    length: int
+    comment: bool
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Records:
+    """Stripped cells of a file by column, without empty rows.
+
+    Attributes:
+        header: names of the columns.
+        columns: cells of each column, in rows as long as the header; equal cells are mostly one object.
+        numbers: number of each row, as in a spreadsheet: the header is 1 and empty rows count.
+        others: rows of another length.
+    """
+
+    header: list[str]
+    columns: list[list[str]]
+    numbers: Sequence[int]
+    others: list[OtherLength]
 
 
 class _Layout(NamedTuple):
@@ -35,43 +59,106 @@ class _Layout(NamedTuple):
     skipped: int
 
 
-def read_records(path: Path) -> list[Record]:
-    """Read all non-empty rows of a file in UTF-8, the header first.
+def read_records(path: Path) -> Records | None:
+    """Read all non-empty rows of a file in UTF-8; None if there are none.
 
     Raises:
         CohortError: not text, or unbalanced quotation marks.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            start = list(islice(file, _COMPARED_LINES))
+        named = _NAMED.fullmatch(start[0]) if start else None
+        skipped = 1 if named else 0
+        layout = _layout(start[skipped:], SUFFIXES.get(path.suffix.lower(), "\t"), named[1] if named else None)
+        found = _Columns()
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for number, cells in _stripped_rows(path, _Lines(file, skipped + layout.skipped), layout):
+                found.add(number, cells)
     except UnicodeDecodeError as error:
         raise CohortError(Problem(str(path), f"not text in UTF-8 ({error}); save it in that encoding")) from error
-    lines = list(io.StringIO(text, newline=""))
-    named = _NAMED.fullmatch(lines[0]) if lines else None
-    if named:
-        lines = lines[1:]
-    layout = _layout(lines, SUFFIXES.get(path.suffix.lower(), "\t"), named[1] if named else None)
-    lines = lines[layout.skipped :]
+    return found.records()
+
+
+def _stripped_rows(path: Path, lines: "_Lines", layout: _Layout) -> Iterator[tuple[int, list[str]]]:
+    """Yield number and stripped cells of every row that is not empty.
+
+    Raises:
+        CohortError: unbalanced quotation marks.
+    """
     reader = csv.reader(lines, delimiter=layout.delimiter, strict=True)
-    records: list[Record] = []
     number, position = layout.skipped, 0
     try:
         for number, cells in enumerate(reader, start=1 + layout.skipped):
-            raw, position = lines[position : reader.line_num], reader.line_num
-            if len(raw) > 1 and _joins_rows(raw, layout.delimiter, len(cells)):
+            if reader.line_num - position > 1 and _joins_rows(lines.last, layout.delimiter, len(cells)):
                 what = (
-                    f"a quotation mark joins {len(raw)} lines into one row, each of which looks like a row. Remove it, "
-                    "or write it twice in a quoted cell"
+                    f"a quotation mark joins {len(lines.last)} lines into one row, each of which looks like a row. "
+                    "Remove it, or write it twice in a quoted cell"
                 )
                 raise CohortError(Problem(f"{path} row {number}", what))
+            position = reader.line_num
+            lines.last.clear()
             stripped = [cell.strip() for cell in cells]
             if any(stripped):
-                records.append(Record(number, stripped))
+                yield number, stripped
     except csv.Error as error:
         what = f"not a CSV or TSV file: {error}"
-        if any('"' in line for line in lines[position : position + 1]):
+        if any('"' in line for line in lines.last[:1]):
             what += ". Its quotation marks do not match: remove the stray one, or write it twice in a quoted cell"
         raise CohortError(Problem(f"{path} row {number + 1}", what)) from error
-    return records
+
+
+class _Lines:
+    """Lines of a text after the first few; ``last`` has those of the current row. Final."""
+
+    def __init__(self, text: Iterable[str], skipped: int) -> None:
+        self._text, self.last = islice(text, skipped, None), list[str]()
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._text:
+            self.last.append(line)
+            yield line
+
+
+class _Columns:
+    """Rows collected by column. Final.
+
+    A million rows of seven cells are 0.5 GB as separate texts. Equal cells of a column share one object, unless most
+    of its first cells differ, as identifiers do.
+    """
+
+    def __init__(self) -> None:
+        self._header: list[str] | None = None
+        self._columns: list[list[str]] = []
+        self._pools: list[dict[str, str] | None] = []
+        self._numbers, self._waiting = array("q"), list[list[str]]()
+        self._others: list[OtherLength] = []
+
+    def add(self, number: int, cells: list[str]) -> None:
+        if self._header is None:
+            self._header = cells
+            self._columns, self._pools = [[] for _ in cells], [{} for _ in cells]
+        elif len(cells) != len(self._header):
+            self._others.append(OtherLength(number, len(cells), cells[0].startswith("#")))
+        else:
+            self._numbers.append(number)
+            self._waiting.append(cells)
+            if len(self._waiting) == _BLOCK:
+                self._flush()
+
+    def records(self) -> Records | None:
+        if self._header is None:
+            return None
+        self._flush()
+        return Records(self._header, self._columns, self._numbers, self._others)
+
+    def _flush(self) -> None:
+        for index, cells in enumerate(zip(*self._waiting, strict=True)):
+            pool = self._pools[index]
+            self._columns[index].extend(cells if pool is None else map(pool.setdefault, cells, cells))
+            if pool is not None and len(pool) > _MOST_POOLED * max(len(self._columns[index]), _BLOCK):
+                self._pools[index] = None
+        self._waiting = []
 
 
 def _joins_rows(raw: Sequence[str], delimiter: str, length: int) -> bool:

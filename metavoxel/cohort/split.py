@@ -1,9 +1,11 @@
 """Split subjects into train, validation and test."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from jaxtyping import Int64
 
 from metavoxel.errors import CohortError, Problem, did_you_mean
 from metavoxel.schema.settings import SplitSettings
@@ -38,19 +40,39 @@ def draw_split(
     if empty:
         what = f"{len(names)} subjects leave {' and '.join(empty)} empty; give more subjects or other shares"
         raise CohortError(Problem("cohort.split", what))
+    digests = np.frombuffer(b"".join(_shuffle_key(settings.seed, subject) for subject in names), ">u8").reshape(-1, 2)
+    order = np.lexsort((digests[:, 1], digests[:, 0], _stratum_ranks(names, subjects, strata)))
+    parts = _nearest_parts([targets[part] for part in PARTS])
+    part_of = {names[place]: PARTS[part] for place, part in zip(order.tolist(), parts, strict=True)}
+    return [part_of[subject] for subject in subjects]
+
+
+def _stratum_ranks(
+    names: Sequence[str], subjects: Sequence[str], strata: Mapping[str, Sequence[str | float | None]]
+) -> Int64[np.ndarray, "n"]:
+    """Rank of the strata of each subject, all variables together; 0 without strata."""
+    if not strata:
+        return np.zeros(len(names), np.int64)
     keys: dict[str, list[str]] = {subject: [] for subject in names}
     for values in strata.values():
         for subject, stratum in _strata_of(subjects, values).items():
             keys[subject].append(stratum)
-    ordered = sorted(names, key=lambda subject: (keys[subject], _shuffle_key(settings.seed, subject)))
-    part_of: dict[str, str] = {}
-    counts = dict.fromkeys(PARTS, 0)
-    for rank, subject in enumerate(ordered, start=1):
-        open_parts = [part for part in PARTS if counts[part] < targets[part]]
-        part = max(open_parts, key=lambda part: targets[part] / len(names) * rank - counts[part])
-        part_of[subject] = part
-        counts[part] += 1
-    return [part_of[subject] for subject in subjects]
+    ranks = {key: rank for rank, key in enumerate(sorted({tuple(key) for key in keys.values()}))}
+    return np.array([ranks[tuple(keys[subject])] for subject in names])
+
+
+def _nearest_parts(targets: Sequence[int]) -> Iterator[int]:
+    """Yield the part of each subject in order: the one furthest below its share that is not full."""
+    total, counts = sum(targets), [0] * len(targets)
+    shares = [target / total for target in targets]
+    for rank in range(1, total + 1):
+        best, furthest = -1, -math.inf
+        for part, target in enumerate(targets):
+            below = shares[part] * rank - counts[part]
+            if counts[part] < target and below > furthest:
+                best, furthest = part, below
+        counts[best] += 1
+        yield best
 
 
 def read_split(

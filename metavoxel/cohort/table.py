@@ -4,11 +4,11 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import final, overload
 
 import pandas
 
-from metavoxel.cohort.records import SUFFIXES, Record, read_records
+from metavoxel.cohort.records import SUFFIXES, OtherLength, read_records
 from metavoxel.errors import CohortError, Problem
 from metavoxel.images.fetched import absence
 from metavoxel.parts.variables.text import composed
@@ -28,7 +28,7 @@ class Table:
     frame: pandas.DataFrame
     folder: Path
     source: str
-    places: list[str]
+    places: Sequence[str]
     notices: tuple[Problem, ...] = ()
 
 
@@ -48,17 +48,17 @@ def read_table(path: Path) -> Table:
             reason = f"no such table; its folder has {', '.join(near) or 'none'}"
         raise CohortError(Problem(str(path), reason))
     records = read_records(path)
-    if not records:
+    if records is None:
         raise CohortError(Problem(str(path), "the table is empty: it has no header"))
-    (_, header), *rows = records
-    header = [composed(name) for name in header]
-    problems = wrong_columns(f"{path} row 1", header) + _wrong_lengths(path, header, rows)
-    if not problems and not rows:
+    header = [composed(name) for name in records.header]
+    problems = wrong_columns(f"{path} row 1", header) + _wrong_lengths(path, header, records.others)
+    if not problems and not len(records.numbers):
         problems = [Problem(str(path), "no usable rows: the table has a header only")]
     if problems:
         raise CohortError(problems)
-    frame = pandas.DataFrame([cells for _, cells in rows], columns=header, dtype=str)
-    return Table(frame, path.parent, path.name, [f"{path.name} row {number}" for number, _ in rows])
+    # Text as objects: pandas' own type would copy every cell.
+    frame = pandas.DataFrame(dict(zip(header, records.columns, strict=True)), dtype=object)
+    return Table(frame, path.parent, path.name, NumberedRows(path.name, records.numbers))
 
 
 def wrong_columns(where: str, header: Sequence[str]) -> list[Problem]:
@@ -75,19 +75,16 @@ def wrong_columns(where: str, header: Sequence[str]) -> list[Problem]:
     ]
 
 
-def _wrong_lengths(path: Path, header: Sequence[str], rows: Sequence[Record]) -> list[Problem]:
+def _wrong_lengths(path: Path, header: Sequence[str], rows: Sequence[OtherLength]) -> list[Problem]:
     """Report rows that differ in length from the header: each, or one problem per length if there are many."""
     by_length: dict[int, list[int]] = defaultdict(list)
-    comments = []
-    for number, cells in rows:
-        if len(cells) != len(header):
-            by_length[len(cells)].append(number)
-            if cells[0].startswith("#"):
-                comments.append(number)
+    for row in rows:
+        by_length[row.length].append(row.number)
+    comments = {row.number for row in rows if row.comment}
     problems = []
     for length, numbers in by_length.items():
         what = f"{length} cells where the header has {len(header)} columns"
-        if any(number in comments for number in numbers):
+        if not comments.isdisjoint(numbers):
             what += " (comment lines, #, are allowed before the header only: remove it)"
         if len(numbers) <= _EXAMPLES:
             problems += [Problem(f"{path} row {number}", what) for number in numbers]
@@ -97,3 +94,46 @@ def _wrong_lengths(path: Path, header: Sequence[str], rows: Sequence[Record]) ->
             what += ". Use one delimiter in the header and all rows, and put quotes around cells that contain it"
             problems.append(Problem(f"{path} rows {more}", what))
     return problems
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class NumberedRows(Sequence[str]):
+    """Locations of the rows of a file, made when they are needed: ``FILE row NUMBER``."""
+
+    file: str
+    numbers: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        if isinstance(index, slice):
+            return [f"{self.file} row {number}" for number in self.numbers[index]]
+        return f"{self.file} row {self.numbers[index]}"
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class RowsOfSubjects(Sequence[str]):
+    """Locations of rows with their subjects, made when they are needed: ``FILE row NUMBER (SUBJECT)``."""
+
+    places: Sequence[str]
+    subjects: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        place, subject = self.places[index], self.subjects[index]
+        return place if f"({subject})" in place else f"{place} ({subject})"

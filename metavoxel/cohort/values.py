@@ -2,13 +2,15 @@
 
 import hashlib
 import json
-import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, final
 
+import numpy as np
+import pandas
 import torch
+from jaxtyping import Bool, Shaped
 from torch import Tensor
 
 from metavoxel.cohort.table import Table
@@ -17,6 +19,8 @@ from metavoxel.errors import CohortError, Problem, did_you_mean
 from metavoxel.parts.variables.base import AbstractVariableSpec, Missing
 from metavoxel.parts.variables.column import Column
 from metavoxel.plugins.registry import attribute_errors
+from metavoxel.schema.missing import MissingCodes
+from metavoxel.storage.digests import FileDigests
 
 _EXAMPLES = 5
 _NOT_IN_VALUES = {"weight", "column", "path", "entities"}
@@ -32,14 +36,38 @@ class Values(NamedTuple):
     fingerprint: str
 
 
-def located_cells(name: str, spec: AbstractVariableSpec, rows: Sequence[Mapping[str, str]], table: Table) -> list[str]:
+@final
+class PresentCells(Mapping[str, Sequence[str]]):
+    """Columns of a table, with missing cells replaced by the empty text. A column is made when it is first read."""
+
+    def __init__(self, frame: pandas.DataFrame, missing: MissingCodes) -> None:
+        self._frame, self._missing = frame.set_axis(list(map(str, frame.columns)), axis=1), missing
+        self._columns: dict[str, list[str]] = {}
+
+    def __getitem__(self, name: str) -> Sequence[str]:
+        if name not in self._columns:
+            cells: list[str] = self._frame[name].tolist()
+            codes = {text for text in set(cells) if text in self._missing}
+            self._columns[name] = ["" if text in codes else text for text in cells] if codes else cells
+        return self._columns[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._frame.columns)
+
+    def __len__(self) -> int:
+        return len(self._frame.columns)
+
+
+def located_cells(
+    name: str, spec: AbstractVariableSpec, columns: Mapping[str, Sequence[str]], table: Table
+) -> Sequence[str]:
     """Return the cell of every row; empty where it is missing.
 
     Raises:
         CohortError: the table lacks a column.
     """
     try:
-        return [spec.locate(name, row, table.folder) for row in rows]
+        return spec.locate_all(name, columns, len(table.frame), table.folder)
     except KeyError as error:
         column, known = str(error.args[0]), [str(column) for column in table.frame.columns]
         what = f"{table.source} has no column {column!r}.{did_you_mean(column, known)} Columns: {', '.join(known)}"
@@ -69,39 +97,79 @@ def read_values(
     except CohortError as error:
         problems = _relocated(error.problems, name, spec, cells, table)
         raise CohortError(problems + _further_problems(error, name, spec, cells, table, multiple)) from error
-    state = _state(resolved, [cells[row] for row in given], table.folder)
-    fingerprint = f"{state} in rows {given}"
+    digests = FileDigests(None if cache is None else cache / "digests.json")
+    state = _state(resolved, [cells[row] for row in given], digests)
+    if cache is not None:
+        digests.save()
+    mask = _mask(given, len(cells))
+    fingerprint = f"{state} in rows {hashlib.blake2b(np.packbits(mask.numpy()).tobytes(), digest_size=16).hexdigest()}"
     if spec.lazy:
-        path = None if cache is None else cache / f"{name}-{state}.npy"
+        path = None if cache is None else cache / f"{name}-{state}"
         try:
             volumes = load_volumes(resolved.parse, [cells[row] for row in given], resolved.data_shape, path=path)
         except UnreadableCells as error:
             failed = {given[position]: reason for position, reason in error.reasons.items()}
             raise CohortError(_collected(failed, name, spec, cells, table)) from error
-        column = Column(_mask(given, len(cells)), [cell or None for cell in cells], volumes)
-        return Values(resolved, column, {}, fingerprint)
+        return Values(resolved, Column(mask, [cell or None for cell in cells], volumes), {}, fingerprint)
 
-    parsed: dict[int, Tensor] = {}
-    blanked: dict[str, list[str]] = defaultdict(list)
-    reasons: dict[int, str] = {}
-    for row in given:
-        try:
-            value = _parsed(name, resolved, cells[row])
-        except ValueError as error:
-            reasons[row] = f"{error}. Leave the cell empty, or add it to cohort.missing, if it means missing"
-            continue
-        if isinstance(value, Missing):
-            blanked[value.rule].append(cells[row])
-        else:
-            parsed[row] = value
+    parsed = _parsed_cells(name, resolved, [cells[row] for row in given])
+    reasons = {given[place]: reason for place, reason in parsed.reasons.items()}
     unreadable = _collected(reasons, name, spec, cells, table)
     if majority:
-        unreadable += _mostly_blanked(name, spec, blanked, len(given), table)
+        unreadable += _mostly_blanked(name, spec, parsed.blanked, len(given), table)
     if unreadable:
         raise CohortError(unreadable)
-    values = torch.stack(list(parsed.values())) if parsed else torch.zeros(0, *resolved.data_shape)
-    shown = [cell if row in parsed else None for row, cell in enumerate(cells)]
-    return Values(resolved, Column(_mask(list(parsed), len(cells)), shown, values), dict(blanked), fingerprint)
+    mask[mask.clone()] = parsed.read
+    shown = [cell if known else None for cell, known in zip(cells, mask.tolist(), strict=True)]
+    return Values(resolved, Column(mask, shown, parsed.values), parsed.blanked, fingerprint)
+
+
+class _ParsedCells(NamedTuple):
+    """Which cells have a value, these values in order, cells by the rule that made them missing, and other reasons."""
+
+    read: Bool[Tensor, "n"]
+    values: Shaped[Tensor, "m *d"]
+    blanked: dict[str, list[str]]
+    reasons: dict[int, str]
+
+
+def _parsed_cells(name: str, spec: AbstractVariableSpec, cells: Sequence[str]) -> _ParsedCells:
+    """Parse cells, each distinct text once: many at a time where their type can, the others one by one.
+
+    Raises:
+        PluginError: the type is a plugin's, which fails otherwise or returns an invalid value.
+    """
+    index, found_texts = pandas.factorize(np.array(cells, dtype=object))
+    texts = [str(text) for text in found_texts]
+    fast = spec.parse_many(texts)
+    outcomes: dict[int, Tensor | Missing | str] = {}
+    for place in range(len(texts)) if fast is None else (~fast.read).nonzero()[:, 0].tolist():
+        try:
+            outcomes[place] = _parsed(name, spec, texts[place])
+        except ValueError as error:
+            outcomes[place] = f"{error}. Leave the cell empty, or add it to cohort.missing, if it means missing"
+    found = {place: value for place, value in outcomes.items() if isinstance(value, Tensor)}
+    if fast is not None:
+        values, read = fast.values.clone(), fast.read.clone()
+    else:
+        like = next(iter(found.values()), torch.zeros(spec.data_shape))
+        values, read = like.new_zeros(len(texts), *spec.data_shape), torch.zeros(len(texts), dtype=torch.bool)
+    if found:
+        places = torch.tensor(list(found))
+        values[places], read[places] = torch.stack(list(found.values())).to(values.dtype), True
+    places = torch.from_numpy(index)
+    blanked: dict[str, list[str]] = defaultdict(list)
+    reasons: dict[int, str] = {}
+    refused = {place: value for place, value in outcomes.items() if not isinstance(value, Tensor)}
+    if refused:
+        for row in np.isin(index, list(refused)).nonzero()[0].tolist():
+            value = refused[int(index[row])]
+            if isinstance(value, Missing):
+                blanked[value.rule].append(cells[row])
+            else:
+                reasons[row] = value
+    rows = read[places]
+    return _ParsedCells(rows, values[places[rows]], dict(blanked), reasons)
 
 
 def _parsed(name: str, spec: AbstractVariableSpec, cell: str) -> Tensor | Missing:
@@ -128,7 +196,7 @@ def _parsed(name: str, spec: AbstractVariableSpec, cell: str) -> Tensor | Missin
 
 def _mask(rows: Sequence[int], total: int) -> Tensor:
     mask = torch.zeros(total, dtype=torch.bool)
-    mask[list(rows)] = True
+    mask[torch.tensor(rows, dtype=torch.int64)] = True
     return mask
 
 
@@ -202,17 +270,8 @@ def _further_problems(
     return []
 
 
-def _state(spec: AbstractVariableSpec, cells: Sequence[str], folder: Path) -> str:
-    """Digest of everything the values depend on: settings, cells, and size and time of the files."""
+def _state(spec: AbstractVariableSpec, cells: Sequence[str], digests: FileDigests) -> str:
+    """Digest of everything the values depend on: settings, cells, and the contents of files."""
     settings = spec.model_dump(mode="json", exclude=_NOT_IN_VALUES)
-    described: list[object] = []
-    for cell in cells:
-        try:
-            stat = os.stat(cell) if spec.lazy else None
-        except OSError:
-            stat = None
-        if stat is None:
-            described.append(cell)
-        else:
-            described.append([os.path.relpath(cell, folder), stat.st_size, stat.st_mtime_ns])
+    described = [(digests.of(cell) or cell) if spec.lazy else cell for cell in cells]
     return hashlib.blake2b(json.dumps([settings, described]).encode(), digest_size=16).hexdigest()

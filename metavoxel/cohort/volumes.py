@@ -1,19 +1,19 @@
 """Preprocess the images of a cohort once, in parallel, into a memory-mapped file."""
 
-import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
+from filelock import FileLock
 from jaxtyping import Float32
-from numpy.lib.format import write_array_header_1_0
 from torch import Tensor
 
 from metavoxel.parts.variables.base import Missing
+from metavoxel.storage.atomic import located
+from metavoxel.storage.row_store import RowStore, read_array
 
 _READERS = 4
 _BLOCK = 16
@@ -31,35 +31,41 @@ class UnreadableCells(Exception):
 def load_volumes(
     parse: Callable[[str], Tensor | Missing], cells: Sequence[str], shape: tuple[int, ...], *, path: Path | None
 ) -> Float32[np.ndarray, "n *d"]:
-    """Parse every cell into a read-only array on disk: at ``path``, or in an unnamed temporary file.
+    """Parse every cell into a read-only array on disk: in the folder ``path``, or in an unnamed temporary file.
 
-    An existing file at ``path`` is reused, so its name must identify everything that its contents depend on. The file
-    is written atomically: an interrupt leaves no partial file.
+    An existing folder is reused, so its name must identify everything that its contents depend on. An interrupted call
+    is continued by the next; of several processes, one reads and the others wait.
 
     Raises:
         UnreadableCells: ``parse`` raised ValueError for these, or set them to missing; all cells are tried.
+        RunError: the disk is full, or ``path`` cannot be written.
     """
     full_shape = (len(cells), *shape)
     if not cells:
         return np.zeros(full_shape, np.float32)
     if path is None:
-        with tempfile.TemporaryFile() as file:
-            start = _write(file, _parsed(parse, cells), full_shape)
-            return np.memmap(file, np.float32, mode="r", offset=start, shape=full_shape)
+        with located(Path(tempfile.gettempdir())), tempfile.TemporaryFile() as file:
+            for volume in _parsed(parse, cells):
+                file.write(np.ascontiguousarray(volume.numpy(), "<f4").tobytes())
+            file.flush()
+            return np.memmap(file, "<f4", mode="r", shape=full_shape)
     known = _open(path, full_shape)
     if known is not None:
         return known
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".partial")
+    with located(path):
+        path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path / "lock")
+        lock.acquire()
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            _write(file, _parsed(parse, cells), full_shape)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        with RowStore(path, len(cells), len(cells)) as store:
+            for row, volume in enumerate(_parsed(parse, cells[store.done :]), store.done):
+                store.write("values", [row], volume[None].float())
+                store.commit(row + 1)
+    except UnreadableCells:
+        shutil.rmtree(path, ignore_errors=True)
+        raise
     finally:
-        with suppress(FileNotFoundError):
-            os.unlink(partial)
+        lock.release()
     volumes = _open(path, full_shape)
     if volumes is None:
         raise OSError(f"{path} was replaced by something else while it was being written")
@@ -67,22 +73,9 @@ def load_volumes(
 
 
 def _open(path: Path, shape: tuple[int, ...]) -> Float32[np.ndarray, "n *d"] | None:
-    """Open the array at ``path``; None if absent, or of another shape or type."""
-    try:
-        volumes = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (FileNotFoundError, ValueError, EOFError):
-        return None
-    return volumes if volumes.shape == shape and volumes.dtype == np.float32 else None
-
-
-def _write(file: BinaryIO, volumes: Iterator[Tensor], shape: tuple[int, ...]) -> int:
-    """Write an .npy file sequentially: a full disk raises an error, whereas a memory map would crash."""
-    write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
-    start = file.tell()
-    for volume in volumes:
-        file.write(np.ascontiguousarray(volume.numpy(), "<f4").tobytes())
-    file.flush()
-    return start
+    """Map the array in ``path``; None if absent, incomplete or of another shape."""
+    volumes = read_array(path, "values")
+    return volumes if volumes is not None and volumes.shape == shape else None
 
 
 def _parsed(parse: Callable[[str], Tensor | Missing], cells: Sequence[str]) -> Iterator[Tensor]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from metavoxel.cohort.cohort import Cohort
@@ -78,16 +79,24 @@ def _training_label_warnings(name: str, spec: AbstractVariableSpec, cohort: Coho
     if rows is None or not labels:
         return
     present = column.present.nonzero()[:, 0]
-    total, training = (
-        Counter(str(spec.format(value)) for value in column.read(of_rows))
-        for of_rows in (present, rows[column.present[rows]])
-    )
+    total, training = (label_counts(spec, column.read(of_rows)) for of_rows in (present, rows[column.present[rows]]))
     remedy = f"divide the rows by cohort.split.stratify: [{name}], merge it with another label, or leave it out"
     for label in labels:
         if total[label] > 1 and training[label] < 2:
             found = "no training row has" if not training[label] else "only one training row has"
             effect = "its probability cannot be estimated" if not training[label] else "too few to learn from"
             yield f"{found} label {label!r} ({total[label]} rows of the cohort do): {effect}; {remedy}"
+
+
+def label_counts(spec: AbstractVariableSpec, values: Shaped[Tensor, "n *d"]) -> Counter[str]:
+    """Count values by their texts in tables; each distinct value is formatted once."""
+    if spec.data_shape:
+        return Counter(str(spec.format(value)) for value in values)
+    distinct, counts = values.unique(return_counts=True)
+    found = Counter[str]()
+    for value, count in zip(distinct, counts.tolist(), strict=True):
+        found[str(spec.format(value))] += count
+    return found
 
 
 def _value_warnings(spec: AbstractVariableSpec, column: Column) -> Iterator[str]:
@@ -102,7 +111,7 @@ def _value_warnings(spec: AbstractVariableSpec, column: Column) -> Iterator[str]
         if not imprecise:
             yield from spec.value_warnings(values)
     labels = list(spec.label_codes())
-    counts = Counter(str(spec.format(value)) for value in values) if labels else Counter()
+    counts = label_counts(spec, values) if labels else Counter()
     if none := [label for label in labels if not counts[label]]:
         yield f"no row has {_listed(none)}: its probability cannot be estimated; remove it from the labels"
     if len(counts) > 1 and (one := [label for label in labels if counts[label] == 1]):
@@ -111,7 +120,7 @@ def _value_warnings(spec: AbstractVariableSpec, column: Column) -> Iterator[str]
 
 def _precision_warnings(spec: AbstractVariableSpec, column: Column, values: Tensor) -> Iterator[str]:
     """Warn of numbers that differ by less than the precision in which they are stored or written."""
-    written = [_number(cell) for cell in column.cells if cell is not None]
+    written = [_number(cell) for cell in set(column.cells) if cell is not None]
     exact = {number for number in written if number is not None}
     held = set(np.array([*exact], np.float32).tolist()) if values.dtype == torch.float32 else exact
     offset = "subtract an offset from the column (such as the first day)"

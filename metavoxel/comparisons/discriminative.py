@@ -24,6 +24,7 @@ from metavoxel.learning.precision import flushed_denormals
 from metavoxel.learning.training import start_fabric
 from metavoxel.rng import Rng
 from metavoxel.runs.checkpoint import load_module, save_weights
+from metavoxel.runs.checkpoints import Checkpoints
 from metavoxel.runs.metrics import MetricsWriter
 from metavoxel.runs.progress import Progress
 from metavoxel.runs.run import RunFolder
@@ -84,7 +85,7 @@ class NetworkComparison(AbstractComparison):
         code = task.expected(_outputs(network, task, study.rows("test"), fabric))
         seconds = (time.perf_counter() - start) / len(code)
         study.write(folder, target, code)
-        shutil.rmtree(network_folder.state.parent, ignore_errors=True)
+        shutil.rmtree(network_folder.checkpoints, ignore_errors=True)
         return Done({target: task.given}, 1, parameters(network), seconds)
 
 
@@ -117,17 +118,19 @@ class _Training:
         """Run the remaining steps; an interrupted training is resumed by the next call."""
         optimiser, folder, total = self._optimiser, self._folder, self._optimiser.settings.steps
         writer = MetricsWriter(folder, self._fabric)
-        if folder.state.exists():
-            self._best |= optimiser.load(folder.state)
+        checkpoints = Checkpoints(folder.checkpoints, "network")
+        self._best |= optimiser.load(checkpoints) or {}
         try:
             for step in optimiser.run(self._losses):
                 if step.number % self._every == 0 or step.number == total:
                     error = self._validate(step.number)
                     writer.write(stage, step.number, {**step.losses, "validation": error})
+                if checkpoints.due:
+                    optimiser.save(checkpoints, self._best)
                 yield Progress(stage, step.number, total, {**step.losses, "best": self._best["best_error"]})
         finally:
             # Also on interruption: the next call resumes from this state.
-            optimiser.save(folder.state, self._best)
+            optimiser.save(checkpoints, self._best)
         folder.best.replace(folder.weights)
 
     def _losses(self, step: int) -> dict[str, Tensor]:

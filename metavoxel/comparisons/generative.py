@@ -72,7 +72,7 @@ class AbstractGenerative(AbstractComparison):
             with watch.running("joint"):
                 yield from self._train(study, run, method)
         shutil.rmtree(run.cache, ignore_errors=True)  # the same images are cached in the compared run
-        shutil.rmtree(run.state.parent, ignore_errors=True)
+        shutil.rmtree(run.checkpoints, ignore_errors=True)
         model = self._load(study, run)
         return Done({}, 0, parameters(model.joint) + sum(map(parameters, model.codecs.values())), 0.0)
 

@@ -5,20 +5,29 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import final, get_args
+from typing import NamedTuple, final, get_args
 
 import pandas
 import torch
 from torch import Tensor
 
+from metavoxel.cohort.cohort import Cohort
 from metavoxel.errors import EvidenceError, Problem
 from metavoxel.inference.order import JointDraw
 from metavoxel.inference.question import Question
 from metavoxel.inference.summaries import draw_cells, image_values, mean_cells
 from metavoxel.parts.codecs.base import AbstractCodec
 from metavoxel.parts.variables.base import Point
+from metavoxel.sampling.evidence import Evidence
 from metavoxel.schema.schema import Schema
 from metavoxel.typing import AnyCode
+
+
+class GivenRows(NamedTuple):
+    """Rows of a table as they were read, and the codes of their evidence."""
+
+    cohort: Cohort
+    evidence: Mapping[str, Evidence]
 
 
 @final
@@ -34,6 +43,7 @@ class Answer:
         row_keys: of the rows.
         means: posterior means of the targets in code space; empty with draws.
         draws: joint draws of the targets; empty without.
+        given: the rows as they were read, with their evidence; None if they were not read for this answer.
     """
 
     question: Question
@@ -43,6 +53,7 @@ class Answer:
     row_keys: Sequence[str]
     means: Mapping[str, AnyCode]
     draws: Sequence[JointDraw]
+    given: GivenRows | None = None
 
     def __repr__(self) -> str:
         question = f"{', '.join(self.question.targets)} given {', '.join(self.question.given) or 'nothing'}"

@@ -30,6 +30,9 @@ from metavoxel.schema.schema import Schema
 FARTHEST = 1e12
 """Largest absolute code that is accepted: its square must not overflow in single precision."""
 
+ENCODED_IMAGES, ENCODED_VALUES = 16, 4096
+"""Rows that are encoded at once."""
+
 _WORST = 3
 """Number of cells that a warning lists."""
 
@@ -187,12 +190,10 @@ class EvidenceReader:
             column, shape = cohort.columns[name], self._codecs[name].code_shape
             code = torch.zeros(len(cohort), *shape, device=self._device)
             known = torch.zeros(len(cohort), 1, *shape[1:], dtype=torch.bool, device=self._device)
-            for start in range(0, len(cohort), 16):
-                rows = torch.arange(start, min(start + 16, len(cohort)))
-                rows = rows[column.present[rows]]
-                if len(rows):
-                    entry = self.given(name, column.read(rows))
-                    code[rows], known[rows] = entry.code, entry.known
+            size = ENCODED_IMAGES if self._schema.variables[name].spec.lazy else ENCODED_VALUES
+            for rows in column.present.nonzero()[:, 0].split(size):
+                entry = self.given(name, column.read(rows))
+                code[rows], known[rows] = entry.code, entry.known
             evidence[name] = Evidence(code, known)
             for row in _is_far(code).nonzero()[:, 0].tolist():
                 where = f"{cohort.places[row]}, variable {name}"

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from metavoxel.cohort.cohort import Cohort
 from metavoxel.cohort.table import Table
-from metavoxel.inference.answer import Answer, as_point
+from metavoxel.inference.answer import Answer, GivenRows, as_point
 from metavoxel.inference.arguments import (
     check_counts,
     check_mappings,
@@ -259,8 +259,9 @@ class Model:
             self.codecs,
             _subjects(table, cohort, self.schema),
             cohort.row_keys,
-            means={} if draws else target_means(*parts, evaluations=evaluations, seed=seed),
+            means={} if draws else target_means(self.joint.of(targets), *parts[1:], evaluations=evaluations, seed=seed),
             draws=draw(*parts, seed=seed, sampling=settings, shared=self._shared, bounds=self.bounds) if draws else [],
+            given=GivenRows(cohort, evidence),
         )
 
     def log_likelihood(
@@ -311,8 +312,13 @@ class Model:
         seed = whole_seed(seed)
         names = [name for name in given if not self.schema.variables[name].spec.spatial]
         cohort = self.read(table, names)
-        evidence = self.evidence_of(cohort, names)
-        found = unusual(self.joint, self.schema, self.codecs, cohort, evidence, seed=seed, shared=self._shared)
+        return self.unusual_in(GivenRows(cohort, self.evidence_of(cohort, names)), seed=seed)
+
+    def unusual_in(self, rows: GivenRows, *, seed: int = 0) -> list[Unusual]:
+        """Return the same of rows that have been read; images are not part of the evidence."""
+        specs = self.schema.variables
+        scalars = {name: entry for name, entry in rows.evidence.items() if not specs[name].spec.spatial}
+        found = unusual(self.joint.of, self.schema, self.codecs, rows.cohort, scalars, seed=seed, shared=self._shared)
         return sorted(found, key=lambda one: one.probability)
 
 

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import pandas
@@ -132,7 +132,7 @@ class Unusual(NamedTuple):
 
 
 def unusual(
-    model: JointDenoiser,
+    denoiser_of: Callable[[Collection[str]], JointDenoiser],
     schema: Schema,
     codecs: Mapping[str, AbstractCodec],
     cohort: Cohort,
@@ -145,10 +145,10 @@ def unusual(
 
     It is the model's (:func:`metavoxel.sampling.surprise.tail_probability`) or, for a standardised number beyond
     ``FAR`` standard deviations of the training rows, at most the Gaussian one. A model with one ``shared`` time has the
-    latter alone. Images are not evaluated.
+    latter alone. Images are not evaluated. ``denoiser_of`` returns the model for the estimates of some variables.
     """
     for name, entry in evidence.items():
-        rows = _rows_with(entry)
+        rows, model = _rows_with(entry), denoiser_of([name])
         spec, kernel = schema.variables[name].spec, model.kernels[name]
         if spec.data_shape or entry.code.ndim > 2 or not len(rows):
             continue

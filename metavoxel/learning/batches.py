@@ -27,15 +27,17 @@ class Batch(NamedTuple):
 class Batches:
     """Training batches of one process, a function of the seed and the step alone. Final.
 
+    Of several processes each has a part of the batch that one process would have, with the same noise. So the number
+    of processes changes the gradients by rounding only.
+
     Args:
         joint: model whose kernels add the noise.
         caches: latent cache of each variable.
         rows: training rows.
         times: sampler of diffusion times and conditioning masks, given which variables are present.
-        size: rows per step of this process.
+        places: rows of this process in the batch of all processes.
+        total: rows per step, over all processes.
         seed: random seed of rows, times and noise.
-        rank: index of this process.
-        processes: number of processes.
         device: device of the network.
         partial: whether images may be observed in part.
     """
@@ -47,15 +49,14 @@ class Batches:
         rows: Int64[Tensor, "n"],
         times: Callable[[Bool[Tensor, "b v"], Rng], RowTimes],
         *,
-        size: int,
+        places: Int64[Tensor, "b"],
+        total: int,
         seed: int,
-        rank: int,
-        processes: int,
         device: torch.device,
         partial: bool,
     ) -> None:
         self._joint, self._caches, self._rows, self._times = joint, caches, rows, times
-        self._size, self._seed, self._rank, self._processes = size, seed, rank, processes
+        self._places, self._total, self._size, self._seed = places, total, len(places), seed
         self._device, self._partial = device, partial
         self._present = torch.stack([caches[name].present for name in joint.kernels], 1)
         has_grids = any(len(shape) > 1 for shape in joint.code_shapes.values())
@@ -75,11 +76,10 @@ class Batches:
 
     def _sample(self, steps: range) -> Batch:
         """Sample the batches of several steps, concatenated in order."""
-        streams = [Rng.for_rows(self._size, self._seed, "joint", self._rank, step) for step in steps]
+        streams = [Rng.for_rows(self._total, self._seed, "joint", 0, step)[self._places] for step in steps]
         rng = Rng(torch.cat([stream.keys for stream in streams]))
         rows = torch.cat([
-            shuffled(self._rows, (step * self._processes + self._rank) * self._size, self._size, self._seed)
-            for step in steps
+            shuffled(self._rows, step * self._total, self._total, self._seed)[self._places] for step in steps
         ])  # fmt: skip
         times = self._times(self._present[rows], rng.fork("times"))
         return Batch(

@@ -1,7 +1,6 @@
 """Fit the codecs: learned codecs by gradient descent, then all in closed form on the training rows."""
 
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 
 import torch
 from jaxtyping import Int64
@@ -12,9 +11,9 @@ from metavoxel.cohort.cohort import Cohort
 from metavoxel.learning.loop import Optimisation, Optimiser, Step
 from metavoxel.parts.codecs.base import AbstractCodec, AbstractLearnedCodec
 from metavoxel.rng import Rng
+from metavoxel.runs.checkpoints import Checkpoints
 
 READ_BATCH = 8
-CHECKPOINT_EVERY = 200
 
 
 def batches(
@@ -32,19 +31,19 @@ def batches(
 
 
 def fit_codec(
-    name: str, codec: AbstractCodec, cohort: Cohort, fabric: Fabric, *, seed: int, checkpoint: Path
+    name: str, codec: AbstractCodec, cohort: Cohort, fabric: Fabric, *, seed: int, checkpoints: Checkpoints
 ) -> Iterator[Step]:
-    """Fit one codec on the training rows; a learned one yields its steps, and resumes from ``checkpoint``."""
+    """Fit one codec on the training rows; a learned one yields its steps, and resumes from ``checkpoints``."""
     values = batches(cohort, name, cohort.parts["train"], fabric.device)
     codec.to(fabric.device)
     if isinstance(codec, AbstractLearnedCodec) and codec.training_plan is not None:
-        yield from _learn(name, codec, cohort, fabric, seed=seed, checkpoint=checkpoint)
+        yield from _learn(name, codec, cohort, fabric, seed=seed, checkpoints=checkpoints)
     codec.eval()
     codec.fit(values)
 
 
 def _learn(
-    name: str, codec: AbstractLearnedCodec, cohort: Cohort, fabric: Fabric, *, seed: int, checkpoint: Path
+    name: str, codec: AbstractLearnedCodec, cohort: Cohort, fabric: Fabric, *, seed: int, checkpoints: Checkpoints
 ) -> Iterator[Step]:
     plan = codec.training_plan
     assert plan is not None
@@ -52,26 +51,28 @@ def _learn(
     settings = Optimisation(plan.steps, plan.learning_rate, weight_decay=0.0, warm_up=50, clip=1.0, seed=seed)
     optimiser = Optimiser(fabric, codec, settings)
     optimiser.wrapped.mark_forward_method("losses")
-    if checkpoint.exists():
-        optimiser.load(checkpoint)
+    optimiser.load(checkpoints)
     rows = cohort.parts["train"]
     rows = rows[cohort.columns[name].present[rows]]
     column, spec = cohort.columns[name], cohort.variables[name]
 
-    def losses(step: int) -> dict[str, Tensor]:
+    def batch(step: int) -> tuple[Rng, Int64[Tensor, "b"]]:
         rng = Rng.for_rows(plan.batch_size, seed, name, fabric.global_rank, step)
-        chosen = rows[(rng.uniform((plan.batch_size,), dtype=torch.float64) * len(rows)).long()]
+        return rng, rows[(rng.uniform((plan.batch_size,), dtype=torch.float64) * len(rows)).long()]
+
+    def losses(step: int) -> dict[str, Tensor]:
+        rng, chosen = batch(step)
         values = spec.augment(column.read(chosen), rng.fork("vary")).to(fabric.device)
         with fabric.autocast():  # Fabric casts only inside forward
             terms: dict[str, Tensor] = optimiser.wrapped.losses(values, rng=rng)
         return terms
 
     try:
-        for step in optimiser.run(losses):
+        for step in optimiser.run(losses, lambda step: [cohort.row_keys[row] for row in batch(step)[1].tolist()]):
             yield step
-            if step.number % CHECKPOINT_EVERY == 0:
-                optimiser.save(checkpoint)
+            if checkpoints.due:
+                optimiser.save(checkpoints)
     finally:
         # Also on interruption: the next call resumes from this state.
         if optimiser.step < plan.steps:
-            optimiser.save(checkpoint)
+            optimiser.save(checkpoints)

@@ -1,16 +1,21 @@
 """Joint training stage: optimisation on cached codes, validation, and selection of the best weights."""
 
+import warnings
 from collections.abc import Generator, Mapping
 from functools import partial
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas
 import torch
+from jaxtyping import Int64
 from lightning_fabric import Fabric
 from torch import Tensor
 
 from metavoxel.cohort.cohort import Cohort
+from metavoxel.errors import RunError, RunWarning
 from metavoxel.learning.batches import Batches
 from metavoxel.learning.latent_cache import LatentCache
 from metavoxel.learning.loop import Optimisation, Optimiser, defer_interrupts
@@ -20,7 +25,8 @@ from metavoxel.learning.time_sampling import GRID_READ_OUT_SHARE, READ_OUT_SHARE
 from metavoxel.learning.validation import HeldOutLoss
 from metavoxel.network.joint import JointModel
 from metavoxel.parts.backbones.base import TrainingPlan
-from metavoxel.runs.checkpoint import save_weights
+from metavoxel.runs.checkpoint import load_weights, save_weights
+from metavoxel.runs.checkpoints import Checkpoints
 from metavoxel.runs.metrics import MetricsWriter
 from metavoxel.runs.progress import Progress
 from metavoxel.runs.run import RunFolder
@@ -29,6 +35,9 @@ from metavoxel.schema.settings import TrainingSettings
 
 CELLS_PER_STEP, MIN_ROWS = 2560, 8
 """Default number of table cells per step, which bounds the cost of wide tables, and minimum number of rows."""
+
+UNVALIDATED = MappingProxyType({"best_score": float("inf"), "best_step": -1.0, "validated_step": -1.0})
+"""Validation record of a training that has no best weights yet."""
 
 
 def train_joint(
@@ -39,11 +48,14 @@ def train_joint(
     folder: RunFolder,
     fabric: Fabric,
     writer: MetricsWriter,
+    checkpoints: Checkpoints,
 ) -> Generator[Progress, None, dict[str, Any]]:
     """Run the remaining steps, and save the weights of the best validation score to ``folder.best``.
 
-    Yields progress. Returns the best validation score, its step, and the missingness report of the training rows. An
-    interrupted training is resumed by the next call.
+    Yields progress. Returns the best validation score, its step, counts of skipped steps and loss spikes, and the
+    missingness report of the training rows. An
+    interrupted training is resumed by the next call, from the newest of the ``checkpoints`` that is whole. These are
+    written at validations, when they are due by the clock, and on interruption.
 
     Raises:
         SchemaError: ``training.missing_weights`` names variables that cannot be used.
@@ -71,9 +83,9 @@ def train_joint(
         _orthogonal(joint) if settings.optimiser == "muon" else (),
     )
     optimiser = Optimiser(fabric, joint, plan)
-    best: dict[str, float] = {"best_score": float("inf"), "best_step": 0, "validated_step": -1}
-    if folder.state.exists():
-        best |= optimiser.load(folder.state)
+    best = {**UNVALIDATED, **(optimiser.load(checkpoints) or {})}
+    if best["best_step"] >= 0 and not _is_whole(folder.best):
+        best = dict(UNVALIDATED)
     grid_rows, token_rows = _rows_per_step(joint, settings, default, shared, fabric.world_size)
     per_device = grid_rows + token_rows
     read_out: float | Tensor = READ_OUT_SHARE
@@ -94,10 +106,9 @@ def train_joint(
         caches,
         train_rows,
         training_times,
-        size=per_device,
+        places=_places(grid_rows, token_rows, fabric),
+        total=per_device * fabric.world_size,
         seed=settings.seed,
-        rank=fabric.global_rank,
-        processes=fabric.world_size,
         device=fabric.device,
         partial=not shared,
     )
@@ -142,24 +153,27 @@ def train_joint(
                     chosen = {"network_weights": held_out.network_weights(found)}
                     save_weights(folder.best, {**joint.state_dict(), **optimiser.average, **chosen}, numbers)
             named = {f"validation/{name}": one.loss for name, one in found.items()}
-            writer.write("joint", step, {**smoothed, **named, "score/validation": score})
-            optimiser.save(folder.state, numbers)
+            counts = {"skipped": optimiser.guard.skipped, "spikes": optimiser.guard.spikes}
+            writer.write("joint", step, {**smoothed, **named, "score/validation": score, **counts})
+            optimiser.save(checkpoints, numbers)
         return numbers
 
     try:
-        if _is_due(optimiser.step, settings.validate_every, steps, best):
+        if _is_due(optimiser.step, settings.validate_every, steps, best) or best["best_step"] < 0:
             # At step 0 the Gaussian baseline is evaluated; at other steps an interrupted validation is repeated.
             best = validate(optimiser.step)
-        for step in optimiser.run(losses):
+        for step in optimiser.run(losses, lambda step: [cohort.row_keys[row] for row in batches(step).rows.tolist()]):
             for name, value in step.losses.items():
                 smoothed[name] = smoothed.get(name, value) * 0.98 + value * 0.02
             if _is_due(step.number, settings.validate_every, steps, best):
                 best = validate(step.number)
+            elif checkpoints.due:
+                optimiser.save(checkpoints, best)
             yield Progress("joint", step.number, steps, smoothed)
     finally:
         # Also on interruption: the next call resumes from this state.
         if best["validated_step"] < steps:
-            optimiser.save(folder.state, best)
+            optimiser.save(checkpoints, best)
     validation: dict[str, dict[str, float]] = {}
     for key, value in best.items():
         field, _, name = key.partition("/")
@@ -168,9 +182,21 @@ def train_joint(
     return {
         "best_score": best["best_score"],
         "best_step": best["best_step"],
+        "skipped_steps": optimiser.guard.skipped,
+        "loss_spikes": optimiser.guard.spikes,
         "missing": missing,
         "validation": validation,
     }
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether the best weights can be read; if not, warn that those of now are used."""
+    try:
+        load_weights(path)
+    except RunError as error:
+        warnings.warn(f"{error}; the best weights are chosen from now on", RunWarning, stacklevel=2)
+        return False
+    return True
 
 
 def _orthogonal(joint: JointModel) -> frozenset[str]:
@@ -191,6 +217,15 @@ def _rows_per_step(
         return rows, 0
     token_rows = plan.token_rows if settings.token_rows is None else settings.token_rows
     return rows, token_rows // devices
+
+
+def _places(grid_rows: int, token_rows: int, fabric: Fabric) -> Int64[Tensor, "b"]:
+    """Rows of this process in the batch of all: first all that pass through the whole network, then the others."""
+    rank, others = fabric.global_rank, fabric.world_size * grid_rows
+    return torch.cat([
+        torch.arange(rank * grid_rows, (rank + 1) * grid_rows),
+        others + torch.arange(rank * token_rows, (rank + 1) * token_rows),
+    ])  # fmt: skip
 
 
 def _is_due(step: int, every: int, last: int, best: Mapping[str, float]) -> bool:

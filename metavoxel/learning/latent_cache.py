@@ -1,21 +1,24 @@
 """Cached codes of a cohort: of complete, augmented and partly observed data."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
 import torch
+from filelock import FileLock
 from jaxtyping import Bool, Float, Int64
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from metavoxel.cohort.cohort import Cohort
+from metavoxel.errors import RunError
 from metavoxel.parts.codecs.base import AbstractCodec, Encoded
 from metavoxel.rng import Rng, stream_key
+from metavoxel.storage.atomic import located
+from metavoxel.storage.row_store import RowStore, read_rows
 from metavoxel.typing import Code, Mask
 
-ENCODE_BATCH = 4
+ENCODE_BATCH, SCALAR_BATCH = 4, 1024
 CACHED_IMAGES = 1000
 CODES_PER_IMAGE = (2, 6)
 """Minimum and maximum number of cached codes per training image, its own included. They are chosen to cache about
@@ -73,43 +76,70 @@ def encode_column(
     name: str,
     cohort: Cohort,
     codec: AbstractCodec,
+    folder: Path,
     *,
     augmentations: int,
     augmented: Sequence[int],
     seed: int,
     device: str,
-) -> Iterator[tuple[int, int, dict[str, Tensor]]]:
-    """Encode one variable of the whole cohort, yielding (rows done, rows, tensors of the latent cache so far).
+) -> Iterator[tuple[int, int]]:
+    """Encode one variable of the whole cohort into a folder, yielding (rows done, rows).
+
+    Codes are written as they are computed, and an interrupted call continues where it stopped; one that finds all of
+    them yields nothing. Of several processes, one encodes and the others wait.
 
     The first of ``augmentations`` codes is that of the datum itself; the others exist for the rows in ``augmented``
     only. All images of a row get the same spatial transform, which keeps them aligned.
+
+    Raises:
+        RunError: the disk is full, or the folder cannot be written.
     """
-    column, spec = cohort.columns[name], cohort.variables[name]
-    rows = column.present.nonzero()[:, 0]
-    shape = (len(cohort), augmentations if spec.spatial else 1, *codec.code_shape)
-    tensors = {"present": column.present.clone(), "mean": torch.zeros(shape)}
+    if read_rows(folder) is not None:
+        return
+    rows = cohort.columns[name].present.nonzero()[:, 0]
+    spec = cohort.variables[name]
+    size = ENCODE_BATCH if spec.spatial else SCALAR_BATCH
+    versions = augmentations if spec.spatial else 1
     chosen = set(augmented)
-    for start in range(0, len(rows), ENCODE_BATCH):
-        batch = rows[start : start + ENCODE_BATCH]
-        data = column.read(batch)
-        for index in range(shape[1]):
-            if index == 1:
-                kept = [place for place, row in enumerate(batch.tolist()) if row in chosen]
-                batch, data = batch[kept], data[kept]
-            if not len(batch):
-                break
-            values = data if index == 0 else spec.augment(data, _streams(cohort, batch, "vary", index, seed))
-            encoded = codec.encode(values.to(device))
-            tensors["mean"][batch, index] = encoded.mean.cpu()
-            if encoded.sd is not None:
-                tensors.setdefault("sd", torch.zeros(shape))[batch, index] = encoded.sd.cpu()
-            if spec.spatial:
-                known = random_known(tuple(values.shape), _streams(cohort, batch, name, index, seed).fork("mask"))
-                partial, trusted = codec.encode_partial(values.to(device), known.to(device))
-                tensors.setdefault("partial", torch.zeros(shape))[batch, index] = partial.mean.cpu()
-                cells = torch.zeros(*shape[:2], 1, *shape[3:], dtype=torch.bool)
-                tensors.setdefault("trusted", cells)[batch, index] = trusted.cpu()
-        yield min(start + ENCODE_BATCH, len(rows)), len(rows), tensors
+    with located(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / "lock")
+        lock.acquire()
+    try:
+        with RowStore(folder, len(cohort) * versions, len(rows)) as store:
+            for start in range(store.done, len(rows), size):
+                batch = rows[start : start + size]
+                for index in range(versions):
+                    kept = batch if index == 0 else batch[[row in chosen for row in batch.tolist()]]
+                    for field, codes in _codes(name, cohort, codec, kept, index, seed, device).items():
+                        store.write(field, [row * versions + index for row in kept.tolist()], codes)
+                done = min(start + size, len(rows))
+                store.commit(done)
+                yield done, len(rows)
+            if not len(rows):
+                store.commit(0, now=True)
+    finally:
+        lock.release()
+
+
+def _codes(
+    name: str, cohort: Cohort, codec: AbstractCodec, rows: Int64[Tensor, "b"], index: int, seed: int, device: str
+) -> dict[str, Tensor]:
+    """Encode one augmentation of some rows; 0 is the datum itself."""
+    spec = cohort.variables[name]
+    if not len(rows):
+        return {}
+    data = cohort.columns[name].read(rows)
+    values = data if index == 0 else spec.augment(data, _streams(cohort, rows, "vary", index, seed))
+    encoded = codec.encode(values.to(device))
+    found = {"mean": encoded.mean}
+    if encoded.sd is not None:
+        found["sd"] = encoded.sd
+    if spec.spatial:
+        known = random_known(tuple(values.shape), _streams(cohort, rows, name, index, seed).fork("mask"))
+        partial, found["trusted"] = codec.encode_partial(values.to(device), known.to(device))
+        found["partial"] = partial.mean
+    return found
 
 
 def _streams(cohort: Cohort, rows: Int64[Tensor, "b"], purpose: str, augmentation: int, seed: int) -> Rng:
@@ -137,21 +167,19 @@ def random_known(shape: tuple[int, ...], rng: Rng) -> Bool[Tensor, "b c *s"]:
     return (~hidden)[:, None].expand(shape)
 
 
-def save_cache(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write the tensors of a latent cache atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".partial")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
-    temporary.replace(path)
+def load_cache(folder: Path, present: Bool[Tensor, "n"]) -> LatentCache:
+    """Map the codes written by ``encode_column`` into memory.
 
+    Args:
+        folder: folder of the codes.
+        present: rows that have a datum.
 
-def load_cache(path: Path) -> LatentCache:
-    """Read a latent cache written by ``save_cache``."""
-    return bank(load_file(path))
-
-
-def bank(tensors: Mapping[str, Tensor]) -> LatentCache:
-    """Build a latent cache from its tensors; those of ``sd``, ``partial`` and ``trusted`` are optional."""
-    return LatentCache(
-        tensors["present"], tensors["mean"], tensors.get("sd"), tensors.get("partial"), tensors.get("trusted")
-    )
+    Raises:
+        RunError: the codes are absent, incomplete or damaged.
+    """
+    tensors = read_rows(folder)
+    if tensors is None or "mean" not in tensors:
+        raise RunError(f"{folder}: no complete codes; remove the folder, and continue with `resume=True`")
+    n = len(present)
+    found = {name: tensor.reshape(n, len(tensor) // n, *tensor.shape[1:]) for name, tensor in tensors.items()}
+    return LatentCache(present.clone(), found["mean"], found.get("sd"), found.get("partial"), found.get("trusted"))

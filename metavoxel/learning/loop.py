@@ -3,20 +3,23 @@
 import math
 import signal
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from types import FrameType
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from metavoxel.errors import NumericalError
+from metavoxel.cohort.identifiers import some
+from metavoxel.errors import NumericalError, RunWarning
 from metavoxel.rng import stream_key
-from metavoxel.runs.checkpoint import load_training_state, save_training_state
+from metavoxel.runs.checkpoint import restore_training_state, training_state
+from metavoxel.runs.checkpoints import Checkpoints
 
 
 class Optimisation(NamedTuple):
@@ -36,11 +39,42 @@ class Optimisation(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A completed step, counted from 1. ``losses`` are the weighted terms of the objective."""
+    """A completed step, counted from 1. ``losses`` are the weighted terms of the objective that are finite."""
 
     number: int
     total: int
     losses: dict[str, float]
+
+
+NON_FINITE_IN_A_ROW = 3
+"""Number of consecutive steps with a non-finite loss or gradient at which training stops; fewer are skipped."""
+
+SPIKE, SPIKE_AFTER = 5.0, 50
+"""Ratio of a step's loss to its moving average that counts as a spike, and the first step at which it may."""
+
+
+@final
+@dataclass
+class Guard:
+    """Counts of suspicious steps, saved with the training.
+
+    Attributes:
+        skipped: steps whose loss or gradient was not finite.
+        in_a_row: those since the last finite step.
+        spikes: steps whose loss was several times its moving average.
+        average_loss: moving average of the loss over finite steps.
+    """
+
+    skipped: int = 0
+    in_a_row: int = 0
+    spikes: int = 0
+    average_loss: float = 0.0
+
+    def finite(self, step: int, loss: float) -> None:
+        """Count a step, from 0, whose loss and gradient are finite."""
+        self.in_a_row = 0
+        self.spikes += step >= SPIKE_AFTER and loss > SPIKE * self.average_loss
+        self.average_loss += (loss - self.average_loss) / min(step + 1, SPIKE_AFTER)
 
 
 def learning_rate(settings: Optimisation, step: int) -> float:
@@ -77,13 +111,21 @@ class Optimiser:
             )
         self.wrapped, *self._optimizers = fabric.setup(module, *self._raw)
         self.average = {name: weight.detach().clone() for name, weight in module.named_parameters()}
-        self.step = 0
+        self.step, self.guard = 0, Guard()
 
-    def run(self, loss: Callable[[int], Mapping[str, Tensor]]) -> Iterator[Step]:
-        """Run the remaining steps; ``loss(step)`` returns the loss terms of a step counted from 0.
+    def run(
+        self, loss: Callable[[int], Mapping[str, Tensor]], subjects: Callable[[int], Sequence[str]] = lambda step: ()
+    ) -> Iterator[Step]:
+        """Run the remaining steps.
+
+        A step whose loss or gradient is not finite changes no weight, and is reported by a warning.
+
+        Args:
+            loss: returns the loss terms of a step counted from 0.
+            subjects: names the subjects in the batch of a step, for messages.
 
         Raises:
-            NumericalError: a loss or gradient is not finite; the weights are then those before the step.
+            NumericalError: several such steps in a row; weights and step number are then those before the first.
         """
         self.wrapped.train()
         while self.step < self.settings.steps:
@@ -94,23 +136,63 @@ class Optimiser:
             torch.manual_seed(stream_key(self.settings.seed, "dropout", self.fabric.global_rank, self.step))
             terms = loss(self.step)
             total = torch.stack(list(terms.values())).sum()
-            if not torch.isfinite(total):
-                bad = [name for name, term in terms.items() if not torch.isfinite(term)]
-                raise NumericalError(f"training step {self.step + 1}: the loss of {', '.join(bad)} is not finite")
-            self.fabric.backward(total)
-            norm = self._clipped()
-            # In 16-mixed precision the loss scaler skips steps with overflow.
-            precision = self.fabric._precision.precision
-            if norm is not None and not torch.isfinite(norm) and precision != "16-mixed":
-                what = f"training step {self.step + 1}: the gradient is not finite"
-                raise NumericalError(what if precision == "32-true" else f"{what}; try `precision=32-true`")
+            # Of several processes all step or none, which the gradient decides: it is the mean over all of them.
+            several = self.fabric.world_size > 1
+            cause = "" if several or torch.isfinite(total) else _non_finite(terms)
+            if not cause:
+                self.fabric.backward(total)
+                norm = self._clipped()
+                # In 16-mixed precision the loss scaler skips steps with overflow.
+                if norm is not None and not torch.isfinite(norm) and self._precision != "16-mixed":
+                    cause = "the gradient is not finite"
             with defer_interrupts():
-                for optimizer in self._optimizers:
-                    optimizer.step()
-                    optimizer.zero_grad()
+                if cause:
+                    self._skip(cause, subjects)
+                else:
+                    for optimizer in self._optimizers:
+                        optimizer.step()
+                        optimizer.zero_grad()
+                    self.guard.finite(self.step, float(total.detach()))
                 self.step += 1
-                self._update_average()
-            yield Step(self.step, self.settings.steps, {name: float(term.detach()) for name, term in terms.items()})
+                if not cause:
+                    self._update_average()
+            values = dict(zip(terms, self._means(torch.stack(list(terms.values())).detach()), strict=True))
+            finite = {name: value for name, value in values.items() if math.isfinite(value)}
+            yield Step(self.step, self.settings.steps, finite)
+
+    def _means(self, values: Tensor) -> list[float]:
+        """Mean over all processes, which have the same shares of the loss."""
+        several = self.fabric.world_size > 1
+        return torch.as_tensor(self.fabric.all_reduce(values, reduce_op="mean") if several else values).tolist()
+
+    @property
+    def _precision(self) -> str:
+        return str(self.fabric._precision.precision)
+
+    def _skip(self, cause: str, subjects: Callable[[int], Sequence[str]]) -> None:
+        """Count the current step as skipped.
+
+        Raises:
+            NumericalError: too many in a row.
+        """
+        for optimizer in self._optimizers:
+            optimizer.zero_grad()
+        self.guard.skipped += 1
+        self.guard.in_a_row += 1
+        step, names = self.step + 1, some(subjects(self.step))
+        batch = f" (subjects {names})" if names else ""
+        if self.guard.in_a_row < min(NON_FINITE_IN_A_ROW, self.settings.steps):
+            warnings.warn(f"training step {step}: {cause}{batch}; the step is skipped", RunWarning, stacklevel=2)
+            return
+        count = self.guard.in_a_row
+        self.step -= count - 1
+        self.guard.skipped -= count
+        self.guard.in_a_row = 0
+        where = f"training step {step}" if count == 1 else f"training steps {self.step + 1} to {step}"
+        remedy = "Check the values of these subjects, or lower training.learning_rate"
+        if self._precision != "32-true":
+            remedy += ", or try `precision=32-true`"
+        raise NumericalError(f"{where}: {cause}{batch}. The state before is kept. {remedy}")
 
     def _clipped(self) -> Tensor | None:
         """Clip the joint gradient norm of all optimisers to ``clip``, and return the norm before clipping.
@@ -118,7 +200,7 @@ class Optimiser:
         Fabric clips the weights of one optimiser only, but it also unscales gradients; a loss scale is only used with
         a single optimiser.
         """
-        if self.fabric._precision.precision == "16-mixed":
+        if self._precision == "16-mixed":
             return self.fabric.clip_gradients(
                 self.wrapped, self._optimizers[0], max_norm=self.settings.clip, error_if_nonfinite=False
             )
@@ -143,16 +225,41 @@ class Optimiser:
             self.module.load_state_dict(before)
             self.wrapped.train()
 
-    def save(self, path: Path, extra: Mapping[str, float] = {}) -> None:
-        """Write the training state to a checkpoint."""
-        if self.fabric.is_global_zero:
-            save_training_state(path, self.module, self._raw, self.average, {"step": self.step, **extra})
+    def save(self, checkpoints: Checkpoints, extra: Mapping[str, float] = {}) -> None:
+        """Write a checkpoint, with interrupts deferred until it is complete.
 
-    def load(self, path: Path) -> dict[str, float]:
-        """Restore a checkpoint written by ``save``; return its ``extra`` numbers."""
-        numbers = load_training_state(path, self.module, self._raw, self.average)
+        Raises:
+            RunError: the disk is full, or the folder cannot be written.
+        """
+        if self.fabric.is_global_zero:
+            with defer_interrupts():
+                tensors = training_state(self.module, self._raw, self.average)
+                checkpoints.write(self.step, tensors, {"step": self.step, **asdict(self.guard), **extra})
+
+    def load(self, checkpoints: Checkpoints) -> dict[str, float] | None:
+        """Restore the newest whole checkpoint; return its ``extra`` numbers, or None if there is none.
+
+        Raises:
+            RunError: a checkpoint cannot be read, or is one of another model.
+        """
+        found = checkpoints.newest()
+        if found is None:
+            return None
+        tensors, numbers = found
+        restore_training_state(tensors, self.module, self._raw, self.average)
         self.step = int(numbers.pop("step"))
+        self.guard = Guard(
+            int(numbers.pop("skipped")),
+            int(numbers.pop("in_a_row")),
+            int(numbers.pop("spikes")),
+            numbers.pop("average_loss"),
+        )
         return numbers
+
+
+def _non_finite(terms: Mapping[str, Tensor]) -> str:
+    bad = [name for name, term in terms.items() if not torch.isfinite(term)]
+    return f"the loss of {', '.join(bad) or 'all variables'} is not finite"
 
 
 @contextmanager

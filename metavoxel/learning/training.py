@@ -12,27 +12,29 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from safetensors.torch import save
-from torch import Tensor
 
 from metavoxel.cohort.cohort import Cohort
 from metavoxel.cohort.read import read_cohort
 from metavoxel.cohort.warnings import cohort_warnings
-from metavoxel.errors import CohortWarning, Problem, RunError
+from metavoxel.errors import CohortWarning, Problem, RunError, RunWarning
 from metavoxel.learning.buildable import check_buildable
 from metavoxel.learning.codec_training import fit_codec
 from metavoxel.learning.contracts import check_codec, check_joint
 from metavoxel.learning.joint_training import train_joint
-from metavoxel.learning.latent_cache import LatentCache, bank, codes_per_image, encode_column, load_cache, save_cache
+from metavoxel.learning.latent_cache import LatentCache, codes_per_image, encode_column, load_cache
 from metavoxel.learning.missingness_weights import check_missing_weights
 from metavoxel.learning.precision import flushed_denormals, resolve_precision
 from metavoxel.parts.codecs.base import AbstractCodec
 from metavoxel.plugins.hookspecs import API_VERSION
 from metavoxel.plugins.registry import Registry, attribute_errors, load_registry
-from metavoxel.runs.checkpoint import load_module, load_weights, save_weights
+from metavoxel.runs.checkpoint import DamagedError, load_module, load_weights, save_weights
+from metavoxel.runs.checkpoints import MINUTES, Checkpoints
 from metavoxel.runs.metrics import MetricsWriter
 from metavoxel.runs.progress import Progress
 from metavoxel.runs.run import RunFolder, build_codecs, build_joint, check_api, versions
 from metavoxel.schema import Schema
+from metavoxel.schema.differences import differing_settings
+from metavoxel.storage.atomic import write_text
 
 
 def training(
@@ -43,16 +45,20 @@ def training(
     devices: int = 1,
     precision: str = "auto",
     accelerator: str = "auto",
+    checkpoint_minutes: float = MINUTES,
     registry: Registry | None = None,
     split: Mapping[str, Sequence[str]] | None = None,
 ) -> Generator[Progress, None, None]:
     """Train a model into a run folder, yielding progress. An interrupted training can be resumed.
+
+    Training continues from the last checkpoint, and ends with the same weights, bit for bit, as without interruption.
 
     Args:
         schema: schema to train.
         output: run folder. Codecs that it contains are not fitted again.
         resume: continue the run in ``output``.
         devices, precision, accelerator: as in Lightning Fabric; 'auto' detects the hardware.
+        checkpoint_minutes: time between checkpoints, of which a crash costs at most one interval.
         registry: types that the schema may name; by default all installed.
         split: row keys of each part, as recorded by another run; by default the schema's split.
 
@@ -75,7 +81,7 @@ def training(
         folder = RunFolder(output)
         folder.claim(resume=resume)
         with folder.held() if fabric.is_global_zero else nullcontext():
-            yield from _stages(schema, folder, fabric, registry, split, resume=resume)
+            yield from _stages(schema, folder, fabric, registry, split, checkpoint_minutes, resume=resume)
 
 
 def _stages(
@@ -84,6 +90,7 @@ def _stages(
     fabric: Fabric,
     registry: Registry,
     split: Mapping[str, Sequence[str]] | None,
+    minutes: float,
     *,
     resume: bool,
 ) -> Generator[Progress, None, None]:
@@ -114,7 +121,8 @@ def _stages(
     caches: dict[str, LatentCache] = {}
     for name, codec in codecs.items():
         with attribute_errors(schema.variables[name].parts.codec, f"variables.{name}.codec"):
-            yield from _fit_or_load(name, codec, cohort, folder, fabric, writer, schema.training.seed)
+            checkpoints = Checkpoints(folder.checkpoints, f"codec-{name}", minutes)
+            yield from _fit_or_load(name, codec, cohort, folder, fabric, writer, checkpoints, schema.training.seed)
             check_codec(name, schema, codec, cohort)
     for name, codec in codecs.items():
         with attribute_errors(schema.variables[name].parts.codec, f"variables.{name}.codec"):
@@ -122,7 +130,8 @@ def _stages(
     torch.manual_seed(schema.training.seed)
     joint = build_joint(schema, codecs)
     check_joint(schema, joint, {name: cache.mean[cache.present.nonzero()[:3, 0], 0] for name, cache in caches.items()})
-    best = yield from train_joint(joint, schema, cohort, caches, folder, fabric, writer)
+    checkpoints = Checkpoints(folder.checkpoints, "joint", minutes)
+    best = yield from train_joint(joint, schema, cohort, caches, folder, fabric, writer, checkpoints)
     fabric.barrier()
     if fabric.is_global_zero:
         weights, numbers = load_weights(folder.best)
@@ -170,51 +179,76 @@ def _start_run(
     resume: bool,
 ) -> dict[str, Any]:
     text = schema.to_yaml(folder.path.resolve())
+    digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
     if resume:
         record = folder.read_record()
         check_api(folder, record)
-        if folder.schema.read_text(encoding="utf-8") != text:
+        started = folder.schema.exists()
+        if started and (differences := differing_settings(folder.schema.read_text(encoding="utf-8"), text)):
+            what = "another value than in the run; resume with the run's schema, or choose another `output`"
             raise RunError(
-                f"{folder.path}: was started with another schema; resume with that schema, or choose another `output`"
+                [Problem(f"{folder.schema}, {setting}", f"{what} ({values})") for setting, values in differences]
             )
+        if not started and record.get("schema") != digest:
+            raise RunError(f"{folder.path}: was started with another schema; choose another `output`")
         if record["cohort"] != cohort.fingerprint:
             raise RunError(f"{folder.path}: the cohort has changed since it was started; start a new run")
-        return record
-    record = {
-        "state": "training",
-        "versions": versions(schema, registry),
-        "plugin_api": API_VERSION,
-        "cohort": cohort.fingerprint,
-        "precision": str(fabric._precision.precision),
-        "devices": fabric.world_size,
-        "dropped_incomplete_rows": dropped,
-        "split": {part: [cohort.row_keys[row] for row in rows.tolist()] for part, rows in cohort.parts.items()},
-    }
-    if fabric.is_global_zero:
-        folder.schema.write_text(text, encoding="utf-8")
+    else:
+        record = {
+            "state": "training",
+            "versions": versions(schema, registry),
+            "plugin_api": API_VERSION,
+            "schema": digest,
+            "cohort": cohort.fingerprint,
+            "precision": str(fabric._precision.precision),
+            "devices": fabric.world_size,
+            "dropped_incomplete_rows": dropped,
+            "split": {part: [cohort.row_keys[row] for row in rows.tolist()] for part, rows in cohort.parts.items()},
+        }
+        started = False
+    fabric.barrier()  # check in all processes before one writes
+    if fabric.is_global_zero and not started:
+        # The record comes first: without the schema beside it the run can be resumed, without the record it is none.
         folder.write_record(record)
+        write_text(folder.schema, text)
     fabric.barrier()
     return record
 
 
 def _fit_or_load(
-    name: str, codec: AbstractCodec, cohort: Cohort, folder: RunFolder, fabric: Fabric, writer: MetricsWriter, seed: int
+    name: str,
+    codec: AbstractCodec,
+    cohort: Cohort,
+    folder: RunFolder,
+    fabric: Fabric,
+    writer: MetricsWriter,
+    checkpoints: Checkpoints,
+    seed: int,
 ) -> Iterator[Progress]:
     path, stage = folder.codec(name), f"codec {name}"
-    fitted = path.exists()
+    fitted = path.exists() and _is_loaded(codec, path)
     fabric.barrier()  # all processes check the file before one writes it
     if fitted:
-        load_module(codec, path)
         codec.to(fabric.device).eval()
         return
-    for step in fit_codec(name, codec, cohort, fabric, seed=seed, checkpoint=folder.codec_state(name)):
+    for step in fit_codec(name, codec, cohort, fabric, seed=seed, checkpoints=checkpoints):
         if step.number % 50 == 0 or step.number == step.total:
             writer.write(stage, step.number, step.losses)
         yield Progress(stage, step.number, step.total, step.losses)
     if fabric.is_global_zero:
         save_weights(path, codec.state_dict())
-        folder.codec_state(name).unlink(missing_ok=True)
+        checkpoints.clear()
     fabric.barrier()
+
+
+def _is_loaded(codec: AbstractCodec, path: Path) -> bool:
+    """Load the weights of a fitted codec; a damaged file is reported, and the codec fitted anew."""
+    try:
+        load_module(codec, path)
+    except DamagedError as error:
+        warnings.warn(f"{error}; the codec is fitted again", RunWarning, stacklevel=2)
+        return False
+    return True
 
 
 def _encode_or_load(
@@ -230,23 +264,17 @@ def _encode_or_load(
     count = codes_per_image(len(cohort.parts["train"]))
     content = [cohort.fingerprint.encode(), weights, str((seed, count)).encode()]
     key = hashlib.blake2b(b"".join(content), digest_size=8).hexdigest()
-    path = folder.codes(name, key)
-    if not path.exists():
-        tensors: dict[str, Tensor] = {}
-        for done, total, encoded in encode_column(
-            name,
-            cohort,
-            codec,
-            augmentations=count,
-            augmented=cohort.parts["train"].tolist(),
-            seed=seed,
-            device=str(fabric.device),
-        ):
-            tensors = encoded
-            yield Progress(f"codes {name}", done, total, {})
-        if fabric.is_global_zero:
-            save_cache(tensors, path)
-        caches[name] = bank(tensors)
-    else:
-        caches[name] = load_cache(path)
+    steps = encode_column(
+        name,
+        cohort,
+        codec,
+        folder.codes(name, key),
+        augmentations=count,
+        augmented=cohort.parts["train"].tolist(),
+        seed=seed,
+        device=str(fabric.device),
+    )
+    for done, total in steps:
+        yield Progress(f"codes {name}", done, total, {})
+    caches[name] = load_cache(folder.codes(name, key), cohort.columns[name].present)
     fabric.barrier()

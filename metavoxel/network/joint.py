@@ -9,6 +9,7 @@ w_v is 1 in training, and is then chosen on validation rows. Without a baseline,
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import final
 
 import torch
 from jaxtyping import Float
@@ -131,6 +132,7 @@ class JointModel(nn.Module, AbstractCorrectedDenoiser):
         observed: Mapping[str, AnyMask],
         *,
         grid_rows: int | None = None,
+        only: Collection[str] | None = None,
     ) -> dict[str, Tensor]:
         """Return the prediction of every variable, in its kernel's parametrisation.
 
@@ -140,9 +142,10 @@ class JointModel(nn.Module, AbstractCorrectedDenoiser):
             observed: mask of the cells of each variable that are given clean: (b, 1), or (b, 1, *s) for a grid.
             grid_rows: number of rows with grids, which dominate the cost; all by default. In the rows after them, only
                 ``names_without_grids`` are predicted; predictions of other variables have ``grid_rows`` rows.
+            only: variables to predict; by default all. Without ``grid_rows`` alone.
         """
         if grid_rows is None:
-            return self._predictions(states, times, observed)
+            return self._predictions(states, times, observed, only=only)
 
         def part(rows: slice) -> tuple[dict[str, Tensor], ...]:
             return tuple({name: entry[rows] for name, entry in all_.items()} for all_ in (states, times, observed))
@@ -159,11 +162,13 @@ class JointModel(nn.Module, AbstractCorrectedDenoiser):
         observed: Mapping[str, AnyMask],
         *,
         grids: bool = True,
+        only: Collection[str] | None = None,
     ) -> dict[str, Tensor]:
-        """Return the predictions of all variables; without ``grids``, of those that need none."""
+        """Return the predictions of all variables, or ``only`` some; without ``grids``, of those that need none."""
         states = self._without_noise(states, times)
         expected, baselines = self.baseline(states, times, observed)
         names = list(self.kernels) if grids else self.names_without_grids
+        names = names if only is None else [name for name in names if name in only]
         weights = dict(zip(self.kernels, self.network_weights.unbind(), strict=True))
         outputs: dict[str, Tensor] = {}
         if self.training or not all(baselines[name] is not None and not weights[name] for name in names):
@@ -221,12 +226,21 @@ class JointModel(nn.Module, AbstractCorrectedDenoiser):
         return self._bank.heads({name: own[name] for name in names})
 
     def denoise(
-        self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], observed: Mapping[str, AnyMask]
+        self,
+        states: Mapping[str, AnyCode],
+        times: Mapping[str, AnyTime],
+        observed: Mapping[str, AnyMask],
+        *,
+        only: Collection[str] | None = None,
     ) -> dict[str, AnyCode]:
-        """Return E[x_0 | all states] of every variable: class probabilities for a category."""
-        predictions = self(states, times, observed)
+        """Return E[x_0 | all states] of every variable, or ``only`` some: class probabilities for a category.
+
+        The network is not evaluated where no variable of these has a network weight.
+        """
+        predictions = self(states, times, observed, only=only)
         return {
-            name: kernel.denoise(predictions[name], states[name], times[name]) for name, kernel in self.kernels.items()
+            name: self.kernels[name].denoise(prediction, states[name], times[name])
+            for name, prediction in predictions.items()
         }
 
     @property
@@ -245,3 +259,36 @@ class JointModel(nn.Module, AbstractCorrectedDenoiser):
             for name, outputs in baselines.items()
             if outputs is not None
         }
+
+    def of(self, names: Collection[str]) -> "DenoiserOfSome":
+        """Return the joint denoiser restricted to the estimates of some variables, which may cost less."""
+        return DenoiserOfSome(self, names)
+
+
+@final
+class DenoiserOfSome:
+    """A joint model whose ``denoise`` returns the estimates of some variables only, given the states of all."""
+
+    def __init__(self, model: JointModel, names: Collection[str]) -> None:
+        self._model, self._names = model, frozenset(names)
+
+    @property
+    def kernels(self) -> Mapping[str, AbstractKernel]:
+        """Kernels of all variables."""
+        return self._model.kernels
+
+    @property
+    def code_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Code shape of every variable, without the batch axis."""
+        return self._model.code_shapes
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the states."""
+        return self._model.device
+
+    def denoise(
+        self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], observed: Mapping[str, AnyMask]
+    ) -> Mapping[str, AnyCode]:
+        """Return E[x_0 | all states] of these variables; class probabilities for a category."""
+        return self._model.denoise(states, times, observed, only=self._names)

@@ -1,6 +1,9 @@
-"""Save and load weights and training state as safetensors, without pickle."""
+"""Save and load weights and training state as safetensors with a checksum, without pickle."""
 
+import hashlib
 import json
+import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,31 +13,60 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from metavoxel.errors import RunError
+from metavoxel.storage.atomic import replaced
+
+_NUMBER = re.compile(r"os error (\d+)")
+"""Number of the system's error in a message of safetensors."""
+
+
+class DamagedError(RunError):
+    """A file of weights that is truncated, or whose content differs from its checksum."""
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor], numbers: Mapping[str, float] = {}) -> None:
-    """Write tensors, and a few numbers as metadata, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".partial")
+    """Write tensors, and a few numbers as metadata, atomically and with a checksum.
+
+    Raises:
+        RunError: the disk is full, or the folder cannot be written.
+    """
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
-    save_file(tensors, temporary, metadata={"numbers": json.dumps(dict(numbers))})
-    temporary.replace(path)
+    written = json.dumps(dict(numbers))
+    with replaced(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata={"numbers": written, "checksum": _checksum(tensors, written)})
+        except SafetensorError as error:
+            number = _NUMBER.search(str(error))
+            raise (OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))) from error
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Read a file written by ``save_weights``.
 
     Raises:
-        RunError: no such file, or a truncated or damaged one.
+        DamagedError: a truncated or damaged file.
+        RunError: no such file.
     """
     try:
         with safe_open(path, "pt") as file:
-            numbers = json.loads((file.metadata() or {}).get("numbers", "{}"))
-        return load_file(path), numbers
+            metadata = file.metadata() or {}
+        numbers = json.loads(metadata.get("numbers", "{}"))
+        tensors = load_file(path)
     except FileNotFoundError:
         raise RunError(f"{path}: no such file") from None
-    except SafetensorError as error:
-        raise RunError(f"{path}: not a whole safetensors file ({error})") from None
+    except (SafetensorError, ValueError) as error:
+        raise DamagedError(f"{path}: not a whole safetensors file ({error})") from None
+    checksum = metadata.get("checksum")
+    if checksum is not None and checksum != _checksum(tensors, metadata.get("numbers", "{}")):
+        raise DamagedError(f"{path}: damaged: its content differs from its checksum")
+    return tensors, numbers
+
+
+def _checksum(tensors: Mapping[str, Tensor], numbers: str) -> str:
+    digest = hashlib.blake2b(numbers.encode(), digest_size=16)
+    for name, tensor in sorted(tensors.items()):
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
+    return digest.hexdigest()
 
 
 def load_module(module: nn.Module, path: Path) -> dict[str, float]:
@@ -51,31 +83,29 @@ def load_module(module: nn.Module, path: Path) -> dict[str, float]:
     return numbers
 
 
-def save_training_state(
-    path: Path,
-    module: nn.Module,
-    optimizers: Sequence[torch.optim.Optimizer],
-    average: Mapping[str, Tensor],
-    numbers: Mapping[str, float],
-) -> None:
-    """Write weights, their moving average and the optimisers' moments to one file."""
+def training_state(
+    module: nn.Module, optimizers: Sequence[torch.optim.Optimizer], average: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Collect weights, their moving average and the optimisers' moments as named tensors."""
     tensors = {f"module/{name}": tensor for name, tensor in module.state_dict().items()}
     tensors |= {f"average/{name}": tensor for name, tensor in average.items()}
     for number, optimizer in enumerate(optimizers):
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{number}/{index}/{name}": torch.as_tensor(value) for name, value in state.items()}
-    save_weights(path, tensors, numbers)
+    return tensors
 
 
-def load_training_state(
-    path: Path, module: nn.Module, optimizers: Sequence[torch.optim.Optimizer], average: dict[str, Tensor]
-) -> dict[str, float]:
-    """Restore a file written by ``save_training_state``; return the numbers stored with it.
+def restore_training_state(
+    tensors: Mapping[str, Tensor],
+    module: nn.Module,
+    optimizers: Sequence[torch.optim.Optimizer],
+    average: dict[str, Tensor],
+) -> None:
+    """Restore the tensors of ``training_state``.
 
     Raises:
-        RunError: no such file, or a file of another model.
+        RunError: they are those of another model.
     """
-    tensors, numbers = load_weights(path)
     parts: dict[str, dict[str, Tensor]] = {"module": {}, "average": {}, "optimizer": {}}
     for name, tensor in tensors.items():
         part, rest = name.split("/", 1)
@@ -83,7 +113,7 @@ def load_training_state(
     try:
         module.load_state_dict(parts["module"])
     except RuntimeError as error:
-        raise RunError(f"{path} belongs to another schema: {error}") from None
+        raise RunError(f"the checkpoint belongs to another schema: {error}") from None
     for name, tensor in parts["average"].items():
         average[name] = _in_layout_of(average[name], tensor)
     states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
@@ -96,7 +126,6 @@ def load_training_state(
             for key, moment in moments.items():
                 if isinstance(moment, Tensor) and moment.shape == weight.shape:
                     moments[key] = _in_layout_of(weight, moment)
-    return numbers
 
 
 def _in_layout_of(like: Tensor, tensor: Tensor) -> Tensor:

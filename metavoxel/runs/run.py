@@ -2,6 +2,8 @@
 
 import importlib.metadata
 import json
+import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,9 +18,10 @@ from metavoxel.inference.model import Model
 from metavoxel.network.joint import JointModel
 from metavoxel.parts.codecs.base import AbstractCodec
 from metavoxel.plugins.hookspecs import API_VERSION
-from metavoxel.plugins.registry import Origin, Registry, attribute_errors, load_registry
+from metavoxel.plugins.registry import KNOWN_PLUGINS, Origin, Registry, attribute_errors, load_registry
 from metavoxel.runs.checkpoint import load_module
 from metavoxel.schema import Schema, load_schema
+from metavoxel.storage.atomic import located, write_text
 
 
 @final
@@ -31,23 +34,19 @@ class RunFolder:
         self.record = path / "run.json"
         self.metrics = path / "metrics.jsonl"
         self.weights = path / "model.safetensors"
-        self.state = path / "checkpoints" / "joint.safetensors"
-        self.best = path / "checkpoints" / "best.safetensors"
+        self.checkpoints = path / "checkpoints"
+        self.best = self.checkpoints / "best.safetensors"
         self.events = path / "events"
         self.cache = path / "cache"
-        self.lock = path / "checkpoints" / "training.lock"
+        self.lock = self.checkpoints / "training.lock"
 
     def codec(self, name: str) -> Path:
         """Path of the weights of a fitted codec."""
         return self.path / "codecs" / f"{name}.safetensors"
 
-    def codec_state(self, name: str) -> Path:
-        """Path of the training state of an unfinished codec."""
-        return self.path / "checkpoints" / f"codec-{name}.safetensors"
-
     def codes(self, name: str, key: str) -> Path:
-        """Path of cached codes; ``key`` changes with the codec's weights and the cohort."""
-        return self.cache / f"{name}-codes-{key}.safetensors"
+        """Folder of cached codes; ``key`` changes with the codec's weights and the cohort."""
+        return self.cache / f"{name}-codes-{key}"
 
     def claim(self, *, resume: bool) -> None:
         """Create the folder, or check that it contains a run to ``resume``.
@@ -69,23 +68,29 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"{self.path}: cannot be made ({error.strerror}); choose another `output`") from error
+        if not os.access(self.path, os.W_OK | os.X_OK):
+            raise RunError(f"{self.path}: is read-only; make it writable, or choose another `output`")
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Lock the existing folder against training by another process.
+        """Lock the existing folder against training by another process, and remove what a crash left half written.
 
         Raises:
-            RunError: another process holds the lock.
+            RunError: another process holds the lock, or the folder cannot be written.
         """
-        self.lock.parent.mkdir(exist_ok=True)
         lock = FileLock(self.lock, timeout=0)
         try:
-            lock.acquire()
+            with located(self.lock):
+                self.lock.parent.mkdir(exist_ok=True)
+                lock.acquire()
         except Timeout:
             raise RunError(
                 f"{self.path}: is being trained by another process. Wait for it, or choose another `output`"
             ) from None
         try:
+            for folder in (self.path, self.checkpoints, self.path / "codecs"):
+                for leftover in (*folder.glob(".*.partial"), *folder.glob(".tmp*")):  # the latter by safetensors
+                    leftover.unlink(missing_ok=True)
             yield
         finally:
             lock.release()
@@ -107,10 +112,12 @@ class RunFolder:
         return record
 
     def write_record(self, record: Mapping[str, Any]) -> None:
-        """Replace ``run.json`` atomically."""
-        temporary = self.record.with_suffix(".partial")
-        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(self.record)
+        """Replace ``run.json`` atomically.
+
+        Raises:
+            RunError: the disk is full, or the folder cannot be written.
+        """
+        write_text(self.record, json.dumps(record, indent=2) + "\n")
 
 
 def check_api(folder: RunFolder, record: Mapping[str, Any]) -> None:
@@ -179,7 +186,7 @@ def load(path: Path | str, *, registry: Registry | None = None, device: str = "c
     """Load the model of a run folder. Nothing in the folder is executed or unpickled.
 
     Raises:
-        RunError: not a finished run, or a required plugin is not installed (named, with the command that installs it).
+        RunError: not a finished run, or a required plugin is not installed.
     """
     folder = RunFolder(Path(path))
     registry = registry or load_registry()
@@ -216,18 +223,27 @@ def _without_initial_weights(schema: Schema) -> Schema:
     return replace(schema, variables=variables)
 
 
+def _printable(text: str) -> str:
+    """Replace characters that could end a message or begin a command; shorten long texts."""
+    return re.sub(r"[^\w.+-]", "?", text)[:80]
+
+
 def _check_plugins(folder: RunFolder, record: Mapping[str, Any], registry: Registry) -> None:
     core = {"torch", "metavoxel"}
     installed = {origin.distribution: origin for entries in registry.entries.values() for _, origin in entries.values()}
     problems = []
     for distribution, version in record.get("versions", {}).items():
+        distribution, version = (_printable(str(name)) for name in (distribution, version))
         if distribution in core:
             continue
         if distribution not in installed:
-            what = f"needs the plugin {distribution} {version}, which is not installed: pip install {distribution}"
+            # Names in a record may be a stranger's: only the project's own become part of a command to paste.
+            known = distribution in KNOWN_PLUGINS.values()
+            remedy = f": pip install {distribution}" if known else "; install it if you trust its authors"
+            what = f"needs the plugin {distribution} {version}, which is not installed{remedy}"
             problems.append(Problem(str(folder.path), what))
         elif installed[distribution].version.split(".")[0] != version.split(".")[0]:
             what = f"was made with {distribution} {version}, and {installed[distribution].version} is installed"
-            problems.append(Problem(str(folder.path), f"{what}: pip install '{distribution}=={version}'"))
+            problems.append(Problem(str(folder.path), f"{what}; install the version that made it"))
     if problems:
         raise RunError(problems)

@@ -248,20 +248,31 @@ def test_identical_rows_without_an_image_still_have_keys(study):
 def test_images_are_cached_until_something_changes(study, tmp_path, volume):
     cache = tmp_path / "cache"
     first = _read(study, cache=cache)
-    (kept,) = cache.iterdir()
-    stamp = kept.stat().st_mtime_ns
+    (kept,) = cache.glob("T1w-*")
+    stamp = (kept / "values.bin").stat().st_mtime_ns
     second = _read(study, cache=cache)
-    assert kept.stat().st_mtime_ns == stamp
-    assert list(cache.iterdir()) == [kept]
+    assert (kept / "values.bin").stat().st_mtime_ns == stamp
+    assert list(cache.glob("T1w-*")) == [kept]
     rows = torch.arange(20)
     assert torch.equal(first.columns["T1w"].read(rows), second.columns["T1w"].read(rows))
     assert first.fingerprint == second.fingerprint
     volume(study / "scans/p00.nii.gz", seed=50)
     os.utime(study / "scans/p00.nii.gz", ns=(1, 1))
     third = _read(study, cache=cache)
-    assert len(list(cache.iterdir())) == 2
+    assert len(list(cache.glob("T1w-*"))) == 2
     assert third.fingerprint != first.fingerprint
     assert torch.equal(third.columns["T1w"].read([0])[0], _read(study).columns["T1w"].read([0])[0])
+
+
+def test_a_touched_or_moved_image_is_the_same(study, tmp_path):
+    """Fingerprints are by content: a copy to another disk, or a new time, do not end a run."""
+    cache = tmp_path / "cache"
+    first = _read(study, cache=cache).fingerprint
+    for number, file in enumerate(sorted((study / "scans").iterdir())):
+        os.utime(file, ns=(number, number))
+    assert _read(study, cache=cache).fingerprint == first and len(list(cache.glob("T1w-*"))) == 1
+    (cache / "digests.json").write_text("{broken")
+    assert _read(study, cache=cache).fingerprint == _read(study).fingerprint == first
 
 
 def test_the_fingerprint_depends_on_values_settings_and_parts(study):

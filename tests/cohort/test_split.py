@@ -1,3 +1,4 @@
+import hashlib
 import random
 from collections import Counter
 
@@ -109,3 +110,19 @@ def test_all_problems_of_a_split_column_are_reported():
     assert "Did you mean 'test'?" in lines[1]
     assert "row 5 (c), column part: '' is none of" in lines[2]
     assert "no row is in validation" in lines[3]
+
+
+@pytest.mark.parametrize("shares", [(0.75, 0.1, 0.15), (0.8, 0.2, 0.0), (0.34, 0.33, 0.33)])
+def test_parts_are_those_of_the_definition(shares):
+    """Each subject in shuffled order gets the part furthest below its share, written out step by step."""
+    settings = SplitSettings(train=shares[0], validation=shares[1], test=shares[2], seed=5)
+    found = _parts(SUBJECTS, settings)
+    totals = Counter(found.values())
+    targets = {part: totals.get(part, 0) for part in ("train", "validation", "test")}
+    order = sorted(SUBJECTS, key=lambda subject: hashlib.blake2b(repr((5, subject)).encode(), digest_size=16).digest())
+    counts = dict.fromkeys(targets, 0)
+    for rank, subject in enumerate(order, start=1):
+        open_parts = [part for part in targets if counts[part] < targets[part]]
+        part = max(open_parts, key=lambda part: targets[part] / len(SUBJECTS) * rank - counts[part])
+        counts[part] += 1
+        assert found[subject] == part

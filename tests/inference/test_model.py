@@ -310,11 +310,12 @@ def edited(run, tmp_path, **changes):
 
 def test_a_run_that_needs_a_plugin(table_run, tmp_path):
     record = json.loads((table_run / "run.json").read_text())
-    needed = {**record["versions"], "metavoxel-ordinal": "1.2", "mv-odd": "0.1"}
+    needed = {**record["versions"], "metavoxel-ordinal": "1.2", "mv-odd": "0.1", "x; id #": "$(1)"}
     run = edited(table_run, tmp_path, versions=needed)
     assert problems_of(RunError, mv.load, run) == [
         f"{run}: needs the plugin metavoxel-ordinal 1.2, which is not installed: pip install metavoxel-ordinal",
-        f"{run}: needs the plugin mv-odd 0.1, which is not installed: pip install mv-odd",
+        f"{run}: needs the plugin mv-odd 0.1, which is not installed; install it if you trust its authors",
+        f"{run}: needs the plugin x??id?? ??1?, which is not installed; install it if you trust its authors",
     ]
 
 

@@ -31,7 +31,9 @@ def make_batches(tmp_path, **options):
         "age": LatentCache(present, rng.normal((ROWS, 1, 1)), None, None, None),
         "sex": LatentCache(torch.ones(ROWS, dtype=torch.bool), sex[:, None], None, None, None),
     }
-    settings = {"size": SIZE, "seed": 0, "rank": 0, "processes": 1, "device": torch.device("cpu"), "partial": True}
+    settings = {
+        "places": torch.arange(SIZE), "total": SIZE, "seed": 0, "device": torch.device("cpu"), "partial": True,
+    }  # fmt: skip
     return Batches(joint, caches, torch.arange(ROWS), evidence_times, **{**settings, **options})
 
 
@@ -58,11 +60,16 @@ def test_a_batch_does_not_depend_on_previous_calls(tmp_path):
     assert_same(used(3), fresh(3))
 
 
-def test_processes_partition_the_rows_and_have_independent_noise(tmp_path):
-    first, second = (make_batches(tmp_path, rank=rank, processes=2)(0) for rank in (0, 1))
-    expected = shuffled(torch.arange(ROWS), 0, 2 * SIZE, 0)
-    assert torch.equal(torch.cat([first.rows, second.rows]), expected)
-    assert not torch.equal(first.corrupted.times["age"], second.corrupted.times["age"])
+@pytest.mark.parametrize("step", [0, 3, 17])
+def test_processes_share_the_batch_of_one(tmp_path, step):
+    """The same rows, times and noise, so that the number of devices does not change the training."""
+    whole = make_batches(tmp_path, places=torch.arange(2 * SIZE), total=2 * SIZE)(step)
+    assert torch.equal(whole.rows, shuffled(torch.arange(ROWS), step * 2 * SIZE, 2 * SIZE, 0))
+    for places in (torch.arange(SIZE), torch.arange(SIZE, 2 * SIZE), torch.tensor([0, 1, 2, 6, 7, 9])):
+        part = make_batches(tmp_path, places=places, total=2 * SIZE)(step)
+        assert torch.equal(part.rows, whole.rows[places])
+        for field, other in zip(part.corrupted, whole.corrupted, strict=True):
+            assert all(torch.equal(tensor, other[name][places]) for name, tensor in field.items())
 
 
 @pytest.mark.parametrize("first", [0, 5, ROWS - 2, ROWS, 3 * ROWS - 1])

@@ -5,7 +5,8 @@ import torch
 from tiny_cohorts import CONTRASTS, IMAGES, write_contrasts, write_images, write_schema
 
 from metavoxel.cohort.read import read_cohort
-from metavoxel.learning.latent_cache import LatentCache, bank, encode_column, load_cache, random_known, save_cache
+from metavoxel.errors import RunError
+from metavoxel.learning.latent_cache import LatentCache, encode_column, load_cache, random_known
 from metavoxel.rng import Rng
 from metavoxel.runs.run import build_codecs
 from metavoxel.schema import load_schema
@@ -32,18 +33,20 @@ def cohort(tmp_path_factory):
     return schema.with_specs(read.variables), read
 
 
-def encoded(cohort, name, **options):
+def encoded(cohort, name, folder):
     schema, read = cohort
+    torch.manual_seed(0)
     codec = build_codecs(schema)[name].eval()
-    settings = {"augmentations": 3, "augmented": read.parts["train"].tolist(), "seed": 0, "device": "cpu", **options}
-    *_, (done, total, tensors) = encode_column(name, read, codec, **settings)
+    settings = {"augmentations": 3, "augmented": read.parts["train"].tolist(), "seed": 0, "device": "cpu"}
+    *_, (done, total) = encode_column(name, read, codec, folder, **settings)
     assert done == total == int(read.columns[name].present.sum())
-    return codec, bank(tensors)
+    assert not [*encode_column(name, read, codec, folder, **settings)], "codes that exist are not computed again"
+    return codec, load_cache(folder, read.columns[name].present)
 
 
-def test_cache_of_images(cohort):
+def test_cache_of_images(cohort, tmp_path):
     _, read = cohort
-    codec, found = encoded(cohort, "volume")
+    codec, found = encoded(cohort, "volume", tmp_path)
     rows, train = len(read), read.parts["train"]
     assert found.mean.shape == found.partial.shape == (rows, 3, *codec.code_shape)
     assert found.sd.shape == found.mean.shape and found.trusted.shape == (rows, 3, 1, *codec.code_shape[1:])
@@ -57,8 +60,8 @@ def test_cache_of_images(cohort):
     assert not found.mean[fixed, 1:].any(), "rows outside the training part are not augmented"
 
 
-def test_cache_of_numbers(cohort):
-    codec, found = encoded(cohort, "age")
+def test_cache_of_numbers(cohort, tmp_path):
+    codec, found = encoded(cohort, "age", tmp_path)
     assert found.mean.shape == (16, 1, 1) and found.sd is found.partial is found.trusted is None
 
 
@@ -74,15 +77,22 @@ def test_augmentations_and_draws_are_determined_by_the_row_streams():
     assert ((plain - values[rows, 0]).abs() < 0.7).all() and not torch.equal(plain, values[rows, 0])
 
 
-def test_cache_round_trip(cohort, tmp_path):
+def test_an_interrupted_encoding_continues_to_the_same_codes(cohort, tmp_path, monkeypatch):
     schema, read = cohort
-    codec = build_codecs(schema)["volume"].eval()
-    *_, (_, _, tensors) = encode_column("volume", read, codec, augmentations=2, augmented=[0, 1], seed=0, device="cpu")
-    save_cache(tensors, tmp_path / "cache" / "volume.safetensors")
-    read_back = load_cache(tmp_path / "cache" / "volume.safetensors")
+    codec, whole = encoded(cohort, "volume", tmp_path / "whole")
+    monkeypatch.setattr("metavoxel.storage.row_store.SECONDS_BETWEEN_COMMITS", 0)
+    settings = {"augmentations": 3, "augmented": read.parts["train"].tolist(), "seed": 0, "device": "cpu"}
+    first = encode_column("volume", read, codec, tmp_path / "parts", **settings)
+    done, total = next(first)
+    first.close()
+    assert done < total
+    with pytest.raises(RunError, match="no complete codes"):
+        load_cache(tmp_path / "parts", read.columns["volume"].present)
+    later = [done for done, _ in encode_column("volume", read, codec, tmp_path / "parts", **settings)]
+    assert min(later) > done and max(later) == total
+    found = load_cache(tmp_path / "parts", read.columns["volume"].present)
     for name in ("present", "mean", "sd", "partial", "trusted"):
-        assert torch.equal(getattr(read_back, name), tensors[name])
-    assert [file.name for file in (tmp_path / "cache").iterdir()] == ["volume.safetensors"]
+        assert torch.equal(getattr(found, name), getattr(whole, name)), name
 
 
 def test_images_of_a_row_are_augmented_jointly(tmp_path):
@@ -93,10 +103,9 @@ def test_images_of_a_row_are_augmented_jointly(tmp_path):
     schema = schema.with_specs(read.variables)
     codecs, caches = build_codecs(schema), {}
     for name in ("T1w", "FLAIR"):
-        *_, (_, _, tensors) = encode_column(
-            name, read, codecs[name].eval(), augmentations=4, augmented=range(len(read)), seed=0, device="cpu"
-        )
-        caches[name] = bank(tensors)
+        codec, folder = codecs[name].eval(), tmp_path / name
+        [*encode_column(name, read, codec, folder, augmentations=4, augmented=range(len(read)), seed=0, device="cpu")]
+        caches[name] = load_cache(folder, read.columns[name].present)
     both = caches["T1w"].present & caches["FLAIR"].present
     first, second = (caches[name].mean[both] for name in ("T1w", "FLAIR"))
     assert not torch.equal(first[:, 1], first[:, 0])

@@ -1,12 +1,16 @@
 """Steps of the optimisers: clipping of the joint gradient norm, and non-finite gradients."""
 
+import os
+import signal
+
 import pytest
 import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from metavoxel.errors import NumericalError
+from metavoxel.errors import NumericalError, RunWarning
 from metavoxel.learning.loop import Optimisation, Optimiser
+from metavoxel.runs.checkpoints import Checkpoints
 
 
 def optimiser(module, clip=1.0, orthogonal=(), steps=1, rate=1e-2):
@@ -71,3 +75,93 @@ def test_nan_gradients_leave_the_weights_unchanged(layer):
     with pytest.raises(NumericalError, match="training step 1: the gradient is not finite"):
         list(optimiser(network, orthogonal=("2.weight",)).run(losses))
     assert all(torch.equal(weight, before[name]) for name, weight in network.named_parameters())
+
+
+def bad_steps(steps, *bad, kind="loss"):
+    """Train for some steps, of which some have a NaN loss or gradient; return the optimiser and its generator."""
+    network, x = module(), torch.randn(16, 6)
+    found = optimiser(network, steps=steps)
+
+    def losses(step):
+        loss = network(x).square().mean()
+        if step + 1 not in bad:
+            return {"a": loss, "b": loss}
+        return {
+            "a": loss,
+            "b": loss * float("nan") if kind == "loss" else 0 * _NaNGradient.apply(network[0].weight).sum(),
+        }
+
+    return found, found.run(losses, lambda step: [f"s{step}", "s9"])
+
+
+@pytest.mark.parametrize(("kind", "cause"), [("loss", "the loss of b"), ("gradient", "the gradient")])
+def test_single_non_finite_steps_are_skipped_and_counted(kind, cause):
+    found, steps = bad_steps(8, 2, 3, 6, kind=kind)
+    with pytest.warns(RunWarning, match=rf"training step [236]: {cause} is not finite \(subjects s\d, s9\)") as caught:
+        done = list(steps)
+    assert [step.number for step in done] == list(range(1, 9)) and found.guard.skipped == len(caught) == 3
+    assert all("a" in step.losses for step in done) and ("b" in done[1].losses) == (kind == "gradient")
+
+
+def test_a_skipped_step_changes_nothing_but_the_step(recwarn):
+    found, steps = bad_steps(4, 2, 3)
+    next(steps)
+    before = {name: weight.detach().clone() for name, weight in found.module.named_parameters()}
+    average = {name: weight.clone() for name, weight in found.average.items()}
+    next(steps), next(steps)
+    assert found.step == 3 and found.guard.in_a_row == 2
+    assert all(torch.equal(weight, before[name]) for name, weight in found.module.named_parameters())
+    assert all(torch.equal(weight, average[name]) for name, weight in found.average.items())
+    next(steps)
+    assert found.guard.in_a_row == 0
+
+
+@pytest.mark.filterwarnings("ignore::metavoxel.errors.RunWarning")
+def test_three_in_a_row_stop_and_name_the_subjects():
+    found, steps = bad_steps(9, 3, 5, 6, 7)
+    with pytest.raises(NumericalError) as caught:
+        list(steps)
+    assert str(caught.value).startswith(
+        "training steps 5 to 7: the loss of b is not finite (subjects s6, s9). The state before is kept. Check"
+    )
+    assert found.step == 4 and found.guard.skipped == 1, "the state before the first of them"
+
+
+def test_counts_are_part_of_a_checkpoint(tmp_path, recwarn):
+    found, steps = bad_steps(6, 2, 3)
+    next(steps), next(steps), next(steps)
+    found.save(Checkpoints(tmp_path, "joint"), {"best": 1.0})
+    again, _ = bad_steps(6)
+    assert again.load(Checkpoints(tmp_path, "joint")) == {"best": 1.0}
+    assert again.guard == found.guard and again.step == 3
+
+
+def test_spikes_of_the_loss_are_counted():
+    network, x = module(), torch.randn(16, 6)
+    found = optimiser(network, steps=80, rate=1e-9)
+    list(found.run(lambda step: {"a": network(x).square().mean() * (20 if step in (10, 60, 70) else 1)}))
+    assert found.guard.spikes == 2, "not in the first steps"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupts_do_not_break_a_save(tmp_path, monkeypatch, number):
+    """Both come while the checkpoint is written."""
+    found, steps = bad_steps(3)
+    next(steps)
+    original, caught = os.replace, []
+
+    def interrupted(source, target):
+        signal.raise_signal(number)
+        signal.raise_signal(number)
+        original(source, target)
+
+    def handler(number, frame):
+        caught.append((tmp_path / "joint-00000001.safetensors").exists())
+
+    before = signal.signal(number, handler)
+    monkeypatch.setattr("metavoxel.storage.atomic.os.replace", interrupted)
+    try:
+        found.save(Checkpoints(tmp_path, "joint"))
+    finally:
+        signal.signal(number, before)
+    assert caught == [True, True], "the signals arrive after the checkpoint"

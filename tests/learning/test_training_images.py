@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from copy import deepcopy
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from tiny_cohorts import IMAGES, TABLE, UNET, write_images, write_schema, write_
 from tiny_runs import assert_same_weights, command, leave, refused, train, weights
 
 from metavoxel.errors import RunError
-from metavoxel.runs.run import load
+from metavoxel.runs.metrics import read_metrics
+from metavoxel.runs.run import RunFolder, load
 from metavoxel.schema import load_schema
 
 
@@ -98,6 +100,32 @@ def test_the_settings_of_the_paper(tmp_path):
     events = train(write_schema(tmp_path, raw), tmp_path / "run")
     assert events[0].metrics["dropped"] == 2
     assert load(tmp_path / "run").default_sampling().conditioning == "replace"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["table", "images"])
+def test_two_processes_have_the_loss_curve_of_one(tmp_path, kind):
+    """Over gloo, each with half of the batch: the same curve to the rounding of single precision."""
+    raw = deepcopy(TABLE if kind == "table" else IMAGES)
+    (write_table if kind == "table" else write_images)(tmp_path)
+    raw["backbone"]["dropout"] = 0.0  # its masks are drawn per process
+    if kind == "images":
+        raw["variables"]["volume"]["codec"] = "identity"  # a codec's batches are its own
+        raw["training"] |= {"token_rows": 4}
+    schema = write_schema(tmp_path, raw, training={"steps": 12, "validate_every": 4})
+    start, environment = command(tmp_path)
+    curves = {}
+    for devices in ("1", "2"):
+        arguments = ["train", str(schema), "--output", str(tmp_path / devices), "--devices", devices]
+        arguments += ["--accelerator", "cpu", "--precision", "32-true"]
+        done = subprocess.run([*start, *arguments], env=environment, capture_output=True, text=True, timeout=900)
+        assert done.returncode == 0, done.stderr
+        curves[devices] = [line for line in read_metrics(RunFolder(tmp_path / devices)) if line["stage"] == "joint"]
+    assert [line["step"] for line in curves["1"]] == [line["step"] for line in curves["2"]] == [0, 4, 8, 12]
+    for one, two in zip(curves["1"], curves["2"], strict=True):
+        assert one.keys() == two.keys()
+        for name in one.keys() - {"stage", "seconds"}:
+            assert two[name] == pytest.approx(one[name], rel=1e-4, abs=1e-6), (one["step"], name)
 
 
 @pytest.mark.slow

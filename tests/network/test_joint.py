@@ -322,3 +322,26 @@ def test_the_baselines_estimate_is_that_without_the_network(model):
     model.network_weights.copy_(weights)
     for name in NAMES:
         torch.testing.assert_close(found[name], expected[name])
+
+
+def test_estimates_of_some_variables_are_those_of_all(model):
+    """Also where none of them has a network weight, and the network is not evaluated."""
+    rng = Rng.for_rows(ROWS, "some")
+    states = {name: rng.fork(name).normal((ROWS, *shape)) for name, shape in SHAPES.items()}
+    times = {name: torch.full((ROWS,), 0.4, dtype=torch.float64) for name in SHAPES}
+    observed = {name: torch.zeros(ROWS, *[1] * len(shape), dtype=torch.bool) for name, shape in SHAPES.items()}
+    weights = model.network_weights.clone()
+    try:
+        model.network_weights.copy_(torch.tensor([0.7, 0.0, 1.0]))
+        with torch.no_grad():
+            whole = model.denoise(states, times, observed)
+            for names in (["age"], ["scan", "age"], ["site"]):
+                some = model.of(names).denoise(states, times, observed)
+                assert some.keys() == set(names)
+                assert all(torch.equal(some[name], whole[name]) for name in names)
+        handle = model.backbone.register_forward_hook(lambda *arguments: pytest.fail("the network was evaluated"))
+        with torch.no_grad():
+            model.of(["age"]).denoise(states, times, observed)
+        handle.remove()
+    finally:
+        model.network_weights.copy_(weights)

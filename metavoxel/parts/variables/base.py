@@ -4,10 +4,10 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self, final
 
 import torch
-from jaxtyping import Float, Float64, Int64, Shaped
+from jaxtyping import Bool, Float, Float64, Int64, Shaped
 from pydantic import Field, PositiveFloat, field_validator
 from torch import Tensor
 
@@ -43,6 +43,30 @@ class Missing(NamedTuple):
     """Cell that a rule of the schema makes missing; ``rule`` is its description in user-facing messages."""
 
     rule: str
+
+
+class ParsedMany(NamedTuple):
+    """Cells that were read, and the values (zero where not)."""
+
+    read: Bool[Tensor, "n"]
+    values: Shaped[Tensor, "n *d"]
+
+
+@final
+class _Row(Mapping[str, str]):
+    """Texts of one row by column."""
+
+    def __init__(self, columns: Mapping[str, Sequence[str]], row: int) -> None:
+        self._columns, self._row = columns, row
+
+    def __getitem__(self, name: str) -> str:
+        return self._columns[name][self._row]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
 
 
 def read_number(cell: str) -> float:
@@ -122,7 +146,8 @@ class AbstractVariableSpec(AbstractSource, ABC):
         """Summarise the values of a cohort, at least one: by default numbers or labels; None for other values."""
         if self.lazy or self.data_shape:
             return None
-        return summary_of_cells([self.format(value) for value in column.read(column.rows)])
+        distinct, index = column.read(column.present.nonzero()[:, 0]).unique(return_inverse=True)
+        return summary_of_cells([self.format(value) for value in distinct], index)
 
     def label_codes(self) -> dict[str, str]:
         """Return the code of each label in tables, in the order of the channels; empty by default.
@@ -148,6 +173,24 @@ class AbstractVariableSpec(AbstractSource, ABC):
         """
         return row[self.column or name]
 
+    def locate_all(self, name: str, columns: Mapping[str, Sequence[str]], rows: int, folder: Path) -> Sequence[str]:
+        """Return the cells of all rows of a table, as ``locate`` does for one.
+
+        A type with its own ``locate`` has it called for every row; other types read a whole column.
+
+        Args:
+            name: name of the variable.
+            columns: texts of every column.
+            rows: number of rows.
+            folder: base folder of relative paths.
+
+        Raises:
+            KeyError: the table lacks a column; the argument is its name.
+        """
+        if type(self).locate is AbstractVariableSpec.locate:
+            return columns[self.column or name]
+        return [self.locate(name, _Row(columns, row), folder) for row in range(rows)]
+
     def required_columns(self, name: str) -> set[str]:
         """Return the columns of the table that ``locate`` reads."""
         return {self.column or name}
@@ -159,6 +202,14 @@ class AbstractVariableSpec(AbstractSource, ABC):
         Raises:
             ValueError: the cell cannot be read; the message states the error and what is expected.
         """
+
+    def parse_many(self, cells: Sequence[str]) -> "ParsedMany | None":
+        """Parse many different cells at once, as ``parse`` would; None, the default, if this type cannot.
+
+        A cell that is not read here is parsed by ``parse``, which gives the reason or the rule. So only usual cells
+        need to be read. Types override it for speed alone.
+        """
+        return None
 
     def parse_given(self, cell: str) -> Tensor | Missing:
         """Parse a value given outside a table (``sample --given dx=1``); by default like a cell.

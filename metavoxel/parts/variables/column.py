@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import final
 
 import numpy as np
@@ -36,6 +37,11 @@ class Column:
         """Source text of each value, of the rows that have one."""
         return [cell for cell in self.cells if cell is not None]
 
+    @cached_property
+    def _positions(self) -> Int64[Tensor, "n"]:
+        """Position in ``values`` of every row that has one."""
+        return self.present.cumsum(0) - 1
+
     def read(self, rows: Sequence[int] | Int64[Tensor, "b"]) -> Shaped[Tensor, "b *d"]:
         """Return the values of these rows of the cohort, in the given order.
 
@@ -46,7 +52,7 @@ class Column:
         absent = wanted[~self.present[wanted]]
         if len(absent):
             raise IndexError(f"rows {absent.tolist()} have no value of this variable")
-        positions = (self.present.cumsum(0) - 1)[wanted]
+        positions = self._positions[wanted]
         if isinstance(self.values, Tensor):
             return self.values[positions]
         return torch.from_numpy(np.array(self.values[positions.numpy()], np.float32))

@@ -2,9 +2,10 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, Self
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from pydantic import Field, model_validator
@@ -14,7 +15,7 @@ from metavoxel.parts.adapters.token import TokenAdapterSpec
 from metavoxel.parts.codecs.linear import LinearSpec
 from metavoxel.parts.codecs.quantile import QuantileSpec
 from metavoxel.parts.kernels.gaussian import GaussianKernel
-from metavoxel.parts.variables.base import AbstractVariableSpec, Missing, Parts, read_number
+from metavoxel.parts.variables.base import AbstractVariableSpec, Missing, ParsedMany, Parts, read_number
 from metavoxel.parts.variables.number_warnings import number_warnings
 
 
@@ -86,6 +87,28 @@ class ContinuousSpec(AbstractVariableSpec):
         if not torch.isfinite(single) or not low <= number <= high or (self.transform == "log" and single <= 0):
             return Missing(f"outside valid [{low:g}, {high:g}]")
         return torch.tensor(number, dtype=torch.float64)
+
+    def parse_many(self, cells: Sequence[str]) -> ParsedMany:
+        try:
+            numbers = np.fromiter(map(float, cells), np.float64, len(cells))
+        except ValueError:  # one of them is no number
+            numbers = np.fromiter(map(_number, cells), np.float64, len(cells))
+        plain = np.fromiter(("_" not in cell for cell in cells), np.bool_, len(cells))  # which float() accepts
+        with np.errstate(over="ignore", invalid="ignore"):
+            single = numbers.astype(np.float32)
+        low, high = self.bounds()
+        read = plain & np.isfinite(single) & (low <= numbers) & (numbers <= high)
+        if self.transform == "log":
+            read &= single > 0
+        return ParsedMany(torch.from_numpy(read), torch.from_numpy(np.where(read, numbers, 0.0)))
+
+
+def _number(cell: str) -> float:
+    """The number in a cell; NaN if there is none."""
+    try:
+        return float(cell)
+    except ValueError:
+        return math.nan
 
 
 _DIGITS = r"[0-9]+(?:[.,][0-9]+)?"

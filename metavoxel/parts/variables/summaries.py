@@ -1,13 +1,14 @@
 """Summaries of a variable's values in a cohort, and their texts."""
 
 import math
-import statistics
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
+from jaxtyping import Int64
 from torch import Tensor
 
 from metavoxel.images.files import read_grid
@@ -101,13 +102,22 @@ class LabelMaps(AbstractSummary):
         return f"{self.grids.text(unit)}\nmaps: {', '.join(found)}; {self.empty} of background only"
 
 
-def summary_of_cells(shown: Sequence[object]) -> Numbers | Labels:
-    """Summarise formatted values: numbers if most are numbers (the others may be censored), else labels."""
-    numbers = [float(value) for value in shown if isinstance(value, int | float)]
-    if 2 * len(numbers) > len(shown):
-        sd = statistics.stdev(numbers) if len(numbers) > 1 else 0.0
-        return Numbers(min(numbers), max(numbers), statistics.fmean(numbers), sd)
-    return Labels(dict(Counter(map(str, shown)).most_common()))
+def summary_of_cells(distinct: Sequence[object], index: Int64[Tensor, "n"]) -> Numbers | Labels:
+    """Summarise formatted values: numbers if most are numbers (the others may be censored), else labels.
+
+    Args:
+        distinct: the different values.
+        index: place of each row's value in ``distinct``.
+    """
+    each = [float(value) if isinstance(value, int | float) else math.nan for value in distinct]
+    numbers = np.array(each)[index.numpy()]
+    numbers = numbers[~np.isnan(numbers)]
+    if 2 * len(numbers) > len(index):
+        sd = float(numbers.std(ddof=1)) if len(numbers) > 1 else 0.0
+        return Numbers(float(numbers.min()), float(numbers.max()), float(numbers.mean()), sd)
+    # Of labels with equally many rows, the one of the first row comes first.
+    counts = Counter(map(distinct.__getitem__, index.tolist()))
+    return Labels({str(label): count for label, count in counts.most_common()})
 
 
 def summary_of_grids(

@@ -63,8 +63,13 @@ def _shown(text: str) -> str:
 def lookalikes(texts: Iterable[str]) -> list[tuple[str, str]]:
     """Return pairs of different texts that look the same: each text with the first such text."""
     first: dict[str, str] = {}
-    pairs = [(first.setdefault(_shown(text), text), text) for text in texts]
-    return list(dict.fromkeys((one, other) for one, other in pairs if one != other))
+    pairs: dict[tuple[str, str], None] = {}
+    for text in texts:
+        shown = _shown(text)
+        one = first.setdefault(text if shown == text else shown, text)
+        if one != text:
+            pairs[one, text] = None
+    return list(pairs)
 
 
 def difference(text: str, other: str) -> str:

@@ -59,3 +59,30 @@ def test_integers_are_formatted_exactly(number):
 @pytest.mark.parametrize("cell", ["1e39", "-1e39", "inf", "nan"])
 def test_numbers_beyond_single_precision_are_missing(cell):
     assert isinstance(ContinuousSpec().parse(cell), Missing)
+
+
+CELLS = st.one_of(
+    st.floats().map(str),
+    st.integers(-(10**40), 10**40).map(str),
+    st.sampled_from(
+        ["1_000", "١٢", "0x1p3", "1e400", "-1e-400", "nan", "-inf", "Infinity", "12m", "<5", "0,5", "+3", "1e-50"]
+    ),
+    st.text(max_size=6),
+)
+
+
+@given(
+    cells=st.lists(CELLS, max_size=8), log=st.booleans(), valid=st.sampled_from([None, (-2.0, 7.5), (0.0, math.inf)])
+)
+def test_many_cells_are_parsed_as_one_by_one(cells, log, valid):
+    spec = ContinuousSpec(transform="log" if log else None, valid=valid)
+    read, values = spec.parse_many(cells)
+    for cell, known, value in zip(cells, read.tolist(), values, strict=True):
+        try:
+            single = spec.parse(cell)
+        except ValueError:
+            single = None
+        if known:
+            assert value.dtype == single.dtype and torch.equal(value, single)
+        else:
+            assert single is None or isinstance(single, Missing) or "_" in cell

@@ -1,0 +1,1 @@
+"""Files that survive a crash: replaced as a whole, resumed where they stopped, identified by content."""
