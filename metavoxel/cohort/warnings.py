@@ -38,6 +38,7 @@ def cohort_warnings(cohort: Cohort, *, images: bool = False) -> list[Problem]:
             if not spec.lazy:
                 found += _value_warnings(spec, column)
                 found += _training_label_warnings(name, spec, cohort)
+                found += [] if spec.has_mean else _repeated_warnings(spec, cohort, name)
             elif images:
                 found += spec.file_warnings(column, recorded)
         problems += [Problem(f"variables.{name}", what) for what in found]
@@ -88,6 +89,23 @@ def _training_label_warnings(name: str, spec: AbstractVariableSpec, cohort: Coho
             found = "no training row has" if not training[label] else "only one training row has"
             effect = "its probability cannot be estimated" if not training[label] else "too few to learn from"
             yield f"{found} label {label!r} ({total[label]} rows of the cohort do): {effect}; {remedy}"
+
+
+def _repeated_warnings(spec: AbstractVariableSpec, cohort: Cohort, name: str) -> Iterator[str]:
+    """Warn of values of the validation or test part that the training part has too."""
+    column = cohort.columns[name]
+    of_part = {
+        part: [str(spec.format(value)) for value in column.read(rows[column.present[rows]])]
+        for part, rows in cohort.parts.items()
+    }
+    known = {*of_part.get("train", [])}
+    for part in ("validation", "test"):
+        values = of_part.get(part, [])
+        if repeated := sum(value in known for value in values):
+            yield (
+                f"{repeated} of {len(values)} values of the {part} part are also in the training part: scores of this "
+                "variable are too good, as far as they are of texts that were learnt by heart"
+            )
 
 
 def _value_warnings(spec: AbstractVariableSpec, column: Column) -> Iterator[str]:

@@ -47,10 +47,10 @@ class SequenceAdapter(AbstractAdapter):
 
     def embed(self, inputs: AdapterInputs) -> Streams:
         x = inputs.x
-        cells = (len(x), *self._grid)
-        time = time_features(along(inputs.time, x)[:, 0].expand(cells)).flatten(1, -2).to(x)
-        observed = inputs.observed.to(x).flatten(2).expand(len(x), 1, self.tokens)
-        states = torch.cat([x.flatten(2) if self._grid else x[..., None], observed], 1).transpose(1, 2)
+        cells = (len(x), 1, *self._grid)
+        time = time_features(along(inputs.time, x).expand(cells).reshape(len(x), self.tokens)).to(x)
+        observed = inputs.observed.to(x).expand(cells).reshape(len(x), 1, self.tokens)
+        states = torch.cat([x.reshape(len(x), -1, self.tokens), observed], 1).transpose(1, 2)
         return Streams({}, self.in_proj(torch.cat([states, time], 2)) + self.positions)
 
     def head(self, outputs: BackboneOutputs) -> Float[Tensor, "b q *s"]:
