@@ -47,7 +47,11 @@ def tested(name: str, folders: Sequence[Path], place: Path) -> str:
     python = environment(place / "environments" / name)
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
     steps = [
-        [*pip, "--no-build-isolation", *map(str, dict.fromkeys([*(one for f in folders for one in needed(f)), *folders]))],
+        [
+            *pip,
+            "--no-build-isolation",
+            *map(str, dict.fromkeys([*(one for f in folders for one in needed(f)), *folders])),
+        ],
         [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *(str(folder / "tests") for folder in folders)],
         [str(python), "-c", "from metavoxel.cli import main; main()", "plugins"],
     ]

@@ -103,8 +103,8 @@ def _repeated_warnings(spec: AbstractVariableSpec, cohort: Cohort, name: str) ->
         values = of_part.get(part, [])
         if repeated := sum(value in known for value in values):
             yield (
-                f"{repeated} of {len(values)} values of the {part} part are also in the training part: scores of this "
-                "variable are too good, as far as they are of texts that were learnt by heart"
+                f"{repeated} of {len(values)} values of the {part} part are also in the training part, which inflates "
+                "every score of this variable: score the others by themselves"
             )
 
 

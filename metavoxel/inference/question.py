@@ -156,7 +156,10 @@ def _unasked(schema: Schema, targets: Sequence[str], given: Sequence[str]) -> li
 def _without_mean(schema: Schema, targets: Sequence[str]) -> list[Problem]:
     """Return a problem for each target that has no mean, and is only predicted by draws."""
     return [
-        Problem("target", f"{name!r} is of type {schema.variables[name].spec.type!r}, which has no mean: use `draws=1` or more")
+        Problem(
+            "target",
+            f"{name!r} is of type {schema.variables[name].spec.type!r}, which has no mean: use `draws=1` or more",
+        )
         for name in targets
         if name in schema.variables and not schema.variables[name].spec.has_mean
     ]

@@ -83,7 +83,7 @@ def some_cells(rng: Rng, shape: tuple[int, ...]) -> Bool[Tensor, "b 1 *s"]:
     choice = rng.uniform((rows, 2))
     shuffled = rng.uniform((rows, cells)).argsort(1).argsort(1)
     place = torch.where(choice[:, :1] < 0.5, torch.arange(cells), shuffled)
-    return (place < choice[:, 1:] * (cells + 1) - 0.5).reshape(rows, 1, *shape)
+    return (place < (choice[:, 1:] * (cells + 1)).floor()).reshape(rows, 1, *shape)
 
 
 def losses(

@@ -1,12 +1,12 @@
 """Cells of the loss: unknown and hidden ones; sequences are observed in part."""
 
-from types import SimpleNamespace
-
 import torch
+from torch import nn
 
 from metavoxel.learning.latent_cache import LatentCache
 from metavoxel.learning.objective import PARTIAL_SHARE, corrupt, some_cells
 from metavoxel.learning.time_sampling import RowTimes
+from metavoxel.network.joint import JointModel
 from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
 from metavoxel.rng import Rng
 
@@ -20,13 +20,21 @@ class RevealingKernel(UniformD3PMKernel):
         return xt[:, :1] > 0.5
 
 
+class OneVariable(JointModel):
+    """A model of which only the kernel is used."""
+
+    def __init__(self, kernel):
+        nn.Module.__init__(self)
+        self.kernels = {"x": kernel}
+
+
 def corrupted(kernel, *, partial=True):
     classes = torch.arange(ROWS * CELLS).reshape(ROWS, CELLS) % CLASSES
     code = torch.nn.functional.one_hot(classes, CLASSES).movedim(-1, 1).float()
     cache = LatentCache(torch.ones(ROWS, dtype=torch.bool), code[:, None], None, None, None)
     times = RowTimes(torch.full((ROWS, 1), 0.5).double(), torch.zeros(ROWS, 1, dtype=torch.bool))
     found = corrupt(
-        SimpleNamespace(kernels={"x": kernel}), {"x": cache}, torch.arange(ROWS), times, Rng.for_rows(ROWS, "rows"),
+        OneVariable(kernel), {"x": cache}, torch.arange(ROWS), times, Rng.for_rows(ROWS, "rows"),
         device=torch.device("cpu"), partial=partial,
     )  # fmt: skip
     return code, found

@@ -33,9 +33,7 @@ class SequenceAdapter(AbstractAdapter):
         channels, *self._grid = context.code_shape
         self.tokens = math.prod(self._grid)
         width = context.ports.token_width
-        self.in_proj = nn.Sequential(
-            nn.Linear(channels + TIME_FEATURES + 1, width), nn.SiLU(), nn.Linear(width, width)
-        )
+        self.in_proj = nn.Sequential(nn.Linear(channels + TIME_FEATURES + 1, width), nn.SiLU(), nn.Linear(width, width))
         self.positions = nn.Parameter(torch.randn(self.tokens, width) * POSITION_SPREAD)
         self.out_proj = nn.Sequential(
             nn.LayerNorm(width),

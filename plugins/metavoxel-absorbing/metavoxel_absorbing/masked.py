@@ -26,9 +26,7 @@ from metavoxel_absorbing.absorbing import AbsorbingKernel, AbsorbingTransition, 
 Order = Literal["even", "confident", "left"]
 
 
-def systematic(
-    possible: Mask, chance: Float[Tensor, "b 1 *#s"], scores: Float[Tensor, "b 1 *s"], rng: Rng
-) -> Mask:
+def systematic(possible: Mask, chance: Float[Tensor, "b 1 *#s"], scores: Float[Tensor, "b 1 *s"], rng: Rng) -> Mask:
     """Choose cells by eq. (1), in ascending order of their scores; ``chance`` is p."""
     possible = possible & (chance > 0)
     rank = torch.where(possible, scores, torch.inf).flatten(1).argsort(dim=1, stable=True).argsort(1)
@@ -70,8 +68,8 @@ class MaskedKernel(AbstractMaskingKernel):
     type: Literal["masked"] = "masked"
     order: Order = Field(
         "even",
-        description="order in which cells are drawn: 'even' (random) samples the model's distribution. 'confident' (the "
-        "most probable classes first, as MaskGIT) and 'left' (the first cells first) do not",
+        description="order in which cells are drawn: 'even' (random) samples the model's distribution. 'confident' "
+        "(the most probable classes first, as MaskGIT) and 'left' (the first cells first) do not",
     )
 
     def renoise(self, xs: Code, s: Time, t: Time, *, rng: Rng) -> Code:

@@ -100,8 +100,8 @@ class WordCodec(AbstractCodec):
         if len(unknown) > MOST_UNKNOWN * len(tokens):
             shown = ", ".join(word for word, _ in Counter(unknown).most_common(5))
             yield (
-                f"{len(unknown)} of {len(tokens)} words are not in the vocabulary of the training rows, and are read as "
-                f"unknown: {shown}, ..."
+                f"{len(unknown)} of {len(tokens)} words are not in the vocabulary of the training rows, and are read "
+                f"as unknown: {shown}"
             )
 
 

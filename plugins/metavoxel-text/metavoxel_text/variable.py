@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, final
 
 import torch
 from jaxtyping import Float64, Int32
+from metavoxel_absorbing import MaskedKernel
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
@@ -14,7 +15,6 @@ from metavoxel.parts.adapters.sequence import SequenceAdapterSpec
 from metavoxel.parts.variables.base import AbstractVariableSpec, Example, Missing, Parts, Point
 from metavoxel.parts.variables.column import Column
 from metavoxel.parts.variables.summaries import AbstractSummary
-from metavoxel_absorbing import MaskedKernel
 from metavoxel_text.codec import CHARACTERS, WordsSpec
 from metavoxel_text.words import MASK, REST, agreement, bare, characters_of, text_from, text_of, tokens_of
 

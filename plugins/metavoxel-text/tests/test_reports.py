@@ -15,7 +15,7 @@ from metavoxel.errors import CohortError, CohortWarning, EvidenceError, SchemaEr
 REGISTRY = mv.load_registry(plugins=[metavoxel_absorbing, metavoxel_text])
 ROWS, DRAWS, Z = 300, 200, 5.0
 SCHEMA = {
-    "cohort": {"subject": "participant_id"},
+    "cohort": {"subject": "participant_id", "split": {"train": 0.6, "validation": 0.3, "test": 0.1}},
     "variables": {
         "report": {"type": "text", "tokens": 8, "vocabulary": 14},
         "age": {"type": "continuous", "range": [0, 110]},
