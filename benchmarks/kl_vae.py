@@ -7,6 +7,7 @@ printed during training; the test part is evaluated once, at the end.
 """
 
 import argparse
+import shutil
 import time
 from pathlib import Path
 
@@ -57,9 +58,10 @@ def main() -> None:
         start, first = time.process_time(), {}
         with flushed_denormals():
             fabric = Fabric(accelerator="cpu", precision="32-true")
-            checkpoint = arguments.output / f"codec-{seed}.safetensors"
-            checkpoint.unlink(missing_ok=True)
-            for step in fit_codec("T1w", codec, cohort, fabric, seed=seed, checkpoint=checkpoint):
+            folder = arguments.output / f"codec-{seed}"
+            shutil.rmtree(folder, ignore_errors=True)
+            checkpoints = Checkpoints(folder, "codec")
+            for step in fit_codec("T1w", codec, cohort, fabric, seed=seed, checkpoints=checkpoints):
                 if step.number == 1:
                     first = {part: quality(codec, cohort, part) for part in ("validation", "test")}
                     print(f"split {seed}, step 1: " + "  ".join(f"{part} {dB:.2f}" for part, dB in first.items()))

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import tomllib
 import venv
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,12 +36,22 @@ def environment(folder: Path) -> Path:
     return python
 
 
+def needed(folder: Path) -> list[Path]:
+    """Return the folders of other plugins of this repository that a plugin depends on."""
+    project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return [other for name in project["dependencies"] if (other := ROOT / "plugins" / name).is_dir()]
+
+
 def tested(name: str, folders: Sequence[Path], place: Path) -> str:
-    """Install these folders into one environment and test them; return the failure, empty if there is none."""
+    """Install these folders, and those they need, into one environment and test them; return the failure, or empty."""
     python = environment(place / "environments" / name)
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
     steps = [
-        [*pip, "--no-build-isolation", *map(str, folders)],
+        [
+            *pip,
+            "--no-build-isolation",
+            *map(str, dict.fromkeys([*(one for f in folders for one in needed(f)), *folders])),
+        ],
         [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *(str(folder / "tests") for folder in folders)],
         [str(python), "-c", "from metavoxel.cli import main; main()", "plugins"],
     ]

@@ -39,6 +39,7 @@ def cohort_warnings(cohort: Cohort, *, images: bool = False) -> list[Problem]:
             if not spec.lazy:
                 found += _value_warnings(spec, column)
                 found += _training_label_warnings(name, spec, cohort)
+                found += [] if spec.has_mean else _repeated_warnings(spec, cohort, name)
             elif images:
                 found += spec.file_warnings(column, recorded)
         problems += [Problem(f"variables.{name}", what) for what in found]
@@ -97,6 +98,23 @@ def label_counts(spec: AbstractVariableSpec, values: Shaped[Tensor, "n *d"]) -> 
     for value, count in zip(distinct, counts.tolist(), strict=True):
         found[str(spec.format(value))] += count
     return found
+
+
+def _repeated_warnings(spec: AbstractVariableSpec, cohort: Cohort, name: str) -> Iterator[str]:
+    """Warn of values of the validation or test part that the training part has too."""
+    column = cohort.columns[name]
+    of_part = {
+        part: [str(spec.format(value)) for value in column.read(rows[column.present[rows]])]
+        for part, rows in cohort.parts.items()
+    }
+    known = {*of_part.get("train", [])}
+    for part in ("validation", "test"):
+        values = of_part.get(part, [])
+        if repeated := sum(value in known for value in values):
+            yield (
+                f"{repeated} of {len(values)} values of the {part} part are also in the training part, which inflates "
+                "every score of this variable: score the others by themselves"
+            )
 
 
 def _value_warnings(spec: AbstractVariableSpec, column: Column) -> Iterator[str]:

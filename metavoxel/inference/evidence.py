@@ -82,6 +82,16 @@ class EvidenceReader:
         """Return whether a cell is a number with a measurement error, ``30±2`` or ``30+-2``."""
         return self._takes_errors(name) and isinstance(cell, str) and _MEASURED.fullmatch(cell) is not None
 
+    def is_uncertain(self, name: str, cell: object) -> bool:
+        """Return whether a cell leaves its variable to be drawn: a measurement with error, or a value with gaps."""
+        if self.is_measured(name, cell) or self._schema.variables[name].spec.lazy:
+            return self.is_measured(name, cell)
+        try:
+            value = self.value_of(name, cell)
+            return not bool(self._codecs[name].known_cells(value[None].to(self._device)).all())
+        except EvidenceError:  # reported when the value is read
+            return False
+
     def known(self, given: Mapping[str, object], voxels: Mapping[str, Tensor] = {}) -> dict[str, Value]:
         """Parse all given values, collecting all problems.
 
@@ -164,8 +174,7 @@ class EvidenceReader:
             if known is not None:
                 encoded, trusted = codec.encode_partial(values, known.to(self._device))
                 return Evidence(encoded.mean, trusted)
-            code = codec.encode(values).mean
-        cells = torch.ones(len(code), 1, *code.shape[2:], dtype=torch.bool, device=self._device)
+            code, cells = codec.encode(values).mean, codec.known_cells(values)
         return Evidence(code, cells, None if sd is None else float(codec.code_sd(values[:1], sd)))
 
     def read(self, table: Table | pandas.DataFrame, variables: Sequence[str], *, folder: Path | None = None) -> Cohort:
@@ -195,6 +204,9 @@ class EvidenceReader:
                 entry = self.given(name, column.read(rows))
                 code[rows], known[rows] = entry.code, entry.known
             evidence[name] = Evidence(code, known)
+            if not cohort.variables[name].lazy and column.rows:
+                for what in self._codecs[name].evidence_warnings(column.read(column.rows)):
+                    warnings.warn(f"{name}: {what}", CohortWarning, stacklevel=3)
             for row in _is_far(code).nonzero()[:, 0].tolist():
                 where = f"{cohort.places[row]}, variable {name}"
                 problems.append(Problem(where, f"{column.cells[row]!r} {_far(code[row])}"))

@@ -25,7 +25,7 @@ class JointDraw(NamedTuple):
 
     Attributes:
         codes: of every target; one-hot for a category.
-        probabilities: class probabilities that each category among the targets was drawn from.
+        probabilities: class probabilities that each label among the targets was drawn from.
     """
 
     codes: dict[str, AnyCode]
@@ -118,11 +118,16 @@ def _draw_together(
 def _record(
     drawn: JointDraw, model: JointDenoiser, name: str, final: AnyCode, rng: Rng, ratio: Float[Tensor, "k"] | None
 ) -> None:
-    """Add a trajectory's final state to a draw: a number's code, or class probabilities and a class drawn from them."""
-    if not model.kernels[name].is_categorical:
+    """Add a trajectory's final state to a draw: a number's code, or a class of each cell, drawn from its probabilities.
+
+    Those of a label are kept. Those of a sequence are no marginal ones, as its cells are drawn given each other.
+    """
+    kernel = model.kernels[name]
+    if not kernel.is_categorical:
         drawn.codes[name] = final
         return
     probabilities = final if ratio is None else shifted(final, ratio)
     noise = rng.fork(name, "vote").gumbel(tuple(final.shape), like=final)
-    drawn.probabilities[name] = probabilities
+    if kernel.is_label(model.code_shapes[name]):
+        drawn.probabilities[name] = probabilities
     drawn.codes[name] = one_hot((torch.log(probabilities) + noise).argmax(1), final.shape[1]).to(final)

@@ -111,6 +111,7 @@ def ask(
     targets, prior = list(dict.fromkeys(targets)), dict(prior or {})
     names, problems = _predictors(schema, columns, targets, given)
     problems += _unasked(schema, targets, given or ())
+    problems += [] if draws else _without_mean(schema, targets)
     chosen, more = _order(schema, targets, order, draws, prior, in_turn)
     problems += more + _prior(schema, labels, targets, names, prior, in_turn or draws == 0)
     if problems:
@@ -150,6 +151,18 @@ def _unasked(schema: Schema, targets: Sequence[str], given: Sequence[str]) -> li
     left = [name for name in schema.variables if name not in given]
     everything = f"every variable is given; omit from given those to predict: {', '.join(schema.variables)}"
     return [Problem("target", f"name a variable to predict: {', '.join(left)}" if left else everything)]
+
+
+def _without_mean(schema: Schema, targets: Sequence[str]) -> list[Problem]:
+    """Return a problem for each target that has no mean, and is only predicted by draws."""
+    return [
+        Problem(
+            "target",
+            f"{name!r} is of type {schema.variables[name].spec.type!r}, which has no mean: use `draws=1` or more",
+        )
+        for name in targets
+        if name in schema.variables and not schema.variables[name].spec.has_mean
+    ]
 
 
 def _order(

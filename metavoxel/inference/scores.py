@@ -84,20 +84,22 @@ def log_likelihoods(
     """Return ``logp[name]`` of every row: log p(value | the other given variables) in nats; NaN if it is missing.
 
     For a category, the log-probability under the model. For a number, a lower bound of the log-density per unit of the
-    variable. For any other variable, the bound of its code's log-density, divided by the numbers in the code. With
+    variable. For any other variable, the bound of its code's log-density, divided by the numbers in the code, or of its
+    log-probability, divided by the cells: a text has that of a token. With
     ``transform: quantile``, a value shared by training rows has a probability but no density: NaN, with a warning.
     """
     columns: dict[str, Sequence[object]] = {schema.cohort.subject: subjects}
     for name in names:
         rows = _rows_with(evidence[name])
         category = model.kernels[name].is_categorical
+        label = model.kernels[name].is_label(model.code_shapes[name])
         found = log_likelihood(
             model,
             _others(evidence, given, name, rows),
             name,
             evidence[name].code[rows],
             row_streams(seed, [cohort.row_keys[row] for row in rows.tolist()], 0),
-            evaluations=evaluations or (CLASS_EVALUATIONS if category else EVALUATIONS),
+            evaluations=evaluations or (CLASS_EVALUATIONS if label else EVALUATIONS),
         )
         if not category and codecs[name].code_shape == (1,) and not schema.variables[name].spec.data_shape:
             values = cohort.columns[name].read(rows).to(evidence[name].code.device)

@@ -59,8 +59,11 @@ def read_given(
 
 def _wrong_masks(schema: Schema, masks: Mapping[str, Tensor]) -> Iterator[Problem]:
     for name, voxels in known_voxels(masks).items():
-        mask, shape = masks[name], schema.variables[name].spec.data_shape
-        if mask.shape != shape:
+        mask, spec = masks[name], schema.variables[name].spec
+        shape = spec.data_shape
+        if not spec.has_mean:
+            what = f"is for images, and {name!r} is of type {spec.type!r}; mark what is unknown in the value itself"
+        elif mask.shape != shape:
             what = f"must have the image's shape {tuple(shape)} on the model's grid, not {tuple(mask.shape)}"
         elif not mask.isfinite().all():
             what = f"{int((~mask.isfinite()).sum())} of {mask.numel()} voxels are NaN or infinite"
@@ -78,7 +81,7 @@ def known_voxels(masks: Mapping[str, Tensor]) -> dict[str, Bool[Tensor, "*d"]]:
 
 def exactly_known(reader: EvidenceReader, given: Mapping[str, object], masks: Mapping[str, Tensor]) -> set[str]:
     """Return the variables that are given exactly and in full, and are not drawn."""
-    return {name for name, cell in given.items() if name not in masks and not reader.is_measured(name, cell)}
+    return {name for name, cell in given.items() if name not in masks and not reader.is_uncertain(name, cell)}
 
 
 def draw_subjects(
@@ -103,7 +106,7 @@ def draw_subjects(
     rng = row_streams(seed, [f"draw {index}" for index in range(n)], 0)
     drawn = {}
     for name, code in sample_codes(model, evidence, rng, sampling, bounds=bounds).items():
-        if name in known and known[name].sd is None and name not in masks:
+        if name in known and known[name].sd is None and bool(evidence[name].known.all()):
             value = known[name].value
             drawn[name] = value.expand(n, *value.shape).clone()
             continue

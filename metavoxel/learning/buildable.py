@@ -17,7 +17,6 @@ from torch.nn.modules.module import (
 )
 
 from metavoxel.errors import MetavoxelError, PluginError, Problem, SchemaError
-from metavoxel.parts.adapters.base import port_name
 from metavoxel.parts.codecs.base import AbstractCodec, AbstractCodecSpec, AbstractLearnedCodec
 from metavoxel.parts.variables.base import AbstractVariableSpec
 from metavoxel.plugins.registry import attribute_errors
@@ -194,14 +193,15 @@ def _misfit(codec: AbstractCodec, data_shape: tuple[int, ...], default_support: 
 def _adapters(schema: Schema, codecs: dict[str, AbstractCodec], budget: _Budget) -> None:
     """Build backbone and adapters as the joint model does, and count the covariance of all their features."""
     shapes = {name: codec.code_shape for name, codec in codecs.items()}
-    grids = {str(port_name(shape)): tuple(shape[1:]) for shape in shapes.values() if len(shape) > 1}
+    ports = {schema.variables[name].parts.adapter.port(shape): shape for name, shape in shapes.items()}
+    grids = {port: tuple(shape[1:]) for port, shape in ports.items() if port is not None}
     with budget.of("backbone"), attribute_errors(schema.backbone, "backbone"):
-        ports = schema.backbone.build(grids).ports
+        widths = schema.backbone.build(grids).ports
     features = 0
     for name, (_, parts) in schema.variables.items():
         where, shape = f"variables.{name}.adapter", shapes[name]
         with budget.of(where), attribute_errors(parts.adapter, where):
-            context = parts.adapter.context(parts.kernel, shape, ports, variables=len(schema.variables))
+            context = parts.adapter.context(parts.kernel, shape, widths, variables=len(schema.variables))
             parts.adapter.build(context._replace(common=parts.adapter.common(context)))
             features += context.expected
     budget.check("variables", f"correlations of {features:,} features", 8 * features**2)

@@ -34,7 +34,7 @@ from metavoxel.schema import Schema
 from metavoxel.schema.settings import TrainingSettings
 
 CELLS_PER_STEP, MIN_ROWS = 2560, 8
-"""Default number of table cells per step, which bounds the cost of wide tables, and minimum number of rows."""
+"""Default number of tokens per step, which bounds the cost of wide tables and long texts, and minimum of rows."""
 
 UNVALIDATED = MappingProxyType({"best_score": float("inf"), "best_step": -1.0, "validated_step": -1.0})
 """Validation record of a training that has no best weights yet."""
@@ -209,8 +209,8 @@ def _rows_per_step(
     joint: JointModel, settings: TrainingSettings, plan: TrainingPlan, shared: bool, devices: int
 ) -> tuple[int, int]:
     """Return the rows per device that pass through the whole network, and those that use tokens only."""
-    has_grids = any(len(shape) > 1 for shape in joint.code_shapes.values())
-    most = plan.batch_size if has_grids else max(MIN_ROWS, CELLS_PER_STEP // len(joint.kernels))
+    has_grids = joint.has_grids
+    most = plan.batch_size if has_grids else max(MIN_ROWS, CELLS_PER_STEP // joint.tokens)
     rows = max(1, (settings.batch_size or min(plan.batch_size, most)) // devices)
     all_have_tokens = all(joint.adapter(name).tokens for name in joint.kernels)
     if shared or not has_grids or not all_have_tokens or not joint.names_without_grids:

@@ -1,5 +1,6 @@
 """Training loss of each variable, masked to its unobserved present cells (MetaVoxel eq. 5)."""
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -14,11 +15,14 @@ from metavoxel.rng import Rng
 from metavoxel.typing import AnyCode, AnyMask, AnyTime
 
 PARTIAL_SHARE = 0.25
-"""Share of the unobserved images that are observed in part."""
+"""Share of the unobserved images and sequences that are observed in part."""
 
 
 class Corrupted(NamedTuple):
-    """Noised inputs and targets of a batch. ``counts`` masks the cells of the loss: present and not observed."""
+    """Noised inputs and targets of a batch.
+
+    ``counts`` masks the cells of the loss: present, not observed, and not revealed by their state.
+    """
 
     states: dict[str, AnyCode]
     times: dict[str, AnyTime]
@@ -51,6 +55,8 @@ def corrupt(
         t, observed = row_times.t[:, index], row_times.observed[:, index].to(device).reshape(cells)
         known = observed.expand(len(rows), 1, *code.shape[2:])
         clean = code
+        if partial and trusted is None and kernel.is_categorical and code.ndim > 2:
+            hidden, trusted = code, some_cells(stream, tuple(code.shape[2:]))
         if partial and hidden is not None and trusted is not None:
             is_partial = (stream.uniform((len(rows),)) < PARTIAL_SHARE).to(device).reshape(cells) & ~observed
             is_partial = is_partial & present.reshape(cells)
@@ -67,8 +73,17 @@ def corrupt(
         corrupted.observed[name] = known
         # Targets of missing data may be NaN, whose gradient is NaN even where the loss is masked: 0 x NaN = NaN.
         corrupted.targets[name] = torch.where(present.reshape(cells), noised.target, 0.0)
-        corrupted.counts[name] = present.reshape(cells) & ~known
+        corrupted.counts[name] = present.reshape(cells) & ~known & ~kernel.revealed(state)
     return corrupted
+
+
+def some_cells(rng: Rng, shape: tuple[int, ...]) -> Bool[Tensor, "b 1 *s"]:
+    """Sample the known cells of each row of a sequence: its beginning, or a random subset, both of uniform size."""
+    rows, cells = len(rng), math.prod(shape)
+    choice = rng.uniform((rows, 2))
+    shuffled = rng.uniform((rows, cells)).argsort(1).argsort(1)
+    place = torch.where(choice[:, :1] < 0.5, torch.arange(cells), shuffled)
+    return (place < (choice[:, 1:] * (cells + 1)).floor()).reshape(rows, 1, *shape)
 
 
 def losses(

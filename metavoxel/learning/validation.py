@@ -14,6 +14,7 @@ from metavoxel.learning.objective import Corrupted, corrupt, losses
 from metavoxel.learning.time_sampling import RowTimes
 from metavoxel.network.joint import JointModel
 from metavoxel.rng import Rng
+from metavoxel.sampling.conditional import rows_per_batch
 from metavoxel.sampling.sample import row_streams
 
 MAX_ROWS = 2000
@@ -79,10 +80,10 @@ class HeldOutLoss:
     ) -> None:
         self._model, self._caches, self._times, self._seed = model, caches, times, seed
         self._rows = rows[:: max(1, -(-len(rows) // MAX_ROWS))]
-        has_grids = any(len(shape) > 1 for shape in model.code_shapes.values())
-        self._batch = GRID_BATCH if has_grids else BATCH
+        has_grids = model.has_grids
+        self._batch = GRID_BATCH if has_grids else min(BATCH, rows_per_batch(model))
         count = max(len(self._rows), 1)
-        wanted = min(math.ceil(EXAMPLES / count), math.ceil(CELLS / (count * len(model.kernels))))
+        wanted = min(math.ceil(EXAMPLES / count), math.ceil(CELLS / (count * model.tokens)))
         self._repeats = IMAGE_REPEATS if has_grids else max(MIN_REPEATS, wanted)
         self._present = torch.stack([caches[name].present for name in model.kernels], 1)
         self._with_baseline = [name for name, context in model.contexts.items() if context.expected]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from metavoxel.network.adapter_bank import AdapterBank
 from metavoxel.network.baseline.baseline import Baseline, linked, module_name
-from metavoxel.parts.adapters.base import AbstractAdapter, AdapterContext, AdapterInputs, Streams, port_name
+from metavoxel.parts.adapters.base import AbstractAdapter, AdapterContext, AdapterInputs, Streams
 from metavoxel.parts.adapters.embedding import TIME_FEATURES, row_time, time_features
 from metavoxel.parts.backbones.base import AbstractBackbone, AbstractBackboneSpec
 from metavoxel.parts.features.base import AbstractFeatures
@@ -50,7 +50,7 @@ class JointModel(nn.Module, AbstractCorrectedDenoiser):
         super().__init__()
         self.kernels: dict[str, AbstractKernel] = {name: variable.parts.kernel for name, variable in variables.items()}
         self.code_shapes = dict(code_shapes)
-        ports = {port_name(shape): tuple(shape[1:]) for shape in code_shapes.values()}
+        ports = {variables[name].parts.adapter.port(shape): tuple(shape[1:]) for name, shape in code_shapes.items()}
         grids = {port: grid for port, grid in ports.items() if port is not None}
         with attribute_errors(backbone, "backbone"):
             self.backbone: AbstractBackbone = backbone.build(grids)
@@ -111,6 +111,16 @@ class JointModel(nn.Module, AbstractCorrectedDenoiser):
     def device(self) -> torch.device:
         """Device of the weights."""
         return self.time_tags.device
+
+    @property
+    def has_grids(self) -> bool:
+        """Whether any variable has a grid port of the backbone."""
+        return any(context.port is not None for context in self.contexts.values())
+
+    @property
+    def tokens(self) -> int:
+        """Number of inputs of a row: the tokens of all variables, at least one each."""
+        return sum(max(self.adapter(name).tokens, 1) for name in self.kernels)
 
     @property
     def names_without_grids(self) -> list[str]:

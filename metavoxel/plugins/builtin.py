@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from metavoxel.parts.adapters.base import AbstractAdapterSpec
 from metavoxel.parts.adapters.grid import GridAdapterSpec, GridSummaryAdapterSpec
 from metavoxel.parts.adapters.painted import PaintedAdapterSpec
+from metavoxel.parts.adapters.sequence import SequenceAdapterSpec
 from metavoxel.parts.adapters.token import TokenAdapterSpec
 from metavoxel.parts.backbones.base import AbstractBackboneSpec
 from metavoxel.parts.backbones.mlp import MLPSpec
@@ -52,8 +53,8 @@ def metavoxel_kernels() -> Sequence[type[AbstractKernel]]:
 
 @hookimpl
 def metavoxel_adapters() -> Sequence[type[AbstractAdapterSpec]]:
-    """Grid, grid with principal components, token and painted adapters."""
-    return [GridAdapterSpec, GridSummaryAdapterSpec, TokenAdapterSpec, PaintedAdapterSpec]
+    """Grid, grid with principal components, token, sequence and painted adapters."""
+    return [GridAdapterSpec, GridSummaryAdapterSpec, TokenAdapterSpec, SequenceAdapterSpec, PaintedAdapterSpec]
 
 
 @hookimpl

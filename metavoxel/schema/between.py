@@ -44,7 +44,9 @@ def _unknown(where: str, name: str, schema: Schema) -> Problem:
 
 def _part_problems(schema: Schema) -> Iterator[Problem]:
     grids: dict[str, tuple[int, ...]] = {
-        name: () for name, variable in schema.variables.items() if variable.spec.spatial
+        name: ()
+        for name, variable in schema.variables.items()
+        if variable.spec.spatial and not variable.parts.adapter.is_sequence
     }
     for problem in schema.backbone.problems(grids):
         yield Problem("backbone", problem)

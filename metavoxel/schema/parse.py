@@ -115,7 +115,9 @@ class _Parser:
             if given is not None and (name != "cohort" or "cohort" in sections):
                 read[name] = self._validate(settings, given, name)
         variables = self._variables(sections["variables"]) if "variables" in sections else {}
-        spatial = any(variable.spec.spatial for variable in variables.values())
+        spatial = any(
+            variable.spec.spatial and not variable.parts.adapter.is_sequence for variable in variables.values()
+        )
         backbone = self._backbone(sections.get("backbone"), spatial)
         if self.problems or backbone is None:
             return None

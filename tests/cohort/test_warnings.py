@@ -132,3 +132,9 @@ def test_a_column_far_from_normal_has_one_warning(tmp_path):
     assert f"(skewness {skewness:.1f}): set 'transform: log'" in line and math.isfinite(skewness)
     assert warned(tmp_path, lines, crp=ContinuousSpec(transform="log")) == []
     assert warned(tmp_path, lines, crp=ContinuousSpec(transform="quantile")) == []
+
+
+def test_values_without_a_mean_that_are_repeated_between_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr(CategoricalSpec, "has_mean", False)
+    (line,) = warned(tmp_path, rows("sex", lambda n: "FM"[n % 2], 200), sex=CategoricalSpec(categories=["F", "M"]))[:1]
+    assert line.startswith("variables.sex: ") and " values of the validation part are also in the training part" in line

@@ -1,10 +1,13 @@
 """Joint draws against exact joints: one after another, and together."""
 
+from typing import ClassVar
+
 import pytest
 import torch
 from exact_joint import ExactJoint, agreeing_pair
 
 from metavoxel.inference.order import DrawRequest, joint_draws
+from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
 from metavoxel.rng import Rng
 from metavoxel.sampling.evidence import Evidence
 from metavoxel.sampling.settings import Sampling
@@ -100,3 +103,25 @@ def test_a_draw_depends_on_its_row_and_number_alone():
     alone, _ = drawn(MIXTURE, in_turn("binary"), keys, 1, given)
     assert torch.equal(alone[0].codes["binary"], whole[0].codes["binary"]), "the first target depends on the later ones"
     assert not torch.equal(whole[0].codes["s1"], whole[1].codes["s1"])
+
+
+class Cells:
+    """A sequence of independent cells of known class probabilities."""
+
+    kernels: ClassVar = {"x": UniformD3PMKernel()}
+    code_shapes: ClassVar = {"x": (2, 3)}
+    device = torch.device("cpu")
+
+    def denoise(self, states, times, observed):
+        return {"x": torch.tensor([[0.9, 0.5, 0.1], [0.1, 0.5, 0.9]]).expand(len(states["x"]), 2, 3)}
+
+
+@pytest.mark.parametrize("turns", [True, False])
+def test_a_sequence_is_drawn_in_classes_and_has_no_probabilities(turns):
+    request = DrawRequest(["x"], turns, (), {})
+    (draw,) = joint_draws(Cells(), {}, request, [str(row) for row in range(4000)], 1, 0, Sampling(steps=3))
+    code = draw.codes["x"]
+    assert not draw.probabilities
+    assert torch.equal(code.sum(1), torch.ones(4000, 3)) and bool((code.amax(1) == 1).all())
+    error = 5 * 0.5 / 4000**0.5
+    torch.testing.assert_close(code.mean(0)[0], torch.tensor([0.9, 0.5, 0.1]), rtol=0, atol=error)

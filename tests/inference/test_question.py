@@ -5,6 +5,7 @@ from exact_joint import agreeing_pair, exact_model
 
 from metavoxel.errors import EvidenceError
 from metavoxel.inference.question import ask
+from metavoxel.parts.variables.continuous import ContinuousSpec
 
 
 @pytest.fixture
@@ -81,3 +82,11 @@ def test_all_problems_of_a_prior_are_reported(model):
     assert refused(model, ["a", "b"], prior={"a": even, "b": {}})[0].startswith("prior: is for one category only")
     (problem,) = refused(model, ["a"], draws=1, prior={"a": even}, in_turn=False)
     assert problem.startswith("prior a: needs a model with a time for each variable")
+
+
+def test_a_target_without_a_mean_needs_draws(model, monkeypatch):
+    monkeypatch.setattr(ContinuousSpec, "has_mean", False)
+    assert refused(model, ["x", "a"]) == [
+        "target: 'x' is of type 'continuous', which has no mean: use `draws=1` or more"
+    ]
+    assert checked(model, ["x"], draws=1).targets == ["x"]

@@ -1,11 +1,14 @@
 """The lower bound of log p against exact densities: its expectation is not above, and its gap is as stated."""
 
 import math
+from itertools import pairwise
+from typing import ClassVar
 
 import pytest
 import torch
 from exact_joint import ExactJoint
 
+from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
 from metavoxel.parts.kernels.gaussian import GaussianKernel
 from metavoxel.rng import Rng
 from metavoxel.sampling.conditional import Conditional
@@ -104,3 +107,42 @@ def test_a_row_does_not_depend_on_the_other_rows():
 def test_no_rows():
     found = log_likelihood(ExactJoint(MIXTURE), {}, "s1", torch.zeros(0, 1), Rng.of([]), evaluations=2)
     assert found.shape == (0,) and has_likelihood(GaussianKernel())
+
+
+CHAIN = torch.tensor([[0.85, 0.1, 0.05], [0.1, 0.8, 0.1], [0.3, 0.1, 0.6]], dtype=torch.float64)
+CELLS = 4
+
+
+def chain_denoiser(states, times, observed):
+    """Return the exact class probabilities of a Markov chain's cells, given the observed ones."""
+    classes = torch.cartesian_prod(*[torch.arange(3)] * CELLS)
+    prior = torch.full((len(classes),), 1 / 3, dtype=torch.float64)
+    for cell in range(1, CELLS):
+        prior = prior * CHAIN[classes[:, cell - 1], classes[:, cell]]
+    every = torch.nn.functional.one_hot(classes, 3).double()
+    agrees = torch.einsum("bkc,nck->bnc", states["x"].double(), every) > 0.5
+    weights = prior * (agrees | ~observed["x"][:, :1].expand(-1, len(classes), CELLS)).all(2)
+    posterior = torch.einsum("bn,nck->bkc", weights, every)
+    return {"x": posterior / posterior.sum(1, keepdim=True)}
+
+
+class Chain:
+    """A sequence from a Markov chain, with its exact denoiser."""
+
+    kernels: ClassVar = {"x": UniformD3PMKernel()}
+    code_shapes: ClassVar = {"x": (3, CELLS)}
+    device = torch.device("cpu")
+    denoise = staticmethod(chain_denoiser)
+
+
+def test_a_sequence_has_the_bound_of_any_order():
+    """For an exact denoiser the bound is the log-probability, not the sum of the cells' marginal ones."""
+    rows = 400
+    one = torch.tensor([0, 0, 1, 2])
+    code = torch.nn.functional.one_hot(one, 3).T.double().expand(rows, 3, CELLS)
+    exact = math.log(1 / 3) + sum(math.log(CHAIN[a, b]) for a, b in pairwise(one.tolist()))
+    found = log_likelihood(Chain(), {}, "x", code, Rng.for_rows(rows, "any order"), evaluations=16)
+    error = float(found.std()) / math.sqrt(rows)
+    assert error < 0.03 and abs(float(found.mean()) - exact) < Z * error
+    marginal = chain_denoiser({"x": code}, {}, {"x": torch.zeros(rows, 1, CELLS, dtype=torch.bool)})["x"]
+    assert abs(float((marginal * code).sum(1).log().sum(1)[0]) - exact) > 0.3

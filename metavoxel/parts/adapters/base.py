@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from jaxtyping import Bool, Float
 from pydantic import BaseModel, ConfigDict
@@ -134,6 +134,9 @@ class AbstractAdapterSpec(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    is_sequence: ClassVar[bool] = False
+    """Whether each cell of a code has a token of its own. The variable then has no grid port, whatever its axes."""
+
     type: str
 
     @classmethod
@@ -162,7 +165,11 @@ class AbstractAdapterSpec(BaseModel, ABC):
         channels = kernel.prediction_channels(code_shape[0])
         features = self.features(FeaturesContext(kernel, code_shape, channels))
         outputs = channels if features is None else features.outputs
-        return AdapterContext(kernel, code_shape, outputs, port_name(code_shape), ports, features, None, variables)
+        return AdapterContext(kernel, code_shape, outputs, self.port(code_shape), ports, features, None, variables)
+
+    def port(self, code_shape: tuple[int, ...]) -> str | None:
+        """Return the grid port of a code under this adapter; None for a scalar and for a sequence of tokens."""
+        return None if self.is_sequence else port_name(code_shape)
 
     def common(self, context: AdapterContext) -> nn.Module | None:
         """Return a module shared by all variables with these settings, kernel and code shape; None by default.

@@ -1,7 +1,7 @@
 """Abstract codec: encoding of a variable's data to the code that is diffused, and decoding."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -90,6 +90,18 @@ class AbstractCodec(nn.Module, ABC):
         if len(self.code_shape) > 1:
             raise NotImplementedError(f"{type(self).__name__} does not encode partially known data")
         return self.encode(x), known.reshape(len(known), -1).all(1, keepdim=True)
+
+    def known_cells(self, x: Shaped[Tensor, "b *d"]) -> Mask:
+        """Return the cells that given data determine: all by default.
+
+        Override for data that can leave a part open by themselves, such as a text with a gap. Only evidence is asked;
+        the data of a cohort are complete.
+        """
+        return torch.ones(len(x), 1, *self.code_shape[1:], dtype=torch.bool, device=x.device)
+
+    def evidence_warnings(self, x: Shaped[Tensor, "b *d"]) -> Iterator[str]:
+        """Yield warnings about readable data that are given as evidence in a table; none by default."""
+        yield from ()
 
     def code_interval(self, x: Float[Tensor, "b"]) -> tuple[Code, Code]:
         """Return the lowest and highest code that decode to each number.

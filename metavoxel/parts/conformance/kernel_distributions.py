@@ -105,7 +105,8 @@ def check_ancestral_joint(
 ) -> None:
     """Check that at eta = 1 (x_s, x_t) given x0 has the joint distribution of the forward process.
 
-    A step that ignores x_t passes ``check_transition_marginal`` but not this check.
+    A step that ignores x_t passes ``check_transition_marginal`` but not this check. Of a kernel that is not cellwise,
+    the joint distribution of each cell.
     """
     for x0, where in _copies(codes):
         for t, s in steps:
@@ -114,7 +115,17 @@ def check_ancestral_joint(
             forward_s = kernel.noise(x0, at(s, ROWS), rng=_rng("forward", s, t)).state
             forward_t = kernel.renoise(forward_s, at(s, ROWS), at(t, ROWS), rng=_rng("on", s, t))
             what = f"{where}: pair at t = {s} and {t}, backward and forward"
-            assert_same_pairs((xs, xt), (forward_s, forward_t), what, z_limit=z_limit)
+            for backward, forward in _cells(kernel, (xs, xt), (forward_s, forward_t)):
+                assert_same_pairs(backward, forward, what, z_limit=z_limit)
+
+
+def _cells(kernel: AbstractKernel, *pairs: tuple[Tensor, Tensor]) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """Yield pairs of states whose joint distribution a kernel determines: of all cells together, or of each."""
+    if kernel.is_cellwise or pairs[0][0].ndim == 2:
+        yield list(pairs)
+        return
+    for cell in range(pairs[0][0].flatten(2).shape[2]):
+        yield [(first.flatten(2)[..., cell], second.flatten(2)[..., cell]) for first, second in pairs]
 
 
 def check_no_step(

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from metavoxel.rng import Rng
-from metavoxel.typing import Code, Time
+from metavoxel.typing import Code, Mask, Time
 
 
 class Noised(NamedTuple):
@@ -67,6 +67,10 @@ class AbstractKernel(BaseModel, ABC):
     """Whether noise is Gaussian: x_t = signal x_0 + noise e with :meth:`scales` and standard normal e.
 
     Multistep solvers then extrapolate estimates of x_0 linearly, and the code is part of the Gaussian baseline."""
+
+    is_cellwise: ClassVar[bool] = True
+    """Whether the cells of a draw are independent given their times. False if only each cell's own distribution is that
+    of an independent one, as where a step changes a fixed number of cells."""
 
     @classmethod
     def examples(cls) -> Sequence["AbstractKernel"]:
@@ -145,6 +149,10 @@ class AbstractKernel(BaseModel, ABC):
     @abstractmethod
     def denoise(self, prediction: Float[Tensor, "b p *s"], xt: Code, t: Time) -> Code:
         """Return E[x_0 | x_t, other inputs of the network]: class probabilities for a one-hot code."""
+
+    def revealed(self, xt: Code) -> Mask:
+        """Return the cells whose state is the datum with certainty: they have no loss. None by default."""
+        return torch.zeros_like(xt[:, :1], dtype=torch.bool)
 
     def log_likelihood(self, xt: Code, t: Time) -> Code:
         """Return log q(x_t | x_0 = k) for every class k of a one-hot code, up to a constant.

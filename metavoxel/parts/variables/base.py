@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, Self, final
+from typing import ClassVar, Literal, NamedTuple, Self, final
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int64, Shaped
@@ -92,6 +92,10 @@ class Recorded(NamedTuple):
 
 class AbstractVariableSpec(AbstractSource, ABC):
     """Settings of one variable of a schema: frozen, without tensors."""
+
+    has_mean: ClassVar[bool] = True
+    """Whether values have a mean or most probable class, cell by cell. False for values that only draws represent, such
+    as texts; :meth:`center` then chooses one of the draws."""
 
     type: str
     column: str | None = Field(None, description="column of the table; by default the variable's own name")

@@ -10,6 +10,7 @@ import torch
 
 from metavoxel.parts.adapters.grid import GridAdapterSpec, GridSummaryAdapterSpec
 from metavoxel.parts.adapters.painted import PaintedAdapterSpec
+from metavoxel.parts.adapters.sequence import SequenceAdapterSpec
 from metavoxel.parts.adapters.token import TokenAdapterSpec
 from metavoxel.parts.backbones.mlp import MLPSpec
 from metavoxel.parts.backbones.transformer import TransformerSpec
@@ -116,6 +117,9 @@ def adapters():
     yield from checks_of(GridSummaryAdapterSpec(components=2), (2, 4, 4, 4))
     yield from checks_of(GridAdapterSpec(), (3, 4, 6))
     yield from checks_of(TokenAdapterSpec(), (3,), UniformD3PMKernel())
+    yield from checks_of(SequenceAdapterSpec(), (5, 4), UniformD3PMKernel())
+    yield from checks_of(SequenceAdapterSpec(), (2, 2, 3))
+    yield from checks_of(SequenceAdapterSpec(), (1,))
 
 
 @parametrize_checks(adapters())

@@ -1,4 +1,4 @@
-"""A metavoxel plugin: masked (absorbing-state) discrete diffusion of categories.
+"""Absorbing-state discrete diffusion, cell by cell.
 
 A category is kept with probability alpha_bar, and masked otherwise (Austin et al. 2021, A.2.2). With x0_hat the
 posterior p(x_0 | x_t), a state that is masked at t is at s < t
@@ -8,20 +8,17 @@ posterior p(x_0 | x_t), a state that is masked at t is at s < t
 Other states do not change.
 """
 
-from collections.abc import Sequence
+from abc import ABC
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metavoxel.parts.kernels.base import AbstractKernel, AbstractTransition
+from metavoxel.parts.kernels.base import AbstractTransition
 from metavoxel.parts.kernels.discrete import AbstractDiscreteKernel, CategoricalTransition
-from metavoxel.plugins.hookspecs import hookimpl
 from metavoxel.rng import Rng
-from metavoxel.typing import Code, Time
-
-metavoxel_api = 2
+from metavoxel.typing import Code, Mask, Time
 
 
 class AbsorbingTransition(AbstractTransition):
@@ -41,34 +38,35 @@ class AbsorbingTransition(AbstractTransition):
         return self._whole.cell_log_prob(torch.cat([x, 1 - x.sum(1, keepdim=True)], 1))
 
 
-class AbsorbingKernel(AbstractDiscreteKernel):
-    """Masked diffusion with the reverse step (1), exact for any step size and a perfect network. Final.
+class AbstractMaskingKernel(AbstractDiscreteKernel, ABC):
+    """Kernel whose masked state is zeros, and whose other states are the datum.
 
     All states at t = 1 are masked, so that a posterior mean needs one evaluation.
     """
 
-    type: Literal["absorbing"] = "absorbing"
-
     def prior(self, shape: tuple[int, ...], *, rng: Rng, like: Tensor) -> Code:
         rng.skip()
         return torch.zeros(shape, dtype=like.dtype, device=like.device)
+
+    def revealed(self, xt: Code) -> Mask:
+        return xt.sum(1, keepdim=True) > 0.5
+
+    def denoise(self, prediction: Float[Tensor, "b p *s"], xt: Code, t: Time) -> Code:
+        return torch.where(self.revealed(xt), xt, super().denoise(prediction, xt, t))
+
+
+class AbsorbingKernel(AbstractMaskingKernel):
+    """Masked diffusion with the reverse step (1), exact for any step size and a perfect network. Final."""
+
+    type: Literal["absorbing"] = "absorbing"
 
     def renoise(self, xs: Code, s: Time, t: Time, *, rng: Rng) -> Code:
         log_kept, unmasked = self.log_ratio(s, t, xs), xs.double().sum(1, keepdim=True)
         masked = (1 - unmasked) - unmasked * torch.expm1(log_kept)
         return AbsorbingTransition(torch.cat([xs * torch.exp(log_kept), masked], 1), xs).sample(rng)
 
-    def denoise(self, prediction: Float[Tensor, "b p *s"], xt: Code, t: Time) -> Code:
-        return torch.where(xt.sum(1, keepdim=True) > 0.5, xt, super().denoise(prediction, xt, t))
-
     def transition(self, x0_hat: Code, xt: Code, t: Time, s: Time, *, eta: float) -> AbsorbingTransition:
         zero, masked = torch.zeros_like(t), 1 - xt.double().sum(1, keepdim=True)
         masked_s, masked_t = (-torch.expm1(self.log_ratio(zero, time, xt)) for time in (s, t))
         stays = torch.where(masked_t > masked_s, masked_s / masked_t, 1.0)
         return AbsorbingTransition(torch.cat([xt + masked * (1 - stays) * x0_hat, masked * stays], 1), xt)
-
-
-@hookimpl
-def metavoxel_kernels() -> Sequence[type[AbstractKernel]]:
-    """Register ``kernel: {type: absorbing}``."""
-    return [AbsorbingKernel]

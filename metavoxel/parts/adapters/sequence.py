@@ -1,0 +1,69 @@
+"""Sequences, with one token for each cell of a code, for any backbone."""
+
+import math
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from metavoxel.parts.adapters.base import (
+    AbstractAdapter,
+    AbstractAdapterSpec,
+    AdapterContext,
+    AdapterInputs,
+    BackboneOutputs,
+    Streams,
+)
+from metavoxel.parts.adapters.embedding import TIME_FEATURES, time_features
+from metavoxel.parts.kernels.base import along
+
+POSITION_SPREAD = 0.5
+"""Initial standard deviation of the learnt positions, as of the tags of scalar tokens."""
+
+
+class SequenceAdapter(AbstractAdapter):
+    """A token of every cell: its state, its own time, whether it is observed, and its learnt position. Final."""
+
+    needs_grids = False
+
+    def __init__(self, context: AdapterContext, dropout: float) -> None:
+        super().__init__()
+        channels, *self._grid = context.code_shape
+        self.tokens = math.prod(self._grid)
+        width = context.ports.token_width
+        self.in_proj = nn.Sequential(nn.Linear(channels + TIME_FEATURES + 1, width), nn.SiLU(), nn.Linear(width, width))
+        self.positions = nn.Parameter(torch.randn(self.tokens, width) * POSITION_SPREAD)
+        self.out_proj = nn.Sequential(
+            nn.LayerNorm(width),
+            nn.Linear(width, width),
+            nn.SiLU(),
+            nn.Dropout(dropout),
+            nn.Linear(width, context.outputs),
+        )
+
+    def embed(self, inputs: AdapterInputs) -> Streams:
+        x = inputs.x
+        cells = (len(x), 1, *self._grid)
+        time = time_features(along(inputs.time, x).expand(cells).reshape(len(x), self.tokens)).to(x)
+        observed = inputs.observed.to(x).expand(cells).reshape(len(x), 1, self.tokens)
+        states = torch.cat([x.reshape(len(x), -1, self.tokens), observed], 1).transpose(1, 2)
+        return Streams({}, self.in_proj(torch.cat([states, time], 2)) + self.positions)
+
+    def head(self, outputs: BackboneOutputs) -> Float[Tensor, "b q *s"]:
+        assert outputs.tokens is not None
+        logits: Tensor = self.out_proj(outputs.tokens)
+        return logits.transpose(1, 2).reshape(len(logits), -1, *self._grid)
+
+
+class SequenceAdapterSpec(AbstractAdapterSpec):
+    """A text, or another code on a grid, with one token for each cell; the variable is no part of the baseline."""
+
+    is_sequence: ClassVar[bool] = True
+
+    type: Literal["sequence"] = "sequence"
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the head's last layer")
+
+    def build(self, context: AdapterContext) -> SequenceAdapter:
+        return SequenceAdapter(context, self.dropout)

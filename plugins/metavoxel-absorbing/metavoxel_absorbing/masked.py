@@ -1,0 +1,85 @@
+"""Masked diffusion of sequences, with an even number of cells in every step.
+
+Each cell has the distribution of :class:`metavoxel_absorbing.absorbing.AbsorbingKernel`. Cells are not independent: the
+n cells that may change with probability p are ranked, and the cell of rank r = 0, 1, ... changes where
+
+    (r + U) / n < p,    U uniform on (0, 1), one for each row,                                                   (1)
+
+so that the number of changes is np, rounded up or down at random (systematic sampling). Ranked at random, each cell
+changes with probability p. A cell is drawn from x0_hat given the cells drawn in earlier steps, and independently of
+those of its own step, whose number varies as little as possible.
+"""
+
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from metavoxel.parts.kernels.base import AbstractTransition
+from metavoxel.parts.kernels.discrete import CategoricalTransition
+from metavoxel.rng import Rng
+from metavoxel.typing import Code, Mask, Time
+from metavoxel_absorbing.absorbing import AbsorbingKernel, AbsorbingTransition, AbstractMaskingKernel
+
+Order = Literal["even", "confident", "left"]
+
+
+def systematic(possible: Mask, chance: Float[Tensor, "b 1 *#s"], scores: Float[Tensor, "b 1 *s"], rng: Rng) -> Mask:
+    """Choose cells by eq. (1), in ascending order of their scores; ``chance`` is p."""
+    possible = possible & (chance > 0)
+    rank = torch.where(possible, scores, torch.inf).flatten(1).argsort(dim=1, stable=True).argsort(1)
+    offset = rng.uniform((len(possible), 1), like=scores, dtype=torch.float64)
+    place = (rank + offset) / possible.flatten(1).sum(1, keepdim=True).clamp_min(1)
+    return possible & (place.reshape(possible.shape) < chance)
+
+
+class MaskedTransition(AbstractTransition):
+    """Unmasking of some cells: distributions of single cells, and draws that are even over the cells. Final."""
+
+    def __init__(self, cells: AbsorbingTransition, x0_hat: Code, xt: Code, chance: Tensor, order: Order) -> None:
+        self._cells, self._x0_hat, self._xt, self._chance, self._order = cells, x0_hat, xt, chance, order
+
+    @property
+    def mean(self) -> Code:
+        return self._cells.mean
+
+    def sample(self, rng: Rng) -> Code:
+        masked = self._xt.sum(1, keepdim=True) < 0.5
+        scores = rng.uniform(tuple(masked.shape), like=self._xt)
+        if self._order == "confident":
+            scores = -self._x0_hat.amax(1, keepdim=True)
+        elif self._order == "left":
+            scores = torch.arange(masked[0].numel(), device=scores.device).reshape(masked[:1].shape).expand_as(scores)
+        chosen = systematic(masked, self._chance, scores.double(), rng)
+        drawn = CategoricalTransition(self._x0_hat.log()).sample(rng).to(self._xt.dtype)
+        return torch.where(chosen, drawn, self._xt)
+
+    def cell_log_prob(self, x: Code) -> Float[Tensor, "b 1 *s"]:
+        return self._cells.cell_log_prob(x)
+
+
+class MaskedKernel(AbstractMaskingKernel):
+    """Masked diffusion, equal to ``absorbing`` in every cell, with an even number of changes in every step. Final."""
+
+    is_cellwise: ClassVar[bool] = False
+
+    type: Literal["masked"] = "masked"
+    order: Order = Field(
+        "even",
+        description="order in which cells are drawn: 'even' (random) samples the model's distribution. 'confident' "
+        "(the most probable classes first, as MaskGIT) and 'left' (the first cells first) do not",
+    )
+
+    def renoise(self, xs: Code, s: Time, t: Time, *, rng: Rng) -> Code:
+        chance = -torch.expm1(self.log_ratio(s, t, xs))
+        revealed = self.revealed(xs)
+        scores = rng.uniform(tuple(revealed.shape), like=xs, dtype=torch.float64)
+        return torch.where(systematic(revealed, chance, scores, rng), 0.0, xs)
+
+    def transition(self, x0_hat: Code, xt: Code, t: Time, s: Time, *, eta: float) -> MaskedTransition:
+        cells = AbsorbingKernel(schedule=self.schedule).transition(x0_hat, xt, t, s, eta=eta)
+        masked_s, masked_t = (-torch.expm1(self.log_ratio(torch.zeros_like(t), time, xt)) for time in (s, t))
+        chance = 1 - torch.where(masked_t > masked_s, masked_s / masked_t, 1.0)
+        return MaskedTransition(cells, x0_hat, xt, chance, self.order)

@@ -1,0 +1,104 @@
+"""The masked kernel equals the absorbing one in every cell, and changes an even number of cells in every step."""
+
+import pytest
+import torch
+from metavoxel_absorbing import AbsorbingKernel, MaskedKernel
+from scipy import stats
+
+from metavoxel.rng import Rng
+
+ROWS, CELLS, CLASSES = 4000, 12, 3
+MASKED, ABSORBING = MaskedKernel(), AbsorbingKernel()
+X0 = torch.eye(CLASSES)[torch.arange(CELLS) % CLASSES].T.expand(ROWS, CLASSES, CELLS)
+X0_HAT = torch.softmax(Rng.for_rows(1, "estimate").normal((1, CLASSES, CELLS)), 1).expand(ROWS, CLASSES, CELLS)
+LIMIT = 1e-6
+"""Least p-value of a test."""
+
+
+def at(time):
+    return torch.full((ROWS,), time, dtype=torch.float64)
+
+
+def rng(*parts):
+    return Rng.for_rows(ROWS, *parts)
+
+
+def classes(state):
+    """Return the class of every cell; the last is the masked state."""
+    return torch.where(state.sum(1) > 0.5, state.argmax(1), CLASSES)
+
+
+def counts(state):
+    return torch.stack([(classes(state) == index).sum(0) for index in range(CLASSES + 1)])
+
+
+def assert_equal_cells(first, second):
+    """Compare the classes of every cell of two samples by a chi-square test."""
+    for cell in range(CELLS):
+        table = torch.stack([counts(first)[:, cell], counts(second)[:, cell]])
+        table = table[:, table.sum(0) > 0]
+        if table.shape[1] > 1:
+            assert stats.chi2_contingency(table.numpy()).pvalue > LIMIT
+
+
+@pytest.mark.parametrize(("s", "t"), [(0.0, 0.5), (0.3, 0.6), (0.5, 1.0)])
+def test_noise_has_the_absorbing_distribution_in_every_cell(s, t):
+    start = ABSORBING.noise(X0, at(s), rng=rng("start", s)).state
+    noised = [kernel.renoise(start, at(s), at(t), rng=rng("on", kernel.type, t)) for kernel in (MASKED, ABSORBING)]
+    assert_equal_cells(*noised)
+
+
+@pytest.mark.parametrize(("t", "s"), [(1.0, 0.0), (1.0, 0.6), (0.7, 0.3), (0.5, 0.45)])
+def test_steps_have_the_absorbing_distribution_in_every_cell(t, s):
+    state = ABSORBING.noise(X0, at(t), rng=rng("state", t)).state
+    steps = [kernel.transition(X0_HAT, state, at(t), at(s), eta=1.0) for kernel in (MASKED, ABSORBING)]
+    assert_equal_cells(*(step.sample(rng("step", index)) for index, step in enumerate(steps)))
+    torch.testing.assert_close(steps[0].mean, steps[1].mean)
+
+
+def test_trajectories_have_the_absorbing_distribution_in_every_cell():
+    """Under an estimate that does not depend on the state, all steps together draw every cell from it."""
+    times = torch.linspace(1, 0, 8).double()
+    ends = []
+    for kernel in (MASKED, ABSORBING):
+        stream = rng("trajectory", kernel.type)
+        state = kernel.prior(tuple(X0.shape), rng=stream, like=X0)
+        for t, s in zip(times, times[1:], strict=False):
+            step = kernel.transition(X0_HAT, state, at(float(t)), at(float(s)), eta=1.0)
+            state = step.sample(stream)
+        ends.append(state)
+    assert_equal_cells(*ends)
+    expected = X0_HAT[0].T.double()
+    expected = expected / expected.sum(1, keepdim=True) * ROWS
+    for cell in range(CELLS):
+        assert stats.chisquare(counts(ends[0])[:CLASSES, cell].numpy(), expected[cell].numpy()).pvalue > LIMIT
+
+
+def test_the_number_of_changes_is_even():
+    """It is the expected number, rounded up or down."""
+    t = at(0.6)
+    masked = float(torch.sigmoid(-MASKED.log_snr(t[:1])))
+    state = MASKED.noise(X0, t, rng=rng("noise")).state
+    hidden = (classes(state) == CLASSES).sum(1)
+    assert set(hidden.tolist()) <= {int(CELLS * masked), int(CELLS * masked) + 1}
+    step = MASKED.transition(X0_HAT, state, t, at(0.3), eta=1.0)
+    still = float(torch.sigmoid(-MASKED.log_snr(at(0.3)[:1]))) / masked
+    drawn = hidden - (classes(step.sample(rng("step"))) == CLASSES).sum(1)
+    expected = hidden * (1 - still)
+    assert bool(((drawn - expected).abs() < 1).all())
+
+
+def test_named_orders():
+    state = torch.zeros(ROWS, CLASSES, CELLS)
+    for order, scores in (("left", torch.arange(CELLS).double()), ("confident", -X0_HAT[0].amax(0).double())):
+        kernel = MaskedKernel(order=order)
+        drawn = kernel.transition(X0_HAT, state, at(1.0), at(0.5), eta=1.0).sample(rng(order))
+        revealed = classes(drawn) < CLASSES
+        number = revealed.sum(1)
+        first = scores.argsort().argsort() < number[:, None]
+        assert torch.equal(revealed, first)
+
+
+def test_only_hidden_cells_have_a_loss():
+    state = MASKED.noise(X0, at(0.5), rng=rng("revealed")).state
+    assert torch.equal(MASKED.revealed(state)[:, 0], classes(state) < CLASSES)
