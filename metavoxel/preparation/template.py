@@ -1,5 +1,7 @@
 """The template of registration: ICBM 152 nonlinear symmetric 2009a, brain only, as packaged by nilearn."""
 
+from functools import cache
+
 import numpy as np
 from nilearn import datasets
 
@@ -10,6 +12,7 @@ SPACE = "MNI152NLin2009aSym"
 """BIDS identifier of the space."""
 
 
+@cache
 def load_template() -> tuple[Image, Image]:
     """Load the T1w template and its brain mask (0 or 1), at 1 mm; downloads nothing."""
     template, mask = datasets.load_mni152_template(resolution=1), datasets.load_mni152_brain_mask(resolution=1)

@@ -2,6 +2,7 @@ import json
 import shutil
 
 import pytest
+from heads import write_dataset
 
 from metavoxel.cohort.bids import read_bids
 from metavoxel.errors import CohortError, RunError
@@ -10,7 +11,7 @@ from metavoxel.preparation.dataset import prepare_dataset
 from metavoxel.preparation.settings import PrepareSettings
 from metavoxel.runs.bars import finish
 
-SETTINGS = PrepareSettings(extractor="none", spacing=4.0)
+SETTINGS = PrepareSettings(extractor="none", spacing=4.0, bias=False)
 
 
 def _prepare(dataset, output, settings=SETTINGS, **options):
@@ -22,10 +23,22 @@ def _bytes(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in kept}
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, brain):
+    """A dataset prepared once."""
+    folder = write_dataset(tmp_path_factory.mktemp("finished") / "raw", brain)
+    return folder, _prepare(folder, folder / "derivatives/prepared")
+
+
 @pytest.fixture
-def prepared(dataset, tmp_path):
-    output = dataset / "derivatives/prepared"
-    return output, _prepare(dataset, output)
+def dataset(finished, tmp_path):
+    """A copy of the dataset, its derivative included."""
+    return shutil.copytree(finished[0], tmp_path / "raw")
+
+
+@pytest.fixture
+def prepared(finished, dataset):
+    return dataset / "derivatives/prepared", finished[1]
 
 
 def test_a_schema_reads_the_derivative_as_it_is(dataset, prepared):
@@ -65,6 +78,7 @@ def test_repeated_it_keeps_finished_scans_and_makes_lost_ones_the_same(dataset, 
     assert _bytes(output) == before
 
 
+@pytest.mark.slow
 def test_a_changed_input_is_prepared_again_and_its_follow_ups(dataset, prepared):
     output, _ = prepared
     scans = [dataset / f"sub-01/ses-{n}/anat/sub-01_ses-{n}_T1w.nii.gz" for n in (1, 2)]
@@ -74,17 +88,18 @@ def test_a_changed_input_is_prepared_again_and_its_follow_ups(dataset, prepared)
 
 
 def test_one_bad_scan_costs_itself_alone(dataset, tmp_path):
+    shutil.rmtree(dataset / "sub-01")
     bad = dataset / "sub-03/anat/sub-03_T1w.nii.gz"
     bad.parent.mkdir(parents=True)
     bad.write_bytes((dataset / "sub-02/anat/sub-02_T1w.nii.gz").read_bytes()[:3000])
     summary = _prepare(dataset, tmp_path / "out", workers=2)
-    assert summary.prepared == 3
+    assert summary.prepared == 1
     (failure,) = summary.failures
     assert failure.subject == "sub-03" and "truncated" in failure.problem
     rows = (tmp_path / "out/failures.tsv").read_text().splitlines()
     assert rows[0] == "participant_id\tsession_id\tsource\tproblem" and rows[1].startswith("sub-03\tn/a")
     shutil.rmtree(dataset / "sub-03")
-    assert _prepare(dataset, tmp_path / "out").finished == 3
+    assert _prepare(dataset, tmp_path / "out").finished == 1
     assert not (tmp_path / "out/failures.tsv").exists()
 
 

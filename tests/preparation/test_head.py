@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
+from heads import moved, pose
 
 from metavoxel.images.image import Image
 from metavoxel.preparation.bias import corrected, log_bias
 from metavoxel.preparation.checks import is_stripped
 from metavoxel.preparation.extractors import AbstractExtractor, NoExtraction
 from metavoxel.preparation.head import prepare_head, resampled
-from tests.preparation.conftest import moved, pose
 
 
 class _Tilting(AbstractExtractor):

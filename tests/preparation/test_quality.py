@@ -1,5 +1,6 @@
+from heads import moved, pose
+
 from metavoxel.preparation.quality import Quality, flags, similarity
-from tests.preparation.conftest import moved, pose
 
 GOOD = Quality(correlation=0.65, symmetry=0.75, volume=1500, cut=0.0, angle=3)
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
+from heads import moved, pose
 
 from metavoxel.images.image import Image
 from metavoxel.preparation.registration import all_rotations, correlation_of, near_rotations, register
-from tests.preparation.conftest import moved, pose
 
 
 def _error(brain, template, points, rigid, **options):

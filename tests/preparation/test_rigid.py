@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import SimpleITK
+from heads import pose
 from hypothesis import given
 from hypothesis import strategies as st
 
 from metavoxel.preparation.rigid import read_rigid
-from tests.preparation.conftest import pose
 
 
 @given(st.floats(0, 180), st.floats(0, 200), st.integers(0, 100))

@@ -6,10 +6,10 @@ import threading
 import time
 
 import pytest
+from rated_derivatives import write_derivative
 
 from metavoxel.qa.decisions import Decisions
 from metavoxel.qa.server import make_app
-from tests.qa.conftest import write_derivative
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 uvicorn = pytest.importorskip("uvicorn", reason="needs metavoxel[serve]")
