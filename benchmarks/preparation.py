@@ -20,7 +20,7 @@ from scipy.stats import binomtest
 from metavoxel.images.files import read_image
 from metavoxel.images.image import Image
 from metavoxel.phantoms import PhantomSettings, write_phantom
-from metavoxel.preparation.extractors import NoExtraction, make_extractor
+from metavoxel.preparation.extractors import AbstractExtractor, NoExtraction, make_extractor
 from metavoxel.preparation.head import Prepared, load_registration_template, prepare_head
 from metavoxel.preparation.quality import flags
 from metavoxel.preparation.registration import aligned_grid
@@ -59,7 +59,7 @@ def moved(image: Image, rigid: Rigid, *, resample: bool) -> Image:
     return head.onto(aligned_grid(head.grid, min(image.grid.spacing)), image.background())[0]
 
 
-def trials(name: str, image: Image, extractor, poses: int, seed: int) -> Iterator[Trial]:
+def trials(name: str, image: Image, extractor: AbstractExtractor, poses: int, seed: int) -> Iterator[Trial]:
     """Prepare the head as it is, then moved."""
     template = load_registration_template()
     inside = np.argwhere(template.brain.data > 0.5)[::2000]
@@ -89,6 +89,8 @@ def heads(count: int, seed: int) -> Iterator[tuple[str, Image]]:
 
 def phantoms(count: int, folder: Path) -> Iterator[tuple[str, Image]]:
     """Write phantoms at 3 mm, and read them."""
+    if not count:
+        return
     for step in write_phantom(folder, PhantomSettings(subjects=count, spacing=3.0)):
         yield step.subject, read_image(folder / f"{step.subject}/anat/{step.subject}_T1w.nii.gz")
 
@@ -131,7 +133,11 @@ def main() -> None:
     for kind, (images, extractor) in kinds.items():
         found = []
         for number, (name, image) in enumerate(images):
-            found += trials(name, image, extractor, arguments.poses, arguments.seed * 1000 + number)
+            for trial in trials(name, image, extractor, arguments.poses, arguments.seed * 1000 + number):
+                found.append(trial)
+                figures = ", ".join(f"{key} {value:.3g}" for key, value in trial.result.quality._asdict().items())
+                moved_by = f"{kind} {name} {trial.group} {trial.how}"
+                print(f"{moved_by}: {trial.error:.2f} mm, {trial.seconds:.1f} s; {figures}")
         report(kind, found)
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
 

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import NamedTuple
 
@@ -113,6 +114,9 @@ def _outcomes(
             futures = [pool.submit(prepare_subject, task) for task in tasks]
             try:
                 yield from (future.result() for future in as_completed(futures))
+            except BrokenProcessPool as error:
+                what = "a process was ended from outside, perhaps for lack of memory: use fewer `workers`"
+                raise RunError(what) from error
             finally:
                 pool.shutdown(cancel_futures=True)
 

@@ -9,12 +9,17 @@ from typing import final
 
 import numpy as np
 from jaxtyping import Bool
+from scipy.ndimage import binary_fill_holes
 
 from metavoxel.errors import CohortError, Problem, did_you_mean
 from metavoxel.images.image import Image
 
 GROUP = "metavoxel.extractors"
 """Entry points that add extractors: ``name = "module:Class"``, a class of :class:`AbstractExtractor`."""
+
+
+_BACKGROUND = 0.05
+"""Share of the brightest tissue's intensity up to which a voxel is background, where there is no skull."""
 
 
 class AbstractExtractor(ABC):
@@ -36,15 +41,18 @@ class AbstractExtractor(ABC):
 
 @final
 class NoExtraction(AbstractExtractor):
-    """For images whose background is zero: the brain is all that is not."""
+    """For images without a skull: the brain is what exceeds the background, with its holes filled.
+
+    The threshold, 5 % of the brightest tissue, is above the ringing of an earlier interpolation.
+    """
 
     version = "none"
 
     def extract(self, image: Image) -> Bool[np.ndarray, "x y z"]:
-        mask = image.data > 0
-        if not mask.any():
+        positive = image.data[image.data > 0]
+        if not positive.size:
             raise ValueError("no voxel is above 0")
-        return mask
+        return binary_fill_holes(image.data > _BACKGROUND * np.percentile(positive, 98))
 
 
 @final

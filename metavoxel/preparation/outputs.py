@@ -47,6 +47,12 @@ class Outputs:
         complete = all((self.derivative / name).is_file() for name in record.get("Files", [self.image]))
         return record if isinstance(record, dict) and complete else None
 
+    def remove(self) -> None:
+        """Remove what an earlier preparation of the scan wrote, so that no cohort reads it; the sidecar first."""
+        for name in (self.image, self.mask, self.native_mask, self.field, self.transform):
+            self.sidecar.unlink(missing_ok=True)
+            (self.derivative / name).unlink(missing_ok=True)
+
     def write(self, prepared: Prepared, source: str, record: Mapping[str, Any]) -> None:
         """Write all files of a prepared scan; the sidecar, which marks it as finished, last.
 

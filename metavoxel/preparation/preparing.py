@@ -81,7 +81,7 @@ def prepare_subject(task: Task) -> Outcome:
             try:
                 done = _prepare_scan(task, outputs, baseline)
             except (ValueError, MemoryError, RuntimeError, np.linalg.LinAlgError) as error:
-                outputs.sidecar.unlink(missing_ok=True)
+                outputs.remove()
                 text = str(error) or type(error).__name__
                 failures.append(Failure(subject, scan.session, _relative(scan.path, task.dataset), _one_line(text)))
                 continue
@@ -120,7 +120,10 @@ def _stored(path: Path) -> Image:
 
 def _prepare_scan(task: Task, outputs: Outputs, baseline: Outputs | None) -> bool:
     """Prepare a scan unless it is finished; return whether it was."""
-    source = file_hash(outputs.scan.path)
+    try:
+        source = file_hash(outputs.scan.path)
+    except OSError as error:
+        raise ValueError(f"{outputs.scan.path}: cannot be read ({error.strerror})") from error
     earlier = outputs.record()
     known = _record(task, outputs.scan, source, baseline, (earlier or {}).get("Versions", {}).get("extractor", ""))
     if earlier is not None and earlier["Key"] == known["Key"] and _current(task, outputs.scan, earlier):

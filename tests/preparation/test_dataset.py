@@ -96,6 +96,7 @@ def test_one_bad_scan_costs_itself_alone(dataset, tmp_path):
     assert summary.prepared == 1
     (failure,) = summary.failures
     assert failure.subject == "sub-03" and "truncated" in failure.problem
+    assert not list((tmp_path / "out").glob("sub-03/anat/*"))
     rows = (tmp_path / "out/failures.tsv").read_text().splitlines()
     assert rows[0] == "participant_id\tsession_id\tsource\tproblem" and rows[1].startswith("sub-03\tn/a")
     shutil.rmtree(dataset / "sub-03")

@@ -16,7 +16,10 @@ def test_an_unknown_name_lists_what_exists():
 
 
 def test_none_takes_what_is_not_background(brain):
-    assert np.array_equal(make_extractor("none").extract(brain), brain.data > 0)
+    ringing = np.where(brain.data == 0, np.random.default_rng(0).normal(0, 5, brain.data.shape), brain.data)
+    mask = make_extractor("none").extract(Image(ringing.astype(np.float32), brain.grid))
+    difference = mask ^ (brain.data > 0)
+    assert difference.sum() < 0.05 * mask.sum() and not mask[0].any()
 
 
 @pytest.mark.slow
