@@ -23,6 +23,7 @@ from metavoxel.learning.codec_training import fit_codec
 from metavoxel.learning.precision import flushed_denormals
 from metavoxel.parts.codecs.base import AbstractCodec
 from metavoxel.parts.codecs.kl_vae import KLVAESpec
+from metavoxel.runs.checkpoints import Checkpoints
 
 
 def quality(codec: AbstractCodec, cohort: Cohort, part: str) -> float:

@@ -34,6 +34,13 @@ class Entry(NamedTuple):
 
 COMMANDS: Mapping[str, Entry] = MappingProxyType(
     {
+        "prepare": Entry(
+            "prepare",
+            "Extract brains, correct bias fields and register native heads to MNI space; write a BIDS derivative.",
+        ),
+        "qa": Entry(
+            "qa", "Serve a local page to look at prepared scans, worst first; decisions are written to qa.tsv."
+        ),
         "train": Entry("train", "Fit codecs, cache codes and train the joint model."),
         "sample": Entry(
             "ask", "Draw subjects from p(all variables | given values); write samples.tsv, and a file for every image."

@@ -17,6 +17,7 @@ from metavoxel.cohort.split import PARTS, draw_split, read_split
 from metavoxel.cohort.table import RowsOfSubjects, Table, read_table
 from metavoxel.cohort.values import PresentCells, Values, located_cells, read_values
 from metavoxel.cohort.visit import SESSION
+from metavoxel.cohort.visual_qa import without_dropped
 from metavoxel.errors import CohortError, Problem, did_you_mean
 from metavoxel.parts.variables.base import AbstractVariableSpec
 from metavoxel.parts.variables.text import composed
@@ -56,6 +57,7 @@ def read_cohort(
         assert settings.bids is not None, "settings have exactly one of table and bids"
         participants = None if settings.participants is None else folder / settings.participants
         table = read_bids(folder / settings.bids, variables, participants=participants)
+    table = without_dropped(table, settings, folder)
     return build_cohort(table, variables, settings, multiples=multiples, cache=cache, split=split, parts=parts)
 
 

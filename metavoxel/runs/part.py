@@ -6,6 +6,7 @@ from pathlib import Path
 
 from metavoxel.cohort.bids import read_bids
 from metavoxel.cohort.table import Table, read_table
+from metavoxel.cohort.visual_qa import without_dropped
 from metavoxel.errors import EvidenceError, Problem, RunError
 from metavoxel.inference.model import Model
 from metavoxel.runs.run import RunFolder
@@ -21,9 +22,10 @@ def own_table(model: Model) -> Table:
     """Read the table or BIDS folder that a model's schema names as its cohort."""
     settings, folder = model.schema.cohort, model.schema.folder
     if settings.bids is None:
-        return read_table(folder / (settings.table or ""))
+        return without_dropped(read_table(folder / (settings.table or "")), settings, folder)
     participants = None if settings.participants is None else folder / settings.participants
-    return read_bids(folder / settings.bids, model.schema.specs, participants=participants)
+    table = read_bids(folder / settings.bids, model.schema.specs, participants=participants)
+    return without_dropped(table, settings, folder)
 
 
 def subject_table(model: Model, folder: RunFolder, part: str) -> Table:

@@ -59,6 +59,11 @@ class CohortSettings(_Section):
         description="table of the subjects of 'bids', relative to the schema's folder; by default the folder's "
         "participants.tsv, or that of the dataset whose 'derivatives' the folder is in",
     )
+    qa: Path | None = Field(
+        None,
+        description="decisions of 'metavoxel qa' (qa.tsv of a derivative), relative to the schema's folder: scans that "
+        "raters dropped are left out",
+    )
     subject: str = Field("participant_id", description="column of subject identifiers")
     missing: Annotated[list[str], WithJsonSchema(_TOKENS)] = Field(
         ["", "n/a", "NA", "NaN", "nan", "<NA>", "NaT"],

@@ -1,0 +1,84 @@
+"""``metavoxel prepare``: from native heads to a BIDS derivative that a schema reads as it is."""
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from metavoxel.errors import CohortError, Problem
+from metavoxel.preparation.dataset import FAILURES, QUALITY, Advance, Summary, prepare_dataset
+from metavoxel.preparation.settings import PrepareSettings
+from metavoxel.preparation.sources import Failure
+from metavoxel.runs.bars import show
+from metavoxel.runs.progress import Progress
+
+_NAMED = 10
+
+
+def prepare(
+    dataset: Annotated[Path, typer.Argument(help="BIDS folder, or folder of NIfTI files.")],
+    output: Annotated[Path, typer.Option(help="BIDS derivative to write, or to continue.")],
+    spacing: Annotated[float, typer.Option(min=0.5, max=8, help="Size of the cubic voxels in mm.")] = 1.0,
+    extractor: Annotated[
+        str, typer.Option(help="Brain extraction: deepbet, given (see --masks), none, or that of a plugin.")
+    ] = "deepbet",
+    masks: Annotated[
+        Path | None, typer.Option(help="Folder of brain masks: BIDS (desc-brain_mask), or named as the scans.")
+    ] = None,
+    bias: Annotated[bool, typer.Option(help="Correct the bias field (N4).")] = True,
+    entities: Annotated[
+        list[str], typer.Option(help="NAME=LABEL of the scans in a BIDS folder: suffix=T1w, run=last, acq=mprage.")
+    ] = [],  # noqa: B006
+    workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
+    slurm: Annotated[
+        bool, typer.Option("--slurm", help="Run one job per subject on a SLURM cluster, through submitit.")
+    ] = False,
+    slurm_option: Annotated[
+        list[str], typer.Option(help="NAME=VALUE for submitit: timeout_min=30, slurm_partition=short.")
+    ] = [],  # noqa: B006
+) -> None:
+    """Extract brains, correct bias fields and register native heads to MNI space; write a BIDS derivative."""
+    settings = PrepareSettings(extractor=extractor, bias=bias, spacing=spacing)
+    options = {name: int(text) if text.isdecimal() else text for name, text in _pairs(slurm_option).items()}
+    work = prepare_dataset(
+        dataset, output, settings,
+        entities=_pairs(entities), masks=masks, workers=workers, slurm=options if slurm else None,
+    )  # fmt: skip
+    summary = show(_progress(work))
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(f"{summary.prepared} scans prepared, {summary.finished} already finished: {output}", markup=False)
+    if summary.flagged:
+        shown = "; ".join(f"{name} ({reasons[0]})" for name, reasons in list(summary.flagged.items())[:_NAMED])
+        console.print(
+            f"{len(summary.flagged)} scans are flagged in {QUALITY}: {shown}. Look at them: metavoxel qa {output}",
+            markup=False,
+        )
+    if summary.failures:
+        console.print(f"Failed scans are listed in {output / FAILURES}; the others are prepared.", markup=False)
+        raise CohortError([_problem(failure) for failure in summary.failures])
+
+
+def _pairs(texts: list[str]) -> dict[str, str]:
+    problems = [
+        Problem("--entities, --slurm-option", f"{text!r}: write NAME=VALUE") for text in texts if "=" not in text
+    ]
+    if problems:
+        raise CohortError(problems)
+    return dict(text.split("=", 1) for text in texts)
+
+
+def _problem(failure: Failure) -> Problem:
+    where = " ".join(filter(None, (failure.subject, failure.session)))
+    return Problem(f"{where} ({failure.source})", failure.problem)
+
+
+def _progress(work: Generator[Advance, None, Summary]) -> Generator[Progress, None, Summary]:
+    while True:
+        try:
+            step = next(work)
+        except StopIteration as stop:
+            summary: Summary = stop.value
+            return summary
+        yield Progress("subjects", step.done, step.total, {"failed": step.failed} if step.failed else {})

@@ -1,0 +1,1 @@
+"""From native heads to a BIDS derivative: brain extraction, bias correction, rigid registration, one interpolation."""

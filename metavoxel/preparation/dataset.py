@@ -1,0 +1,208 @@
+"""Prepare a dataset: subjects in parallel, the tables carried along, figures and failures in tables of their own."""
+
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import NamedTuple
+
+from metavoxel.cohort.bids_files import index_dataset
+from metavoxel.errors import CohortError, Problem, RunError
+from metavoxel.preparation.cluster import on_slurm
+from metavoxel.preparation.extractors import GIVEN, make_extractor
+from metavoxel.preparation.outputs import RECORD, replace_text
+from metavoxel.preparation.preparing import Outcome, Task, prepare_subject, subject_tasks
+from metavoxel.preparation.quality import Quality, flags
+from metavoxel.preparation.settings import PrepareSettings, versions
+from metavoxel.preparation.sources import Failure, find_scans
+from metavoxel.preparation.tables import write_table
+from metavoxel.preparation.template import SPACE
+
+QUALITY, FAILURES = "quality.tsv", "failures.tsv"
+_SPACE_PER_VOXEL = 6.0
+"""Bytes on disk of all outputs per voxel of the template's field of view, an upper bound."""
+
+
+class Advance(NamedTuple):
+    """Progress after one subject."""
+
+    subject: str
+    done: int
+    total: int
+    failed: int
+
+
+class Summary(NamedTuple):
+    """Result of a preparation: scans prepared now, found finished, failed, and flagged with reasons."""
+
+    prepared: int
+    finished: int
+    failures: tuple[Failure, ...]
+    flagged: dict[str, list[str]]
+
+
+def prepare_dataset(
+    dataset: Path,
+    derivative: Path,
+    settings: PrepareSettings,
+    *,
+    entities: Mapping[str, str | None] | None = None,
+    masks: Path | None = None,
+    workers: int = 1,
+    slurm: Mapping[str, object] | None = None,
+) -> Generator[Advance, None, Summary]:
+    """Prepare all scans of a dataset into a BIDS derivative.
+
+    Repeated, it continues: scans whose input, settings and versions are unchanged are kept. A scan that cannot be
+    prepared costs itself alone, and is listed in ``failures.tsv``.
+
+    Args:
+        dataset: BIDS folder, or folder of NIfTI files.
+        derivative: folder to write, outside the dataset or within its ``derivatives``.
+        settings: how to prepare.
+        entities: criteria of the scans in a BIDS folder, beyond suffix T1w.
+        masks: folder of given brain masks, for the extractor 'given'.
+        workers: number of processes.
+        slurm: options of jobs on a SLURM cluster (of submitit), instead of processes.
+
+    Yields:
+        Progress after each subject.
+
+    Raises:
+        CohortError: nothing to prepare, or unusable settings.
+        RunError: the derivative cannot be written, or its disk is full.
+    """
+    if (settings.extractor == GIVEN) != (masks is not None):
+        raise CohortError(Problem("`masks`", f"a folder of masks goes with `extractor={GIVEN}`, and that with masks"))
+    if settings.extractor != GIVEN:
+        make_extractor(settings.extractor)
+    found = find_scans(dataset, entities or {}, masks)
+    _claim(dataset, derivative, sum(map(len, found.scans.values())), settings.spacing)
+    tasks = subject_tasks(found.scans, dataset, derivative, settings)
+    _describe(dataset, derivative, settings)
+    _carry_tables(dataset, derivative)
+    failures, prepared, finished = list(found.failures), 0, 0
+    try:
+        for done, outcome in enumerate(_outcomes(tasks, derivative, workers, slurm), start=1):
+            failures.extend(outcome.failures)
+            prepared, finished = prepared + outcome.prepared, finished + outcome.finished
+            _write_failures(derivative, failures)
+            yield Advance(outcome.subject, done, len(tasks), len(failures))
+    except OSError as error:
+        what = f"cannot be written ({error.strerror or error}). Finished scans are kept: repeat the command to continue"
+        raise RunError(Problem(str(derivative), what)) from error
+    _write_failures(derivative, failures)
+    flagged = write_quality(derivative)
+    return Summary(prepared, finished, tuple(failures), flagged)
+
+
+def _outcomes(
+    tasks: Sequence[Task], derivative: Path, workers: int, slurm: Mapping[str, object] | None
+) -> Iterator[Outcome]:
+    if slurm is not None:
+        yield from on_slurm(prepare_subject, tasks, derivative / ".slurm", slurm)
+    elif workers == 1 or len(tasks) == 1:
+        yield from map(prepare_subject, tasks)
+    else:
+        # Fresh processes: those forked from one with threads, as PyTorch's, may never return.
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(min(workers, len(tasks)), context) as pool:
+            futures = [pool.submit(prepare_subject, task) for task in tasks]
+            try:
+                yield from (future.result() for future in as_completed(futures))
+            except BrokenProcessPool as error:
+                what = "a process was ended from outside, perhaps for lack of memory: use fewer `workers`"
+                raise RunError(what) from error
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+
+def _claim(dataset: Path, derivative: Path, scans: int, spacing: float) -> None:
+    if derivative.resolve() == dataset.resolve():
+        raise RunError(Problem("`output`", f"{derivative} is the dataset itself; choose another folder"))
+    description = derivative / "dataset_description.json"
+    if derivative.exists() and any(derivative.iterdir()) and not _is_ours(description):
+        what = f"{derivative} holds other files; choose a new folder, or one that this command wrote"
+        raise RunError(Problem("`output`", what))
+    try:
+        derivative.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(Problem("`output`", f"{derivative}: cannot be made ({error.strerror})")) from None
+    needed = scans * _SPACE_PER_VOXEL * 197 * 233 * 189 / spacing**3
+    free = shutil.disk_usage(derivative).free
+    if free < needed:
+        what = f"{derivative}: {free / 1e9:.1f} GB are free, and {scans} scans may need {needed / 1e9:.1f} GB"
+        raise RunError(Problem("`output`", what))
+
+
+def _is_ours(description: Path) -> bool:
+    try:
+        content = json.loads(description.read_text(encoding="utf-8"))
+        return any(entry.get("Name") == "metavoxel prepare" for entry in content["GeneratedBy"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _describe(dataset: Path, derivative: Path, settings: PrepareSettings) -> None:
+    content = {
+        "Name": f"{dataset.resolve().name}, prepared by metavoxel",
+        "BIDSVersion": "1.10.0",
+        "DatasetType": "derivative",
+        "GeneratedBy": [
+            {
+                "Name": "metavoxel prepare",
+                "Version": versions("")["metavoxel"],
+                "Settings": settings.model_dump(mode="json"),
+            }
+        ],
+        "DatasetLinks": {"raw": os.path.relpath(dataset.resolve(), derivative.resolve())},
+    }
+    replace_text(derivative / "dataset_description.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def _carry_tables(dataset: Path, derivative: Path) -> None:
+    """Copy the tables of subjects and sessions, with their descriptions, so that the derivative is a cohort."""
+    names = [Path(f"participants{ending}") for ending in (".tsv", ".json")]
+    for subject in index_dataset(dataset).sessions:
+        names += [Path(subject, f"{subject}_sessions{ending}") for ending in (".tsv", ".json")]
+    for name in names:
+        if (dataset / name).is_file():
+            (derivative / name).parent.mkdir(parents=True, exist_ok=True)
+            replace_text(derivative / name, (dataset / name).read_text(encoding="utf-8"))
+
+
+def _write_failures(derivative: Path, failures: Sequence[Failure]) -> None:
+    path = derivative / FAILURES
+    if not failures:
+        path.unlink(missing_ok=True)
+        return
+    rows = ((one.subject, one.session or "n/a", one.source, one.problem) for one in failures)
+    write_table(path, ("participant_id", "session_id", "source", "problem"), rows)
+
+
+def finished_scans(derivative: Path) -> Iterator[tuple[str, str, dict]]:
+    """Yield subject, session and record of each finished scan, in the order of their names."""
+    for sidecar in sorted(derivative.glob(f"sub-*/**/anat/*_space-{SPACE}_desc-preproc_T1w.json")):
+        try:
+            record = json.loads(sidecar.read_text(encoding="utf-8"))[RECORD]
+        except (OSError, ValueError, KeyError):
+            continue
+        parts = sidecar.relative_to(derivative).parts
+        yield parts[0], parts[1] if parts[1].startswith("ses-") else "", record
+
+
+def write_quality(derivative: Path) -> dict[str, list[str]]:
+    """Write the figures of all finished scans as a table, with the reasons why some are flagged; return the latter."""
+    scans = {"_".join(filter(None, names)): (names, record) for *names, record in finished_scans(derivative)}
+    qualities = {name: Quality(**record["Quality"]) for name, (_, record) in scans.items()}
+    flagged = flags(qualities)
+    rows = (
+        (names[0], names[1] or "n/a", *(f"{value:.4g}" for value in qualities[name]), "; ".join(flagged[name]) or "n/a")
+        for name, (names, _) in scans.items()
+    )
+    write_table(derivative / QUALITY, ("participant_id", "session_id", *Quality._fields, "flagged"), rows)
+    return {name: found for name, found in flagged.items() if found}

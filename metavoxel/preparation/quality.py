@@ -1,0 +1,106 @@
+"""Figures of a registered brain that reveal a wrong registration or mask, and the limits beyond which it is flagged.
+
+Both are computed at 4 mm, where noise and individual anatomy matter little: the correlation with the template over the
+union of both masks, and the correlation with the own mirror image. Overlap of masks does not reveal it: a brain turned
+by 35 degrees still has a Dice coefficient of .8.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from metavoxel.images.grid import Grid
+from metavoxel.images.image import Image
+from metavoxel.preparation.registration import FINE, correlation_of
+
+LEAST_CORRELATION = 0.45
+"""Correlation within the masks below which an image is flagged whatever its cohort. Children and adults of
+ds000228 have .6 or more; brains in wrong poses have .3 or less."""
+LEAST_SYMMETRY = 0.5
+VOLUMES = (600.0, 2500.0)
+"""Range of plausible brain masks in ml, children included."""
+MOST_CUT = 0.02
+_DEVIATIONS = 6.0
+_ENOUGH = 8
+"""Images from which a cohort's own spread is estimated."""
+
+
+class Quality(NamedTuple):
+    """Figures of one image.
+
+    Attributes:
+        correlation: with the template (of a contrast other than the template's, its absolute value).
+        symmetry: correlation with the left-right mirrored image.
+        volume: of the brain mask, ml.
+        cut: share of the brain mask in the outermost voxels of the native field of view.
+        angle: rotation from the axes of the image to those of the template, degrees.
+    """
+
+    correlation: float
+    symmetry: float
+    volume: float
+    cut: float
+    angle: float
+
+
+def similarity(image: Image, mask: Bool[np.ndarray, "x y z"], template: Image, brain: Image) -> tuple[float, float]:
+    """Compute correlation and symmetry of an image in the template's space; see :class:`Quality`."""
+    grid = template.grid.resampled(FINE)
+    moved = _at(Image(np.where(mask, image.data, 0).astype(np.float32), image.grid), grid)
+    reference = _at(template, grid)
+    own = _at(Image(mask.astype(np.float32), image.grid), grid) > 0.5
+    union = own | (_at(brain, grid) > 0.5)
+    both = own | own[::-1]
+    if not own.any():
+        return 0.0, 0.0
+    return abs(correlation_of(moved[union], reference[union])), correlation_of(moved[both], moved[::-1][both])
+
+
+def share_at_edge(mask: Bool[np.ndarray, "x y z"]) -> float:
+    """Compute the share of a mask in the outermost voxels."""
+    inner = mask[1:-1, 1:-1, 1:-1].sum()
+    return float(1 - inner / mask.sum()) if mask.any() else 1.0
+
+
+def reasons(quality: Quality) -> list[str]:
+    """List why an image is suspicious by itself."""
+    low, high = VOLUMES
+    found = []
+    if quality.correlation < LEAST_CORRELATION:
+        found.append(f"correlation with the template {quality.correlation:.2f}, below {LEAST_CORRELATION:g}")
+    if quality.symmetry < LEAST_SYMMETRY:
+        found.append(f"left-right symmetry {quality.symmetry:.2f}, below {LEAST_SYMMETRY:g}")
+    if not low <= quality.volume <= high:
+        found.append(f"brain of {quality.volume:.0f} ml, outside {low:g} to {high:g}")
+    if quality.cut > MOST_CUT:
+        found.append(f"{quality.cut:.0%} of the brain at the edge of the field of view, above {MOST_CUT:.0%}: cut")
+    return found
+
+
+def flags(qualities: Mapping[str, Quality]) -> dict[str, list[str]]:
+    """List for each image why it is suspicious: by itself, and by the spread of its cohort (from 8 images on).
+
+    The spread is the median absolute deviation, which a few failures do not widen.
+    """
+    found = {name: reasons(quality) for name, quality in qualities.items()}
+    if len(qualities) < _ENOUGH:
+        return found
+    for figure in ("correlation", "symmetry"):
+        values = {name: float(getattr(quality, figure)) for name, quality in qualities.items()}
+        limit = _limit(list(values.values()))
+        for name, value in values.items():
+            if value < limit:
+                found[name].append(f"{figure} {value:.3f}, below {limit:.3f}, the limit by the spread of this cohort")
+    return found
+
+
+def _limit(values: Sequence[float]) -> float:
+    middle = float(np.median(values))
+    deviation = 1.4826 * float(np.median(np.abs(np.array(values) - middle)))
+    return middle - max(_DEVIATIONS * deviation, 0.01)
+
+
+def _at(image: Image, grid: Grid) -> Float32[np.ndarray, "x y z"]:
+    return image.onto(grid)[0].data

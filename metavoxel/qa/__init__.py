@@ -1,0 +1,1 @@
+"""Visual quality control of a derivative: a local page, and the table of its raters' decisions."""

@@ -1,0 +1,88 @@
+"""The scans of a derivative, worst first, and the agreement of raters."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.metrics import cohen_kappa_score
+
+from metavoxel.preparation.dataset import finished_scans
+from metavoxel.preparation.quality import Quality, flags
+from metavoxel.preparation.strips import STEPS, strip_path
+from metavoxel.qa.decisions import Decision
+
+
+class ScanRow(NamedTuple):
+    """One scan of the page."""
+
+    name: str
+    subject: str
+    session: str
+    output: str
+    quality: Quality
+    reasons: list[str]
+    notes: list[str]
+    steps: list[str]
+
+
+def scans_worst_first(derivative: Path) -> list[ScanRow]:
+    """List the scans: by the number of reasons to flag them, then by their figures' distance from the cohort's."""
+    records: dict[str, tuple[str, str, dict[str, Any]]] = {
+        "_".join(filter(None, (subject, session))): (subject, session, record)
+        for subject, session, record in finished_scans(derivative)
+    }
+    qualities = {name: Quality(**record["Quality"]) for name, (_, _, record) in records.items()}
+    flagged, distance = flags(qualities), _distances(qualities)
+    rows = [
+        ScanRow(
+            name,
+            subject,
+            session,
+            record["Output"],
+            qualities[name],
+            flagged[name],
+            record["Notes"],
+            [step for step in STEPS if strip_path(derivative, name, step).is_file()],
+        )
+        for name, (subject, session, record) in records.items()
+    ]
+    return sorted(rows, key=lambda row: (-len(row.reasons), -distance[row.name], row.name))
+
+
+def _distances(qualities: dict[str, Quality]) -> dict[str, float]:
+    """Largest robust z-score below the median, of correlation and symmetry."""
+    values = np.array([(one.correlation, one.symmetry) for one in qualities.values()]).reshape(-1, 2)
+    if not len(values):
+        return {}
+    below = np.median(values, 0) - values
+    scores = below / np.maximum(1.4826 * np.median(np.abs(below), 0), 1e-3)
+    return dict(zip(qualities, scores.max(1).tolist(), strict=True))
+
+
+class Agreement(NamedTuple):
+    """Agreement of two raters on the scans that both have seen."""
+
+    raters: tuple[str, str]
+    scans: int
+    equal: float
+    kappa: float | None
+    """Cohen's kappa; None where both gave one decision alone."""
+
+
+def agreements(decisions: Sequence[Decision]) -> list[Agreement]:
+    """Compute the agreement of each pair of raters."""
+    by_rater: dict[str, dict[tuple[str, str, str], str]] = {}
+    for one in decisions:
+        by_rater.setdefault(one.rater, {})[one.participant_id, one.session_id, one.output] = one.decision
+    found = []
+    for first, second in itertools.combinations(sorted(by_rater), 2):
+        shared = sorted(set(by_rater[first]) & set(by_rater[second]))
+        if not shared:
+            continue
+        a, b = ([by_rater[rater][key] for key in shared] for rater in (first, second))
+        kappa = float(cohen_kappa_score(a, b)) if len({*a, *b}) > 1 else None
+        equal = float(np.mean([x == y for x, y in zip(a, b, strict=True)]))
+        found.append(Agreement((first, second), len(shared), equal, kappa))
+    return found
