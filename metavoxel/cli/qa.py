@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from metavoxel.qa.server import serve
+from metavoxel.preparation.qa.server import serve
 
 
 def qa(

@@ -12,7 +12,7 @@ LAYERS = (
     {"schema"},
     {"network", "cohort", "phantoms"},
     {"inference", "testing", "preparation"},
-    {"runs", "qa"},
+    {"runs"},
     {"learning"},
     {"comparisons", "evaluation"},
     {"api", "cli"},
@@ -20,7 +20,7 @@ LAYERS = (
 """Lowest first. A unit (a module or package right under metavoxel) imports from lower layers alone: nothing imports a unit of
 its own layer, and there is no circle."""
 
-MOST_UNITS, MOST_LAYERS = 22, 11
+MOST_UNITS, MOST_LAYERS = 21, 11
 
 KINDS = {"kernels", "codecs", "features", "adapters", "backbones", "variables"}
 """What plugins may add to: one folder of ``parts`` each."""

@@ -1,8 +1,8 @@
 import pytest
 
 from metavoxel.errors import CohortError
-from metavoxel.qa.decisions import Decisions
-from metavoxel.qa.server import make_app
+from metavoxel.preparation.qa.decisions import Decisions
+from metavoxel.preparation.qa.server import make_app
 
 testclient = pytest.importorskip("fastapi.testclient", reason="needs metavoxel[serve]")
 

@@ -1,6 +1,6 @@
 from concurrent.futures import ThreadPoolExecutor
 
-from metavoxel.qa.decisions import Decisions
+from metavoxel.preparation.qa.decisions import Decisions
 
 
 def test_a_decision_is_a_row_with_rater_time_and_output(derivative):

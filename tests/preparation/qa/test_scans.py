@@ -1,7 +1,7 @@
 import pytest
 
-from metavoxel.qa.decisions import Decision
-from metavoxel.qa.scans import agreements, scans_worst_first
+from metavoxel.preparation.qa.decisions import Decision
+from metavoxel.preparation.qa.scans import agreements, scans_worst_first
 
 
 def test_a_wrong_registration_stands_first(derivative):

@@ -7,8 +7,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from metavoxel.errors import CohortError, Problem
-from metavoxel.qa.decisions import Decisions
-from metavoxel.qa.scans import agreements, scans_worst_first
+from metavoxel.preparation.qa.decisions import Decisions
+from metavoxel.preparation.qa.scans import agreements, scans_worst_first
 
 HOSTS = ["127.0.0.1", "localhost"]
 """Names by which the page may be asked for: another site's name that resolves to this machine is refused."""

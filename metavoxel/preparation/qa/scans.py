@@ -9,9 +9,9 @@ import numpy as np
 from sklearn.metrics import cohen_kappa_score
 
 from metavoxel.preparation.dataset import finished_scans
+from metavoxel.preparation.qa.decisions import Decision
 from metavoxel.preparation.quality import Quality, flags
 from metavoxel.preparation.strips import STEPS, strip_path
-from metavoxel.qa.decisions import Decision
 
 
 class ScanRow(NamedTuple):

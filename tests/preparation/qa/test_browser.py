@@ -8,8 +8,8 @@ import time
 import pytest
 from rated_derivatives import write_derivative
 
-from metavoxel.qa.decisions import Decisions
-from metavoxel.qa.server import make_app
+from metavoxel.preparation.qa.decisions import Decisions
+from metavoxel.preparation.qa.server import make_app
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 uvicorn = pytest.importorskip("uvicorn", reason="needs metavoxel[serve]")
