@@ -28,7 +28,7 @@ class ExactJoint(JointModel):
         self.exact = oracle.denoiser(self.kernels)
         self.rows = 0
 
-    def denoise(self, states, times, observed):
+    def denoise(self, states, times, observed, *, only=None):
         self.rows += len(states[next(iter(self.kernels))])
         return self.exact(states, times)
 
