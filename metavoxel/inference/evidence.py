@@ -200,7 +200,8 @@ class EvidenceReader:
             code = torch.zeros(len(cohort), *shape, device=self._device)
             known = torch.zeros(len(cohort), 1, *shape[1:], dtype=torch.bool, device=self._device)
             size = ENCODED_IMAGES if self._schema.variables[name].spec.lazy else ENCODED_VALUES
-            for rows in column.present.nonzero()[:, 0].split(size):
+            present = column.present.nonzero()[:, 0]
+            for rows in present.split(size) if len(present) else ():
                 entry = self.given(name, column.read(rows))
                 code[rows], known[rows] = entry.code, entry.known
             evidence[name] = Evidence(code, known)

@@ -329,7 +329,7 @@ def test_estimates_of_some_variables_are_those_of_all(model):
     rng = Rng.for_rows(ROWS, "some")
     states = {name: rng.fork(name).normal((ROWS, *shape)) for name, shape in SHAPES.items()}
     times = {name: torch.full((ROWS,), 0.4, dtype=torch.float64) for name in SHAPES}
-    observed = {name: torch.zeros(ROWS, *[1] * len(shape), dtype=torch.bool) for name, shape in SHAPES.items()}
+    observed = {name: torch.zeros(ROWS, 1, *shape[1:], dtype=torch.bool) for name, shape in SHAPES.items()}
     weights = model.network_weights.clone()
     try:
         model.network_weights.copy_(torch.tensor([0.7, 0.0, 1.0]))
