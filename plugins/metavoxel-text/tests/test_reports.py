@@ -22,7 +22,7 @@ SCHEMA = {
         "sex": {"type": "categorical", "categories": ["F", "M"]},
     },
     "backbone": {"type": "transformer", "width": 32, "depth": 2, "dropout": 0.0},
-    "training": {"steps": 300, "batch_size": 64, "learning_rate": 3e-3, "validate_every": 300},
+    "training": {"steps": 400, "batch_size": 64, "learning_rate": 3e-3, "ema": 0.98, "warm_up": 20, "validate_every": 400},
 }
 
 
