@@ -22,7 +22,14 @@ SCHEMA = {
         "sex": {"type": "categorical", "categories": ["F", "M"]},
     },
     "backbone": {"type": "transformer", "width": 32, "depth": 2, "dropout": 0.0},
-    "training": {"steps": 300, "batch_size": 64, "learning_rate": 3e-3, "validate_every": 300},
+    "training": {
+        "steps": 400,
+        "batch_size": 64,
+        "learning_rate": 3e-3,
+        "ema": 0.98,
+        "warm_up": 20,
+        "validate_every": 400,
+    },
 }
 
 
@@ -75,7 +82,7 @@ def test_age_and_sex_given_a_report(model):
 
 @pytest.mark.slow
 def test_a_report_in_which_a_part_is_known(model):
-    drawn = model.sample(DRAWS, {"report": "[MASK] with marked [...]", "sex": "F"}).frame["report"]
+    drawn = model.sample(4 * DRAWS, {"report": "[MASK] with marked [...]", "sex": "F"}).frame["report"]
     assert all(text.split()[1:3] == ["with", "marked"] for text in drawn)
     assert z_score([text.startswith("woman") for text in drawn]) > Z
     assert z_score(["marked atrophy" in text for text in drawn]) > Z
@@ -99,7 +106,6 @@ def test_a_report_is_predicted_by_draws_alone(model):
         model.predict(table, "report")
     found = model.predict(table, "report", ["age", "sex"], draws=3)
     assert list(found.columns) == ["participant_id", "report"] and all(found["report"])
-    assert list(mv.load_registry(plugins=[metavoxel_absorbing, metavoxel_text]).names("kernels"))
 
 
 @pytest.mark.slow
