@@ -79,14 +79,14 @@ class RunFolder:
             RunError: another process holds the lock, or the folder cannot be written.
         """
         lock = FileLock(self.lock, timeout=0)
-        try:
-            with located(self.lock):
-                self.lock.parent.mkdir(exist_ok=True)
+        with located(self.lock):
+            self.lock.parent.mkdir(exist_ok=True)
+            try:
                 lock.acquire()
-        except Timeout:
-            raise RunError(
-                f"{self.path}: is being trained by another process. Wait for it, or choose another `output`"
-            ) from None
+            except Timeout:  # an OSError too, but no failure of writing
+                raise RunError(
+                    f"{self.path}: is being trained by another process. Wait for it, or choose another `output`"
+                ) from None
         try:
             for folder in (self.path, self.checkpoints, self.path / "codecs"):
                 for leftover in (*folder.glob(".*.partial"), *folder.glob(".tmp*")):  # the latter by safetensors

@@ -169,7 +169,8 @@ def test_a_variable_without_values_in_the_training_part(study):
 def test_the_subject_column_must_exist_and_be_filled(study):
     lines = _problems(study, settings=CohortSettings(table="subjects.csv", subject="ID"))
     assert lines == [
-        "subjects.csv: no column 'ID' to name the subjects; columns: id, T1w, Age, Sex. Name it so, or set cohort.subject"
+        "subjects.csv: no column 'ID' to name the subjects; columns: id, T1w, Age, Sex. Did you mean 'id'? "
+        "Name it so, or set cohort.subject"
     ]
     _edit(study, "p02,", ",")
     assert _problems(study) == ["subjects.csv row 4, column id: '': every row must name its subject"]

@@ -20,7 +20,8 @@ def test_runs_save_the_network_weights_chosen_by_validation(tmp_path):
     recorded = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))["validation"]
     assert {name: one["network_weight"] for name, one in recorded.items()} == pytest.approx(chosen)
     assert all(0 <= weight <= 1 for weight in chosen.values())
-    state = load_file(tmp_path / "run" / "checkpoints" / "joint.safetensors")
+    newest = max((tmp_path / "run" / "checkpoints").glob("joint-*.safetensors"))
+    state = load_file(newest)
     kept = [value for key, value in state.items() if key.endswith("network_weights")]
     assert kept and all(value.eq(1).all() for value in kept)
 
