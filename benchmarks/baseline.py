@@ -12,24 +12,27 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from sklearn.linear_model import RidgeCV
 
 import metavoxel as mv
-from metavoxel.learning.latent_cache import bank
+from metavoxel.learning.latent_cache import LatentCache
 from metavoxel.sampling.evidence import Evidence
 from metavoxel.sampling.posterior_mean import posterior_mean
 from metavoxel.sampling.sample import row_streams
+from metavoxel.storage.row_store import read_rows
 
 FOLDS = 5
 
 
 def training_codes(run: Path, model: mv.Model) -> dict[str, torch.Tensor]:
     """Return the codes of the training rows: those whose images have augmentations that differ from the first one."""
-    banks = {
-        name: bank(load_file(next(path for path in (run / "cache").glob(f"{name}-codes-*.safetensors"))))
-        for name in model.names
-    }
+    stored = {name: read_rows(next((run / "cache").glob(f"{name}-codes-*"))) for name in model.names}
+    means = {name: tensors["mean"] for name, tensors in stored.items() if tensors is not None}
+    count = min(map(len, means.values()))  # scalars have one code a row
+    banks = {}
+    for name, mean in means.items():
+        codes = mean.reshape(count, len(mean) // count, *mean.shape[1:])
+        banks[name] = LatentCache(codes[:, 0].flatten(1).any(1), codes)
     augmentations = next(found.mean for found in banks.values() if found.mean.shape[1] > 1).flatten(2)
     rows = (augmentations[:, 1] != augmentations[:, 0]).any(1) & augmentations[:, 1].any(1)
     whole = rows & torch.stack([found.present for found in banks.values()]).all(0)

@@ -19,7 +19,7 @@ import torch
 from lightning_fabric import Fabric
 
 from benchmarks.tables import figure, markdown
-from metavoxel.learning.latent_cache import bank
+from metavoxel.learning.latent_cache import LatentCache
 from metavoxel.learning.loop import Optimisation, Optimiser, Step
 from metavoxel.learning.objective import corrupt, loss_sums, ratio
 from metavoxel.learning.precision import flushed_denormals, resolve_precision
@@ -56,7 +56,7 @@ def steps_of(joint: JointModel, fabric: Fabric) -> Iterator[Step]:
     banks = {}
     for name, kernel in joint.kernels.items():
         code = kernel.prior((ROWS, *joint.code_shapes[name]), rng=Rng.for_rows(ROWS, name), like=torch.zeros(1))
-        banks[name] = bank({"present": torch.ones(ROWS, dtype=torch.bool), "mean": code[:, None]})
+        banks[name] = LatentCache(torch.ones(ROWS, dtype=torch.bool), code[:, None])
     codes = {name: found.mean[:, 0] for name, found in banks.items()}
     joint.baseline.fit(codes, {name: found.present for name, found in banks.items()})
     present = torch.ones(rows, len(banks), dtype=torch.bool)

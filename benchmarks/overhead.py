@@ -17,7 +17,7 @@ import torch
 from lightning_fabric import Fabric
 
 import metavoxel as mv
-from metavoxel.learning.latent_cache import bank
+from metavoxel.learning.latent_cache import LatentCache
 from metavoxel.learning.loop import Optimisation, Optimiser
 from metavoxel.learning.objective import Corrupted, corrupt, loss_sums, ratio
 from metavoxel.learning.time_sampling import evidence_times
@@ -53,7 +53,7 @@ def main() -> None:
     for name, kernel in joint.kernels.items():
         like = torch.zeros(1)
         code = kernel.prior((rows, *joint.code_shapes[name]), rng=Rng.for_rows(rows, name), like=like)
-        banks[name] = bank({"present": present, "mean": code[:, None]})
+        banks[name] = LatentCache(present, code[:, None])
 
     all_rows = torch.arange(rows)
 

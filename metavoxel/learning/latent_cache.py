@@ -45,9 +45,9 @@ class LatentCache:
 
     present: Bool[Tensor, "n"]
     mean: Float[Tensor, "n k c *s"]
-    sd: Float[Tensor, "n k c *s"] | None
-    partial: Float[Tensor, "n k c *s"] | None
-    trusted: Bool[Tensor, "n k 1 *s"] | None
+    sd: Float[Tensor, "n k c *s"] | None = None
+    partial: Float[Tensor, "n k c *s"] | None = None
+    trusted: Bool[Tensor, "n k 1 *s"] | None = None
 
     def uncertainty(self, rows: Int64[Tensor, "b"]) -> Float[Tensor, "c"]:
         """Return the codec's variance of each channel, averaged over these rows and their cells."""

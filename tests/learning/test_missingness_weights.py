@@ -15,7 +15,7 @@ from tiny_runs import assert_same_weights, leave, refused, train
 
 from metavoxel.cohort.read import read_cohort
 from metavoxel.errors import SchemaError
-from metavoxel.learning.latent_cache import bank
+from metavoxel.learning.latent_cache import LatentCache
 from metavoxel.learning.missingness_weights import (
     MissingWeights,
     missing_lines,
@@ -215,7 +215,7 @@ def test_fitted_presence_probabilities_are_near_the_truth(weighted):
     ages = cohort.columns["age"].read(torch.arange(len(cohort))).double()
     code = ((ages - ages.mean()) / ages.std())[:, None, None].float()
     caches = {
-        name: bank({"present": cohort.columns[name].present, "mean": code if name == "age" else torch.zeros(400, 1, 1)})
+        name: LatentCache(cohort.columns[name].present, code if name == "age" else torch.zeros(400, 1, 1))
         for name in TABLE["variables"]
     }
     weights = missing_weights(schema, cohort, caches)
@@ -239,9 +239,7 @@ def test_weights_multiply_the_loss_and_not_its_count():
         "sex": torch.eye(2)[torch.arange(rows) % 2][:, None],
         "score": torch.ones(rows, 1, 1),
     }
-    caches = {
-        name: bank({"present": present if name == "age" else present | True, "mean": codes[name]}) for name in codes
-    }
+    caches = {name: LatentCache(present if name == "age" else present | True, codes[name]) for name in codes}
     times = RowTimes(torch.full((rows, 3), 0.5, dtype=torch.float64), torch.zeros(rows, 3, dtype=torch.bool))
     corrupted = corrupt(
         joint, caches, torch.arange(rows), times, Rng.for_rows(rows, "rows"), device=torch.device("cpu")
