@@ -16,7 +16,7 @@ BUILT_IN = {
     "variables": ["categorical", "continuous", "image", "labelmap"],
     "codecs": ["identity", "kl_vae", "linear", "local_pca", "onehot", "quantile", "wavelet"],
     "kernels": ["d3pm_uniform", "gaussian"],
-    "adapters": ["grid", "grid_summary", "painted", "token"],
+    "adapters": ["grid", "grid_summary", "painted", "sequence", "token"],
     "backbones": ["mlp", "transformer", "unet"],
 }
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from heads import inside
 
 from metavoxel.errors import CohortError
 from metavoxel.images.image import Image
@@ -18,7 +19,7 @@ def test_an_unknown_name_lists_what_exists():
 def test_none_takes_what_is_not_background(brain):
     ringing = np.where(brain.data == 0, np.random.default_rng(0).normal(0, 5, brain.data.shape), brain.data)
     mask = make_extractor("none").extract(Image(ringing.astype(np.float32), brain.grid))
-    difference = mask ^ (brain.data > 0)
+    difference = mask ^ inside(brain)
     assert difference.sum() < 0.05 * mask.sum() and not mask[0].any()
 
 
@@ -26,8 +27,7 @@ def test_none_takes_what_is_not_background(brain):
 def test_deepbet_finds_the_brain_in_a_head(brain):
     pytest.importorskip("deepbet", reason="needs metavoxel[prepare]")
     mask = make_extractor("deepbet").extract(brain)
-    inside = brain.data > 0
-    assert 2 * (mask & inside).sum() / (mask.sum() + inside.sum()) > 0.9
+    assert 2 * (mask & inside(brain)).sum() / (mask.sum() + inside(brain).sum()) > 0.9
 
 
 @pytest.mark.slow

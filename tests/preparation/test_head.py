@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from heads import moved, pose
+from heads import inside, moved, pose
 
 from metavoxel.images.image import Image
 from metavoxel.preparation.bias import corrected, log_bias
@@ -37,7 +37,7 @@ def test_a_prepared_head_lies_on_the_template(brain, template, points):
 def test_a_bias_field_is_removed(brain):
     x = np.linspace(-1, 1, brain.data.shape[0], dtype=np.float32)[:, None, None]
     field = np.exp(0.4 * x)
-    mask = brain.data > 0
+    mask = inside(brain)
     biased = Image(brain.data * field, brain.grid)
     # The anatomy has a smooth part of its own, which is removed from both.
     flat, left = (np.log(corrected(image, log_bias(image, mask)).data[mask]) for image in (brain, biased))

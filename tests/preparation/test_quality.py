@@ -1,4 +1,4 @@
-from heads import moved, pose
+from heads import inside, moved, pose
 
 from metavoxel.preparation.quality import Quality, flags, similarity
 
@@ -6,9 +6,9 @@ GOOD = Quality(correlation=0.65, symmetry=0.75, volume=1500, cut=0.0, angle=3)
 
 
 def test_a_wrong_pose_has_a_low_correlation(brain, template):
-    right = similarity(brain, brain.data > 0, template.image, template.brain)
+    right = similarity(brain, inside(brain), template.image, template.brain)
     wrong, _ = moved(brain, pose(35, 0)).onto(brain.grid)
-    lower = similarity(wrong, wrong.data > 0, template.image, template.brain)
+    lower = similarity(wrong, inside(wrong), template.image, template.brain)
     assert right[0] > 0.95 and right[1] > 0.95
     assert lower[0] < 0.45 and lower[1] < right[1]
 
