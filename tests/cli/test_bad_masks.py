@@ -4,7 +4,6 @@ import nibabel
 import numpy as np
 import pytest
 
-from metavoxel.cli.ask import _check_alignment
 from metavoxel.parts.variables.image import ImageSpec
 
 
@@ -52,7 +51,7 @@ def test_masks_of_other_boxes_are_refused_for_box_placement(tmp_path):
         nibabel.save(nibabel.Nifti1Image(data, affine), tmp_path / f"{name}.nii.gz")
     image, mask, cut = (str(tmp_path / f"{name}.nii.gz") for name in ("image", "mask", "cut"))
     boxes = ImageSpec(place="box").resolve([image], multiple=4)
-    _check_alignment(boxes, mask, image)
+    boxes.parse_mask(mask, image=image)
     with pytest.raises(ValueError, match="lies on other voxels than"):
-        _check_alignment(boxes, cut, image)
-    _check_alignment(ImageSpec().resolve([image], multiple=4), cut, image)
+        boxes.parse_mask(cut, image=image)
+    ImageSpec().resolve([image], multiple=4).parse_mask(cut, image=image)
