@@ -19,7 +19,8 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
+
+from metavoxel.parts.codecs.blocks import block_rows, neighbourhoods
 
 _RIDGE = 1e-4
 """Ridge of the regression on neighbours, relative to the mean variance of a code."""
@@ -63,7 +64,7 @@ def fit_block_components(batches: Iterable[Float[Tensor, "_ v *r"]], channels: i
     """
     count, moments = 0, torch.zeros(())
     for batch in batches:
-        rows = batch.movedim(1, -1).flatten(0, -2).double()
+        rows = block_rows(batch).double()
         count += len(rows)
         moments = moments + (rows.T @ rows).cpu()
     values, vectors = torch.linalg.eigh(moments / count)
@@ -87,19 +88,10 @@ def fit_neighbour_decoder(
     gram, products, axes = torch.zeros(()), torch.zeros(()), 0
     for batch in batches:
         axes = batch.ndim - 2
-        rows = batch.movedim(1, -1).flatten(0, -2)
-        near = _neighbourhoods(components.encode(batch))
+        rows = block_rows(batch)
+        near = neighbourhoods(components.encode(batch))
         gram = gram + (near.T @ near).double().cpu()
         products = products + (near.T @ rows).double().cpu()
     gram.diagonal().add_(_RIDGE * gram.diagonal().mean().clamp_min(1e-12))
     decoder = torch.linalg.solve(gram, products).T.float()
     return decoder.reshape(len(decoder), len(components.variances), *[3] * axes)
-
-
-def _neighbourhoods(codes: Float[Tensor, "b c *r"]) -> Float[Tensor, "m n"]:
-    """Return one row per cell: the codes of the cell and its neighbours, zero outside of the grid."""
-    axes = codes.ndim - 2
-    near = functional.pad(codes, (1, 1) * axes)
-    for axis in range(2, codes.ndim):
-        near = near.unfold(axis, 3, 1)
-    return near.movedim(tuple(range(2, 2 + axes)), tuple(range(1, 1 + axes))).flatten(0, axes).flatten(1)

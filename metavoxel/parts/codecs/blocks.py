@@ -7,6 +7,7 @@ import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
+from torch.nn import functional
 
 from metavoxel.typing import Mask
 
@@ -39,6 +40,20 @@ def from_blocks(blocks: Shaped[Tensor, "b c v *r"], factor: int) -> Shaped[Tenso
 def known_blocks(known: Bool[Tensor, "b c *d"], factor: int) -> Mask:
     """Return the blocks whose voxels are all known, in every channel."""
     return to_blocks(known, factor).flatten(1, 2).all(1, keepdim=True)
+
+
+def block_rows(blocks: Float[Tensor, "b v *r"]) -> Float[Tensor, "n v"]:
+    """Return one row per block."""
+    return blocks.movedim(1, -1).flatten(0, -2)
+
+
+def neighbourhoods(codes: Float[Tensor, "b c *r"]) -> Float[Tensor, "n m"]:
+    """Return one row per cell: the codes of the cell and its neighbours, zero outside of the grid."""
+    axes = codes.ndim - 2
+    near = functional.pad(codes, (1, 1) * axes)
+    for axis in range(2, codes.ndim):
+        near = near.unfold(axis, 3, 1)
+    return near.movedim(1, axes + 1).flatten(0, axes).flatten(1)
 
 
 class Spread(NamedTuple):

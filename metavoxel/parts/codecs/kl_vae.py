@@ -15,6 +15,7 @@ from torch.nn import functional
 from metavoxel.errors import Problem, RunError
 from metavoxel.parts.codecs.base import AbstractCodecSpec, AbstractLearnedCodec, CodecTraining, Encoded
 from metavoxel.parts.codecs.block_components import fit_block_components, fit_neighbour_decoder
+from metavoxel.parts.codecs.blocks import spread
 from metavoxel.parts.codecs.kl_vae_losses import SMALLEST, MedicalNetDistance, PatchAdversary, gradient_distance
 from metavoxel.parts.codecs.kl_vae_network import ResidualAutoencoder
 from metavoxel.parts.codecs.kl_vae_weights import OWN, PublishedSettings, mismatch, published_weights, read_weights
@@ -74,15 +75,9 @@ class KLVAECodec(AbstractLearnedCodec):
 
     def prepare(self, batches: Callable[[], Iterable[Float[Tensor, "b c *s"]]]) -> None:
         """Compute mean image and standard deviation around it, and start from the components of the blocks."""
-        count, total, squares = 0, torch.zeros(()), torch.zeros(())
-        for batch in batches():
-            count += len(batch)
-            total = total + batch.double().sum(0)
-            squares = squares + batch.double().square().sum(0)
-        mean = total / count
-        self.mean_image.copy_(mean)
-        variance = (squares / count - mean.square()).mean()
-        self.contrast.copy_(variance.clamp_min(1e-12).sqrt())
+        center, scale = spread(batches)
+        self.mean_image.copy_(center)
+        self.contrast.copy_(scale)
         if self._spec.perceptual_features is not None:
             self._perceptual = MedicalNetDistance(self._spec.perceptual_features)
         if self._spec.linear_path:

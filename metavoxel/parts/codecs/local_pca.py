@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from metavoxel.parts.codecs.base import AbstractCodec, AbstractCodecSpec, Encoded
-from metavoxel.parts.codecs.blocks import from_blocks, known_blocks, spread, to_blocks
+from metavoxel.parts.codecs.blocks import block_rows, from_blocks, known_blocks, neighbourhoods, spread, to_blocks
 from metavoxel.typing import Code, Mask
 
 BAND = 8
@@ -71,7 +71,7 @@ class LocalPCACodec(AbstractCodec):
         self.scale.copy_(scale)
         count, moments = 0, torch.zeros(self._voxels, self._voxels, dtype=torch.float64)
         for batch in batches():
-            blocks = _rows(self._blocks(batch)).cpu().double()
+            blocks = block_rows(self._blocks(batch)).cpu().double()
             count += len(blocks)
             moments += blocks.T @ blocks
         vectors = torch.linalg.eigh(moments).eigenvectors
@@ -108,12 +108,8 @@ class LocalPCACodec(AbstractCodec):
         """Return the codes of each block and its neighbours, and what the block's own code does not represent of it."""
         blocks = self._blocks(x)
         code = self._encoded(blocks)
-        near = functional.pad(code, (1, 1) * (x.ndim - 2))
-        for axis in range(2, x.ndim):
-            near = near.unfold(axis, 3, 1)
-        axes = tuple(range(2, x.ndim))
         rest = blocks - torch.einsum("cv,bc...->bv...", self.directions, code)
-        return near.movedim(1, len(axes) + 1).flatten(0, len(axes)).flatten(1), _rows(rest)
+        return neighbourhoods(code), block_rows(rest)
 
     def _encoded(self, blocks: Float[Tensor, "b v *r"]) -> Code:
         return torch.einsum("cv,bv...->bc...", self.directions, blocks)
@@ -130,11 +126,6 @@ class LocalPCACodec(AbstractCodec):
     def encode_partial(self, x: Float[Tensor, "b c *d"], known: Bool[Tensor, "b c *d"]) -> tuple[Encoded, Mask]:
         """Encode block by block: a cell is reliable if all voxels of its block are known."""
         return self.encode(torch.where(known, x, self.mean_image)), known_blocks(known, self._factor)
-
-
-def _rows(blocks: Float[Tensor, "b v *r"]) -> Float[Tensor, "n v"]:
-    """Return one row per block."""
-    return blocks.movedim(1, -1).flatten(0, -2)
 
 
 class _Moments(NamedTuple):
