@@ -7,12 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from jaxtyping import Float32
 from torch import Tensor
 
 from metavoxel.parts.variables.base import Missing
-from metavoxel.storage.atomic import located
+from metavoxel.storage.atomic import located, locked
 from metavoxel.storage.row_store import RowStore, read_array
 
 _READERS = 4
@@ -52,20 +51,15 @@ def load_volumes(
     known = _open(path, full_shape)
     if known is not None:
         return known
-    with located(path):
-        path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path / "lock")
-        lock.acquire()
-    try:
-        with RowStore(path, len(cells), len(cells)) as store:
-            for row, volume in enumerate(_parsed(parse, cells[store.done :]), store.done):
-                store.write("values", [row], volume[None].float())
-                store.commit(row + 1)
-    except UnreadableCells:
-        shutil.rmtree(path, ignore_errors=True)
-        raise
-    finally:
-        lock.release()
+    with locked(path):
+        try:
+            with RowStore(path, len(cells), len(cells)) as store:
+                for row, volume in enumerate(_parsed(parse, cells[store.done :]), store.done):
+                    store.write("values", [row], volume[None].float())
+                    store.commit(row + 1)
+        except UnreadableCells:
+            shutil.rmtree(path, ignore_errors=True)
+            raise
     volumes = _open(path, full_shape)
     if volumes is None:
         raise OSError(f"{path} was replaced by something else while it was being written")

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import final
 
 import torch
-from filelock import FileLock
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
@@ -14,7 +13,7 @@ from metavoxel.cohort.cohort import Cohort
 from metavoxel.errors import RunError
 from metavoxel.parts.codecs.base import AbstractCodec, Encoded
 from metavoxel.rng import Rng, stream_key
-from metavoxel.storage.atomic import located
+from metavoxel.storage.atomic import locked
 from metavoxel.storage.row_store import RowStore, read_rows
 from metavoxel.typing import Code, Mask
 
@@ -101,25 +100,18 @@ def encode_column(
     size = ENCODE_BATCH if spec.spatial else SCALAR_BATCH
     versions = augmentations if spec.spatial else 1
     chosen = set(augmented)
-    with located(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / "lock")
-        lock.acquire()
-    try:
-        with RowStore(folder, len(cohort) * versions, len(rows)) as store:
-            for start in range(store.done, len(rows), size):
-                batch = rows[start : start + size]
-                for index in range(versions):
-                    kept = batch if index == 0 else batch[[row in chosen for row in batch.tolist()]]
-                    for field, codes in _codes(name, cohort, codec, kept, index, seed, device).items():
-                        store.write(field, [row * versions + index for row in kept.tolist()], codes)
-                done = min(start + size, len(rows))
-                store.commit(done)
-                yield done, len(rows)
-            if not len(rows):
-                store.commit(0, now=True)
-    finally:
-        lock.release()
+    with locked(folder), RowStore(folder, len(cohort) * versions, len(rows)) as store:
+        for start in range(store.done, len(rows), size):
+            batch = rows[start : start + size]
+            for index in range(versions):
+                kept = batch if index == 0 else batch[[row in chosen for row in batch.tolist()]]
+                for field, codes in _codes(name, cohort, codec, kept, index, seed, device).items():
+                    store.write(field, [row * versions + index for row in kept.tolist()], codes)
+            done = min(start + size, len(rows))
+            store.commit(done)
+            yield done, len(rows)
+        if not len(rows):
+            store.commit(0, now=True)
 
 
 def _codes(

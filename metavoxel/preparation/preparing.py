@@ -19,7 +19,7 @@ from metavoxel.images.image import Image
 from metavoxel.preparation.checks import is_stripped, read_head
 from metavoxel.preparation.extractors import GIVEN, AbstractExtractor, NoExtraction, make_extractor
 from metavoxel.preparation.head import Prepared, Template, load_registration_template, prepare_head
-from metavoxel.preparation.outputs import LOCKS, Outputs
+from metavoxel.preparation.outputs import LOCKS, RECORD, Outputs
 from metavoxel.preparation.quality import Quality
 from metavoxel.preparation.rigid import read_rigid
 from metavoxel.preparation.settings import PrepareSettings, file_hash, key_of, versions
@@ -150,7 +150,7 @@ def _prepare_scan(task: Task, outputs: Outputs, baseline: Outputs | None) -> boo
 
 
 def _record(task: Task, scan: Scan, source: str, baseline: Outputs | None, extractor: str) -> dict[str, Any]:
-    first = None if baseline is None else json.loads(baseline.sidecar.read_text(encoding="utf-8"))["Preparation"]["Key"]
+    first = None if baseline is None else json.loads(baseline.sidecar.read_text(encoding="utf-8"))[RECORD]["Key"]
     parts: dict[str, Any] = {
         "Input": source,
         "Settings": task.settings.model_dump(mode="json"),

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock
+
 from metavoxel.errors import Problem, RunError
 
 _REMEDIES = {
@@ -63,6 +65,23 @@ def located(path: Path) -> Iterator[None]:
         reason = error.strerror or str(error)
         remedy = _REMEDIES.get(error.errno or 0, "check the disk, or choose another `output`")
         raise RunError(Problem(str(path), f"cannot be written ({reason}): {remedy}")) from error
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Make a folder and hold its lock, after any other process that holds it.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    with located(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / "lock")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def flush_folder(folder: Path) -> None:

@@ -9,6 +9,7 @@ from filelock import FileLock
 
 from metavoxel.cohort.table import read_table
 from metavoxel.cohort.visual_qa import COLUMNS
+from metavoxel.preparation.outputs import LOCKS
 from metavoxel.preparation.tables import write_table
 
 TABLE = "qa.tsv"
@@ -39,8 +40,8 @@ class Decisions:
 
     def __init__(self, derivative: Path) -> None:
         self.path = derivative / TABLE
-        self._lock = FileLock(derivative / ".locks" / "qa.lock")
-        (derivative / ".locks").mkdir(exist_ok=True)
+        self._lock = FileLock(derivative / LOCKS / "qa.lock")
+        (derivative / LOCKS).mkdir(exist_ok=True)
 
     def read(self) -> list[Decision]:
         """Read all decisions, in the order of the table.
