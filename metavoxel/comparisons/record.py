@@ -7,6 +7,7 @@ from typing import Any, final
 
 from metavoxel.comparisons.base import Done
 from metavoxel.errors import Problem, RunError
+from metavoxel.storage.atomic import write_text
 
 
 @final
@@ -83,7 +84,4 @@ class Record:
             "settings": self._settings,
             "jobs": self._jobs,
         }
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._path.with_suffix(".partial")
-        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(self._path)
+        write_text(self._path, json.dumps(record, indent=2) + "\n")

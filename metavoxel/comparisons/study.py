@@ -18,6 +18,7 @@ from metavoxel.inference.model import Model
 from metavoxel.inference.summaries import mean_cells
 from metavoxel.runs.part import own_table
 from metavoxel.runs.run import RunFolder, load
+from metavoxel.storage.atomic import replaced
 from metavoxel.typing import Code
 
 Size = Literal["small", "medium", "full"]
@@ -131,11 +132,8 @@ class Study:
 
     def write_table(self, folder: Path, target: str, frame: pandas.DataFrame) -> None:
         """Write a table of predictions atomically."""
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"predictions-{target}.tsv"
-        temporary = path.with_suffix(".partial")
-        frame.to_csv(temporary, sep="\t", index=False)
-        temporary.replace(path)
+        with replaced(folder / f"predictions-{target}.tsv") as temporary:
+            frame.to_csv(temporary, sep="\t", index=False)
 
     def test_table(self) -> Table:
         """Return the test rows of the table as text."""

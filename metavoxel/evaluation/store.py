@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
+from metavoxel.storage.atomic import write_text
+
 
 @final
 class Store:
@@ -33,10 +35,7 @@ class Store:
 
     def write(self, path: Path, content: Any) -> None:
         """Replace a file atomically."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".partial")
-        temporary.write_text(json.dumps(content), encoding="utf-8")
-        temporary.replace(path)
+        write_text(path, json.dumps(content))
 
 
 def digest(path: Path) -> str:

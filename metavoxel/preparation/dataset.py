@@ -14,13 +14,14 @@ from metavoxel.cohort.bids_files import index_dataset
 from metavoxel.errors import CohortError, Problem, RunError
 from metavoxel.preparation.cluster import on_slurm
 from metavoxel.preparation.extractors import GIVEN, make_extractor
-from metavoxel.preparation.outputs import RECORD, replace_text
+from metavoxel.preparation.outputs import RECORD
 from metavoxel.preparation.preparing import Outcome, Task, prepare_subject, subject_tasks
 from metavoxel.preparation.quality import Quality, flags
 from metavoxel.preparation.settings import PrepareSettings, versions
 from metavoxel.preparation.sources import Failure, find_scans
 from metavoxel.preparation.tables import write_table
 from metavoxel.preparation.template import SPACE
+from metavoxel.storage.atomic import write_text
 
 QUALITY, FAILURES = "quality.tsv", "failures.tsv"
 _SPACE_PER_VOXEL = 6.0
@@ -161,7 +162,7 @@ def _describe(dataset: Path, derivative: Path, settings: PrepareSettings) -> Non
         ],
         "DatasetLinks": {"raw": os.path.relpath(dataset.resolve(), derivative.resolve())},
     }
-    replace_text(derivative / "dataset_description.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_text(derivative / "dataset_description.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def _carry_tables(dataset: Path, derivative: Path) -> None:
@@ -172,7 +173,7 @@ def _carry_tables(dataset: Path, derivative: Path) -> None:
     for name in names:
         if (dataset / name).is_file():
             (derivative / name).parent.mkdir(parents=True, exist_ok=True)
-            replace_text(derivative / name, (dataset / name).read_text(encoding="utf-8"))
+            write_text(derivative / name, (dataset / name).read_text(encoding="utf-8"))
 
 
 def _write_failures(derivative: Path, failures: Sequence[Failure]) -> None:

@@ -123,10 +123,3 @@ def _write_text(path: Path, text: str) -> None:
 
 def _write_json(path: Path, content: object) -> None:
     _write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a text file whole: aside, then renamed."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)

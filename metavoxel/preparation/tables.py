@@ -1,11 +1,11 @@
-"""Write tables whole: aside, then renamed, so that a reader sees the old or the new one."""
+"""Write tables whole, so that a reader sees the old or the new one."""
 
 import csv
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from metavoxel.preparation.outputs import replace_text
+from metavoxel.storage.atomic import write_text
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -14,4 +14,4 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]
     writer = csv.writer(text, dialect="excel-tab", lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
-    replace_text(path, text.getvalue())
+    write_text(path, text.getvalue())

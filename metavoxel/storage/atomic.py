@@ -11,8 +11,8 @@ from filelock import FileLock
 from metavoxel.errors import Problem, RunError
 
 _REMEDIES = {
-    errno.ENOSPC: "make room; finished work is kept, and the command continues with `resume=True`",
-    errno.EDQUOT: "make room in the quota; finished work is kept, and the command continues with `resume=True`",
+    errno.ENOSPC: "make room; finished work is kept: repeat the command, a training with `resume=True`",
+    errno.EDQUOT: "make room in the quota; finished work is kept: repeat the command, a training with `resume=True`",
     errno.EFBIG: "the file system or the shell (ulimit -f) allows no file of this size; choose another `output`",
     errno.EROFS: "the file system is read-only; choose another `output`",
     errno.EACCES: "make the folder writable, or choose another `output`",

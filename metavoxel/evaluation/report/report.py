@@ -10,6 +10,7 @@ import jinja2
 
 from metavoxel.evaluation.report.figure import embedded
 from metavoxel.evaluation.report.table import Figures
+from metavoxel.storage.atomic import write_text
 
 
 class Tabulated(NamedTuple):
@@ -59,6 +60,4 @@ def write_report(
     text = environment.from_string(template).render(
         title=title, facts=facts, notes=notes, sections=shown, picture=lambda name: embedded(figures / f"{name}.png")
     )
-    temporary = path.with_suffix(".partial")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, text)
