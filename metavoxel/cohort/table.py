@@ -1,5 +1,6 @@
 """Read CSV and TSV files as tables of text."""
 
+from abc import abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -96,9 +97,26 @@ def _wrong_lengths(path: Path, header: Sequence[str], rows: Sequence[OtherLength
     return problems
 
 
+class AbstractTexts(Sequence[str]):
+    """Texts that are made when they are needed."""
+
+    @abstractmethod
+    def text(self, index: int) -> str:
+        """Return one text."""
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        if isinstance(index, slice):
+            return [self.text(place) for place in range(*index.indices(len(self)))]
+        return self.text(index)
+
+
 @final
 @dataclass(frozen=True, eq=False)
-class NumberedRows(Sequence[str]):
+class NumberedRows(AbstractTexts):
     """Locations of the rows of a file, made when they are needed: ``FILE row NUMBER``."""
 
     file: str
@@ -107,19 +125,13 @@ class NumberedRows(Sequence[str]):
     def __len__(self) -> int:
         return len(self.numbers)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[str]: ...
-    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
-        if isinstance(index, slice):
-            return [f"{self.file} row {number}" for number in self.numbers[index]]
+    def text(self, index: int) -> str:
         return f"{self.file} row {self.numbers[index]}"
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class RowsOfSubjects(Sequence[str]):
+class RowsOfSubjects(AbstractTexts):
     """Locations of rows with their subjects, made when they are needed: ``FILE row NUMBER (SUBJECT)``."""
 
     places: Sequence[str]
@@ -128,12 +140,6 @@ class RowsOfSubjects(Sequence[str]):
     def __len__(self) -> int:
         return len(self.places)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[str]: ...
-    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
+    def text(self, index: int) -> str:
         place, subject = self.places[index], self.subjects[index]
         return place if f"({subject})" in place else f"{place} ({subject})"

@@ -20,16 +20,6 @@ from metavoxel.runs.run import load
 from metavoxel.schema import load_schema
 
 
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory):
-    """Provide a schema, its uninterrupted run, and the events of the training."""
-    folder = tmp_path_factory.mktemp("reference")
-    write_table(folder)
-    schema = write_schema(folder, TABLE)
-    events = train(schema, folder / "run")
-    return schema, folder / "run", events
-
-
 def test_contents_of_a_run_folder(reference):
     schema, run, events = reference
     assert {path.name for path in run.iterdir()} == {

@@ -4,7 +4,7 @@ import json
 import os
 
 import pytest
-from tiny_cohorts import TABLE, write_schema, write_table
+from tiny_cohorts import TABLE, write_schema
 from tiny_runs import assert_same_weights, leave, refused, train
 
 from metavoxel.errors import RunError, RunWarning
@@ -12,16 +12,6 @@ from metavoxel.learning.training import training
 from metavoxel.runs.metrics import read_metrics
 from metavoxel.runs.run import RunFolder
 from metavoxel.schema import load_schema
-
-
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory):
-    """Provide a schema, its uninterrupted run, and the events of the training."""
-    folder = tmp_path_factory.mktemp("reference")
-    write_table(folder)
-    schema = write_schema(folder, TABLE)
-    events = train(schema, folder / "run")
-    return schema, folder / "run", events
 
 
 def test_a_checkpoint_is_written_by_the_clock(reference, tmp_path):

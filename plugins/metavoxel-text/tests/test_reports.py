@@ -62,13 +62,13 @@ def z_score(right, chance=0.5):
 
 @pytest.mark.slow
 def test_a_report_given_age_and_sex_has_the_right_facts(model):
-    atrophy, people = [], []
+    atrophy, nouns = [], []
     for age, expected in ((30.0, False), (90.0, True)):
         for sex, person in (("F", "woman"), ("M", "man")):
             drawn = model.sample(DRAWS // 2, {"age": age, "sex": sex}).frame["report"]
             atrophy += [("atrophy" in text) == expected for text in drawn]
-            people += [person in text.split() for text in drawn]
-    assert z_score(atrophy) > Z and z_score(people) > Z
+            nouns += [person in text.split() for text in drawn]
+    assert z_score(atrophy) > Z and z_score(nouns) > Z
 
 
 @pytest.mark.slow
