@@ -24,9 +24,9 @@ from metavoxel.cli.options import (
     chosen,
     load_on,
     names,
-    pairs,
 )
 from metavoxel.cli.output import ROW_IMAGES, SAMPLES, claim_files, claim_own_folder, clear_own_folder
+from metavoxel.cli.pairs import pairs
 from metavoxel.cohort.table import Table
 from metavoxel.errors import EvidenceError, Problem
 from metavoxel.inference.arguments import refuse_without_draws

@@ -8,6 +8,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from metavoxel.cli.pairs import pairs
 from metavoxel.errors import EvidenceError, Problem
 from metavoxel.inference.model import Model
 from metavoxel.parts.variables.base import Point
@@ -58,25 +59,6 @@ def chosen(**settings: Any) -> dict[str, Any]:
 def names(text: str | None) -> list[str] | None:
     """Split names at commas; None if the option was omitted."""
     return None if text is None else [composed(name.strip()) for name in text.split(",") if name.strip()]
-
-
-def pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
-    """Parse NAME=VALUE of each text.
-
-    Raises:
-        EvidenceError: a text without an equals sign, or a repeated name.
-    """
-    parts = [text.partition("=") for text in texts]
-    problems = [
-        Problem(option, f"{text!r} must be NAME=VALUE") for text, part in zip(texts, parts, strict=True) if not part[1]
-    ]
-    found = [composed(name.strip()) for name, _, _ in parts]
-    problems += [
-        Problem(option, f"{name!r} is given twice") for name in sorted({n for n in found if found.count(n) > 1})
-    ]
-    if problems:
-        raise EvidenceError(problems)
-    return {name: value.strip() for name, (_, _, value) in zip(found, parts, strict=True)}
 
 
 def base_rates(

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from metavoxel.cli.pairs import pairs
 from metavoxel.errors import CohortError, Problem
 from metavoxel.preparation.dataset import FAILURES, QUALITY, Advance, Summary, prepare_dataset
 from metavoxel.preparation.settings import PrepareSettings
@@ -41,10 +42,12 @@ def prepare(
 ) -> None:
     """Extract brains, correct bias fields and register native heads to MNI space; write a BIDS derivative."""
     settings = PrepareSettings(extractor=extractor, bias=bias, spacing=spacing)
-    options = {name: int(text) if text.isdecimal() else text for name, text in _pairs(slurm_option).items()}
+    options = {
+        name: int(text) if text.isdecimal() else text for name, text in pairs("--slurm-option", slurm_option).items()
+    }
     work = prepare_dataset(
         dataset, output, settings,
-        entities=_pairs(entities), masks=masks, workers=workers, slurm=options if slurm else None,
+        entities=pairs("--entities", entities), masks=masks, workers=workers, slurm=options if slurm else None,
     )  # fmt: skip
     summary = show(_progress(work))
     console = Console(soft_wrap=True, highlight=False)
@@ -58,15 +61,6 @@ def prepare(
     if summary.failures:
         console.print(f"Failed scans are listed in {output / FAILURES}; the others are prepared.", markup=False)
         raise CohortError([_problem(failure) for failure in summary.failures])
-
-
-def _pairs(texts: list[str]) -> dict[str, str]:
-    problems = [
-        Problem("--entities, --slurm-option", f"{text!r}: write NAME=VALUE") for text in texts if "=" not in text
-    ]
-    if problems:
-        raise CohortError(problems)
-    return dict(text.split("=", 1) for text in texts)
 
 
 def _problem(failure: Failure) -> Problem:

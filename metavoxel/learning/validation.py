@@ -86,7 +86,7 @@ class HeldOutLoss:
         wanted = min(math.ceil(EXAMPLES / count), math.ceil(CELLS / (count * model.tokens)))
         self._repeats = IMAGE_REPEATS if has_grids else max(MIN_REPEATS, wanted)
         self._present = torch.stack([caches[name].present for name in model.kernels], 1)
-        self._with_baseline = [name for name, context in model.contexts.items() if context.expected]
+        self._with_baseline = model.with_baseline
         self._reference, self._baseline = self._losses(_zero, self._at(0.0) if self._with_baseline else _zero)
 
     def evaluate(self) -> dict[str, VariableLoss]:

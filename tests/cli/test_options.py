@@ -2,7 +2,8 @@
 
 import pytest
 
-from metavoxel.cli.options import base_rates, names, pairs
+from metavoxel.cli.options import base_rates, names
+from metavoxel.cli.pairs import pairs
 from metavoxel.errors import EvidenceError
 
 LABELS = {"dx": ["CN", "MCI, late", "MCI", "AD: severe", "a=b"], "sex": ["F", "M"]}

@@ -34,7 +34,7 @@ def test_a_missing_extractor_names_the_extra(metavoxel, scans, tmp_path, monkeyp
 
 def test_options_that_are_no_pairs(metavoxel, scans, tmp_path):
     found = metavoxel("prepare", scans, "--output", tmp_path / "out", "--entities", "run")
-    assert found.code == 2 and "write NAME=VALUE" in found.err
+    assert found.code == 2 and "--entities: 'run' must be NAME=VALUE" in found.err
 
 
 def test_qa_of_another_folder(metavoxel, scans):
