@@ -13,6 +13,7 @@ from torch import Tensor
 
 from metavoxel.cohort.cohort import Cohort
 from metavoxel.errors import EvidenceError, Problem
+from metavoxel.inference.arguments import refuse_without_draws
 from metavoxel.inference.order import JointDraw
 from metavoxel.inference.question import Question
 from metavoxel.inference.summaries import draw_cells, image_values, mean_cells
@@ -149,12 +150,14 @@ class Answer:
         ]
 
 
-def as_point(text: str) -> Point:
-    """Check the name of a point estimate.
+def as_point(text: str | None, *, vote: bool = False, draws: int = 1) -> Point:
+    """Check the name of a point estimate, by default the mean; without draws, neither it nor ``vote`` may be given.
 
     Raises:
-        EvidenceError: it is unknown.
+        EvidenceError: it is unknown, or one of draws that there are not.
     """
+    refuse_without_draws(draws, {"point": text, "vote": vote or None})
+    text = text or "mean"
     for known in get_args(Point):
         if text == known:
             return known

@@ -1,6 +1,5 @@
 """A trained model: draws, predictions and likelihoods for given evidence."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Unpack, final
@@ -12,30 +11,22 @@ import torch
 from torch import Tensor
 
 from metavoxel.cohort.cohort import Cohort
-from metavoxel.cohort.table import Table
 from metavoxel.inference.answer import Answer, GivenRows, as_point
-from metavoxel.inference.arguments import (
-    check_counts,
-    check_mappings,
-    listed,
-    refuse_with_draws,
-    refuse_without_draws,
-    whole_seed,
-)
+from metavoxel.inference.arguments import check_counts, check_mappings, listed, refuse_with_draws, whole_seed
 from metavoxel.inference.evidence import EvidenceReader, warn_of_blanked, warn_of_misspelt
 from metavoxel.inference.in_memory import given_masks
 from metavoxel.inference.prediction import draw, target_means
 from metavoxel.inference.question import ask
 from metavoxel.inference.samples import Samples
-from metavoxel.inference.sampling import answer_sampling, sampling_of
+from metavoxel.inference.sampling import answer_sampling, code_bounds, sampling_of
 from metavoxel.inference.scores import Unusual, check_scored, log_likelihoods, unusual
 from metavoxel.inference.show import model_html, model_text
 from metavoxel.inference.subjects import draw_subjects, known_voxels, read_given
-from metavoxel.inference.summaries import category_labels
-from metavoxel.inference.tables import Rows, as_table, column_names
+from metavoxel.inference.summaries import labels_of
+from metavoxel.inference.tables import Rows, as_table, column_names, subjects_of
 from metavoxel.network.joint import JointModel
 from metavoxel.parts.codecs.base import AbstractCodec
-from metavoxel.sampling.bounds import Bounds, codes_between
+from metavoxel.sampling.bounds import Bounds
 from metavoxel.sampling.evidence import Evidence
 from metavoxel.sampling.settings import Sampling, SamplingOptions
 from metavoxel.schema.schema import Schema
@@ -74,23 +65,12 @@ class Model:
     @property
     def labels(self) -> dict[str, list[str]]:
         """Labels of every category's classes, in the order of its code."""
-        return {
-            name: category_labels(self.schema.variables[name].spec, codec)
-            for name, codec in self.codecs.items()
-            if codec.is_label
-        }
+        return labels_of(self.schema.specs, self.codecs)
 
     @property
     def bounds(self) -> dict[str, Bounds]:
         """Lowest and highest code of scalars with a range of valid values, within which they are drawn."""
-        found = {}
-        for name, codec in self.codecs.items():
-            valid = self.schema.variables[name].spec.bounds()
-            if valid not in (None, (-math.inf, math.inf)) and tuple(codec.code_shape) == (1,):
-                bounds = codes_between(codec, valid, self.device)
-                if bounds is not None:
-                    found[name] = bounds
-        return found
+        return code_bounds(self.schema.specs, self.codecs, self.device)
 
     @property
     def _shared(self) -> bool:
@@ -194,9 +174,7 @@ class Model:
             EvidenceError: unknown or contradictory names, or no draws from a model with one shared time.
             CohortError: all problems of the table.
         """
-        if not draws:
-            refuse_without_draws(0, {"point": point, "vote": vote or None})
-        center = as_point(point or "mean")
+        center = as_point(point, vote=vote, draws=draws)
         answer = self.answer(
             table, target, given,
             draws=draws, order=order, prior=prior, evaluations=evaluations, seed=seed, folder=folder, **sampling,
@@ -257,7 +235,7 @@ class Model:
             question,
             self.schema,
             self.codecs,
-            _subjects(table, cohort, self.schema),
+            subjects_of(table, cohort.subjects, self.schema),
             cohort.row_keys,
             means={} if draws else target_means(self.joint.of(targets), *parts[1:], evaluations=evaluations, seed=seed),
             draws=draw(*parts, seed=seed, sampling=settings, shared=self._shared, bounds=self.bounds) if draws else [],
@@ -300,7 +278,7 @@ class Model:
         evidence = self.evidence_of(cohort, list(cohort.variables))
         return log_likelihoods(
             self.joint, self.schema, self.codecs, cohort, evidence, names, conditions,
-            subjects=_subjects(table, cohort, self.schema), evaluations=evaluations, seed=seed,
+            subjects=subjects_of(table, cohort.subjects, self.schema), evaluations=evaluations, seed=seed,
         )  # fmt: skip
 
     def unusual(self, table: Rows, given: Sequence[str], *, seed: int = 0) -> list[Unusual]:
@@ -316,14 +294,4 @@ class Model:
 
     def unusual_in(self, rows: GivenRows, *, seed: int = 0) -> list[Unusual]:
         """Return the same of rows that have been read; images are not part of the evidence."""
-        specs = self.schema.variables
-        scalars = {name: entry for name, entry in rows.evidence.items() if not specs[name].spec.spatial}
-        found = unusual(self.joint.of, self.schema, self.codecs, rows.cohort, scalars, seed=seed, shared=self._shared)
-        return sorted(found, key=lambda one: one.probability)
-
-
-def _subjects(table: Table | pandas.DataFrame, cohort: Cohort, schema: Schema) -> list[object]:
-    """Return the rows' subjects, in a data frame's own type, so that results can be merged with it."""
-    if isinstance(table, pandas.DataFrame):
-        return list(table.iloc[:, column_names(table).index(schema.cohort.subject)])
-    return list(cohort.subjects)
+        return unusual(self.joint.of, self.schema, self.codecs, rows, seed=seed, shared=self._shared)

@@ -1,10 +1,16 @@
 """Sampling settings of a trained model: defaults and changes."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields
 
+import torch
+
 from metavoxel.errors import EvidenceError, Problem, did_you_mean
 from metavoxel.inference.arguments import refuse_without_draws
+from metavoxel.parts.codecs.base import AbstractCodec
+from metavoxel.parts.variables.base import AbstractVariableSpec
+from metavoxel.sampling.bounds import Bounds, codes_between
 from metavoxel.sampling.settings import Sampling, check_conditioning
 
 
@@ -58,3 +64,17 @@ def answer_sampling(draws: int, changes: Mapping[str, object], *, shared_time: b
         )
     refuse_without_draws(draws, changes)
     return Sampling()
+
+
+def code_bounds(
+    specs: Mapping[str, AbstractVariableSpec], codecs: Mapping[str, AbstractCodec], device: torch.device
+) -> dict[str, Bounds]:
+    """Return lowest and highest code of scalars with a range of valid values, within which they are drawn."""
+    found = {}
+    for name, codec in codecs.items():
+        valid = specs[name].bounds()
+        if valid not in (None, (-math.inf, math.inf)) and tuple(codec.code_shape) == (1,):
+            bounds = codes_between(codec, valid, device)
+            if bounds is not None:
+                found[name] = bounds
+    return found

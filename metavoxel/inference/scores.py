@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import pandas
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from metavoxel.cohort.cohort import Cohort
 from metavoxel.errors import CohortWarning, EvidenceError, Problem
+from metavoxel.inference.answer import GivenRows
 from metavoxel.inference.question import unknown_names
 from metavoxel.parts.codecs.base import AbstractCodec
 from metavoxel.sampling.conditional import JointDenoiser
@@ -137,34 +138,40 @@ def unusual(
     denoiser_of: Callable[[Collection[str]], JointDenoiser],
     schema: Schema,
     codecs: Mapping[str, AbstractCodec],
-    cohort: Cohort,
-    evidence: Mapping[str, Evidence],
+    rows: GivenRows,
     *,
     seed: int,
     shared: bool,
-) -> Iterator[Unusual]:
-    """Yield numbers and categories whose tail probability given the other evidence is below ``UNUSUAL``.
+) -> list[Unusual]:
+    """Return numbers and categories whose tail probability given the other ones is below ``UNUSUAL``, lowest first.
 
     It is the model's (:func:`metavoxel.sampling.surprise.tail_probability`) or, for a standardised number beyond
     ``FAR`` standard deviations of the training rows, at most the Gaussian one. A model with one ``shared`` time has the
-    latter alone. Images are not evaluated. ``denoiser_of`` returns the model for the estimates of some variables.
+    latter alone. Images are no part of the evidence. ``denoiser_of`` returns the model for the estimates of some
+    variables.
     """
+    evidence = {name: entry for name, entry in rows.evidence.items() if not schema.specs[name].spatial}
+    found = []
     for name, entry in evidence.items():
-        rows, model = _rows_with(entry), denoiser_of([name])
-        spec, kernel = schema.variables[name].spec, model.kernels[name]
-        if spec.data_shape or entry.code.ndim > 2 or not len(rows):
+        known, model = _rows_with(entry), denoiser_of([name])
+        spec, kernel = schema.specs[name], model.kernels[name]
+        if spec.data_shape or entry.code.ndim > 2 or not len(known):
             continue
-        code = entry.code[rows]
-        tails = torch.ones(len(rows), dtype=torch.float64)
+        code = entry.code[known]
+        tails = torch.ones(len(known), dtype=torch.float64)
         if not shared and has_likelihood(kernel):
-            rng = row_streams(seed, [cohort.row_keys[row] for row in rows.tolist()], 0).fork("unusual", name)
-            tails = tail_probability(model, _others(evidence, [*evidence], name, rows), name, code, rng)
+            rng = row_streams(seed, [rows.cohort.row_keys[row] for row in known.tolist()], 0).fork("unusual", name)
+            tails = tail_probability(model, _others(evidence, [*evidence], name, known), name, code, rng)
         if schema.variables[name].parts.codec.is_standardised:
             distance = code[:, 0].double().cpu().abs()
             tails = torch.where(distance > FAR, torch.minimum(tails, _two_sided(distance)), tails)
-        for row, probability in zip(rows.tolist(), tails.tolist(), strict=True):
-            if not probability >= UNUSUAL:
-                yield Unusual(row, name, str(cohort.columns[name].cells[row]), probability)
+        cells = rows.cohort.columns[name].cells
+        found += [
+            Unusual(row, name, str(cells[row]), probability)
+            for row, probability in zip(known.tolist(), tails.tolist(), strict=True)
+            if not probability >= UNUSUAL
+        ]
+    return sorted(found, key=lambda one: one.probability)
 
 
 def _two_sided(distance: Float64[Tensor, "b"]) -> Float64[Tensor, "b"]:

@@ -1,7 +1,7 @@
 """Cells of a table from predicted codes: point estimates and their uncertainty."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -20,6 +20,11 @@ DRAWS_FOR_QUANTILES = 20
 def category_labels(spec: AbstractVariableSpec, codec: AbstractCodec) -> list[str]:
     """Return the label of each channel of a one-hot code."""
     return [str(spec.format(value)) for value in codec.decode(torch.eye(codec.code_shape[0]))]
+
+
+def labels_of(specs: Mapping[str, AbstractVariableSpec], codecs: Mapping[str, AbstractCodec]) -> dict[str, list[str]]:
+    """Return the labels of every category, in the order of its code."""
+    return {name: category_labels(specs[name], codec) for name, codec in codecs.items() if codec.is_label}
 
 
 def mean_cells(name: str, spec: AbstractVariableSpec, codec: AbstractCodec, mean: Code) -> list[dict[str, object]]:

@@ -1,6 +1,6 @@
 """Tables of new rows from user input: a data frame, a path, or rows as dictionaries."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -76,3 +76,10 @@ def column_names(table: Table | pandas.DataFrame) -> list[str]:
 
 def _named(frame: pandas.DataFrame) -> list[tuple[object, bool]]:
     return [(name, not isinstance(name, tuple) and bool(pandas.isna(name))) for name in frame.columns]
+
+
+def subjects_of(table: Table | pandas.DataFrame, subjects: Sequence[str], schema: Schema) -> list[object]:
+    """Return the rows' subjects, in a data frame's own type, so that results can be merged with it."""
+    if isinstance(table, pandas.DataFrame):
+        return list(table.iloc[:, column_names(table).index(schema.cohort.subject)])
+    return list(subjects)

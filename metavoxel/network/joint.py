@@ -9,7 +9,7 @@ w_v is 1 in training, and is then chosen on validation rows. Without a baseline,
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import final
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -24,6 +24,7 @@ from metavoxel.parts.features.base import AbstractFeatures
 from metavoxel.parts.kernels.base import AbstractKernel, along
 from metavoxel.plugins.registry import attribute_errors
 from metavoxel.sampling.held import AbstractCorrectedDenoiser
+from metavoxel.sampling.selected import DenoiserOfSome
 from metavoxel.schema.schema import Variable
 from metavoxel.typing import AnyCode, AnyMask, AnyTime
 
@@ -270,35 +271,6 @@ class JointModel(nn.Module, AbstractCorrectedDenoiser):
             if outputs is not None
         }
 
-    def of(self, names: Collection[str]) -> "DenoiserOfSome":
+    def of(self, names: Collection[str]) -> DenoiserOfSome:
         """Return the joint denoiser restricted to the estimates of some variables, which may cost less."""
-        return DenoiserOfSome(self, names)
-
-
-@final
-class DenoiserOfSome:
-    """A joint model whose ``denoise`` returns the estimates of some variables only, given the states of all."""
-
-    def __init__(self, model: JointModel, names: Collection[str]) -> None:
-        self._model, self._names = model, frozenset(names)
-
-    @property
-    def kernels(self) -> Mapping[str, AbstractKernel]:
-        """Kernels of all variables."""
-        return self._model.kernels
-
-    @property
-    def code_shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Code shape of every variable, without the batch axis."""
-        return self._model.code_shapes
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the states."""
-        return self._model.device
-
-    def denoise(
-        self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], observed: Mapping[str, AnyMask]
-    ) -> Mapping[str, AnyCode]:
-        """Return E[x_0 | all states] of these variables; class probabilities for a category."""
-        return self._model.denoise(states, times, observed, only=self._names)
+        return DenoiserOfSome(self, partial(self.denoise, only=frozenset(names)))

@@ -42,6 +42,12 @@ def known_blocks(known: Bool[Tensor, "b c *d"], factor: int) -> Mask:
     return to_blocks(known, factor).flatten(1, 2).all(1, keepdim=True)
 
 
+def surrounded(known: Mask) -> Mask:
+    """Return the cells that are known with all their neighbours; outside of the grid, cells count as known."""
+    pool = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}[known.ndim - 2]
+    return pool((~known).float(), 3, 1, 1) < 0.5
+
+
 def block_rows(blocks: Float[Tensor, "b v *r"]) -> Float[Tensor, "n v"]:
     """Return one row per block."""
     return blocks.movedim(1, -1).flatten(0, -2)
@@ -73,3 +79,21 @@ def spread(batches: Callable[[], Iterable[Float[Tensor, "b c *s"]]]) -> Spread:
     center = total / count
     variance = (squares / count - center.square()).mean()
     return Spread(center.float(), variance.clamp_min(1e-12).sqrt().float())
+
+
+def channel_spread(
+    posteriors: Iterable[tuple[Float[Tensor, "b c *r"], Float[Tensor, "b c *r"]]],
+) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
+    """Return mean and standard deviation of each channel over rows and cells, from (mean, standard deviation) of cells.
+
+    The variance includes the posteriors' own. The standard deviation is at least 1e-6.
+    """
+    count, total = 0, torch.zeros((), dtype=torch.float64)
+    squares = torch.zeros((), dtype=torch.float64)
+    for mean, sd in posteriors:
+        axes = (0, *range(2, mean.ndim))
+        count += mean.numel() // mean.shape[1]
+        total = total + mean.double().sum(axes)
+        squares = squares + (mean.double().square() + sd.double().square()).sum(axes)
+    center = total / count
+    return center, (squares / count - center.square()).clamp_min(1e-12).sqrt()

@@ -10,13 +10,12 @@ import torch
 from jaxtyping import Bool, Float
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationInfo, field_validator, model_validator
 from torch import Tensor
-from torch.nn import functional
 
 from metavoxel.errors import Problem, RunError
 from metavoxel.parts.codecs.base import AbstractCodecSpec, AbstractLearnedCodec, CodecTraining, Encoded
 from metavoxel.parts.codecs.block_components import fit_block_components, fit_neighbour_decoder
-from metavoxel.parts.codecs.blocks import spread
-from metavoxel.parts.codecs.kl_vae_losses import SMALLEST, MedicalNetDistance, PatchAdversary, gradient_distance
+from metavoxel.parts.codecs.blocks import channel_spread, known_blocks, spread, surrounded
+from metavoxel.parts.codecs.kl_vae_losses import MedicalNetDistance, PatchAdversary, gradient_distance
 from metavoxel.parts.codecs.kl_vae_network import ResidualAutoencoder
 from metavoxel.parts.codecs.kl_vae_weights import OWN, PublishedSettings, mismatch, published_weights, read_weights
 from metavoxel.parts.codecs.tiles import Tiling, describe_excess, memory_of, random_patches, tiled
@@ -59,15 +58,15 @@ class KLVAECodec(AbstractLearnedCodec):
         self._perceptual: MedicalNetDistance | None = None
         self.adversary: PatchAdversary | None = None
         if spec.adversarial_weight:
-            if min(spec.crop or size for size in data_shape[1:]) < SMALLEST:
-                raise ValueError(f"the discriminator of 'adversarial_weight' needs {SMALLEST} voxels along each axis")
-            self.adversary = PatchAdversary(len(grid), data_shape[0])
-            self.register_buffer("step", torch.zeros((), dtype=torch.int64))
-            self.step: Tensor
+            sizes = [spec.crop or size for size in data_shape[1:]]
+            self.adversary = PatchAdversary(
+                data_shape[0], sizes, weight=spec.adversarial_weight, start=spec.adversarial_start
+            )
+        channels = (spec.latent_channels, *[1] * len(grid))
         self.register_buffer("mean_image", torch.zeros(data_shape))
         self.register_buffer("contrast", torch.ones(()))
-        self.register_buffer("latent_mean", torch.zeros(spec.latent_channels, *[1] * len(grid)))
-        self.register_buffer("latent_scale", torch.ones(spec.latent_channels, *[1] * len(grid)))
+        self.register_buffer("latent_mean", torch.zeros(channels))
+        self.register_buffer("latent_scale", torch.ones(channels))
         self.mean_image: Tensor
         self.contrast: Tensor
         self.latent_mean: Tensor
@@ -111,27 +110,11 @@ class KLVAECodec(AbstractLearnedCodec):
         fit = {"l2": error.square().mean()} if squared else {"l1": error.abs().mean()}
         terms = {**fit, "kl": self._spec.kl_weight * kl}
         if self._spec.perceptual_weight:
-            distance = (
-                gradient_distance(reconstruction, image)
-                if self._perceptual is None
-                else self._perceptual(reconstruction * self.contrast + center, data)
-            )
+            restored = reconstruction * self.contrast + center
+            measure = self._perceptual
+            distance = gradient_distance(reconstruction, image) if measure is None else measure(restored, data)
             terms["perceptual"] = self._spec.perceptual_weight * distance
-        return (
-            terms if self.adversary is None else {**terms, **self._adversarial(self.adversary, image, reconstruction)}
-        )
-
-    def _adversarial(
-        self, adversary: PatchAdversary, image: Float[Tensor, "b c *s"], reconstruction: Float[Tensor, "b c *s"]
-    ) -> dict[str, Float[Tensor, ""]]:
-        """Return the losses of autoencoder and discriminator, from step ``adversarial_start`` on."""
-        started = int(self.step) >= self._spec.adversarial_start
-        if self.training:
-            self.step += 1
-        if not started:
-            return {}
-        generator, discriminator = adversary.losses(image, reconstruction)
-        return {"adversarial": self._spec.adversarial_weight * generator, "discriminator": discriminator}
+        return terms if self.adversary is None else {**terms, **self.adversary(image, reconstruction)}
 
     def load(self, path: Path) -> None:
         """Load a run's codec whole, or the autoencoder of a published file, whose latents ``fit`` then standardises.
@@ -159,15 +142,7 @@ class KLVAECodec(AbstractLearnedCodec):
         """
         if self._is_fitted:
             return
-        axes = (0, *range(2, 2 + len(self.code_shape) - 1))
-        count, total, squares = 0, torch.zeros(()), torch.zeros(())
-        for batch in batches():
-            mean, sd = self._posterior(batch)
-            count += mean.numel() // mean.shape[1]
-            total = total + mean.double().sum(axes)
-            squares = squares + (mean.double().square() + sd.double().square()).sum(axes)
-        center = total / count
-        scale = (squares / count - center.square()).clamp_min(1e-12).sqrt()
+        center, scale = channel_spread(self._posterior(batch) for batch in batches())
         self.latent_mean.copy_(center.reshape(self.latent_mean.shape))
         self.latent_scale.copy_(scale.reshape(self.latent_scale.shape))
 
@@ -182,9 +157,8 @@ class KLVAECodec(AbstractLearnedCodec):
         return describe_excess(self.forecast, shape, self._spec.tile, sizes, available)
 
     def _posterior(self, x: Float[Tensor, "b c *s"]) -> tuple[Tensor, Tensor]:
-        mean, sd = self._mapped(lambda part: torch.cat(self.autoencoder.encode(part), 1), self._standardised(x)).chunk(
-            2, 1
-        )
+        posterior = self._mapped(lambda part: torch.cat(self.autoencoder.encode(part), 1), self._standardised(x))
+        mean, sd = posterior.chunk(2, 1)
         return mean, sd
 
     def _mapped(self, function: Callable[[Tensor], Tensor], x: Float[Tensor, "b c *s"]) -> Float[Tensor, "b k *t"]:
@@ -210,11 +184,7 @@ class KLVAECodec(AbstractLearnedCodec):
         Training uses the same fill, and decoded images are composited with the known voxels.
         """
         filled = torch.where(known, x, self.mean_image)
-        factor = self._spec.downsampling
-        pool = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}[len(self.code_shape) - 1]
-        unknown = (~known).any(1, keepdim=True).float()
-        near_unknown = pool(pool(unknown, factor, factor), 3, 1, 1)
-        return self.encode(filled), near_unknown < 0.5
+        return self.encode(filled), surrounded(known_blocks(known, self._spec.downsampling))
 
 
 class KLVAESpec(AbstractCodecSpec):
@@ -289,19 +259,15 @@ class KLVAESpec(AbstractCodecSpec):
     @classmethod
     def _from_the_schema(cls, path: Path | None, info: ValidationInfo) -> Path | None:
         """Resolve a relative path against the folder of the schema, if known."""
-        if path is None or not info.context:
-            return path
-        return Path(os.path.abspath(info.context["folder"] / path))
+        return Path(os.path.abspath(info.context["folder"] / path)) if path and info.context else path
 
     @model_validator(mode="after")
     def _levels(self) -> Self:
         most = int(math.log2(self.downsampling)) + 1
         if not self.channels:
             object.__setattr__(self, "channels", (64, *[128] * (most - 3)))
-        elif len(self.channels) > most:
-            raise ValueError(
-                f"downsampling {self.downsampling} has 1 to {most} levels of channels, not {len(self.channels)}"
-            )
+        elif (count := len(self.channels)) > most:
+            raise ValueError(f"downsampling {self.downsampling} has 1 to {most} levels of channels, not {count}")
         if self.norm_groups and any(width % self.norm_groups for width in self.channels):
             raise ValueError(f"norm_groups {self.norm_groups} must divide all channels, {list(self.channels)}")
         return self

@@ -3,6 +3,7 @@
 The distances are plain objects rather than modules: their fixed weights are no part of a codec's file.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
@@ -84,18 +85,44 @@ class PatchAdversary(nn.Module):
 
     Both losses are minimised together: the autoencoder's has a copy of the discriminator's weights that takes no
     gradient, and the discriminator's a copy of the reconstruction.
+
+    Args:
+        images: channels.
+        sizes: voxels along each axis of the images.
+        weight: of the autoencoder's loss.
+        start: training steps without it.
+
+    Raises:
+        ValueError: images too small for its patches.
     """
 
-    def __init__(self, axes: int, images: int) -> None:
+    def __init__(self, images: int, sizes: Sequence[int], *, weight: float, start: int) -> None:
         from monai.losses import PatchAdversarialLoss  # takes seconds
         from monai.networks.nets import PatchDiscriminator
 
         super().__init__()
+        if min(sizes) < SMALLEST:
+            raise ValueError(f"the discriminator of 'adversarial_weight' needs {SMALLEST} voxels along each axis")
         # Instances are normalised one by one, so that rows of a batch stay independent.
         self.discriminator = PatchDiscriminator(
-            spatial_dims=axes, channels=16, in_channels=images, num_layers_d=2, norm="INSTANCE"
+            spatial_dims=len(sizes), channels=16, in_channels=images, num_layers_d=2, norm="INSTANCE"
         )
         self._loss = PatchAdversarialLoss(criterion="least_squares")
+        self._weight, self._start = weight, start
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+        self.step: Tensor
+
+    def forward(
+        self, images: Float[Tensor, "b k *d"], reconstructions: Float[Tensor, "b k *d"]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Return the weighted loss of the autoencoder and that of the discriminator; nothing before ``start``."""
+        started = int(self.step) >= self._start
+        if self.training:
+            self.step += 1
+        if not started:
+            return {}
+        generator, discriminator = self.losses(images, reconstructions)
+        return {"adversarial": self._weight * generator, "discriminator": discriminator}
 
     def losses(
         self, images: Float[Tensor, "b k *d"], reconstructions: Float[Tensor, "b k *d"]

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metavoxel.parts.codecs.blocks import from_blocks, known_blocks, spread, to_blocks
+from metavoxel.parts.codecs.blocks import channel_spread, from_blocks, known_blocks, spread, surrounded, to_blocks
 from metavoxel.rng import Rng
 
 GRIDS = st.lists(st.integers(1, 4), min_size=1, max_size=3)
@@ -33,3 +33,21 @@ def test_spread_is_around_the_mean_image():
     torch.testing.assert_close(center, images.mean(0))
     torch.testing.assert_close(scale, (images - images.mean(0)).square().mean().sqrt())
     assert spread(lambda: [torch.ones(3, 1, 2, 2)]).scale > 0, "of equal images, so that codes stay finite"
+
+
+@given(GRIDS)
+def test_a_surrounded_cell_is_known_with_its_neighbours(grid):
+    known = Rng.for_rows(2, "known").uniform((2, 1, *grid)) < 0.8
+    found = surrounded(known)
+    for cell in torch.cartesian_prod(*[torch.arange(size) for size in (2, *grid)]).tolist():
+        near = [slice(max(at - 1, 0), at + 2) for at in cell[1:]]
+        assert bool(found[(cell[0], 0, *cell[1:])]) == bool(known[(cell[0], 0, *near)].all())
+
+
+def test_spread_of_channels_includes_the_posteriors_own():
+    means = Rng.for_rows(6, "means").normal((6, 2, 3, 4), dtype=torch.float64)
+    means[:, 1] = 3 + 2 * means[:, 1]
+    sds = torch.full_like(means, 0.5)
+    center, scale = channel_spread(zip(means.split(4), sds.split(4), strict=True))
+    torch.testing.assert_close(center, means.mean((0, 2, 3)))
+    torch.testing.assert_close(scale, (means.var((0, 2, 3), correction=0) + 0.25).sqrt())

@@ -57,7 +57,7 @@ def test_weights_of_another_network_are_refused(tmp_path):
 def test_each_adversarial_loss_trains_its_own_side():
     torch.manual_seed(0)
     adversary, real, generated = (
-        PatchAdversary(2, 1),
+        PatchAdversary(1, [16, 16], weight=1.0, start=0),
         images(2, 1, 32, 32),
         torch.rand(2, 1, 32, 32, requires_grad=True),
     )
@@ -73,7 +73,7 @@ def test_each_adversarial_loss_trains_its_own_side():
 
 def test_a_trained_discriminator_separates_and_the_generator_s_loss_falls_where_it_is_fooled():
     torch.manual_seed(0)
-    adversary = PatchAdversary(2, 1)
+    adversary = PatchAdversary(1, [16, 16], weight=1.0, start=0)
     real, generated = images(8, 1, 32, 32), functional.avg_pool2d(images(8, 1, 34, 34), 3, 1)
     optimiser = torch.optim.Adam(adversary.parameters(), 2e-3)
     first = float(adversary.losses(real, generated)[1].detach())
