@@ -9,7 +9,7 @@ from pathlib import Path
 
 import metavoxel as mv
 from metavoxel.cli.train import show
-from metavoxel.comparisons import FOLDER, ComparisonSettings, compare
+from metavoxel.evaluation.comparisons import FOLDER, ComparisonSettings, compare
 from metavoxel.evaluation.evaluating import evaluating
 from metavoxel.evaluation.metrics.features.scattering import Scattering
 from metavoxel.evaluation.results import Results

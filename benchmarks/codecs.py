@@ -22,12 +22,12 @@ from benchmarks.ds000228 import EXAMPLE, TABLE, with_split
 from benchmarks.tables import markdown
 from metavoxel.cli.demo import SCHEMA
 from metavoxel.cohort.cohort import Cohort
+from metavoxel.cohort.phantoms import PhantomSettings, write_phantom
 from metavoxel.cohort.read import read_cohort
 from metavoxel.evaluation.metrics.bootstrap import bootstrap_mean
 from metavoxel.parts.codecs.base import AbstractCodec, AbstractCodecSpec
 from metavoxel.parts.codecs.local_pca import LocalPCASpec
 from metavoxel.parts.codecs.wavelet import WaveletSpec
-from metavoxel.phantoms import PhantomSettings, write_phantom
 from metavoxel.schema import load_schema
 
 CODECS: Mapping[str, AbstractCodecSpec] = {

@@ -28,7 +28,7 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.oasis import TABLE, Fold, columns_of, folds, schema_of, subjects, trained
 from benchmarks.tables import markdown
-from metavoxel.comparisons import FOLDER, ComparisonSettings, compare
+from metavoxel.evaluation.comparisons import FOLDER, ComparisonSettings, compare
 from metavoxel.evaluation.metrics.bootstrap import Estimate, bootstrap
 from metavoxel.runs.part import part_table
 from metavoxel.runs.run import RunFolder

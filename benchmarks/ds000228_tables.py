@@ -17,7 +17,7 @@ from jaxtyping import Float64
 
 from benchmarks.both_modes import OWN, compare_all, evaluated
 from benchmarks.tables import markdown
-from metavoxel.comparisons import ComparisonSettings
+from metavoxel.evaluation.comparisons import ComparisonSettings
 from metavoxel.evaluation.metrics.bootstrap import Estimate, bootstrap_mean
 from metavoxel.evaluation.metrics.scores import LabelScore, NumberScore, column, score
 from metavoxel.evaluation.report.table import shown

@@ -17,8 +17,8 @@ import yaml
 import metavoxel as mv
 from benchmarks.tables import markdown
 from metavoxel.cli.train import show
+from metavoxel.cohort.phantoms import PhantomSettings, read_truth, write_phantom
 from metavoxel.evaluation.metrics.bootstrap import bootstrap_mean
-from metavoxel.phantoms import PhantomSettings, read_truth, write_phantom
 from metavoxel.rng import Rng
 from metavoxel.runs.run import RunFolder
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pandas
 
 from benchmarks.tables import markdown
+from metavoxel.cohort.phantoms import read_truth
 from metavoxel.evaluation.metrics.bootstrap import Estimate
 from metavoxel.evaluation.report.table import shown
-from metavoxel.phantoms import read_truth
 
 COLUMNS = {
     "age (years) MAE": "age: mean absolute error (years)", "age (years) 90 % coverage": "90 % intervals cover",

@@ -17,9 +17,9 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 from scipy.stats import binomtest
 
+from metavoxel.cohort.phantoms import PhantomSettings, write_phantom
 from metavoxel.images.files import read_image
 from metavoxel.images.image import Image
-from metavoxel.phantoms import PhantomSettings, write_phantom
 from metavoxel.preparation.extractors import AbstractExtractor, NoExtraction, make_extractor
 from metavoxel.preparation.head import Prepared, load_registration_template, prepare_head
 from metavoxel.preparation.quality import flags

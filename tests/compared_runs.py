@@ -4,7 +4,7 @@ import numpy as np
 import PIL.Image
 from tiny_cohorts import BACKBONE, UNET
 
-from metavoxel.comparisons import ComparisonSettings, compare
+from metavoxel.evaluation.comparisons import ComparisonSettings, compare
 
 QUICK = ComparisonSettings(steps=4, samples=2, accelerator="cpu", precision="32-true")
 PICTURES = {

@@ -24,7 +24,7 @@ from metavoxel.schema import Schema
 from metavoxel.schema import load_schema as read_schema
 
 if TYPE_CHECKING:
-    from metavoxel.comparisons import ComparisonSettings, Record
+    from metavoxel.evaluation.comparisons import ComparisonSettings, Record
     from metavoxel.evaluation.results import Results
 
 
@@ -221,7 +221,7 @@ def compare(
     Raises:
         RunError, EvidenceError, CohortError: as for the command.
     """
-    from metavoxel.comparisons import compare as comparing
+    from metavoxel.evaluation.comparisons import compare as comparing
 
     chosen, wanted = (None if names is None else as_names(names) for names in (methods, targets))
     work = comparing(as_path(run, "run"), chosen, wanted, settings)
@@ -234,12 +234,12 @@ def phantom(output: Path | str, *, progress: bool = False, **settings: object) -
     Args:
         output: folder: new, empty, or of phantoms with the same settings.
         progress: whether to show a progress bar.
-        settings: fields of :class:`metavoxel.phantoms.PhantomSettings` (subjects, spacing, noise, disease, ...).
+        settings: fields of :class:`metavoxel.cohort.phantoms.PhantomSettings` (subjects, spacing, noise, disease, ...).
 
     Raises:
         CohortError: unknown settings or values out of range.
     """
-    from metavoxel.phantoms import phantom_settings, write_phantom, write_schema
+    from metavoxel.cohort.phantoms import phantom_settings, write_phantom, write_schema
 
     folder, chosen = as_path(output, "output"), phantom_settings(settings)
 

@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 
 from metavoxel.cli.options import RunArgument, names
-from metavoxel.comparisons import FOLDER, METHODS, ComparisonSettings
-from metavoxel.comparisons import compare as compare_methods
-from metavoxel.comparisons.study import Size
 from metavoxel.errors import EvidenceError, Problem
+from metavoxel.evaluation.comparisons import FOLDER, METHODS, ComparisonSettings
+from metavoxel.evaluation.comparisons import compare as compare_methods
+from metavoxel.evaluation.comparisons.study import Size
 from metavoxel.runs.bars import show
 
 

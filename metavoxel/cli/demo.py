@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from metavoxel.cli.output import claim_folder
+from metavoxel.cohort.phantoms import PhantomSettings, Truth, read_truth, write_phantom
 from metavoxel.evaluation.metrics.bootstrap import bootstrap_mean
 from metavoxel.inference.model import Model
 from metavoxel.inference.plot import Picture, Row, draw_sheet
 from metavoxel.learning.training import training
-from metavoxel.phantoms import PhantomSettings, Truth, read_truth, write_phantom
 from metavoxel.runs.bars import show
 from metavoxel.runs.part import part_table
 from metavoxel.runs.run import RunFolder, load

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from metavoxel.cli.options import names
 from metavoxel.cli.output import claim_folder
+from metavoxel.cohort.phantoms import Bounds, PhantomSettings, phantom_settings, read_truth, write_phantom, write_schema
 from metavoxel.errors import CohortError, Problem
-from metavoxel.phantoms import Bounds, PhantomSettings, phantom_settings, read_truth, write_phantom, write_schema
 from metavoxel.runs.bars import show
 from metavoxel.runs.progress import Progress
 

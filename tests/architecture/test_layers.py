@@ -10,17 +10,17 @@ LAYERS = (
     {"parts"},
     {"plugins", "sampling"},
     {"schema"},
-    {"network", "cohort", "phantoms"},
+    {"network", "cohort"},
     {"inference", "testing", "preparation"},
     {"runs"},
     {"learning"},
-    {"comparisons", "evaluation"},
+    {"evaluation"},
     {"api", "cli"},
 )
 """Lowest first. A unit (a module or package right under metavoxel) imports from lower layers alone: nothing imports a unit of
 its own layer, and there is no circle."""
 
-MOST_UNITS, MOST_LAYERS = 21, 11
+MOST_UNITS, MOST_LAYERS = 19, 11
 
 KINDS = {"kernels", "codecs", "features", "adapters", "backbones", "variables"}
 """What plugins may add to: one folder of ``parts`` each."""

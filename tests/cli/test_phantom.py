@@ -3,7 +3,7 @@
 import pandas
 import pytest
 
-from metavoxel.phantoms import read_truth
+from metavoxel.cohort.phantoms import read_truth
 from metavoxel.schema import load_schema
 
 

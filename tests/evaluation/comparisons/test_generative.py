@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from tiny_cohorts import write_schema
 from tiny_runs import train
 
-from metavoxel.comparisons.scalar_label import ScalarLabelSpec
+from metavoxel.evaluation.comparisons.scalar_label import ScalarLabelSpec
 from metavoxel.runs.run import RunFolder
 from metavoxel.schema import load_schema
 from metavoxel.testing import parametrize_checks, variable_checks

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
-from metavoxel.comparisons.base import Done
 from metavoxel.errors import Problem, RunError
+from metavoxel.evaluation.comparisons.base import Done
 from metavoxel.storage.atomic import write_text
 
 

@@ -14,10 +14,10 @@ from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 
+from metavoxel.cohort.phantoms import MissingSettings, PhantomSettings, bounds, read_truth, write_phantom
+from metavoxel.cohort.phantoms.factors import FactorModel
+from metavoxel.cohort.phantoms.subjects import draw_subject
 from metavoxel.errors import CohortError
-from metavoxel.phantoms import MissingSettings, PhantomSettings, bounds, read_truth, write_phantom
-from metavoxel.phantoms.factors import FactorModel
-from metavoxel.phantoms.subjects import draw_subject
 
 
 def write(folder: Path, **settings) -> Path:

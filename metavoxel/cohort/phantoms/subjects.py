@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
-from metavoxel.phantoms.factors import OLDEST, YOUNGEST, FactorModel, Site, prevalence
-from metavoxel.phantoms.settings import MissingSettings, PhantomSettings
+from metavoxel.cohort.phantoms.factors import OLDEST, YOUNGEST, FactorModel, Site, prevalence
+from metavoxel.cohort.phantoms.settings import MissingSettings, PhantomSettings
 from metavoxel.rng import stream_key
 
 

@@ -5,8 +5,8 @@ from compared_runs import NUMBERS, QUICK, compared
 from tiny_cohorts import write_schema
 from tiny_runs import train
 
-from metavoxel.comparisons import compare
 from metavoxel.errors import CohortError, EvidenceError, RunError
+from metavoxel.evaluation.comparisons import compare
 
 
 def problems_of(error, *arguments):

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int16
 from scipy.interpolate import BSpline
 
-from metavoxel.phantoms.atlas import CENTRE, FIELD_OF_VIEW, Atlas
-from metavoxel.phantoms.factors import Site
+from metavoxel.cohort.phantoms.atlas import CENTRE, FIELD_OF_VIEW, Atlas
+from metavoxel.cohort.phantoms.factors import Site
 
 WHITE = 1000
 """Stored intensity of white matter in a T1w image (of cerebrospinal fluid in a T2w image)."""

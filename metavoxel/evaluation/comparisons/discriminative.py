@@ -12,12 +12,12 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
-from metavoxel.comparisons.architectures import AbstractArchitecture
-from metavoxel.comparisons.base import AbstractComparison, Done, Job
-from metavoxel.comparisons.predictor import Predictor, Task, parameters
-from metavoxel.comparisons.stopwatch import Stopwatch
-from metavoxel.comparisons.study import Study
 from metavoxel.errors import NumericalError, Problem
+from metavoxel.evaluation.comparisons.architectures import AbstractArchitecture
+from metavoxel.evaluation.comparisons.base import AbstractComparison, Done, Job
+from metavoxel.evaluation.comparisons.predictor import Predictor, Task, parameters
+from metavoxel.evaluation.comparisons.stopwatch import Stopwatch
+from metavoxel.evaluation.comparisons.study import Study
 from metavoxel.learning.batches import shuffled
 from metavoxel.learning.loop import Optimisation, Optimiser, defer_interrupts
 from metavoxel.learning.precision import flushed_denormals

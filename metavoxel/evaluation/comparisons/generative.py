@@ -16,11 +16,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metavoxel.comparisons.base import AbstractComparison, Done, Job
-from metavoxel.comparisons.predictor import parameters
-from metavoxel.comparisons.scalar_label import ScalarLabelPlugin, ScalarLabelSpec
-from metavoxel.comparisons.stopwatch import Stopwatch
-from metavoxel.comparisons.study import Study
+from metavoxel.evaluation.comparisons.base import AbstractComparison, Done, Job
+from metavoxel.evaluation.comparisons.predictor import parameters
+from metavoxel.evaluation.comparisons.scalar_label import ScalarLabelPlugin, ScalarLabelSpec
+from metavoxel.evaluation.comparisons.stopwatch import Stopwatch
+from metavoxel.evaluation.comparisons.study import Study
 from metavoxel.inference.answer import Answer
 from metavoxel.inference.model import Model
 from metavoxel.inference.samples import write_samples

@@ -10,16 +10,16 @@ from compared_runs import QUICK, compared
 from monai.networks.nets import DenseNet121
 from safetensors.torch import load_file
 
-from metavoxel.comparisons import compare
-from metavoxel.comparisons.architectures import (
+from metavoxel.evaluation.comparisons import compare
+from metavoxel.evaluation.comparisons.architectures import (
     BraidArchitecture,
     DenseNetArchitecture,
     Ports,
     ViTArchitecture,
 )
-from metavoxel.comparisons.inputs import numbers as numeric_predictors
-from metavoxel.comparisons.predictor import Task, parameters
-from metavoxel.comparisons.study import open_run, read_study
+from metavoxel.evaluation.comparisons.inputs import numbers as numeric_predictors
+from metavoxel.evaluation.comparisons.predictor import Task, parameters
+from metavoxel.evaluation.comparisons.study import open_run, read_study
 from metavoxel.runs.run import RunFolder
 
 ARCHITECTURES = {"densenet": DenseNetArchitecture(), "vit": ViTArchitecture(), "braid": BraidArchitecture()}

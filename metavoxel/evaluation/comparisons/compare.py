@@ -4,12 +4,12 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from metavoxel.comparisons.base import AbstractComparison
-from metavoxel.comparisons.record import Record
-from metavoxel.comparisons.stopwatch import Stopwatch
-from metavoxel.comparisons.study import ComparisonSettings, Study, open_run, predictable, read_study
-from metavoxel.comparisons.table import METHODS
 from metavoxel.errors import EvidenceError, MetavoxelError, Problem, did_you_mean
+from metavoxel.evaluation.comparisons.base import AbstractComparison
+from metavoxel.evaluation.comparisons.record import Record
+from metavoxel.evaluation.comparisons.stopwatch import Stopwatch
+from metavoxel.evaluation.comparisons.study import ComparisonSettings, Study, open_run, predictable, read_study
+from metavoxel.evaluation.comparisons.table import METHODS
 from metavoxel.inference.model import Model
 from metavoxel.runs.progress import Progress
 

@@ -17,7 +17,7 @@ from scipy.linalg import solve_triangular
 from scipy.spatial import cKDTree
 from scipy.special import softmax
 
-from metavoxel.phantoms.factors import AGE_SD, OLDEST, YOUNGEST, FactorModel
+from metavoxel.cohort.phantoms.factors import AGE_SD, OLDEST, YOUNGEST, FactorModel
 
 
 class Posterior(NamedTuple):

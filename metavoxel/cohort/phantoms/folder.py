@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float64, Int16, Int64
 
+from metavoxel.cohort.phantoms.atlas import Atlas, load_atlas
+from metavoxel.cohort.phantoms.bayes import Bounds, bounds, posterior
+from metavoxel.cohort.phantoms.factors import DIAGNOSES, SEXES, FactorModel
+from metavoxel.cohort.phantoms.rendering import deform, render
+from metavoxel.cohort.phantoms.settings import PhantomSettings
+from metavoxel.cohort.phantoms.subjects import Subject, draw_subject, generator, missing_probability
 from metavoxel.errors import CohortError, Problem
-from metavoxel.phantoms.atlas import Atlas, load_atlas
-from metavoxel.phantoms.bayes import Bounds, bounds, posterior
-from metavoxel.phantoms.factors import DIAGNOSES, SEXES, FactorModel
-from metavoxel.phantoms.rendering import deform, render
-from metavoxel.phantoms.settings import PhantomSettings
-from metavoxel.phantoms.subjects import Subject, draw_subject, generator, missing_probability
 
 GENERATOR = 1
 """Version of the generator: incremented when the same settings give other images or another distribution."""

@@ -5,8 +5,8 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-from metavoxel.comparisons.stopwatch import Stopwatch
-from metavoxel.comparisons.study import Study
+from metavoxel.evaluation.comparisons.stopwatch import Stopwatch
+from metavoxel.evaluation.comparisons.study import Study
 from metavoxel.runs.progress import Progress
 from metavoxel.schema import Schema
 
@@ -38,7 +38,7 @@ class AbstractComparison(ABC):
     """Method with which the predictions or samples of a run are compared. Has settings, and no state."""
 
     relevant_settings: ClassVar[tuple[str, ...]] = ()
-    """Fields of :class:`~metavoxel.comparisons.study.ComparisonSettings` on which training depends."""
+    """Fields of :class:`~metavoxel.evaluation.comparisons.study.ComparisonSettings` on which training depends."""
 
     @property
     @abstractmethod

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from metavoxel.phantoms import FactorModel, bounds, posterior
-from metavoxel.phantoms.factors import AGE_SD, OLDEST, YOUNGEST, prevalence
+from metavoxel.cohort.phantoms import FactorModel, bounds, posterior
+from metavoxel.cohort.phantoms.factors import AGE_SD, OLDEST, YOUNGEST, prevalence
 
 ROWS = 40_000
 

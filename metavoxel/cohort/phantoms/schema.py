@@ -4,8 +4,8 @@ from pathlib import Path
 
 import yaml
 
-from metavoxel.phantoms.factors import DIAGNOSES, OLDEST, SEXES, YOUNGEST
-from metavoxel.phantoms.settings import PhantomSettings
+from metavoxel.cohort.phantoms.factors import DIAGNOSES, OLDEST, SEXES, YOUNGEST
+from metavoxel.cohort.phantoms.settings import PhantomSettings
 
 
 def write_schema(folder: Path, settings: PhantomSettings) -> Path:

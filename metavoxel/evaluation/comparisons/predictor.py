@@ -8,9 +8,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
-from metavoxel.comparisons.architectures import AbstractArchitecture, Ports
-from metavoxel.comparisons.inputs import Standard, numbers, pictures, standard
-from metavoxel.comparisons.study import Study
+from metavoxel.evaluation.comparisons.architectures import AbstractArchitecture, Ports
+from metavoxel.evaluation.comparisons.inputs import Standard, numbers, pictures, standard
+from metavoxel.evaluation.comparisons.study import Study
 from metavoxel.rng import Rng
 
 

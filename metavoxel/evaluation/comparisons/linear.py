@@ -22,11 +22,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from metavoxel.comparisons.base import AbstractComparison, Done, Job
-from metavoxel.comparisons.inputs import numbers, pictures
-from metavoxel.comparisons.stopwatch import Stopwatch
-from metavoxel.comparisons.study import Study
 from metavoxel.errors import NumericalError, Problem
+from metavoxel.evaluation.comparisons.base import AbstractComparison, Done, Job
+from metavoxel.evaluation.comparisons.inputs import numbers, pictures
+from metavoxel.evaluation.comparisons.stopwatch import Stopwatch
+from metavoxel.evaluation.comparisons.study import Study
 from metavoxel.runs.progress import Progress
 from metavoxel.schema import Schema
 

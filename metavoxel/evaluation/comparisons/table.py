@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from metavoxel.comparisons.architectures import BraidArchitecture, DenseNetArchitecture, ViTArchitecture
-from metavoxel.comparisons.base import AbstractComparison
-from metavoxel.comparisons.discriminative import NetworkComparison
-from metavoxel.comparisons.generative import ContinuousLabels, LatentDiffusion
-from metavoxel.comparisons.linear import LinearComparison
+from metavoxel.evaluation.comparisons.architectures import BraidArchitecture, DenseNetArchitecture, ViTArchitecture
+from metavoxel.evaluation.comparisons.base import AbstractComparison
+from metavoxel.evaluation.comparisons.discriminative import NetworkComparison
+from metavoxel.evaluation.comparisons.generative import ContinuousLabels, LatentDiffusion
+from metavoxel.evaluation.comparisons.linear import LinearComparison
 
 METHODS: Mapping[str, AbstractComparison] = MappingProxyType(
     {

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from metavoxel.comparisons.study import Study
+from metavoxel.evaluation.comparisons.study import Study
 from metavoxel.rng import Rng
 
 
