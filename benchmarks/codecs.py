@@ -20,7 +20,7 @@ from torch import Tensor
 
 from benchmarks.ds000228 import EXAMPLE, TABLE, with_split
 from benchmarks.tables import markdown
-from metavoxel.cli.demo import SCHEMA
+from metavoxel.cli.demonstration import SCHEMA
 from metavoxel.cohort.cohort import Cohort
 from metavoxel.cohort.phantoms import PhantomSettings, write_phantom
 from metavoxel.cohort.read import read_cohort

@@ -1,12 +1,10 @@
 """``metavoxel sample`` and ``metavoxel predict``: draw from a trained model, and predict with it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from torch import Tensor
 
-from metavoxel.cli.notices import notices
 from metavoxel.cli.options import (
     Conditioning,
     Device,
@@ -27,13 +25,14 @@ from metavoxel.cli.options import (
 )
 from metavoxel.cli.output import ROW_IMAGES, SAMPLES, claim_files, claim_own_folder, clear_own_folder
 from metavoxel.cli.pairs import pairs
-from metavoxel.cohort.table import Table
 from metavoxel.errors import EvidenceError, Problem
-from metavoxel.inference.arguments import refuse_without_draws
-from metavoxel.inference.model import Model
-from metavoxel.inference.samples import write_samples
-from metavoxel.runs.part import own_table, part_table, read_source
-from metavoxel.runs.run import RunFolder
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from metavoxel.cohort.table import Table
+    from metavoxel.inference.model import Model
+    from metavoxel.runs.run import RunFolder
 
 
 def sample(
@@ -59,6 +58,8 @@ def sample(
     device: Device = "auto",
 ) -> None:
     """Draw subjects from p(all variables | given values); write samples.tsv, and a file for every image."""
+    from metavoxel.inference.samples import write_samples
+
     model = load_on(run, device)
     known = pairs("--given", given)
     settings = chosen(
@@ -120,6 +121,10 @@ def predict(
     device: Device = "auto",
 ) -> None:
     """Predict variables of every row of a table from the others; write one row each, in order."""
+    from metavoxel.cli.notices import notices
+    from metavoxel.inference.arguments import refuse_without_draws
+    from metavoxel.runs.run import RunFolder
+
     model = load_on(run, device)
     settings = chosen(
         steps=steps, solver=solver, eta=eta, grid=grid, conditioning=conditioning, resamplings=resamplings, jump=jump,
@@ -170,7 +175,7 @@ def _refuse_sampling_options(settings: dict[str, object]) -> None:
         raise EvidenceError(Problem("--log-likelihood", f"{what} {', '.join(options)}"))
 
 
-def _image_folder(model: Model, targets: list[str], output: Path, rows: Table) -> Path | None:
+def _image_folder(model: "Model", targets: list[str], output: Path, rows: "Table") -> Path | None:
     """Claim the folder beside the table for predicted images, if any image is a target."""
     specs = model.schema.specs
     if not any(name in specs and specs[name].spatial for name in targets):
@@ -184,7 +189,7 @@ def _image_folder(model: Model, targets: list[str], output: Path, rows: Table) -
     return folder
 
 
-def _masks(model: Model, texts: dict[str, str], given: dict[str, str]) -> dict[str, Tensor]:
+def _masks(model: "Model", texts: dict[str, str], given: dict[str, str]) -> "dict[str, Tensor]":
     masks: dict[str, Tensor] = {}
     problems = []
     for name, path in texts.items():
@@ -202,8 +207,12 @@ def _masks(model: Model, texts: dict[str, str], given: dict[str, str]) -> dict[s
     return masks
 
 
-def _rows(model: Model, folder: RunFolder, path: Path | None, part: str | None, variables: list[str] | None) -> Table:
+def _rows(
+    model: "Model", folder: "RunFolder", path: Path | None, part: str | None, variables: list[str] | None
+) -> "Table":
     """Read the table to predict; of a BIDS folder only files of these variables, or of all if None."""
+    from metavoxel.runs.part import own_table, part_table, read_source
+
     if part is not None:
         if path is not None:
             raise EvidenceError(Problem("--part", "selects rows of the run's own cohort: leave the table out"))

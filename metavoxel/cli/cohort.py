@@ -7,19 +7,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from metavoxel.cohort.read import read_cohort
-from metavoxel.cohort.summary import describe, render
-from metavoxel.cohort.warnings import cohort_warnings
-from metavoxel.learning.buildable import check_buildable
-from metavoxel.learning.forecast import image_code_lines
-from metavoxel.learning.missingness_weights import check_missing_weights
-from metavoxel.plugins.registry import load_registry
-from metavoxel.schema import load_schema
-from metavoxel.schema.json_schema import json_schema
-
 
 def validate(schema: Annotated[Path, typer.Argument(help="The schema's YAML file.")]) -> None:
     """Check a schema, its model and its cohort before training: counts, ranges, cells, image grids."""
+    from metavoxel.cohort.read import read_cohort
+    from metavoxel.cohort.summary import describe, render
+    from metavoxel.cohort.warnings import cohort_warnings
+    from metavoxel.learning.buildable import check_buildable
+    from metavoxel.learning.forecast import image_code_lines
+    from metavoxel.learning.missingness_weights import check_missing_weights
+    from metavoxel.schema import load_schema
+
     checked = load_schema(schema)
     check_buildable(checked)
     cohort = read_cohort(checked.specs, checked.cohort, folder=checked.folder, multiples=checked.multiples())
@@ -35,4 +33,7 @@ def validate(schema: Annotated[Path, typer.Argument(help="The schema's YAML file
 
 def schema() -> None:
     """Print the JSON Schema of the installed types, for completion of schema.yaml in editors."""
+    from metavoxel.plugins.registry import load_registry
+    from metavoxel.schema.json_schema import json_schema
+
     typer.echo(json.dumps(json_schema(load_registry()), indent=2))

@@ -9,16 +9,14 @@ from rich.table import Table
 
 from metavoxel.cli.options import RunArgument, names
 from metavoxel.errors import EvidenceError, Problem
-from metavoxel.evaluation.comparisons import FOLDER, METHODS, ComparisonSettings
-from metavoxel.evaluation.comparisons import compare as compare_methods
-from metavoxel.evaluation.comparisons.study import Size
-from metavoxel.runs.bars import show
+from metavoxel.evaluation.choices import MethodName, Size
 
 
 def compare(
     run: RunArgument,
     methods: Annotated[
-        str | None, typer.Option(help=f"Any of {', '.join(METHODS)}, separated by commas; by default all applicable.")
+        str | None,
+        typer.Option(help=f"Any of {', '.join(get_args(MethodName))}, separated by commas; by default all applicable."),
     ] = None,
     targets: Annotated[
         str | None, typer.Option(help="Variables to predict, separated by commas; by default every number and label.")
@@ -33,6 +31,10 @@ def compare(
     precision: Annotated[str, typer.Option(help="auto, 32-true, bf16-mixed, 16-mixed.")] = "auto",
 ) -> None:
     """Train other methods on a run's cohort and split, and write their predictions for its test subjects."""
+    from metavoxel.evaluation.comparisons import FOLDER, ComparisonSettings
+    from metavoxel.evaluation.comparisons import compare as compare_methods
+    from metavoxel.runs.bars import show
+
     if size is not None and size not in get_args(Size):
         raise EvidenceError(Problem("--size", f"{size!r} is not one of {', '.join(get_args(Size))}"))
     settings = ComparisonSettings(size, steps, samples, accelerator, precision)  # type: ignore[arg-type]

@@ -7,11 +7,6 @@ import typer
 
 from metavoxel.cli.options import Device, RunArgument, Seed, load_on, names
 from metavoxel.cli.output import claim_folder
-from metavoxel.evaluation.evaluating import REPORT, evaluating
-from metavoxel.evaluation.metrics.features.choose import choose_features
-from metavoxel.evaluation.settings import Settings
-from metavoxel.runs.bars import show
-from metavoxel.runs.run import RunFolder
 
 
 def evaluate(
@@ -51,6 +46,12 @@ def evaluate(
     device: Device = "auto",
 ) -> None:
     """Evaluate a run on its held-out test part: report.html, table1.csv, table2.csv and figures."""
+    from metavoxel.evaluation.evaluating import REPORT, evaluating
+    from metavoxel.evaluation.metrics.features.choose import choose_features
+    from metavoxel.evaluation.settings import Settings
+    from metavoxel.runs.bars import show
+    from metavoxel.runs.run import RunFolder
+
     network = choose_features(features or "scattering")
     settings = Settings(
         targets=names(target) or (), flexible=table2, draws=draws, steps=steps, sample_steps=sample_steps,

@@ -77,7 +77,9 @@ COMMANDS: Mapping[str, Entry] = MappingProxyType(
 
 @final
 class Commands(TyperGroup):
-    """The commands, each imported when it is run, so that a help page needs no PyTorch.
+    """The commands, each imported when it is run.
+
+    A command's module imports what needs PyTorch inside of its functions, so that a help page takes no seconds.
 
     Contexts and commands are Any: some versions of typer have click's, others a copy of their own.
     """

@@ -10,7 +10,6 @@ import typer
 from rich.console import Console
 
 from metavoxel.errors import PluginError, Problem
-from metavoxel.plugins.registry import load_registry
 
 TEMPLATE = Path(__file__).parent / "template"
 USAGE = MappingProxyType(
@@ -64,6 +63,8 @@ def new_plugin(
 
 
 def _problems(name: str, kind: str, folder: Path) -> list[Problem]:
+    from metavoxel.plugins.registry import load_registry
+
     problems = []
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         problems.append(Problem("NAME", f"{name!r} must be words of a-z and 0-9 with hyphens between: blood-count"))

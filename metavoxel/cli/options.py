@@ -4,20 +4,19 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from metavoxel.cli.pairs import pairs
 from metavoxel.errors import EvidenceError, Problem
-from metavoxel.inference.model import Model
-from metavoxel.parts.variables.base import Point
 from metavoxel.parts.variables.text import composed
-from metavoxel.runs.run import load, resolved_device
-from metavoxel.sampling.settings import ConditioningName, SolverName
-from metavoxel.sampling.times import GridName
+from metavoxel.sampling.choices import ConditioningName, GridName, SolverName
 
-CHOICES = {"solver": SolverName, "grid": GridName, "conditioning": ConditioningName, "point": Point}
+if TYPE_CHECKING:
+    from metavoxel.inference.model import Model
+
+CHOICES = {"solver": SolverName, "grid": GridName, "conditioning": ConditioningName}
 
 RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
 Seed = Annotated[int, typer.Option(help="Random seed; the same seed gives the same results.")]
@@ -46,9 +45,11 @@ def chosen(**settings: Any) -> dict[str, Any]:
     Raises:
         EvidenceError: a choice that does not exist, named by its option.
     """
+    from metavoxel.parts.variables.base import Point
+
     problems = [
         Problem(f"--{name}", f"{settings[name]!r} is not one of {', '.join(get_args(names))}")
-        for name, names in CHOICES.items()
+        for name, names in {**CHOICES, "point": Point}.items()
         if settings.get(name) is not None and settings[name] not in get_args(names)
     ]
     if problems:
@@ -117,10 +118,12 @@ def _parts(text: str, labels: Sequence[str]) -> list[str]:
     return [*parts, current] if current else parts
 
 
-def load_on(run: Path, device: str) -> Model:
+def load_on(run: Path, device: str) -> "Model":
     """Load the model of a run folder onto a device.
 
     Raises:
         RunError: not a finished run, or an unavailable device.
     """
+    from metavoxel.runs.run import load, resolved_device
+
     return load(run, device=resolved_device(device, f"--device {device}"))

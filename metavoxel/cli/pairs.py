@@ -1,4 +1,4 @@
-"""NAME=VALUE in options. Apart from the other options, which need the model's modules, and so seconds to import."""
+"""NAME=VALUE in options."""
 
 from collections.abc import Sequence
 

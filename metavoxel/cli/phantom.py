@@ -3,7 +3,7 @@
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -11,10 +11,11 @@ from rich.table import Table
 
 from metavoxel.cli.options import names
 from metavoxel.cli.output import claim_folder
-from metavoxel.cohort.phantoms import Bounds, PhantomSettings, phantom_settings, read_truth, write_phantom, write_schema
 from metavoxel.errors import CohortError, Problem
-from metavoxel.runs.bars import show
 from metavoxel.runs.progress import Progress
+
+if TYPE_CHECKING:
+    from metavoxel.cohort.phantoms import Bounds, PhantomSettings
 
 _OPTIONS: Mapping[str, str] = MappingProxyType(
     {
@@ -57,6 +58,9 @@ def phantom(
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
 ) -> None:
     """Write phantom brains with a known joint distribution as a BIDS folder, with a schema to train on."""
+    from metavoxel.cohort.phantoms import phantom_settings, read_truth, write_schema
+    from metavoxel.runs.bars import show
+
     values: dict[str, object] = {
         "subjects": subjects, "spacing": spacing, "noise": noise, "disease": disease, "site": site, "seed": seed,
         "second_contrast": second_contrast, "missing": _missing(missing, missing_share, names(missing_columns)),
@@ -82,12 +86,14 @@ def _option(setting: str) -> str:
     return _OPTIONS.get(setting, f"--{setting.replace('_', '-')}" if setting else "")
 
 
-def _written(output: Path, settings: PhantomSettings) -> Generator[Progress, None, None]:
+def _written(output: Path, settings: "PhantomSettings") -> Generator[Progress, None, None]:
+    from metavoxel.cohort.phantoms import write_phantom
+
     for step in write_phantom(output, settings):
         yield Progress("phantoms", step.number, step.total, {})
 
 
-def _table(bounds: Bounds) -> Table:
+def _table(bounds: "Bounds") -> Table:
     """Table of the Bayes errors in the population."""
     table = Table("", "from the factors", "from the factors and the others", box=None)
     table.title = "Bayes errors in the population given the factors: bounds for any prediction from the images"

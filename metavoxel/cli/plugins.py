@@ -1,14 +1,14 @@
 """``metavoxel plugins``: list installed types, and run the conformance suite of a plugin."""
 
 from collections import Counter
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from metavoxel.plugins.registry import KINDS, Registry, load_registry
-from metavoxel.testing import installed_checks, run_checks
+if TYPE_CHECKING:
+    from metavoxel.plugins.registry import Registry
 
 
 def plugins(
@@ -17,6 +17,8 @@ def plugins(
     ] = None,
 ) -> None:
     """List the installed types with their distribution and version; or check those of one plugin."""
+    from metavoxel.plugins.registry import KINDS, load_registry
+
     registry = load_registry()
     if check is not None:
         _check(registry, check)
@@ -31,8 +33,10 @@ def plugins(
         console.print(f"Not usable: {failure.origin}: {failure.reason}", style="red", markup=False, soft_wrap=True)
 
 
-def _check(registry: Registry, distribution: str) -> None:
+def _check(registry: "Registry", distribution: str) -> None:
     """Print a line for each type, one for each failed check with its message, and the totals."""
+    from metavoxel.testing import installed_checks, run_checks
+
     console = Console(highlight=False, soft_wrap=True)
     results = run_checks(installed_checks(registry, distribution))
     failed = [result for result in results if not result.ok]

@@ -2,18 +2,18 @@
 
 from collections.abc import Generator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from metavoxel.cli.pairs import pairs
 from metavoxel.errors import CohortError, Problem
-from metavoxel.preparation.dataset import FAILURES, QUALITY, Advance, Summary, prepare_dataset
-from metavoxel.preparation.settings import PrepareSettings
-from metavoxel.preparation.sources import Failure
-from metavoxel.runs.bars import show
 from metavoxel.runs.progress import Progress
+
+if TYPE_CHECKING:
+    from metavoxel.preparation.dataset import Advance, Summary
+    from metavoxel.preparation.sources import Failure
 
 _NAMED = 10
 
@@ -41,6 +41,10 @@ def prepare(
     ] = [],  # noqa: B006
 ) -> None:
     """Extract brains, correct bias fields and register native heads to MNI space; write a BIDS derivative."""
+    from metavoxel.preparation.dataset import FAILURES, QUALITY, prepare_dataset
+    from metavoxel.preparation.settings import PrepareSettings
+    from metavoxel.runs.bars import show
+
     settings = PrepareSettings(extractor=extractor, bias=bias, spacing=spacing)
     options = {
         name: int(text) if text.isdecimal() else text for name, text in pairs("--slurm-option", slurm_option).items()
@@ -63,12 +67,12 @@ def prepare(
         raise CohortError([_problem(failure) for failure in summary.failures])
 
 
-def _problem(failure: Failure) -> Problem:
+def _problem(failure: "Failure") -> Problem:
     where = " ".join(filter(None, (failure.subject, failure.session)))
     return Problem(f"{where} ({failure.source})", failure.problem)
 
 
-def _progress(work: Generator[Advance, None, Summary]) -> Generator[Progress, None, Summary]:
+def _progress(work: "Generator[Advance, None, Summary]") -> "Generator[Progress, None, Summary]":
     while True:
         try:
             step = next(work)

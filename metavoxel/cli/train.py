@@ -6,15 +6,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from metavoxel.learning.missingness_weights import missing_lines
-from metavoxel.learning.training import training
-from metavoxel.learning.training_warnings import training_warnings
-from metavoxel.learning.validation import validation_lines
-from metavoxel.runs.bars import show
-from metavoxel.runs.checkpoints import MINUTES
-from metavoxel.runs.run import RunFolder
-from metavoxel.schema import load_schema
-
 
 def train(
     schema: Annotated[Path, typer.Argument(help="The schema's YAML file.")],
@@ -28,9 +19,17 @@ def train(
     accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
     checkpoint_minutes: Annotated[
         float, typer.Option(min=0, help="Minutes between checkpoints; a crash costs at most one interval.")
-    ] = MINUTES,
+    ] = 10,
 ) -> None:
     """Fit codecs, cache codes and train the joint model."""
+    from metavoxel.learning.missingness_weights import missing_lines
+    from metavoxel.learning.training import training
+    from metavoxel.learning.training_warnings import training_warnings
+    from metavoxel.learning.validation import validation_lines
+    from metavoxel.runs.bars import show
+    from metavoxel.runs.run import RunFolder
+    from metavoxel.schema import load_schema
+
     folder = output or Path("runs") / schema.stem
     show(
         training(

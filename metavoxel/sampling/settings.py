@@ -4,24 +4,21 @@ import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Literal, TypedDict, final, get_args
+from typing import TypedDict, final, get_args
 
 from jaxtyping import Float64
 from torch import Tensor
 
 from metavoxel.errors import EvidenceError, Problem
+from metavoxel.sampling.choices import ConditioningName, GridName, SolverName
 from metavoxel.sampling.conditional import Conditional, Denoiser
 from metavoxel.sampling.conditioning import AbstractConditioning, Clean, Replace
 from metavoxel.sampling.guidance import guided
 from metavoxel.sampling.held import MOST_EVALUATIONS
 from metavoxel.sampling.smc import particle_trajectory
 from metavoxel.sampling.solvers import DDIM, AbstractSolver, DPMSolver2M
-from metavoxel.sampling.times import GridName
 from metavoxel.sampling.trajectory import sample_trajectory
 from metavoxel.typing import AnyCode
-
-ConditioningName = Literal["clean", "replace", "repaint", "smc"]
-SolverName = Literal["dpmpp_2m", "ddim"]
 
 OF_CONDITIONING: Mapping[str, ConditioningName] = {"particles": "smc", "resamplings": "repaint", "jump": "repaint"}
 """Settings that have an effect with one conditioning method only."""

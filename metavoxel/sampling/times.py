@@ -1,14 +1,11 @@
 """Time discretisation: falling grids from 1 (the prior) to 0 (the data)."""
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
 from metavoxel.parts.kernels.base import AbstractKernel
-
-GridName = Literal["log_snr", "uniform"]
+from metavoxel.sampling.choices import GridName
 
 LOG_SNR_BOUND = 8.0
 """Bound of the interior times' absolute log-SNR: beyond it most steps are nearly the identity."""

@@ -16,7 +16,6 @@ import yaml
 from tiny_cohorts import TABLE, write_schema, write_table
 
 import metavoxel as mv
-from metavoxel.cli import train as train_command
 from metavoxel.runs.bars import show
 from metavoxel.runs.progress import Progress
 
@@ -243,7 +242,7 @@ def test_an_interrupt_exits_with_130(metavoxel, monkeypatch, table_study):
         raise KeyboardInterrupt
         yield
 
-    monkeypatch.setattr(train_command, "training", interrupted)
+    monkeypatch.setattr("metavoxel.learning.training.training", interrupted)
     done = metavoxel("train", table_study / "schema.yaml", "--output", table_study / "other")
     assert done.code == 130 and "--resume" in done.err
 

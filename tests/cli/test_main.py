@@ -2,10 +2,19 @@
 
 import ast
 import importlib.util
+import inspect
+import json
+import subprocess
+import sys
+from typing import get_args
 
 import pytest
 
 from metavoxel.cli.main import COMMANDS, in_options
+from metavoxel.cli.train import train
+from metavoxel.evaluation.choices import MethodName
+from metavoxel.evaluation.comparisons import METHODS
+from metavoxel.runs.checkpoints import MINUTES
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -21,6 +30,24 @@ def test_the_help_page_has_each_commands_own_first_line(name):
 def test_help_lists_all_commands(metavoxel):
     found = metavoxel("--help")
     assert found.code == 0 and all(name in found.out for name in COMMANDS)
+
+
+def test_no_command_needs_pytorch_for_its_help():
+    heavy = ["torch", "numpy", "pandas", "monai", "nibabel", "nilearn", "pydantic"]
+    script = (
+        "import importlib, json, sys\n"
+        "from metavoxel.cli.main import COMMANDS\n"
+        "for entry in COMMANDS.values():\n"
+        "    importlib.import_module(f'metavoxel.cli.{entry.module}')\n"
+        f"print(json.dumps([name for name in {heavy} if name in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []
+
+
+def test_choices_in_help_are_those_of_the_library():
+    assert get_args(MethodName) == tuple(METHODS)
+    assert inspect.signature(train).parameters["checkpoint_minutes"].default == MINUTES
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from monai.networks.nets import DenseNet, ResNet, ViT
 from torch import Tensor, nn
 from torch.nn import functional
 
-from metavoxel.evaluation.comparisons.study import Size
+from metavoxel.evaluation.choices import Size
 
 
 class Ports(NamedTuple):

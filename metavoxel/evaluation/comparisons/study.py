@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple, final
+from typing import NamedTuple, final
 
 import pandas
 import torch
@@ -14,6 +14,7 @@ from metavoxel.cohort.cohort import Cohort
 from metavoxel.cohort.read import build_cohort
 from metavoxel.cohort.table import Table
 from metavoxel.errors import Problem, RunError
+from metavoxel.evaluation.choices import Size
 from metavoxel.inference.model import Model
 from metavoxel.inference.summaries import mean_cells
 from metavoxel.runs.part import own_table
@@ -21,7 +22,6 @@ from metavoxel.runs.run import RunFolder, load
 from metavoxel.storage.atomic import replaced
 from metavoxel.typing import Code
 
-Size = Literal["small", "medium", "full"]
 FULL_SIZE_FROM, MEDIUM_SIZE_FROM = 3000, 300
 """Minimum numbers of training rows for which networks have this size by default."""
 

@@ -1,4 +1,4 @@
-"""Comparison methods by name."""
+"""Comparison methods by name, those of :data:`metavoxel.evaluation.choices.MethodName`."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
