@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import metavoxel as mv
-from metavoxel.cli.train import show
 from metavoxel.evaluation.comparisons import FOLDER, ComparisonSettings, compare
 from metavoxel.evaluation.evaluating import evaluating
 from metavoxel.evaluation.metrics.features.scattering import Scattering
 from metavoxel.evaluation.results import Results
 from metavoxel.evaluation.settings import Settings
+from metavoxel.runs.bars import show
 from metavoxel.runs.progress import Progress
 from metavoxel.runs.run import RunFolder
 

@@ -20,8 +20,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import metavoxel as mv
-from metavoxel.cli.train import show
 from metavoxel.evaluation.metrics.bootstrap import Estimate, bootstrap, bootstrap_mean
+from metavoxel.runs.bars import show
 from metavoxel.runs.part import part_table
 from metavoxel.runs.run import RunFolder
 from metavoxel.schema import Schema

@@ -16,9 +16,9 @@ import pandas
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 import metavoxel as mv
-from metavoxel.cli.train import show
 from metavoxel.evaluation.metrics.bootstrap import bootstrap_mean
 from metavoxel.inference.summaries import category_labels
+from metavoxel.runs.bars import show
 from metavoxel.runs.part import part_table
 from metavoxel.runs.run import RunFolder
 

@@ -16,10 +16,10 @@ import yaml
 
 import metavoxel as mv
 from benchmarks.tables import markdown
-from metavoxel.cli.train import show
 from metavoxel.cohort.phantoms import PhantomSettings, read_truth, write_phantom
 from metavoxel.evaluation.metrics.bootstrap import bootstrap_mean
 from metavoxel.rng import Rng
+from metavoxel.runs.bars import show
 from metavoxel.runs.run import RunFolder
 
 CODEC = Path("complete data") / "codecs" / "T1w.safetensors"

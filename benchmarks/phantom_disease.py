@@ -22,9 +22,9 @@ from benchmarks.both_modes import timed
 from benchmarks.disease import area, difference, shown
 from benchmarks.phantoms import MINUTES, write_cohort
 from benchmarks.tables import markdown
-from metavoxel.cli.train import show
 from metavoxel.cohort.phantoms import PhantomSettings, read_truth
 from metavoxel.evaluation.comparisons import FOLDER, ComparisonSettings, compare
+from metavoxel.runs.bars import show
 from metavoxel.runs.part import part_table
 from metavoxel.runs.run import RunFolder
 

@@ -20,10 +20,10 @@ import yaml
 import metavoxel as mv
 from benchmarks.both_modes import MODES, compare_all, evaluated, timed
 from benchmarks.phantoms_report import report
-from metavoxel.cli.train import show
 from metavoxel.cohort.phantoms import PhantomSettings, read_truth, write_phantom
 from metavoxel.evaluation.comparisons import FOLDER, ComparisonSettings
 from metavoxel.evaluation.settings import Settings
+from metavoxel.runs.bars import show
 from metavoxel.runs.progress import Progress
 from metavoxel.runs.run import RunFolder
 

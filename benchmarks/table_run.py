@@ -11,7 +11,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 import metavoxel as mv
-from metavoxel.cli.train import show
+from metavoxel.runs.bars import show
 from metavoxel.runs.run import RunFolder
 from metavoxel.sampling.evidence import Evidence
 from metavoxel.sampling.posterior_mean import posterior_mean

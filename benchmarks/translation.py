@@ -27,13 +27,13 @@ from torch import Tensor, nn
 
 import metavoxel as mv
 from benchmarks.tables import figure, markdown
-from metavoxel.cli.train import show
 from metavoxel.evaluation.metrics.bootstrap import bootstrap_mean
 from metavoxel.evaluation.metrics.similarity import psnr, ssim
 from metavoxel.inference.summaries import image_values
 from metavoxel.learning.precision import flushed_denormals, resolve_precision
 from metavoxel.parts.variables.base import AbstractVariableSpec
 from metavoxel.rng import Rng
+from metavoxel.runs.bars import show
 from metavoxel.runs.part import part_table
 from metavoxel.runs.run import RunFolder
 from metavoxel.schema import Schema
