@@ -23,7 +23,7 @@ from benchmarks.conditionals import (
     joint_in_turn,
     joint_together,
     mean_of,
-    read_out,
+    pure_noise,
     squared_error,
     two_samples,
 )
@@ -124,7 +124,7 @@ def main() -> None:
         sizes = Sizes(12, 2_000, 500, 200, 200)
     torch.set_num_threads(1)
     run = model(arguments.output)
-    one, four = (list(read_out(run, 2_000, evaluations)) for evaluations in (1, 4))
+    one, four = (list(pure_noise(run, 2_000, evaluations)) for evaluations in (1, 4))
     worst = max((errors for errors in four if errors.ratio == errors.ratio), key=lambda errors: errors.ratio)
     ratio_1, ratio_4 = (np.nanmean([errors.ratio for errors in found]) for found in (one, four))
     classes = np.nanmean([errors.probabilities for errors in four])

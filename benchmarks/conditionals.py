@@ -42,7 +42,7 @@ class Errors(NamedTuple):
     probabilities: float
 
 
-def read_out(run: TableRun, rows: int, evaluations: int) -> Iterator[Errors]:
+def pure_noise(run: TableRun, rows: int, evaluations: int) -> Iterator[Errors]:
     """Yield errors of posterior means over new rows, for every evidence set.
 
     The expected squared error is the exact posterior variance plus the squared distance of the prediction from the

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from benchmarks.analytic import model
-from benchmarks.conditionals import ORACLE, fresh, mean_of, part, read_out, squared_error
+from benchmarks.conditionals import ORACLE, fresh, mean_of, part, pure_noise, squared_error
 from benchmarks.table_run import TableRun
 from benchmarks.tables import figure, markdown, publish
 from metavoxel.sampling.settings import Sampling
@@ -137,7 +137,7 @@ def main() -> None:
     torch.set_num_threads(1)
     run = model(arguments.output)
     means = {
-        count: float(np.mean([errors.ratio for errors in read_out(run, rows, count) if errors.names in EVIDENCE]))
+        count: float(np.mean([errors.ratio for errors in pure_noise(run, rows, count) if errors.names in EVIDENCE]))
         for count in (1, 2, 4)
     }
     found = list(points(run, rows))

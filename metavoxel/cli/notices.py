@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from metavoxel.inference.answer import GivenRows
+from metavoxel.inference.log_likelihoods import UNUSUAL
 from metavoxel.inference.model import Model
-from metavoxel.inference.scores import UNUSUAL
 
 _WORST = 3
 

@@ -15,11 +15,11 @@ from metavoxel.inference.answer import Answer, GivenRows, as_point
 from metavoxel.inference.arguments import check_counts, check_mappings, listed, refuse_with_draws, whole_seed
 from metavoxel.inference.evidence import EvidenceReader, warn_of_blanked, warn_of_misspelt
 from metavoxel.inference.in_memory import given_masks
+from metavoxel.inference.log_likelihoods import Unusual, check_scored, log_likelihoods, unusual
 from metavoxel.inference.prediction import draw, target_means
 from metavoxel.inference.question import ask
 from metavoxel.inference.samples import Samples
 from metavoxel.inference.sampling import answer_sampling, code_bounds, sampling_of
-from metavoxel.inference.scores import Unusual, check_scored, log_likelihoods, unusual
 from metavoxel.inference.show import model_html, model_text
 from metavoxel.inference.subjects import draw_subjects, known_voxels, read_given
 from metavoxel.inference.summaries import labels_of

@@ -120,7 +120,8 @@ def _record(
 ) -> None:
     """Add a trajectory's final state to a draw: a number's code, or a class of each cell, drawn from its probabilities.
 
-    Those of a label are kept. Those of a sequence are no marginal ones, as its cells are drawn given each other.
+    The probabilities of a label are kept. Those of a sequence are not: its cells are drawn given each other, so that
+    the last step's are not marginal probabilities.
     """
     kernel = model.kernels[name]
     if not kernel.is_categorical:

@@ -21,7 +21,7 @@ from metavoxel.learning.latent_cache import LatentCache
 from metavoxel.learning.loop import Optimisation, Optimiser, defer_interrupts
 from metavoxel.learning.missingness_weights import missing_report, missing_weights
 from metavoxel.learning.objective import loss_sums, ratio
-from metavoxel.learning.time_sampling import GRID_READ_OUT_SHARE, READ_OUT_SHARE, evidence_times, shared_times
+from metavoxel.learning.time_sampling import GRID_PURE_NOISE_SHARE, PURE_NOISE_SHARE, evidence_times, shared_times
 from metavoxel.learning.validation import HeldOutLoss
 from metavoxel.network.joint import JointModel
 from metavoxel.parts.backbones.base import TrainingPlan
@@ -88,9 +88,9 @@ def train_joint(
         best = dict(UNVALIDATED)
     grid_rows, token_rows = _rows_per_step(joint, settings, default, shared, fabric.world_size)
     per_device = grid_rows + token_rows
-    read_out: float | Tensor = READ_OUT_SHARE
+    pure_noise: float | Tensor = PURE_NOISE_SHARE
     if token_rows:
-        read_out = torch.tensor([GRID_READ_OUT_SHARE] * grid_rows + [READ_OUT_SHARE] * token_rows)
+        pure_noise = torch.tensor([GRID_PURE_NOISE_SHARE] * grid_rows + [PURE_NOISE_SHARE] * token_rows)
     questions = torch.tensor([[name in given for name in joint.kernels] for given in settings.questions])
     weights = {name: variable.spec.weight for name, variable in schema.variables.items()}
     times_of = partial(
@@ -100,7 +100,9 @@ def train_joint(
         question_share=settings.question_share,
         names=list(joint.kernels),
     )
-    training_times = shared_times if shared else partial(times_of, read_out=read_out, draw_share=settings.draw_share)
+    training_times = (
+        shared_times if shared else partial(times_of, pure_noise=pure_noise, draw_share=settings.draw_share)
+    )
     batches = Batches(
         joint,
         caches,

@@ -35,7 +35,7 @@ from metavoxel.learning.latent_cache import LatentCache
 from metavoxel.learning.time_sampling import (
     MARGINAL_SHARE,
     NO_EVIDENCE_SHARE,
-    READ_OUT_SHARE,
+    PURE_NOISE_SHARE,
     SINGLE_TARGET_SHARE,
     evidence_times,
 )
@@ -166,7 +166,7 @@ class MissingWeights:
         self.bound = torch.full((len(names),), torch.inf, dtype=torch.float64)
         sampled = rows[torch.arange(_QUESTIONS) * len(rows) // _QUESTIONS]
         times = evidence_times(
-            present[sampled], Rng.for_rows(len(sampled), seed, "missing weights"), read_out=READ_OUT_SHARE
+            present[sampled], Rng.for_rows(len(sampled), seed, "missing weights"), pure_noise=PURE_NOISE_SHARE
         )
         weights = self._of(sampled, times.observed, (times.t > 0) & (times.t < 1))
         counts = present[sampled] & ~times.observed

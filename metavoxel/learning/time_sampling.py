@@ -17,14 +17,18 @@ class RowTimes(NamedTuple):
     observed: Bool[Tensor, "b v"]
 
 
-READ_OUT_SHARE = 0.5
+PURE_NOISE_SHARE = 0.5
 """Share of rows with all unknown variables at t = 1, where the prediction is the posterior mean."""
-GRID_READ_OUT_SHARE = 0.25
+GRID_PURE_NOISE_SHARE = 0.25
 """The same for rows that pass through grids, if token rows train the posterior means of scalars at less cost."""
 SINGLE_TARGET_SHARE = 0.3
+"""Share of rows with a single unknown variable, given all others."""
 NO_EVIDENCE_SHARE = 0.1
+"""Share of rows without any evidence."""
 MARGINAL_SHARE = 0.5
+"""Share of the other rows in which a random subset of the unknown variables is at t = 1."""
 SHARED_SHARE = 0.5
+"""Share of rows whose intermediate times are equal, as in sampling."""
 
 
 def shared_times(present: Bool[Tensor, "b v"], rng: Rng) -> RowTimes:
@@ -37,7 +41,7 @@ def evidence_times(
     present: Bool[Tensor, "b v"],
     rng: Rng,
     *,
-    read_out: float | Float[Tensor, "b"] = READ_OUT_SHARE,
+    pure_noise: float | Float[Tensor, "b"] = PURE_NOISE_SHARE,
     power: float = 1.0,
     questions: Bool[Tensor, "q v"] | None = None,
     question_share: float = 0.5,
@@ -47,15 +51,15 @@ def evidence_times(
     """Sample times and conditioning masks over all subsets of variables, oversampling the most common conditionals.
 
     Each row has an evidence set among its present variables: all but one with probability .3, none with probability .1,
-    else of uniform size. With probability ``read_out`` all unknown variables are at t = 1, where the prediction is the
-    posterior mean. Otherwise, with probability .5, a random subset of them is at t = 1, and the rest have intermediate
-    times, shared or independent. With probability ``draw_share`` instead, all unknown variables share one intermediate
-    time, as in sampling. Missing variables are at t = 1.
+    else of uniform size. With probability ``pure_noise`` all unknown variables are at t = 1, where the prediction is
+    the posterior mean. Otherwise, with probability .5, a random subset of them is at t = 1, and the rest have
+    intermediate times, shared or independent. With probability ``draw_share`` instead, all unknown variables share one
+    intermediate time, as in sampling. Missing variables are at t = 1.
 
     Args:
         present: variables present in each row.
         rng: random streams of the rows.
-        read_out: probability of posterior-mean rows, one for all or one per row.
+        pure_noise: probability of posterior-mean rows, one for all or one per row.
         power: exponent of the uniform variate that gives an intermediate time; above 1, low noise is more frequent.
         questions: evidence sets, of which ``question_share`` of the rows use one, restricted to present variables.
         question_share: probability of using one of ``questions``.
@@ -84,7 +88,7 @@ def evidence_times(
     marginal_size = (rng.uniform((rows,), dtype=torch.float64) * unknown).floor().long()
     marginal_size = torch.where(chance[:, 2] < MARGINAL_SHARE, marginal_size, 0)
     marginal = rank < (size + marginal_size)[:, None]
-    marginal = marginal | (chance[:, 3] < read_out)[:, None]
+    marginal = marginal | (chance[:, 3] < pure_noise)[:, None]
     shared = chance[:, 4] < SHARED_SHARE
     if draw_share:
         joint = rng.uniform((rows,), dtype=torch.float64) < draw_share

@@ -19,7 +19,7 @@ hookimpl = pluggy.HookimplMarker("metavoxel")
 
 @hookspec
 def metavoxel_variables() -> Sequence[type[AbstractVariableSpec]]:
-    """Variable types, chosen by ``type:`` of a variable. Most plugins need only this one."""
+    """Variable types, chosen by ``type:`` of a variable. Also register every further part that the type uses."""
 
 
 @hookspec

@@ -35,14 +35,14 @@ class ExactRun:
 
 
 def test_the_read_out_of_exact_answers_is_exact():
-    found = list(conditionals.read_out(ExactRun(), 20, 1))
+    found = list(conditionals.pure_noise(ExactRun(), 20, 1))
     assert len(found) == 62
     assert np.nanmax([errors.ratio for errors in found]) == pytest.approx(1.0)
     assert np.nanmax([errors.probabilities for errors in found]) == pytest.approx(0.0, abs=1e-12)
 
 
 def test_the_read_out_of_a_blind_model_has_the_variance_that_evidence_explains():
-    (errors,) = [found for found in conditionals.read_out(ExactRun(blind=True), 2000, 1) if found.names == ("s1",)]
+    (errors,) = [found for found in conditionals.pure_noise(ExactRun(blind=True), 2000, 1) if found.names == ("s1",)]
     rows = conditionals.fresh(2000, "read-out")
     exact = ORACLE.given({"s1": rows["s1"]})
     scalars = ("s2", "s3", "s4")

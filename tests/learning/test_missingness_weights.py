@@ -24,7 +24,7 @@ from metavoxel.learning.missingness_weights import (
     question_probability,
 )
 from metavoxel.learning.objective import corrupt, loss_sums
-from metavoxel.learning.time_sampling import READ_OUT_SHARE, RowTimes, evidence_times
+from metavoxel.learning.time_sampling import PURE_NOISE_SHARE, RowTimes, evidence_times
 from metavoxel.rng import Rng
 from metavoxel.runs.run import build_codecs, build_joint, load
 from metavoxel.schema import load_schema, parse_schema
@@ -51,7 +51,7 @@ def test_question_distribution_matches_sampled_times():
             if ((clean | noisy) & ~here).any():
                 continue
             found = ((drawn.observed == clean) & (((drawn.t > 0) & (drawn.t < 1)) == noisy)).all(1).double().mean()
-            share = READ_OUT_SHARE if not noisy.any() else 1 - READ_OUT_SHARE
+            share = PURE_NOISE_SHARE if not noisy.any() else 1 - PURE_NOISE_SHARE
             expected = float(distribution[n, clean.sum(), noisy.sum()]) * share
             total += expected
             assert abs(float(found) - expected) <= Z * math.sqrt(expected * (1 - expected) / rows)

@@ -48,13 +48,13 @@ def test_share_of_posterior_mean_rows(drawn):
     """All unknown variables are at t = 1, where one evaluation gives the posterior mean."""
     unknown = ~drawn.observed
     all_end = ((drawn.t == 1) | drawn.observed).all(1)
-    assert_share(all_end, sampling.READ_OUT_SHARE)
+    assert_share(all_end, sampling.PURE_NOISE_SHARE)
     assert ((drawn.t[unknown] > 0) & (drawn.t[unknown] <= 1)).all()
 
 
 def test_share_of_posterior_mean_rows_may_differ_by_row():
     share = torch.cat([torch.zeros(ROWS), torch.ones(ROWS)])
-    drawn = evidence_times(torch.ones(2 * ROWS, 3, dtype=torch.bool), Rng.for_rows(2 * ROWS, "share"), read_out=share)
+    drawn = evidence_times(torch.ones(2 * ROWS, 3, dtype=torch.bool), Rng.for_rows(2 * ROWS, "share"), pure_noise=share)
     noisy = ((drawn.t > 0) & (drawn.t < 1)).any(1)
     assert not noisy[ROWS:].any()
     assert noisy[:ROWS].double().mean() > 0.5
@@ -98,7 +98,7 @@ def test_rows_without_data():
 def test_a_single_variable():
     drawn = evidence_times(torch.ones(ROWS, 1, dtype=torch.bool), Rng.for_rows(ROWS, "single"))
     assert not drawn.observed.any()
-    assert_share(drawn.t[:, 0] == 1, sampling.READ_OUT_SHARE)
+    assert_share(drawn.t[:, 0] == 1, sampling.PURE_NOISE_SHARE)
 
 
 def test_times_of_a_row_do_not_depend_on_other_rows():

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from metavoxel.errors import EvidenceError, MetavoxelError, Problem, did_you_mean
 from metavoxel.evaluation.comparisons.base import AbstractComparison
+from metavoxel.evaluation.comparisons.methods import METHODS
 from metavoxel.evaluation.comparisons.record import Record
 from metavoxel.evaluation.comparisons.stopwatch import Stopwatch
 from metavoxel.evaluation.comparisons.study import ComparisonSettings, Study, open_run, predictable, read_study
-from metavoxel.evaluation.comparisons.table import METHODS
 from metavoxel.inference.model import Model
 from metavoxel.runs.progress import Progress
 

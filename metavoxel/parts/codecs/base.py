@@ -138,7 +138,7 @@ class CodecTraining(NamedTuple):
 class AbstractLearnedCodec(AbstractCodec, ABC):
     """Codec with weights trained by gradient descent before the joint model; ``fit`` is called afterwards.
 
-    ``fit`` is also called for pretrained weights, and must then keep what the weights determine.
+    ``fit`` is also called for pretrained weights, and must then leave values that were loaded with them as they are.
 
     Attributes:
         training_plan: training hyperparameters; None for pretrained weights.

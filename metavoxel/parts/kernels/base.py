@@ -69,8 +69,8 @@ class AbstractKernel(BaseModel, ABC):
     Multistep solvers then extrapolate estimates of x_0 linearly, and the code is part of the Gaussian baseline."""
 
     is_cellwise: ClassVar[bool] = True
-    """Whether the cells of a draw are independent given their times. False if only each cell's own distribution is that
-    of an independent one, as where a step changes a fixed number of cells."""
+    """Whether the cells of a draw are independent given their times. False if they are not, though each cell alone has
+    the distribution of an independent one: for example, where a step changes a fixed number of cells."""
 
     @classmethod
     def examples(cls) -> Sequence["AbstractKernel"]:

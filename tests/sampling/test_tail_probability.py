@@ -7,7 +7,7 @@ from exact_joint import ExactJoint
 from metavoxel.rng import Rng
 from metavoxel.sampling.conditional import Conditional
 from metavoxel.sampling.evidence import Evidence
-from metavoxel.sampling.surprise import EVALUATIONS, normal_scores, tail_probability
+from metavoxel.sampling.tail_probability import EVALUATIONS, normal_scores, tail_probability
 from metavoxel.testing import MixtureOracle
 
 MIXTURE = MixtureOracle.default()

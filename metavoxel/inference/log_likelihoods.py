@@ -19,7 +19,7 @@ from metavoxel.sampling.conditional import JointDenoiser
 from metavoxel.sampling.evidence import Evidence
 from metavoxel.sampling.likelihood import has_likelihood, log_likelihood
 from metavoxel.sampling.sample import row_streams
-from metavoxel.sampling.surprise import tail_probability
+from metavoxel.sampling.tail_probability import tail_probability
 from metavoxel.schema.schema import Schema
 
 UNUSUAL = 1e-3
@@ -145,10 +145,10 @@ def unusual(
 ) -> list[Unusual]:
     """Return numbers and categories whose tail probability given the other ones is below ``UNUSUAL``, lowest first.
 
-    It is the model's (:func:`metavoxel.sampling.surprise.tail_probability`) or, for a standardised number beyond
-    ``FAR`` standard deviations of the training rows, at most the Gaussian one. A model with one ``shared`` time has the
-    latter alone. Images are no part of the evidence. ``denoiser_of`` returns the model for the estimates of some
-    variables.
+    It is the model's (:func:`metavoxel.sampling.tail_probability.tail_probability`) or, for a standardised number
+    beyond ``FAR`` standard deviations of the training rows, at most the Gaussian one. A model with one ``shared`` time
+    has the latter alone. Images are no part of the evidence. ``denoiser_of`` returns the model for the estimates of
+    some variables.
     """
     evidence = {name: entry for name, entry in rows.evidence.items() if not schema.specs[name].spatial}
     found = []
