@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# Two test processes of one thread each are faster than one of two: most tests are small. WORKERS=0 for a debugger.
+# Two test processes of one thread each are faster than one of two: most tests are small. A file's tests run in one of
+# them, so that its fixtures are made once. WORKERS=0 for a debugger.
 WORKERS ?= 2
 # Text files without an encoding are UTF-8, whatever the machine's locale.
 PYTEST := PYTHONUTF8=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest
@@ -29,10 +30,10 @@ demo: $(INSTALLED) ## write a phantom cohort, train on it, and answer questions 
 test: lint types docs plugins fast ## everything that a change must pass
 
 fast: $(INSTALLED) ## the fast tests alone
-	$(PYTEST) -n $(WORKERS)
+	$(PYTEST) -n $(WORKERS) --dist loadfile
 
 test-all: lint types docs plugins ## as test, with the slow tests, then the benchmarks with the machine to themselves
-	$(PYTEST) -n $(WORKERS) -m 'not gpu and not benchmark'
+	$(PYTEST) -n $(WORKERS) --dist loadfile -m 'not gpu and not benchmark'
 	$(PYTEST) -m 'benchmark and not gpu' || [ $$? -eq 5 ]
 
 lint: $(INSTALLED) ## style
