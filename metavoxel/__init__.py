@@ -4,11 +4,11 @@ The names below are all that a notebook needs; each is imported on its first use
 """
 
 import importlib
-import importlib.metadata
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    __version__: str
     from metavoxel.api import compare as compare
     from metavoxel.api import evaluate as evaluate
     from metavoxel.api import load as load
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from metavoxel.plugins.hookspecs import hookimpl as hookimpl
     from metavoxel.plugins.registry import load_registry as load_registry
     from metavoxel.schema import Schema as Schema
-
-__version__ = importlib.metadata.version("metavoxel")
 
 _MODULES = MappingProxyType(
     {
@@ -70,6 +68,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("metavoxel")
     if name == "plot":
         return importlib.import_module("metavoxel.inference.plot")
     if name in _MODULES:
