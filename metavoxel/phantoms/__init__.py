@@ -2,9 +2,10 @@
 
 from metavoxel.phantoms.bayes import Bounds, Posterior, bounds, posterior
 from metavoxel.phantoms.factors import FactorModel
-from metavoxel.phantoms.folder import Progress, Truth, read_truth, write_phantom
+from metavoxel.phantoms.folder import Truth, read_truth, write_phantom
 from metavoxel.phantoms.schema import write_schema
 from metavoxel.phantoms.settings import MissingSettings, PhantomSettings, phantom_settings
+from metavoxel.phantoms.subjects import Progress
 
 __all__ = [
     "Bounds",
