@@ -16,7 +16,7 @@ from metavoxel.phantoms.reports.heads import GRADES, HISTORIES, Head, draw_head
 from metavoxel.phantoms.reports.posterior import ReportBounds, age_posterior, report_bounds
 from metavoxel.phantoms.reports.settings import ReportSettings
 from metavoxel.phantoms.subjects import Progress, generator
-from metavoxel.storage.atomic import replaced, write_text
+from metavoxel.storage.atomic import write_text
 
 REPORT_GENERATOR = "reports 1"
 """Version of the generator: changed when the same settings give other pictures or another distribution."""
@@ -100,8 +100,10 @@ def _write_picture(path: Path, settings: ReportSettings, head: Head) -> None:
     if path.exists():
         return  # complete and identical: a function of the settings
     random = generator(settings.seed, head.number, "picture")
-    with replaced(path) as temporary:
-        Image.fromarray(draw_picture(head, settings.pixels, settings.noise, random)).save(temporary, format="PNG")
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_name(f".{path.name}")  # not flushed to disk one by one, which takes as long as all else
+    Image.fromarray(draw_picture(head, settings.pixels, settings.noise, random)).save(temporary, format="PNG")
+    temporary.replace(path)
 
 
 def _report(settings: ReportSettings, head: Head) -> str:
