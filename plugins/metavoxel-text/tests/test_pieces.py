@@ -8,7 +8,7 @@ import metavoxel_text
 import pandas
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import metavoxel as mv
@@ -40,6 +40,7 @@ def read_back(codec, *texts):
 WORDS = ["lesion", "lesions", "small", "smaller", "(3.5", "cm)", "left,", "left."]
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(WORDS), min_size=1, max_size=8).map(" ".join))
 def test_known_words_are_read_back(text):
     codec = fitted(*[" ".join(WORDS)] * 2, tokens=128)
