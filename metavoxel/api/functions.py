@@ -228,24 +228,33 @@ def compare(
     return finish(work, progress=progress)
 
 
-def phantom(output: Path | str, *, progress: bool = False, **settings: object) -> Path:
+def phantom(output: Path | str, *, reports: bool = False, progress: bool = False, **settings: object) -> Path:
     """Write a cohort of phantom brains as a BIDS folder with a schema; return the schema's path.
 
     Args:
         output: folder: new, empty, or of phantoms with the same settings.
+        reports: whether to write pictures with reports instead, as a table.
         progress: whether to show a progress bar.
-        settings: fields of :class:`metavoxel.cohort.phantoms.PhantomSettings` (subjects, spacing, noise, disease, ...).
+        settings: fields of :class:`metavoxel.cohort.phantoms.PhantomSettings` (subjects, spacing, noise, disease, ...),
+            or of :class:`metavoxel.cohort.phantoms.reports.ReportSettings` (subjects, pixels, noise, seed).
 
     Raises:
         CohortError: unknown settings or values out of range.
     """
     from metavoxel.cohort.phantoms import phantom_settings, write_phantom, write_schema
+    from metavoxel.cohort.phantoms.reports import report_settings, write_report_phantom, write_report_schema
 
-    folder, chosen = as_path(output, "output"), phantom_settings(settings)
+    folder = as_path(output, "output")
 
-    def work() -> Generator[Progress, None, Path]:
+    def pictures() -> Generator[Progress, None, Path]:
+        for step in write_report_phantom(folder, report_settings(settings)):
+            yield Progress("phantoms", step.number, step.total, {})
+        return write_report_schema(folder)
+
+    def brains() -> Generator[Progress, None, Path]:
+        chosen = phantom_settings(settings)
         for step in write_phantom(folder, chosen):
             yield Progress("phantoms", step.number, step.total, {})
         return write_schema(folder, chosen)
 
-    return finish(work(), progress=progress)
+    return finish(pictures() if reports else brains(), progress=progress)

@@ -1,6 +1,6 @@
 """``metavoxel phantom``: write a phantom cohort and a schema for it, and print the Bayes errors."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
@@ -12,10 +12,11 @@ from rich.table import Table
 from metavoxel.cli.options import names
 from metavoxel.cli.output import claim_folder
 from metavoxel.errors import CohortError, Problem
-from metavoxel.runs.progress import Progress
+from metavoxel.runs.progress import Progress as Step
 
 if TYPE_CHECKING:
-    from metavoxel.cohort.phantoms import Bounds, PhantomSettings
+    from metavoxel.cohort.phantoms import Bounds, Progress
+    from metavoxel.cohort.phantoms.reports import ReportBounds
 
 _OPTIONS: Mapping[str, str] = MappingProxyType(
     {
@@ -27,11 +28,14 @@ _OPTIONS: Mapping[str, str] = MappingProxyType(
 )
 """Options by setting."""
 
+SPACING = 4.0
+"""Spacing of brains without options, in mm."""
+
 
 def phantom(
     output: Annotated[Path, typer.Option(help="BIDS folder: new, empty, or with phantoms of the same settings.")],
     subjects: Annotated[int, typer.Option(help="Number of subjects; a larger cohort starts with the smaller.")] = 200,
-    spacing: Annotated[float, typer.Option(help="Size of the cubic voxels in mm.")] = 4.0,
+    spacing: Annotated[float, typer.Option(help="Size of the cubic voxels in mm.")] = SPACING,
     noise: Annotated[float, typer.Option(help="Sd of the noise, as a share of white matter's intensity.")] = 0.03,
     disease: Annotated[
         bool,
@@ -56,9 +60,30 @@ def phantom(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    reports: Annotated[
+        bool, typer.Option("--reports", help="Write pictures of heads with reports instead, as a table.")
+    ] = False,
+    pixels: Annotated[
+        int | None, typer.Option(help="Rows and columns of the pictures of --reports: 32 to 64 (64).")
+    ] = None,
 ) -> None:
-    """Write phantom brains with a known joint distribution as a BIDS folder, with a schema to train on."""
-    from metavoxel.cohort.phantoms import phantom_settings, read_truth, write_schema
+    """Write phantom brains with a known joint distribution as a BIDS folder, with a schema to train on.
+
+    With --reports, write pictures whose factors are described by reports of a grammar with known probabilities.
+    """
+    if reports:
+        brains = {
+            "--spacing": spacing != SPACING, "--disease": disease, "--second-contrast": second_contrast,
+            "--site": site, "--missing": missing is not None, "--missing-share": missing_share is not None,
+            "--missing-columns": missing_columns is not None,
+        }  # fmt: skip
+        if wrong := [Problem(name, "is for brains; omit it with --reports") for name, given in brains.items() if given]:
+            raise CohortError(wrong)
+        chosen = {"subjects": subjects, "noise": noise, "seed": seed, "pixels": pixels}
+        return _reports(output, {name: value for name, value in chosen.items() if value is not None})
+    if pixels is not None:
+        raise CohortError(Problem("--pixels", "is for pictures with reports; add --reports, or choose --spacing"))
+    from metavoxel.cohort.phantoms import phantom_settings, read_truth, write_phantom, write_schema
     from metavoxel.runs.bars import show
 
     values: dict[str, object] = {
@@ -67,7 +92,7 @@ def phantom(
     }  # fmt: skip
     settings = phantom_settings(values, _option)
     claim_folder(output)
-    show(_written(output, settings))
+    show(_shown(write_phantom(output, settings)))
     schema = write_schema(output, settings)
     console = Console(soft_wrap=True)
     console.print(_table(read_truth(output).bounds))
@@ -86,11 +111,40 @@ def _option(setting: str) -> str:
     return _OPTIONS.get(setting, f"--{setting.replace('_', '-')}" if setting else "")
 
 
-def _written(output: Path, settings: "PhantomSettings") -> Generator[Progress, None, None]:
-    from metavoxel.cohort.phantoms import write_phantom
+def _shown(steps: "Iterator[Progress]") -> Generator[Step, None, None]:
+    for step in steps:
+        yield Step("phantoms", step.number, step.total, {})
 
-    for step in write_phantom(output, settings):
-        yield Progress("phantoms", step.number, step.total, {})
+
+def _reports(output: Path, values: Mapping[str, object]) -> None:
+    """Write pictures with reports and their schema, and print the expected errors."""
+    from metavoxel.cohort.phantoms.reports import (
+        read_report_truth,
+        report_settings,
+        write_report_phantom,
+        write_report_schema,
+    )
+    from metavoxel.runs.bars import show
+
+    settings = report_settings(values, _option)
+    claim_folder(output)
+    show(_shown(write_report_phantom(output, settings)))
+    schema = write_report_schema(output)
+    console = Console(soft_wrap=True)
+    console.print(_report_table(read_report_truth(output).bounds))
+    console.print("The schema needs the variable type text: pip install metavoxel-text", markup=False)
+    console.print(f"Train on it: metavoxel train {schema} --output runs/reports", markup=False)
+
+
+def _report_table(bounds: "ReportBounds") -> Table:
+    table = Table("", "from picture", "from report", "from both", box=None)
+    table.title = "Bayes errors in the population: bounds for any prediction"
+    given = ("image", "report", "both")
+    errors = bounds._asdict()
+    table.add_row("age: mean absolute error (years)", *(f"{errors[f'age_mae_given_{one}']:.3f}" for one in given))
+    table.add_row("sex: accuracy", f"{bounds.sex_accuracy_given_image:.3f}", "0.500", "as from picture")
+    table.add_row("same facts in another subject: probability", f"{bounds.same_facts:.3f}", "", "")
+    return table
 
 
 def _table(bounds: "Bounds") -> Table:

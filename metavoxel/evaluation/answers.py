@@ -96,7 +96,7 @@ class Respondent:
             seconds["interval_seconds" if table else "seconds"] = time.perf_counter() - start
             table = [row | {name: cell for name, cell in more.items() if name != target}
                      for row, more in zip(table, spread, strict=True)] if table else spread  # fmt: skip
-            if not self._held_out.is_label(target):
+            if not (self._held_out.is_label(target) or self._held_out.spec(target).data_shape):
                 long = drawn.long_table()[target].astype(float).to_numpy()
                 draws = long.reshape(rows.stop - rows.start, -1).tolist()
         return {"rows": table, "draws": draws or [[]] * (rows.stop - rows.start), **seconds}

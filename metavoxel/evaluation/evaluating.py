@@ -9,6 +9,7 @@ import numpy as np
 from metavoxel.evaluation.answers import Answers, Respondent
 from metavoxel.evaluation.held_out import HeldOut, held_out
 from metavoxel.evaluation.image_quality import Judged, judging
+from metavoxel.evaluation.measured import measuring
 from metavoxel.evaluation.method import JOINT, Method, compared, population
 from metavoxel.evaluation.metrics.features.base import AbstractImageFeatures
 from metavoxel.evaluation.quality import check_enough
@@ -75,12 +76,15 @@ def evaluating(
         test, settings, joint, flexible, methods, scores_of(test, methods), groups(test, settings.by),
         samples=None, judged=Judged(),
         judgements=list(judgements(test, [*joint.values(), *flexible], seed=settings.seed)), table_quality=None,
-        translations={}, notes=notes,
+        translations={}, measured={}, notes=notes,
     )  # fmt: skip
     _write_tables(results, output)
     _write_judgements(results, output)
+    measured = yield from measuring(test, respondent, methods, settings)
+    for name, found in measured.items():
+        found.write(output / f"measures-{name}.csv")
     translations, unread = yield from translating(test, respondent, methods, settings, store)
-    results = replace(results, translations=translations, notes=[*results.notes, *unread])
+    results = replace(results, translations=translations, measured=measured, notes=[*results.notes, *unread])
     if settings.samples and test.images:
         samples = yield from generate(model, store, settings, settings.samples)
         judged = yield from judging(test, samples, methods, network, settings, store)

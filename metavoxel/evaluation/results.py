@@ -36,6 +36,7 @@ class Results:
         judgements: calibration of every question, by region of the given variables.
         table_quality: generated against held-out rows; None without numbers or labels, or with too few rows.
         translations: prediction of each image from all other variables, where there are several images.
+        measured: prediction of each variable with measures of its type from all others, by these measures.
         notes: failures and missing measures.
     """
 
@@ -51,6 +52,7 @@ class Results:
     judgements: Sequence[RegionalCalibration]
     table_quality: TableQuality | None
     translations: Mapping[str, Figures]
+    measured: Mapping[str, Figures]
     notes: Sequence[str]
 
     def __repr__(self) -> str:

@@ -149,7 +149,8 @@ def counted(number: int, what: str) -> str:
 def protocol(model: Model, settings: Settings, target: str) -> Protocol:
     """Posterior mean where the model predicts it, with additional draws for numbers; else draws alone."""
     shared = model.schema.diffusion.shared_time
-    predicts_mean = not shared and model.joint.kernels[target].predicts_mean
+    has_mean = model.schema.variables[target].spec.has_mean and model.joint.kernels[target].predicts_mean
+    predicts_mean = not shared and has_mean
     label = target in model.labels
     assert settings.draws is not None, "Settings.checked resolves defaults"
     draws = 0 if predicts_mean and label else settings.draws

@@ -54,3 +54,32 @@ def test_impossible_cohorts_are_refused(metavoxel, tmp_path, arguments, message)
     done = metavoxel("phantom", "--output", tmp_path / "cohort", *arguments)
     assert done.code == 2 and message in done.err
     assert not (tmp_path / "cohort").exists()
+
+
+def test_pictures_with_reports(metavoxel, tmp_path):
+    where = ["--reports", "--subjects", "5", "--output", tmp_path / "cohort"]
+    done = metavoxel("phantom", *where, "--pixels", "32")
+    assert done.code == 0, done.err
+    assert "from both" in done.out and "pip install metavoxel-text" in done.out
+    assert f"metavoxel train {tmp_path / 'cohort' / 'schema.yaml'}" in done.out
+    table = pandas.read_csv(tmp_path / "cohort" / "participants.tsv", sep="\t")
+    assert list(table.columns) == ["participant_id", "age", "sex", "image", "report"] and len(table) == 5
+    other = metavoxel("phantom", *where)
+    assert other.code == 2 and "pixels: the existing phantoms have 32, not 64" in other.err
+    brains = metavoxel("phantom", "--subjects", "2", "--output", tmp_path / "cohort")
+    assert brains.code == 2 and "is from version reports 1 of the generator" in brains.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "messages"),
+    [
+        (["--reports", "--pixels", "60"], ["--pixels: Input should be a multiple of 8 (given: 60)"]),
+        (["--reports", "--pixels", "128"], ["--pixels: Input should be less than or equal to 64 (given: 128)"]),
+        (["--pixels", "32"], ["--pixels: is for pictures with reports; add --reports"]),
+        (["--reports", "--disease", "--spacing", "3"], ["--disease: is for brains; omit it", "--spacing: is for"]),
+    ],
+)
+def test_options_of_the_other_kind_are_refused(metavoxel, tmp_path, arguments, messages):
+    done = metavoxel("phantom", "--output", tmp_path / "cohort", *arguments)
+    assert done.code == 2 and all(message in done.err for message in messages)
+    assert not (tmp_path / "cohort").exists()

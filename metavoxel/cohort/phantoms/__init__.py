@@ -2,9 +2,10 @@
 
 from metavoxel.cohort.phantoms.bayes import Bounds, Posterior, bounds, posterior
 from metavoxel.cohort.phantoms.factors import FactorModel
-from metavoxel.cohort.phantoms.folder import Progress, Truth, read_truth, write_phantom
+from metavoxel.cohort.phantoms.folder import Truth, read_truth, write_phantom
 from metavoxel.cohort.phantoms.schema import write_schema
 from metavoxel.cohort.phantoms.settings import MissingSettings, PhantomSettings, phantom_settings
+from metavoxel.cohort.phantoms.subjects import Progress
 
 __all__ = [
     "Bounds",

@@ -1,6 +1,5 @@
 """Write and read a phantom cohort as a BIDS folder, with its ground truth as a derivative."""
 
-import json
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -14,9 +13,10 @@ from jaxtyping import Bool, Float64, Int16, Int64
 from metavoxel.cohort.phantoms.atlas import Atlas, load_atlas
 from metavoxel.cohort.phantoms.bayes import Bounds, bounds, posterior
 from metavoxel.cohort.phantoms.factors import DIAGNOSES, SEXES, FactorModel
+from metavoxel.cohort.phantoms.record import read_record, refuse_others, write_json
 from metavoxel.cohort.phantoms.rendering import deform, render
 from metavoxel.cohort.phantoms.settings import PhantomSettings
-from metavoxel.cohort.phantoms.subjects import Subject, draw_subject, generator, missing_probability
+from metavoxel.cohort.phantoms.subjects import Progress, Subject, draw_subject, generator, missing_probability
 from metavoxel.errors import CohortError, Problem
 
 GENERATOR = 1
@@ -32,14 +32,6 @@ Centre, Montreal Neurological Institute, McGill University), deformed by generat
 and sex is known. derivatives/phantom/factors.tsv has the factors and the exact posteriors of age and sex given them;
 derivatives/phantom/phantom.json has the settings and lower bounds on the errors of any prediction from the images.
 """
-
-
-class Progress(NamedTuple):
-    """Progress after one subject has been written."""
-
-    subject: str
-    number: int
-    total: int
 
 
 class Truth(NamedTuple):
@@ -71,7 +63,7 @@ def write_phantom(folder: Path, settings: PhantomSettings) -> Iterator[Progress]
         CohortError: the folder holds other content.
     """
     folder = Path(folder)
-    _refuse_others(folder, settings)
+    refuse_others(folder, folder / _TRUTH / "phantom.json", settings.model_dump(mode="json"), GENERATOR)
     model = FactorModel(disease=settings.disease)
     atlas = load_atlas(settings.spacing)
     tables = (folder / _TRUTH / "factors.tsv", folder / "participants.tsv")
@@ -99,48 +91,9 @@ def read_truth(folder: Path) -> Truth:
             Problem(str(root / name), "no such file: not a phantom cohort, or an interrupted one; write it again")
             for name in missing
         )
-    record = _read_record(root / "phantom.json")
+    record = read_record(root / "phantom.json", GENERATOR)
     table = pd.read_csv(root / "factors.tsv", sep="\t", keep_default_na=False)
     return Truth(PhantomSettings(**record["settings"]), Bounds(**record["bounds"]), table)
-
-
-def _refuse_others(folder: Path, settings: PhantomSettings) -> None:
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    record_file = folder / _TRUTH / "phantom.json"
-    if not record_file.is_file():
-        raise CohortError(Problem(str(folder), "exists and is not a phantom cohort; choose a new or an empty folder"))
-    record = _read_record(record_file)
-    wanted, existing = settings.model_dump(mode="json"), record["settings"]
-    problems = [
-        Problem(
-            f"{folder}: {name}", f"the existing phantoms have {existing[name]!r}, not {value!r}; choose a new folder"
-        )
-        for name, value in wanted.items()
-        if (existing[name] > value if name == "subjects" else existing[name] != value)
-    ]
-    if problems:
-        raise CohortError(problems)
-
-
-def _read_record(path: Path) -> dict:
-    """Read settings and bounds of a phantom cohort written by this version of the generator."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        made_by = record["generator"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CohortError(
-            Problem(str(path), f"is not a record of a phantom cohort ({error!r}); choose a new folder")
-        ) from error
-    if made_by != GENERATOR:
-        what = f"is from version {made_by} of the generator, and this is version {GENERATOR}; choose a new folder"
-        raise CohortError(Problem(str(path), what))
-    return record
-
-
-def _write_json(path: Path, content: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _write_table(path: Path, table: pd.DataFrame) -> None:
@@ -150,7 +103,7 @@ def _write_table(path: Path, table: pd.DataFrame) -> None:
 def _write_descriptions(folder: Path, settings: PhantomSettings, model: FactorModel) -> None:
     made_by = [{"Name": "metavoxel phantom", "Version": str(GENERATOR)}]
     description = {"Name": "metavoxel phantom cohort", "BIDSVersion": "1.10.0", "DatasetType": "raw"}
-    _write_json(folder / "dataset_description.json", {**description, "GeneratedBy": made_by})
+    write_json(folder / "dataset_description.json", {**description, "GeneratedBy": made_by})
     (folder / "README").write_text(_README, encoding="utf-8")
     columns: dict[str, dict] = {
         "age": {"Description": "age of the phantom", "Units": "year"},
@@ -160,9 +113,9 @@ def _write_descriptions(folder: Path, settings: PhantomSettings, model: FactorMo
         columns["diagnosis"] = {"Description": "diagnosis", "Levels": {name: name for name in DIAGNOSES}}
     if settings.site:
         columns["site"] = {"Description": "scanner", "Levels": {"A": "as is", "B": "flatter contrast, more noise"}}
-    _write_json(folder / "participants.json", columns)
+    write_json(folder / "participants.json", columns)
     derivative = {"Name": "truth of the phantoms", "BIDSVersion": "1.10.0", "DatasetType": "derivative"}
-    _write_json(folder / _TRUTH / "dataset_description.json", {**derivative, "GeneratedBy": made_by})
+    write_json(folder / _TRUTH / "dataset_description.json", {**derivative, "GeneratedBy": made_by})
     record = {
         "generator": GENERATOR,
         "settings": settings.model_dump(mode="json"),
@@ -171,7 +124,7 @@ def _write_descriptions(folder: Path, settings: PhantomSettings, model: FactorMo
         "covariance": model.covariance.tolist(),
         "versions": {name: version(name) for name in ("numpy", "scipy", "nilearn", "nibabel")},
     }
-    _write_json(folder / _TRUTH / "phantom.json", record)
+    write_json(folder / _TRUTH / "phantom.json", record)
 
 
 def _write_images(folder: Path, settings: PhantomSettings, model: FactorModel, atlas: Atlas, subject: Subject) -> None:

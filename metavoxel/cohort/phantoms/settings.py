@@ -81,10 +81,15 @@ def phantom_settings(values: Mapping[str, object], where: Callable[[str], str] =
     try:
         return PhantomSettings.model_validate(values)
     except ValidationError as error:
-        problems = []
-        for detail in error.errors():
-            place = ".".join(step for step in detail["loc"] if isinstance(step, str))
-            what = detail["msg"].removeprefix("Value error, ")
-            shown = "" if detail["type"] == "value_error" else f" (given: {detail['input']!r})"
-            problems.append(Problem(where(place), what + shown))
-        raise CohortError(problems) from None
+        raise CohortError(setting_problems(error, where)) from None
+
+
+def setting_problems(error: ValidationError, where: Callable[[str], str]) -> list[Problem]:
+    """Return the problems of invalid settings; ``where`` is as for :func:`phantom_settings`."""
+    problems = []
+    for detail in error.errors():
+        place = ".".join(step for step in detail["loc"] if isinstance(step, str))
+        what = detail["msg"].removeprefix("Value error, ")
+        shown = "" if detail["type"] == "value_error" else f" (given: {detail['input']!r})"
+        problems.append(Problem(where(place), what + shown))
+    return problems

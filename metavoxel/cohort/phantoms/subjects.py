@@ -29,6 +29,14 @@ class Subject(NamedTuple):
         return f"sub-{self.number:04d}"
 
 
+class Progress(NamedTuple):
+    """Progress after one subject has been written."""
+
+    subject: str
+    number: int
+    total: int
+
+
 def generator(seed: int, number: int, purpose: str) -> np.random.Generator:
     """Random generator of one subject for one purpose."""
     return np.random.default_rng(stream_key("phantom", seed, number, purpose) % 2**64)

@@ -50,6 +50,29 @@ def bootstrap_mean(
     return Estimate(float(errors.mean()), *_bounds(means, len(sums)))
 
 
+def bootstrap_totals(
+    statistics: Float64[np.ndarray, "n k"],
+    value: Callable[[Float64[np.ndarray, " k"]], float],
+    *,
+    subjects: Sequence[object] | None = None,
+    seed: int = 0,
+    rounds: int = 500,
+) -> Estimate:
+    """A function of sums over rows with its percentile bootstrap interval, resampling subjects.
+
+    Args:
+        statistics: summed numbers of every row.
+        value: function of the sums.
+        subjects, seed, rounds: as for :func:`bootstrap_mean`.
+    """
+    members = clusters(subjects if subjects is not None else range(len(statistics)))
+    sums = np.zeros((members.max() + 1, statistics.shape[1]))
+    np.add.at(sums, members, statistics)
+    drawn = np.random.default_rng(seed).integers(0, len(sums), (rounds, len(sums)))
+    found = np.array([value(sums[draw].sum(0)) for draw in drawn])
+    return Estimate(value(sums.sum(0)), *_bounds(found[np.isfinite(found)], len(sums)))
+
+
 def bootstrap(
     figure: Callable[[Int64[np.ndarray, "m"]], float],
     rows: int,

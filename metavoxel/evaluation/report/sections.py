@@ -45,7 +45,7 @@ def facts(results: Results, network: AbstractImageFeatures) -> Iterator[str]:
     made = ", ".join(f"{name} {version}" for name, version in held_out.folder.read_record().get("versions", {}).items())
     yield f"Trained with {made}."
     yield (
-        "Training subjects enter in three places only: the population baseline, the floor for generated rows, and the "
+        "Training subjects enter in three places only: the population baselines, the floor for generated rows, and the "
         "distances to the nearest training subject."
     )
 
@@ -62,6 +62,7 @@ def sections(results: Results, figures: Mapping[str, Sequence[Pictured]]) -> Ite
     yield generated_rows(results.table_quality)
     yield _quality(results.judged)
     yield _translation(results)
+    yield _measured(results)
     yield Section(PICTURES, figures=figures.get(PICTURES, ()))
     yield _methods(results.methods)
 
@@ -148,6 +149,18 @@ def _translation(results: Results) -> Section:
         "favour the smooth posterior mean over single draws; those of the autoencoder reconstructions are the ceiling."
     ]
     return Section("Images from the other variables", words if tables else [], tables)
+
+
+def _measured(results: Results) -> Section:
+    tables = [
+        Tabulated(f"{name} from {', '.join(others(results.held_out.model.schema, name))}", table)
+        for name, table in results.measured.items()
+    ]
+    words = [
+        "Predictions by the measures of the variable's own type. They compare forms: a random value of the training "
+        "rows may score high without one right fact, and right facts in other words low."
+    ]
+    return Section("Values by measures of their type", words if tables else [], tables)
 
 
 def copied(judged: Judged) -> Iterator[str]:

@@ -226,6 +226,30 @@ def check_cohort_texts(spec: AbstractVariableSpec, cells: Sequence[str]) -> None
         assert isinstance(text, str) and text, f"a summary or warning is {text!r}, where a text is expected"
 
 
+def check_measures(spec: AbstractVariableSpec, cells: Sequence[str]) -> None:
+    """Check that measures are finite functions of sums over independent rows, best for equal values.
+
+    Types without measures pass.
+    """
+    spec = _resolved(spec, cells)
+    texts = [str(spec.format(_value(spec, cell))) for cell in cells]
+    measures = spec.measures()
+    names = [measure.name for measure in measures]
+    assert len(set(names)) == len(names) and all(names), f"the names of measures are not distinct: {names}"
+    for measure in measures:
+        turned = texts[1:] + texts[:1]
+        found, right = measure.statistics(turned, texts), measure.statistics(texts, texts)
+        assert found.ndim == 2 and len(found) == len(texts), f"{measure.name}: statistics have shape {found.shape}"
+        rows = [measure.statistics([one], [true])[0] for one, true in zip(turned, texts, strict=True)]
+        assert all((row == part).all() for row, part in zip(rows, found, strict=True)), (
+            f"{measure.name}: statistics of a row depend on the other rows"
+        )
+        values = [measure.value(part.sum(0)) for part in (found, right, found[:1])]
+        assert all(map(math.isfinite, values)), f"{measure.name}: the values {values} are not all finite"
+        worse, best = (values[0], values[1]) if measure.higher_is_better else (values[1], values[0])
+        assert worse <= best, f"{measure.name}: other values have {values[0]}, and equal ones {values[1]}"
+
+
 def check_voxels(spec: AbstractVariableSpec, cells: Sequence[str]) -> None:
     """Check that a spatial type has masks of the value's shape, and images on the model's grid; others are exempt."""
     spec = _resolved(spec, cells)
@@ -254,6 +278,7 @@ CHECKS = (
     check_classes_match,
     check_standardised_codes,
     check_cohort_texts,
+    check_measures,
     check_voxels,
 )
 """Checks of all variable types, in addition to ``SETTINGS_CHECKS``."""

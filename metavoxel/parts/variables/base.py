@@ -15,6 +15,7 @@ from metavoxel.parts.adapters.base import AbstractAdapterSpec
 from metavoxel.parts.codecs.base import AbstractCodecSpec
 from metavoxel.parts.kernels.base import AbstractKernel
 from metavoxel.parts.variables.column import Column
+from metavoxel.parts.variables.measures import AbstractMeasure
 from metavoxel.parts.variables.source import AbstractSource
 from metavoxel.parts.variables.summaries import AbstractSummary, summary_of_cells
 from metavoxel.parts.variables.text import composed
@@ -152,6 +153,10 @@ class AbstractVariableSpec(AbstractSource, ABC):
             return None
         distinct, index = column.read(column.present.nonzero()[:, 0]).unique(return_inverse=True)
         return summary_of_cells([self.format(value) for value in distinct], index)
+
+    def measures(self) -> Sequence[AbstractMeasure]:
+        """Return the measures by which ``evaluate`` compares predictions with the truth; none by default."""
+        return ()
 
     def label_codes(self) -> dict[str, str]:
         """Return the code of each label in tables, in the order of the channels; empty by default.

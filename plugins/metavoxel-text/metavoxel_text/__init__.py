@@ -6,11 +6,12 @@ from metavoxel.parts.codecs.base import AbstractCodecSpec
 from metavoxel.parts.variables.base import AbstractVariableSpec
 from metavoxel.plugins.hookspecs import hookimpl
 from metavoxel_text.codec import WordsSpec
+from metavoxel_text.pieces import PiecesSpec
 from metavoxel_text.variable import TextSpec
 
 metavoxel_api = 2
 
-__all__ = ["TextSpec", "WordsSpec", "metavoxel_api", "metavoxel_codecs", "metavoxel_variables"]
+__all__ = ["PiecesSpec", "TextSpec", "WordsSpec", "metavoxel_api", "metavoxel_codecs", "metavoxel_variables"]
 
 
 @hookimpl
@@ -21,5 +22,5 @@ def metavoxel_variables() -> Sequence[type[AbstractVariableSpec]]:
 
 @hookimpl
 def metavoxel_codecs() -> Sequence[type[AbstractCodecSpec]]:
-    """Register ``codec: {type: words}``."""
-    return [WordsSpec]
+    """Register ``codec: {type: words}`` and ``codec: {type: bpe}``."""
+    return [WordsSpec, PiecesSpec]

@@ -97,12 +97,17 @@ class WordCodec(AbstractCodec):
     def evidence_warnings(self, x: Int32[Tensor, "b l"]) -> Iterator[str]:
         tokens = [token for row in x for token in tokens_of(text_from(row)) if bare(token) not in (MASK, REST)]
         unknown = [bare(token) for token in tokens if token not in self._classes]
-        if len(unknown) > MOST_UNKNOWN * len(tokens):
-            shown = ", ".join(word for word, _ in Counter(unknown).most_common(5))
-            yield (
-                f"{len(unknown)} of {len(tokens)} words are not in the vocabulary of the training rows, and are read "
-                f"as unknown: {shown}"
-            )
+        yield from unknown_warnings(unknown, len(tokens))
+
+
+def unknown_warnings(unknown: Sequence[str], tokens: int) -> Iterator[str]:
+    """Yield a warning if these are more than ``MOST_UNKNOWN`` of given tokens."""
+    if len(unknown) > MOST_UNKNOWN * tokens:
+        shown = ", ".join(word for word, _ in Counter(unknown).most_common(5))
+        yield (
+            f"{len(unknown)} of {tokens} words are not in the vocabulary of the training rows, and are read "
+            f"as unknown: {shown}"
+        )
 
 
 def _read_words(codec: nn.Module, keys: object) -> None:

@@ -14,8 +14,10 @@ from torch import Tensor
 from metavoxel.parts.adapters.sequence import SequenceAdapterSpec
 from metavoxel.parts.variables.base import AbstractVariableSpec, Example, Missing, Parts, Point
 from metavoxel.parts.variables.column import Column
+from metavoxel.parts.variables.measures import AbstractMeasure
 from metavoxel.parts.variables.summaries import AbstractSummary
 from metavoxel_text.codec import CHARACTERS, WordsSpec
+from metavoxel_text.measures import MOST, Bleu, RougeL
 from metavoxel_text.words import MASK, REST, agreement, bare, characters_of, text_from, text_of, tokens_of
 
 
@@ -111,6 +113,10 @@ class TextSpec(AbstractVariableSpec):
         texts = [text_from(draw) for draw in values]
         scores = [sum(agreement(text, other) for other in texts) for text in texts]
         return values[scores.index(max(scores))].double()
+
+    def measures(self) -> Sequence[AbstractMeasure]:
+        """Return BLEU-1 to BLEU-4 and ROUGE-L."""
+        return [*map(Bleu, range(1, MOST + 1)), RougeL()]
 
     def summary(self, column: Column) -> AbstractSummary:
         texts = [text_from(value) for value in column.read(column.rows)]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from metavoxel.evaluation.metrics.bootstrap import bootstrap, bootstrap_mean, clusters
+from metavoxel.evaluation.metrics.bootstrap import bootstrap, bootstrap_mean, bootstrap_totals, clusters
 
 
 def test_the_interval_matches_the_standard_error_of_the_mean() -> None:
@@ -34,6 +34,14 @@ def test_the_bootstrap_of_any_statistic_matches_that_of_the_mean() -> None:
     assert same.high - same.low == pytest.approx(mean.high - mean.low, rel=0.15)
     undefined = bootstrap(lambda rows: float("nan"), 5)
     assert np.isnan(undefined).all()
+
+
+def test_a_ratio_of_sums_matches_the_mean() -> None:
+    errors = np.random.default_rng(0).normal(3.0, 2.0, 200)
+    subjects = [str(row // 2) for row in range(200)]
+    statistics = np.stack([errors, np.ones(200)], 1)
+    found = bootstrap_totals(statistics, lambda totals: float(totals[0] / totals[1]), subjects=subjects, rounds=2000)
+    assert found == pytest.approx(bootstrap_mean(errors, subjects=subjects))
 
 
 def test_subject_ids_follow_first_appearance() -> None:

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ from metavoxel.parts.codecs.onehot import OneHotSpec
 from metavoxel.parts.variables.base import Missing, Parts, read_number
 from metavoxel.parts.variables.categorical import CategoricalSpec
 from metavoxel.parts.variables.continuous import ContinuousSpec
+from metavoxel.parts.variables.measures import AbstractMeasure
 from metavoxel.testing import run_checks, variable_checks
 
 
@@ -136,6 +138,49 @@ class WarnsWithoutText(ContinuousSpec):
 
     def value_warnings(self, values):
         yield ""
+
+
+class Agreement(AbstractMeasure):
+    """Share of equal values."""
+
+    name, higher_is_better = "agreement", True
+
+    def statistics(self, predicted, true):
+        return np.array([[one == other, 1] for one, other in zip(predicted, true, strict=True)], np.float64)
+
+    def value(self, totals):
+        return float(totals[0] / totals[1])
+
+
+class Disagreement(Agreement):
+    """The same, with the wrong direction."""
+
+    higher_is_better = False
+
+
+class Endless(Agreement):
+    def value(self, totals):
+        return float("inf")
+
+
+class Entangled(Agreement):
+    def statistics(self, predicted, true):
+        return super().statistics(predicted, true) / len(true)
+
+
+@pytest.mark.parametrize(
+    ("measures", "expected"),
+    [([Agreement()], "passed"), ([], "passed"), ([Agreement(), Agreement()], "failed"), ([Disagreement()], "failed"),
+     ([Endless()], "failed"), ([Entangled()], "failed")],
+)  # fmt: skip
+def test_measures_are_checked(measures, expected):
+    class Measured(ContinuousSpec):
+        type: Literal["measured"] = "measured"
+
+        def measures(self):
+            return measures
+
+    assert outcome(variable_checks(Measured(), ["30", "41.5", "12"]), "check_measures") == expected
 
 
 def test_classes_are_those_of_the_labels():

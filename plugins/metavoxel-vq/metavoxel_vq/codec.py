@@ -1,0 +1,172 @@
+"""Images as discrete tokens: an autoencoder of blocks with finite scalar quantisation.
+
+The encoder sees the block of voxels of a cell and nothing else, so that the code of a block is known exactly where the
+block is. The decoder is a convolutional network over cells, so that blocks have no seams.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Bool, Float
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+from torch import Tensor, nn
+
+from metavoxel.errors import CohortWarning
+from metavoxel.parts.codecs.base import AbstractCodecSpec, AbstractLearnedCodec, CodecTraining, Encoded
+from metavoxel.parts.codecs.blocks import from_blocks, known_blocks, spread, to_blocks
+from metavoxel.parts.kernels.discrete import one_hot
+from metavoxel.rng import Rng
+from metavoxel.typing import Code, Mask
+from metavoxel_vq.quantiser import ScalarQuantiser
+
+FEWEST_USED = 0.05
+"""Share of the classes below which few are used, if there are cells enough to use them all."""
+MOST_CLASSES = 4096
+"""Classes of a one-hot code, whose memory they multiply."""
+
+
+class _Residual(nn.Module):
+    """A residual block of two convolutions, of one cell or of its neighbours too. Final."""
+
+    def __init__(self, axes: int, width: int, size: int) -> None:
+        super().__init__()
+        convolution = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[axes]
+        self.layers = nn.Sequential(
+            nn.SiLU(), convolution(width, width, size, padding=size // 2), nn.SiLU(), convolution(width, width, 1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        changed: Tensor = x + self.layers(x)
+        return changed
+
+
+class FSQCodec(AbstractLearnedCodec):
+    """Codec of images (b, k, *d) as one-hot classes (b, classes, *d / downsampling). Final.
+
+    The autoencoder models the image minus the training mean, divided by the standard deviation around it.
+    """
+
+    support = "one_hot"
+    tolerance = math.inf
+
+    def __init__(self, spec: "FSQSpec", data_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        images, *grid = data_shape
+        axes, factor, width = len(grid), spec.downsampling, spec.width
+        self.training_plan = CodecTraining(spec.steps, spec.batch_size, spec.learning_rate)
+        self.quantiser = ScalarQuantiser(spec.levels)
+        self.code_shape = (self.quantiser.classes, *(size // factor for size in grid))
+        self._factor, self._images = factor, images
+        convolution = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[axes]
+        voxels, numbers = images * factor**axes, len(spec.levels)
+        self.encoder = nn.Sequential(
+            convolution(voxels, width, 1),
+            *(_Residual(axes, width, 1) for _ in range(spec.blocks)),
+            convolution(width, numbers, 1),
+        )
+        self.decoder = nn.Sequential(
+            convolution(numbers, width, 3, padding=1),
+            *(_Residual(axes, width, 3) for _ in range(spec.blocks)),
+            convolution(width, voxels, 1),
+        )
+        self.register_buffer("mean_image", torch.zeros(data_shape))
+        self.register_buffer("contrast", torch.ones(()))
+        self.mean_image: Tensor
+        self.contrast: Tensor
+
+    def prepare(self, batches: Callable[[], Iterable[Float[Tensor, "b c *s"]]]) -> None:
+        """Compute the mean image and the standard deviation around it."""
+        center, scale = spread(batches)
+        self.mean_image.copy_(center)
+        self.contrast.copy_(scale)
+
+    def fit(self, batches: Callable[[], Iterable[Float[Tensor, "b c *s"]]]) -> None:
+        """Count the classes that the training rows use, and warn of few. The code does not change."""
+        used = torch.zeros(self.quantiser.classes, dtype=torch.bool)
+        cells = 0
+        for batch in batches():
+            with torch.no_grad():
+                index = self.quantiser.index(self._levels(batch)).cpu()
+            used[index.unique()] = True
+            cells += index.numel()
+        share = float(used.double().mean())
+        if cells >= self.quantiser.classes and share < FEWEST_USED:
+            what = f"codec fsq: {int(used.sum())} of {len(used)} classes are used; use fewer or lower 'levels'"
+            warnings.warn(f"{what}, or more 'steps'", CohortWarning, stacklevel=2)
+
+    def _levels(self, x: Float[Tensor, "b c *s"]) -> Float[Tensor, "b j *r"]:
+        blocks = to_blocks((x - self.mean_image) / self.contrast, self._factor).flatten(1, 2)
+        levels: Tensor = self.quantiser(self.encoder(blocks))
+        return levels
+
+    def _image(self, levels: Float[Tensor, "b j *r"]) -> Float[Tensor, "b c *s"]:
+        """Return the standardised image."""
+        return from_blocks(self.decoder(levels).unflatten(1, (self._images, -1)), self._factor)
+
+    def losses(self, x: Float[Tensor, "b c *s"], *, rng: Rng) -> dict[str, Float[Tensor, ""]]:
+        """Return the squared error of the standardised image."""
+        error = self._image(self._levels(x)) - (x - self.mean_image) / self.contrast
+        return {"l2": error.float().square().mean()}
+
+    def encode(self, x: Float[Tensor, "b c *s"]) -> Encoded:
+        with torch.no_grad():
+            return Encoded(one_hot(self.quantiser.index(self._levels(x).float()), self.quantiser.classes))
+
+    def decode(self, z: Code) -> Float[Tensor, "b c *s"]:
+        """Decode classes, or the mean levels of probabilities; other weights are normalised, below 0 as 0."""
+        weights = z.clamp_min(0)
+        weights = weights / weights.sum(1, keepdim=True).clamp_min(1e-9)
+        levels = torch.einsum("bk...,kj->bj...", weights, self.quantiser.codebook().to(weights))
+        with torch.no_grad():
+            return self._image(levels).float() * self.contrast + self.mean_image
+
+    def encode_partial(self, x: Float[Tensor, "b c *d"], known: Bool[Tensor, "b c *d"]) -> tuple[Encoded, Mask]:
+        """Encode block by block: a cell is reliable if all voxels of its block are known."""
+        return self.encode(torch.where(known, x, self.mean_image)), known_blocks(known, self._factor)
+
+
+class FSQSpec(AbstractCodecSpec):
+    """Settings of finite scalar quantisation of the blocks of an image (Mentzer et al. 2023)."""
+
+    support: ClassVar[str] = "one_hot"
+
+    type: Literal["fsq"] = "fsq"
+    levels: tuple[int, ...] = Field(
+        (8, 5, 5), description="levels of each number of a cell; the product is the number of classes"
+    )
+    downsampling: Literal[2, 4, 8, 16] = Field(8, description="voxels of a block, a cell, along each axis")
+    width: PositiveInt = Field(64, description="channels of the encoder and the decoder")
+    blocks: PositiveInt = Field(2, description="residual blocks of the encoder and of the decoder")
+    steps: PositiveInt = Field(1000, description="optimiser steps")
+    batch_size: PositiveInt = Field(16, description="images per step")
+    learning_rate: PositiveFloat = Field(2e-3, description="peak learning rate of AdamW")
+
+    @field_validator("levels")
+    @classmethod
+    def _usable(cls, levels: tuple[int, ...]) -> tuple[int, ...]:
+        if not levels or min(levels) < 2:
+            raise ValueError("levels are one or more numbers of at least 2, such as [8, 5, 5]")
+        if math.prod(levels) > MOST_CLASSES:
+            raise ValueError(
+                f"{math.prod(levels):,} classes, the product of the levels, are more than {MOST_CLASSES:,}, as a code "
+                "has a number for each; use fewer or lower levels"
+            )
+        return levels
+
+    @classmethod
+    def examples(cls) -> Sequence[tuple["FSQSpec", Tensor]]:
+        settings = {"width": 8, "blocks": 1, "steps": 2}
+        pictures, volumes = torch.rand(6, 1, 8, 8), torch.rand(4, 2, 4, 4, 8)
+        return [
+            (cls(downsampling=4, levels=(8, 5), **settings), 4 * pictures),
+            (cls(downsampling=2, levels=(5, 4, 3), **settings), 4 * volumes),
+        ]
+
+    def grid_multiple(self) -> int:
+        return self.downsampling
+
+    def build(self, data_shape: tuple[int, ...]) -> FSQCodec:
+        return FSQCodec(self, data_shape)

@@ -1,0 +1,133 @@
+"""Training, partial codes, probabilities, settings, and a model of image tokens."""
+
+import warnings
+
+import metavoxel_absorbing
+import metavoxel_vq
+import numpy as np
+import pandas
+import pytest
+import torch
+from metavoxel_vq import FSQSpec
+from PIL import Image
+
+import metavoxel as mv
+from metavoxel.errors import CohortWarning, SchemaError
+from metavoxel.rng import Rng
+
+REGISTRY = mv.load_registry(plugins=[metavoxel_absorbing, metavoxel_vq])
+
+
+def discs(rows, seed=0, size=16):
+    """Discs of one of two intensities, at random places."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size]
+    images = [
+        random.choice([0.3, 1.0]) * (np.hypot(x - random.uniform(4, 12), y - random.uniform(4, 12)) < 4)
+        for _ in range(rows)
+    ]
+    return torch.tensor(np.array(images), dtype=torch.float32)[:, None]
+
+
+def trained(data, **settings):
+    codec = FSQSpec(**{"downsampling": 4, "width": 32, "blocks": 1, **settings}).build(tuple(data.shape[1:]))
+    codec.prepare(lambda: [data])
+    optimiser = torch.optim.AdamW(codec.parameters(), 3e-3)
+    for step in range(300):
+        loss = sum(codec.losses(data, rng=Rng.for_rows(len(data), f"step {step}")).values())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    codec.fit(lambda: [data])
+    return codec.eval()
+
+
+@pytest.fixture(scope="module")
+def codec():
+    return trained(discs(64))
+
+
+def error(codec, data):
+    return float((codec.decode(codec.encode(data).mean) - data).square().mean() / data.var())
+
+
+def test_the_error_is_a_small_part_of_the_variance(codec):
+    assert error(codec, discs(32, seed=1)) < 0.15
+
+
+def test_probabilities_decode_to_their_mean_levels(codec):
+    code = codec.encode(discs(8)).mean
+    torch.testing.assert_close(codec.decode(3 * code), codec.decode(code))
+    mixed = codec.decode((code + code.flip(0)) / 2)
+    assert float((mixed - codec.decode(code)).abs().max()) > 0.01 and bool(mixed.isfinite().all())
+
+
+def test_a_block_is_known_where_its_voxels_are(codec):
+    data, known = discs(4), torch.ones(4, 1, 16, 16, dtype=torch.bool)
+    known[:, :, :, 7:] = False
+    encoded, reliable = codec.encode_partial(data, known)
+    assert reliable[:, 0, :, 0].all() and not reliable[:, 0, :, 1:].any()
+    assert torch.equal(encoded.mean[..., 0], codec.encode(data).mean[..., 0])
+
+
+def test_volumes_have_codes():
+    codec = FSQSpec(downsampling=2, levels=[3, 3]).build((2, 4, 4, 6))
+    assert codec.code_shape == (9, 2, 2, 3)
+    assert codec.decode(codec.encode(torch.randn(2, 2, 4, 4, 6)).mean).shape == (2, 2, 4, 4, 6)
+
+
+def test_few_used_classes_are_a_warning():
+    data = torch.zeros(200, 1, 16, 16)
+    codec = FSQSpec(downsampling=4).build((1, 16, 16))
+    with pytest.warns(CohortWarning, match="codec fsq: 1 of 200 classes are used; use fewer or lower 'levels'"):
+        codec.fit(lambda: [data])
+
+
+@pytest.mark.parametrize(
+    ("levels", "message"),
+    [([1, 8], "at least 2"), ([], "at least 2"), ([8, 8, 8, 8, 8], "32,768 classes, the product of the levels")],
+)
+def test_impossible_levels_are_refused(levels, message):
+    with pytest.raises(ValueError, match=message):
+        FSQSpec(levels=levels)
+
+
+def schema(folder, **image):
+    random, images = np.random.default_rng(0), discs(40)
+    ages = 20 + 60 * images.mean((1, 2, 3)).numpy() + random.normal(size=40)
+    for row, picture in enumerate(images):
+        Image.fromarray((255 * picture[0].numpy()).astype(np.uint8)).save(folder / f"{row}.png")
+    names = [str(folder / f"{row}.png") for row in range(40)]
+    table = pandas.DataFrame({"participant_id": [f"s{row}" for row in range(40)], "image": names, "age": ages})
+    codec = {"type": "fsq", "downsampling": 4, "levels": [4, 4], "steps": 20, "width": 8, "blocks": 1}
+    return {
+        "variables": {
+            "image": {"type": "image", "column": "image", "codec": codec, "kernel": "masked", **image},
+            "age": {"type": "continuous", "range": [0, 100]},
+        },
+        "backbone": {"type": "transformer", "width": 16, "depth": 1},
+        "training": {"steps": 6, "batch_size": 8, "validate_every": 3},
+    }, table
+
+
+@pytest.mark.slow
+def test_a_model_of_image_tokens_trains_predicts_and_completes(tmp_path):
+    raw, table = schema(tmp_path, adapter="sequence")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CohortWarning)
+        model = mv.train(raw, tmp_path / "run", table=table, registry=REGISTRY)
+    model = mv.load(tmp_path / "run", registry=REGISTRY)
+    drawn = model.sample(2, {"age": 40.0})["image"]
+    assert drawn.shape == (2, 1, 16, 16) and bool(drawn.isfinite().all())
+    image = torch.as_tensor(model.value_of("image", table["image"][0]))
+    known = torch.zeros(1, 16, 16, dtype=torch.bool)
+    known[:, :8] = True
+    completed = model.sample(2, {"image": image}, {"image": known})["image"]
+    assert torch.equal(completed[:, known], image[known].expand(2, -1))
+    assert model.predict(table, "age", ["image"])["age"].notna().all()
+
+
+def test_a_kernel_of_numbers_is_refused(tmp_path):
+    raw, table = schema(tmp_path, kernel="gaussian", adapter="sequence")
+    with pytest.raises(SchemaError, match="one_hot"):
+        mv.train(raw, tmp_path / "run", table=table, registry=REGISTRY)
