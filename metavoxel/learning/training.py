@@ -239,6 +239,8 @@ def _fit_or_load(
         save_weights(path, codec.state_dict())
         checkpoints.clear()
     fabric.barrier()
+    if not fabric.is_global_zero:
+        load_module(codec, path)  # to the last bit, as the names of cached codes depend on the weights
 
 
 def _is_loaded(codec: AbstractCodec, path: Path) -> bool:
