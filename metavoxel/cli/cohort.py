@@ -14,7 +14,7 @@ def validate(schema: Annotated[Path, typer.Argument(help="The schema's YAML file
     from metavoxel.cohort.summary import describe, render
     from metavoxel.cohort.warnings import cohort_warnings
     from metavoxel.learning.buildable import check_buildable
-    from metavoxel.learning.forecast import image_code_lines
+    from metavoxel.learning.forecast import image_code_lines, training_lines
     from metavoxel.learning.missingness_weights import check_missing_weights
     from metavoxel.schema import load_schema
 
@@ -25,7 +25,7 @@ def validate(schema: Annotated[Path, typer.Argument(help="The schema's YAML file
     resolved = checked.with_specs(cohort.variables)
     check_buildable(resolved)
     Console().print(render(describe(cohort)))
-    for line in image_code_lines(resolved, cohort):
+    for line in (*image_code_lines(resolved, cohort), *training_lines(resolved, cohort)):
         Console().print(line, soft_wrap=True, markup=False, highlight=False)
     for problem in cohort_warnings(cohort, images=True):
         Console(stderr=True).print(f"Warning: {problem}", soft_wrap=True, markup=False, highlight=False)

@@ -97,9 +97,8 @@ def read_values(
     except CohortError as error:
         problems = _relocated(error.problems, name, spec, cells, table)
         raise CohortError(problems + _further_problems(error, name, spec, cells, table, multiple)) from error
-    digests = FileDigests(cache / "digests.json" if cache is not None and resolved.lazy else None)
-    state = _state(resolved, [cells[row] for row in given], digests)
-    digests.save()
+    with FileDigests(cache / "digests.json" if cache is not None and resolved.lazy else None) as digests:
+        state = _state(resolved, [cells[row] for row in given], digests)
     mask = _mask(given, len(cells))
     fingerprint = f"{state} in rows {hashlib.blake2b(np.packbits(mask.numpy()).tobytes(), digest_size=16).hexdigest()}"
     if spec.lazy:

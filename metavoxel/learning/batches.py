@@ -11,10 +11,16 @@ from metavoxel.learning.latent_cache import LatentCache
 from metavoxel.learning.objective import Corrupted, corrupt
 from metavoxel.learning.time_sampling import RowTimes
 from metavoxel.network.joint import JointModel
+from metavoxel.parts.backbones.base import TrainingPlan
 from metavoxel.rng import Rng, stream_key
+from metavoxel.schema.settings import TrainingSettings
 
 STEPS_PER_BLOCK = 16
 """Number of steps whose batches are made in one call, to amortise overhead, if no variable has a grid."""
+
+
+CELLS_PER_STEP, MIN_ROWS = 2560, 8
+"""Default number of tokens per step, which bounds the cost of wide tables and long texts, and minimum of rows."""
 
 
 class Batch(NamedTuple):
@@ -86,6 +92,20 @@ class Batches:
             rows,
             corrupt(self._joint, self._caches, rows, times, rng, device=self._device, partial=self._partial),
         )
+
+
+def rows_per_step(
+    joint: JointModel, settings: TrainingSettings, plan: TrainingPlan, shared: bool, devices: int
+) -> tuple[int, int]:
+    """Return the rows per device that pass through the whole network, and those that use tokens only."""
+    has_grids = joint.has_grids
+    most = plan.batch_size if has_grids else max(MIN_ROWS, CELLS_PER_STEP // joint.tokens)
+    rows = max(1, (settings.batch_size or min(plan.batch_size, most)) // devices)
+    all_have_tokens = all(joint.adapter(name).tokens for name in joint.kernels)
+    if shared or not has_grids or not all_have_tokens or not joint.names_without_grids:
+        return rows, 0
+    token_rows = plan.token_rows if settings.token_rows is None else settings.token_rows
+    return rows, token_rows // devices
 
 
 def shuffled(rows: Int64[Tensor, "n"], first: int, count: int, seed: int) -> Int64[Tensor, "b"]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from metavoxel.cohort.cohort import Cohort
 from metavoxel.errors import RunError, RunWarning
-from metavoxel.learning.batches import Batches
+from metavoxel.learning.batches import Batches, rows_per_step
 from metavoxel.learning.latent_cache import LatentCache
 from metavoxel.learning.loop import Optimisation, Optimiser, defer_interrupts
 from metavoxel.learning.missingness_weights import missing_report, missing_weights
@@ -24,17 +24,13 @@ from metavoxel.learning.objective import loss_sums, ratio
 from metavoxel.learning.time_sampling import GRID_PURE_NOISE_SHARE, PURE_NOISE_SHARE, evidence_times, shared_times
 from metavoxel.learning.validation import HeldOutLoss
 from metavoxel.network.joint import JointModel
-from metavoxel.parts.backbones.base import TrainingPlan
+from metavoxel.parts.features.rows import Rows
 from metavoxel.runs.checkpoint import load_weights, save_weights
 from metavoxel.runs.checkpoints import Checkpoints
 from metavoxel.runs.metrics import MetricsWriter
 from metavoxel.runs.progress import Progress
 from metavoxel.runs.run import RunFolder
 from metavoxel.schema import Schema
-from metavoxel.schema.settings import TrainingSettings
-
-CELLS_PER_STEP, MIN_ROWS = 2560, 8
-"""Default number of tokens per step, which bounds the cost of wide tables and long texts, and minimum of rows."""
 
 UNVALIDATED = MappingProxyType({"best_score": float("inf"), "best_step": -1.0, "validated_step": -1.0})
 """Validation record of a training that has no best weights yet."""
@@ -65,7 +61,7 @@ def train_joint(
     row_weights = missing_weights(schema, cohort, caches)
     missing = missing_report(schema, cohort, caches, row_weights)
     joint.baseline.fit(
-        {name: cache.mean[train_rows, 0] for name, cache in caches.items()},
+        {name: Rows(cache.mean[:, 0], train_rows) for name, cache in caches.items()},
         {name: cache.present[train_rows] for name, cache in caches.items()},
         torch.from_numpy(pandas.factorize(np.array(cohort.subjects)[train_rows])[0]),
         {name: cache.uncertainty(train_rows) for name, cache in caches.items()},
@@ -86,7 +82,7 @@ def train_joint(
     best = {**UNVALIDATED, **(optimiser.load(checkpoints) or {})}
     if best["best_step"] >= 0 and not _is_whole(folder.best):
         best = dict(UNVALIDATED)
-    grid_rows, token_rows = _rows_per_step(joint, settings, default, shared, fabric.world_size)
+    grid_rows, token_rows = rows_per_step(joint, settings, default, shared, fabric.world_size)
     per_device = grid_rows + token_rows
     pure_noise: float | Tensor = PURE_NOISE_SHARE
     if token_rows:
@@ -205,20 +201,6 @@ def _orthogonal(joint: JointModel) -> frozenset[str]:
     """Name the matrices of the backbone; those of adapters are input and output layers, whose columns are data."""
     weights = joint.backbone.named_parameters(prefix="backbone")
     return frozenset(name for name, weight in weights if weight.ndim == 2)
-
-
-def _rows_per_step(
-    joint: JointModel, settings: TrainingSettings, plan: TrainingPlan, shared: bool, devices: int
-) -> tuple[int, int]:
-    """Return the rows per device that pass through the whole network, and those that use tokens only."""
-    has_grids = joint.has_grids
-    most = plan.batch_size if has_grids else max(MIN_ROWS, CELLS_PER_STEP // joint.tokens)
-    rows = max(1, (settings.batch_size or min(plan.batch_size, most)) // devices)
-    all_have_tokens = all(joint.adapter(name).tokens for name in joint.kernels)
-    if shared or not has_grids or not all_have_tokens or not joint.names_without_grids:
-        return rows, 0
-    token_rows = plan.token_rows if settings.token_rows is None else settings.token_rows
-    return rows, token_rows // devices
 
 
 def _places(grid_rows: int, token_rows: int, fabric: Fabric) -> Int64[Tensor, "b"]:

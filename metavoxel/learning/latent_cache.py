@@ -1,5 +1,6 @@
 """Cached codes of a cohort: of complete, augmented and partly observed data."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor
 from metavoxel.cohort.cohort import Cohort
 from metavoxel.errors import RunError
 from metavoxel.parts.codecs.base import AbstractCodec, Encoded
+from metavoxel.parts.features.rows import Rows
 from metavoxel.rng import Rng, stream_key
 from metavoxel.storage.atomic import locked
 from metavoxel.storage.row_store import RowStore, read_rows
@@ -33,7 +35,7 @@ def codes_per_image(training_rows: int) -> int:
 @final
 @dataclass(frozen=True, eq=False)
 class LatentCache:
-    """Codes of one variable. Axis ``k`` holds the datum itself and its augmentations.
+    """Codes of one variable, in single or half precision. Axis ``k`` holds the datum itself and its augmentations.
 
     Attributes:
         present: rows that have a datum; codes of the others are zeros.
@@ -53,7 +55,11 @@ class LatentCache:
         present = rows[self.present[rows]]
         if self.sd is None or not len(present):
             return torch.zeros(self.mean.shape[2])
-        return self.sd[present, 0].square().transpose(0, 1).flatten(1).mean(1)
+        variances = Rows(self.sd[:, 0], present)
+        sums = torch.zeros(self.mean.shape[2], dtype=torch.float64)
+        for positions in variances.positions():
+            sums += variances.read(positions).square().transpose(0, 1).flatten(1).sum(1, dtype=torch.float64)
+        return (sums / (len(present) * math.prod(self.sd.shape[3:]))).float()
 
     def draw(
         self, rows: Int64[Tensor, "b"], rng: Rng, *, augmentation: Float[Tensor, "b"]
@@ -64,11 +70,11 @@ class LatentCache:
         are augmented jointly.
         """
         index = (augmentation * self.mean.shape[1]).long()
-        sd = None if self.sd is None else self.sd[rows, index]
-        code = Encoded(self.mean[rows, index], sd).draw(rng)
+        sd = None if self.sd is None else self.sd[rows, index].float()
+        code = Encoded(self.mean[rows, index].float(), sd).draw(rng)
         if self.partial is None or self.trusted is None:
             return code, None, None
-        return code, self.partial[rows, index], self.trusted[rows, index]
+        return code, self.partial[rows, index].float(), self.trusted[rows, index]
 
 
 def encode_column(
@@ -81,6 +87,7 @@ def encode_column(
     augmented: Sequence[int],
     seed: int,
     device: str,
+    precision: torch.dtype = torch.float32,
 ) -> Iterator[tuple[int, int]]:
     """Encode one variable of the whole cohort into a folder, yielding (rows done, rows).
 
@@ -88,7 +95,8 @@ def encode_column(
     them yields nothing. Of several processes, one encodes and the others wait.
 
     The first of ``augmentations`` codes is that of the datum itself; the others exist for the rows in ``augmented``
-    only. All images of a row get the same spatial transform, which keeps them aligned.
+    only. All images of a row get the same spatial transform, which keeps them aligned. Codes of images are stored in
+    ``precision``.
 
     Raises:
         RunError: the disk is full, or the folder cannot be written.
@@ -106,7 +114,8 @@ def encode_column(
             for index in range(versions):
                 kept = batch if index == 0 else batch[[row in chosen for row in batch.tolist()]]
                 for field, codes in _codes(name, cohort, codec, kept, index, seed, device).items():
-                    store.write(field, [row * versions + index for row in kept.tolist()], codes)
+                    stored = codes.to(precision) if spec.spatial and codes.is_floating_point() else codes
+                    store.write(field, [row * versions + index for row in kept.tolist()], stored)
             done = min(start + size, len(rows))
             store.commit(done)
             yield done, len(rows)

@@ -145,6 +145,7 @@ class Optimiser:
                 # In 16-mixed precision the loss scaler skips steps with overflow.
                 if norm is not None and not torch.isfinite(norm) and self._precision != "16-mixed":
                     cause = "the gradient is not finite"
+            values = dict(zip(terms, self._means(torch.stack(list(terms.values())).detach()), strict=True))
             with defer_interrupts():
                 if cause:
                     self._skip(cause, subjects)
@@ -152,11 +153,10 @@ class Optimiser:
                     for optimizer in self._optimizers:
                         optimizer.step()
                         optimizer.zero_grad()
-                    self.guard.finite(self.step, float(total.detach()))
+                    self.guard.finite(self.step, sum(values.values()))
                 self.step += 1
                 if not cause:
                     self._update_average()
-            values = dict(zip(terms, self._means(torch.stack(list(terms.values())).detach()), strict=True))
             finite = {name: value for name, value in values.items() if math.isfinite(value)}
             yield Step(self.step, self.settings.steps, finite)
 

@@ -34,6 +34,7 @@ from metavoxel.runs.progress import Progress
 from metavoxel.runs.run import RunFolder, build_codecs, build_joint, check_api, versions
 from metavoxel.schema import Schema
 from metavoxel.schema.differences import differing_settings
+from metavoxel.schema.settings import TrainingSettings
 from metavoxel.storage.atomic import write_text
 
 
@@ -126,10 +127,12 @@ def _stages(
             check_codec(name, schema, codec, cohort)
     for name, codec in codecs.items():
         with attribute_errors(schema.variables[name].parts.codec, f"variables.{name}.codec"):
-            yield from _encode_or_load(name, codec, cohort, folder, fabric, caches, schema.training.seed)
+            yield from _encode_or_load(name, codec, cohort, folder, fabric, caches, schema.training)
     torch.manual_seed(schema.training.seed)
     joint = build_joint(schema, codecs)
-    check_joint(schema, joint, {name: cache.mean[cache.present.nonzero()[:3, 0], 0] for name, cache in caches.items()})
+    check_joint(
+        schema, joint, {name: cache.mean[cache.present.nonzero()[:3, 0], 0].float() for name, cache in caches.items()}
+    )
     checkpoints = Checkpoints(folder.checkpoints, "joint", minutes)
     best = yield from train_joint(joint, schema, cohort, caches, folder, fabric, writer, checkpoints)
     fabric.barrier()
@@ -239,6 +242,8 @@ def _fit_or_load(
         save_weights(path, codec.state_dict())
         checkpoints.clear()
     fabric.barrier()
+    if not fabric.is_global_zero:
+        load_module(codec, path)  # to the last bit, as the names of cached codes depend on the weights
 
 
 def _is_loaded(codec: AbstractCodec, path: Path) -> bool:
@@ -258,11 +263,12 @@ def _encode_or_load(
     folder: RunFolder,
     fabric: Fabric,
     caches: dict[str, LatentCache],
-    seed: int,
+    settings: TrainingSettings,
 ) -> Iterator[Progress]:
     weights = save({key: tensor.cpu().contiguous() for key, tensor in codec.state_dict().items()})
     count = codes_per_image(len(cohort.parts["train"]))
-    content = [cohort.fingerprint.encode(), weights, str((seed, count)).encode()]
+    half = settings.cache_precision == "bfloat16" and cohort.variables[name].spatial
+    content = [cohort.fingerprint.encode(), weights, str((settings.seed, count, half)).encode()]
     key = hashlib.blake2b(b"".join(content), digest_size=8).hexdigest()
     steps = encode_column(
         name,
@@ -271,8 +277,9 @@ def _encode_or_load(
         folder.codes(name, key),
         augmentations=count,
         augmented=cohort.parts["train"].tolist(),
-        seed=seed,
+        seed=settings.seed,
         device=str(fabric.device),
+        precision=torch.bfloat16 if half else torch.float32,
     )
     for done, total in steps:
         yield Progress(f"codes {name}", done, total, {})

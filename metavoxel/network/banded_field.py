@@ -6,13 +6,13 @@ width, the matrices of a frequency cost k times less to apply, and k^2 times les
 such groups: coefficients of different orientations are nearly uncorrelated.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from metavoxel.network.residual_field import CodeEstimate, Noisy, ResidualField
+from metavoxel.network.residual_field import AbstractFieldFit, CodeEstimate, Noisy, ResidualField, ResidualFit
 from metavoxel.typing import AnyCode
 
 
@@ -42,23 +42,9 @@ class BandedField(nn.Module):
             assert isinstance(field, ResidualField)
             yield field, members
 
-    def fit(
-        self,
-        batches: Iterable[tuple[Sequence[AnyCode], Sequence[Bool[Tensor, "_"]]]],
-        uncertainty: Float[Tensor, "c"] | None = None,
-    ) -> None:
-        """Fit the field of each band (:meth:`ResidualField.fit`)."""
-        kept = list(batches)
-        own = None if uncertainty is None else uncertainty.split(self._widths())
-        for field, members in self._parts():
-            variance = None if own is None else torch.cat([own[image][channels] for image, channels in members.items()])
-            field.fit(
-                (
-                    ([images[image][:, channels] for image, channels in members.items()], [present[i] for i in members])
-                    for images, present in kept
-                ),
-                variance,
-            )
+    def begin_fit(self) -> "BandedFit":
+        """Begin to fit the field of each band."""
+        return BandedFit([(field.begin_fit(), members) for field, members in self._parts()], self._widths())
 
     def _widths(self) -> list[int]:
         """Return the number of channels of every image."""
@@ -84,6 +70,25 @@ class BandedField(nn.Module):
                 for whole, part in zip(found[i], estimate, strict=True):
                     whole[solved.nonzero(), channels] = part
         return found
+
+
+class BandedFit(AbstractFieldFit):
+    """A fit of the fields of all bands, given each with its channels by image, and the width of every image. Final."""
+
+    def __init__(
+        self, parts: Sequence[tuple[ResidualFit, dict[int, Int64[Tensor, "_"]]]], widths: Sequence[int]
+    ) -> None:
+        self._parts, self._widths = parts, widths
+
+    def add(self, images: Sequence[AnyCode], present: Sequence[Bool[Tensor, "_"]]) -> None:
+        for fit, members in self._parts:
+            own = [images[image][:, channels] for image, channels in members.items()]
+            fit.add(own, [present[image] for image in members])
+
+    def finish(self, uncertainty: Float[Tensor, "c"] | None = None) -> None:
+        own = None if uncertainty is None else uncertainty.split(list(self._widths))
+        for fit, members in self._parts:
+            fit.finish(None if own is None else torch.cat([own[image][where] for image, where in members.items()]))
 
 
 def _of_rows(part: AnyCode, rows: Bool[Tensor, "b"]) -> AnyCode:

@@ -21,11 +21,12 @@ Covariances are estimated at offsets below ``REACH`` cells, with a triangular wi
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Complex, Float
+from jaxtyping import Bool, Complex, Float, Int64
 from torch import Tensor, nn
 
 from metavoxel.typing import AnyCode, Code
@@ -60,6 +61,22 @@ class CodeEstimate(NamedTuple):
     noise_hat: AnyCode
 
 
+class AbstractFieldFit(ABC):
+    """A fit of a field to residuals that are added batch by batch."""
+
+    @abstractmethod
+    def add(self, images: Sequence[AnyCode], present: Sequence[Bool[Tensor, "_"]]) -> None:
+        """Add the residuals of every image in some rows, and which of these rows have that image."""
+
+    @abstractmethod
+    def finish(self, uncertainty: Float[Tensor, "c"] | None = None) -> None:
+        """Set the field to the estimate from all that was added. Nothing changes if any image was in no row.
+
+        Args:
+            uncertainty: variance of white noise added to each channel, that of the codec's posterior; 0 by default.
+        """
+
+
 class ResidualField(nn.Module):
     """Residuals of images on one grid as a stationary Gaussian random field over all their channels. Final.
 
@@ -85,42 +102,37 @@ class ResidualField(nn.Module):
         self.vectors: Tensor
         self.variances: Tensor
 
-    def fit(
+    def begin_fit(self) -> "ResidualFit":
+        """Begin to estimate C from residuals of held-out rows."""
+        return ResidualFit(self)
+
+    def estimate(
         self,
-        batches: Iterable[tuple[Sequence[AnyCode], Sequence[Bool[Tensor, "_"]]]],
+        sums: Complex[Tensor, "f c c"],
+        counts: Float[Tensor, "i i"],
         uncertainty: Float[Tensor, "c"] | None = None,
     ) -> None:
-        """Estimate C from residuals of held-out rows; the window keeps spectra of few rows from overfitting.
-
-        Nothing changes if any image is in no row.
+        """Estimate C; the window keeps spectra of few rows from overfitting.
 
         Args:
-            batches: residuals of every image, and which rows have that image.
+            sums: products of the amplitudes of all channels, summed over rows.
+            counts: number of rows that have each pair of images.
             uncertainty: variance of white noise added to each channel, that of the codec's posterior; 0 by default.
         """
-        owner = torch.repeat_interleave(torch.arange(len(self._channels)), torch.tensor(self._channels))
-        total, number_of_images = len(owner), len(self._channels)
-        sums = torch.zeros(len(self.values), total, total, dtype=torch.complex64)
-        counts = torch.zeros(number_of_images, number_of_images)
-        for images, present in batches:
-            here = torch.stack(list(present), 1)
-            if not len(here):
-                continue
-            there = torch.repeat_interleave(here, torch.tensor(self._channels), 1)
-            maps = torch.where(there.reshape(*there.shape, *[1] * len(self._grid)), torch.cat(list(images), 1), 0.0)
-            amplitudes = self._frequencies(maps)
-            sums += amplitudes @ amplitudes.mH
-            counts += here.float().T @ here.float()
-        if not counts.diagonal().all():
-            return
+        owner = self.owners
         spectrum = sums / (counts[owner][:, owner].clamp_min(1) * math.prod(self._grid))
         covariances = self._windowed(spectrum)
-        white = torch.zeros(total) if uncertainty is None else uncertainty
+        white = torch.zeros(len(owner)) if uncertainty is None else uncertainty
         self.variances.copy_((covariances.flatten(2)[:, :, 0].diagonal() + white).clamp_min(LEAST_VARIANCE))
         found = torch.fft.rfftn(covariances, dim=self._axes).flatten(2).permute(2, 0, 1) + torch.diag(white)
         values, vectors = torch.linalg.eigh((found + found.mH) / 2)
         self.values.copy_(values.clamp_min(LEAST_VARIANCE))
         self.vectors.copy_(torch.view_as_real(vectors))
+
+    @property
+    def owners(self) -> Int64[Tensor, "c"]:
+        """Image of each channel."""
+        return torch.repeat_interleave(torch.arange(len(self._channels)), torch.tensor(self._channels))
 
     def _windowed(self, spectrum: Complex[Tensor, "f c c"]) -> Float[Tensor, "c c *s"]:
         """Return covariances by offset, windowed to offsets below ``REACH``."""
@@ -133,7 +145,7 @@ class ResidualField(nn.Module):
             covariances = covariances * weight.reshape(-1, *[1] * (-1 - axis))
         return covariances
 
-    def _frequencies(self, maps: Float[Tensor, "b c *s"]) -> Complex[Tensor, "f c b"]:
+    def frequencies(self, maps: Float[Tensor, "b c *s"]) -> Complex[Tensor, "f c b"]:
         """Return the Fourier transform of zero-padded maps."""
         return torch.fft.rfftn(maps, s=self._padded, dim=self._axes).flatten(2).permute(2, 1, 0)
 
@@ -166,7 +178,7 @@ class ResidualField(nn.Module):
 
     def _filtered(self, misfit: Code, signal: Code, noise: Code) -> tuple[Code, Code]:
         """Return eq. (2) by the Wiener filter, for rows of one image with equal signal and noise in all cells."""
-        amplitudes, vectors = self._frequencies(misfit), torch.view_as_complex(self.vectors)
+        amplitudes, vectors = self.frequencies(misfit), torch.view_as_complex(self.vectors)
         a, n = (scale.flatten(1)[:, 0] for scale in (signal, noise))
         weighted = vectors.mH @ amplitudes / (a.square() * self.values[:, :, None] + n.square())
         return self._cells(vectors @ (a * self.values[:, :, None] * weighted)), self._cells(vectors @ (n * weighted))
@@ -177,7 +189,7 @@ class ResidualField(nn.Module):
         spectrum = (vectors * self.values[:, None]) @ vectors.mH
 
         def times_covariance(maps: Code) -> Code:
-            return self._cells(spectrum @ self._frequencies(maps))
+            return self._cells(spectrum @ self.frequencies(maps))
 
         signal_variance = signal.square() * self.variances.reshape(1, -1, *[1] * len(self._grid))
         diagonal = signal_variance + noise.square()
@@ -195,6 +207,30 @@ class ResidualField(nn.Module):
         clear = noise.square() < signal_variance
         field = torch.where(clear, (misfit - noise.square() * solution) / torch.where(clear, signal, 1.0), field)
         return field, noise * solution
+
+
+class ResidualFit(AbstractFieldFit):
+    """A fit of one residual field, whose memory does not depend on the number of rows. Final."""
+
+    def __init__(self, field: ResidualField) -> None:
+        self._field, self._owners = field, field.owners
+        total, images = len(self._owners), int(self._owners.max()) + 1
+        self._sums = torch.zeros(len(field.values), total, total, dtype=torch.complex64)
+        self._counts = torch.zeros(images, images)
+
+    def add(self, images: Sequence[AnyCode], present: Sequence[Bool[Tensor, "_"]]) -> None:
+        here = torch.stack(list(present), 1)
+        if not len(here):
+            return
+        maps = torch.cat(list(images), 1)
+        there = here[:, self._owners].reshape(*maps.shape[:2], *[1] * (maps.ndim - 2))
+        amplitudes = self._field.frequencies(torch.where(there, maps, 0.0))
+        self._sums += amplitudes @ amplitudes.mH
+        self._counts += here.float().T @ here.float()
+
+    def finish(self, uncertainty: Float[Tensor, "c"] | None = None) -> None:
+        if self._counts.diagonal().all():
+            self._field.estimate(self._sums, self._counts, uncertainty)
 
 
 def _sums(maps: Code) -> Float[Tensor, "b 1 *o"]:

@@ -199,7 +199,7 @@ def load(path: Path | str, *, registry: Registry | None = None, device: str = "c
     _check_plugins(folder, record, registry)
     try:
         schema = load_schema(folder.schema, registry)
-        codecs = build_codecs(_without_initial_weights(schema))
+        codecs = build_codecs(without_initial_weights(schema))
     except SchemaError as error:
         raise RunError(
             [Problem(f"{folder.schema}: {problem.where}", problem.what) for problem in error.problems]
@@ -212,7 +212,7 @@ def load(path: Path | str, *, registry: Registry | None = None, device: str = "c
     return Model(schema, codecs, joint.to(device))
 
 
-def _without_initial_weights(schema: Schema) -> Schema:
+def without_initial_weights(schema: Schema) -> Schema:
     """Unset every codec's initial ``weights``, a file outside the run: the run contains the fitted weights."""
     variables = {}
     for name, variable in schema.variables.items():

@@ -146,6 +146,11 @@ class TrainingSettings(_Section):
     ema: float = Field(0.995, ge=0, lt=1, description="decay of the moving average of the weights, warmed up")
     seed: int = Field(0, ge=0, lt=2**63, description="seed of initial weights, noise and batches")
     validate_every: PositiveInt = Field(100, description="steps between validations")
+    cache_precision: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="precision of the cached codes of images: 'bfloat16' halves their size, and rounds them by at most "
+        "2^-8 of their value",
+    )
     missing_weights: list[str] = Field(
         [],
         description="variables, always present in the training rows, that predict which cells of others are missing: "

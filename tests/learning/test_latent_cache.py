@@ -60,6 +60,26 @@ def test_cache_of_images(cohort, tmp_path):
     assert not found.mean[fixed, 1:].any(), "rows outside the training part are not augmented"
 
 
+def test_half_precision_halves_the_codes_of_images(cohort, tmp_path):
+    """Rounded by at most 2^-8; drawn in single precision. Numbers keep theirs."""
+    _, read = cohort
+    codec, whole = encoded(cohort, "volume", tmp_path / "whole")
+    settings = {"augmentations": 3, "augmented": read.parts["train"].tolist(), "seed": 0, "device": "cpu"}
+    for name, folder in (("volume", tmp_path / "half"), ("age", tmp_path / "age")):
+        used = codec if name == "volume" else encoded(cohort, "age", tmp_path / "other")[0]
+        [*encode_column(name, read, used, folder, **settings, precision=torch.bfloat16)]
+    half = load_cache(tmp_path / "half", whole.present)
+    for name in ("mean", "sd", "partial"):
+        exact, rounded = getattr(whole, name), getattr(half, name)
+        assert rounded.dtype == torch.bfloat16
+        assert bool(((rounded.float() - exact).abs() <= exact.abs() / 256).all())
+    assert torch.equal(half.trusted, whole.trusted)
+    rows, zero = torch.tensor([0, 3]), torch.zeros(2)
+    code, partial, _ = half.draw(rows, Rng.for_rows(2, "draw"), augmentation=zero)
+    assert code.dtype == partial.dtype == half.uncertainty(rows).dtype == torch.float32
+    assert load_cache(tmp_path / "age", read.columns["age"].present).mean.dtype == torch.float32
+
+
 def test_cache_of_numbers(cohort, tmp_path):
     codec, found = encoded(cohort, "age", tmp_path)
     assert found.mean.shape == (16, 1, 1) and found.sd is found.partial is found.trusted is None

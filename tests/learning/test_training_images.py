@@ -105,12 +105,17 @@ def test_the_settings_of_the_paper(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["table", "images"])
 def test_two_processes_have_the_loss_curve_of_one(tmp_path, kind):
-    """Over gloo, each with half of the batch: the same curve to the rounding of single precision."""
+    """Over gloo, each with half of the batch: the same curve to the rounding of single precision.
+
+    Without dropout, whose masks are drawn per process: of the backbone, and of the images' components.
+    """
     raw = deepcopy(TABLE if kind == "table" else IMAGES)
     (write_table if kind == "table" else write_images)(tmp_path)
-    raw["backbone"]["dropout"] = 0.0  # its masks are drawn per process
+    raw["backbone"]["dropout"] = 0.0
     if kind == "images":
-        raw["variables"]["volume"]["codec"] = "identity"  # a codec's batches are its own
+        for name in ("picture", "volume"):
+            adapter = {"type": "grid_summary", "components": 8, "dropout": 0.0}
+            raw["variables"][name] |= {"codec": "identity", "adapter": adapter}  # a learned codec's batches are its own
         raw["training"] |= {"token_rows": 4}
     schema = write_schema(tmp_path, raw, training={"steps": 12, "validate_every": 4})
     start, environment = command(tmp_path)
@@ -125,7 +130,7 @@ def test_two_processes_have_the_loss_curve_of_one(tmp_path, kind):
     for one, two in zip(curves["1"], curves["2"], strict=True):
         assert one.keys() == two.keys()
         for name in one.keys() - {"stage", "seconds"}:
-            assert two[name] == pytest.approx(one[name], rel=1e-4, abs=1e-6), (one["step"], name)
+            assert two[name] == pytest.approx(one[name], rel=1e-5, abs=1e-6), (one["step"], name)
 
 
 @pytest.mark.slow

@@ -19,6 +19,13 @@ def residuals(width, key, rows=300):
     return maps + 0.6 * maps.roll(1, -1) + 0.4 * maps.roll(1, 1)  # channels are correlated in a ring
 
 
+def fit(field, batches, uncertainty=None):
+    started = field.begin_fit()
+    for images, present in batches:
+        started.add(images, present)
+    started.finish(uncertainty)
+
+
 def noisy(width, key, alpha_bar):
     x, fitted = (normal(ROWS, width, *GRID, key=f"{key} {what}") for what in ("x", "fit"))
     return Noisy(x, fitted, alpha_bar.sqrt(), (1 - alpha_bar).sqrt())
@@ -35,7 +42,7 @@ def test_one_band_is_the_field_of_all_channels():
     images, present = [residuals(3, "one")], [torch.ones(300, dtype=torch.bool)]
     whole, banded = ResidualField([3], GRID), BandedField([[7, 7, 7]], GRID)
     for field in (whole, banded):
-        field.fit([(images, present)], torch.tensor([0.1, 0.2, 0.3]))
+        fit(field, [(images, present)], torch.tensor([0.1, 0.2, 0.3]))
     for cells in (False, True):
         image = noisy(3, "state", levels(cells=cells))
         (found,), (expected,) = banded([image]), whole([image])
@@ -51,13 +58,13 @@ def test_bands_are_solved_apart(cells):
     images, present = [residuals(4, "first"), residuals(3, "second")], [torch.ones(300, dtype=torch.bool)] * 2
     white = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
     field = BandedField(bands, GRID)
-    field.fit(iter([(images, present)]), white)
+    fit(field, iter([(images, present)]), white)
     states = [noisy(4, "a", levels(cells=cells)), noisy(3, "b", levels(cells=cells).flip(0))]
     found = field(states)
     for members in ({0: [0, 2], 1: [2]}, {0: [1, 3], 1: [0]}, {1: [1]}):
         own = ResidualField([len(channels) for channels in members.values()], GRID)
         variance = torch.cat([white.split([4, 3])[image][channels] for image, channels in members.items()])
-        own.fit([([images[i][:, c] for i, c in members.items()], [present[i] for i in members])], variance)
+        fit(own, [([images[i][:, c] for i, c in members.items()], [present[i] for i in members])], variance)
         parts = [
             Noisy(states[i].x[:, c], states[i].fitted[:, c], states[i].signal, states[i].noise)
             for i, c in members.items()
@@ -79,7 +86,7 @@ def test_rows_without_noise_or_without_signal_are_their_state_or_fit():
 
 def test_a_row_does_not_depend_on_the_other_rows():
     field, images = BandedField([[0, 1], [0, 1]], GRID), [residuals(2, "first"), residuals(2, "second")]
-    field.fit([(images, [torch.ones(300, dtype=torch.bool)] * 2)])
+    fit(field, [(images, [torch.ones(300, dtype=torch.bool)] * 2)])
     states = [noisy(2, "a", levels(cells=False)), noisy(2, "b", levels(cells=True))]
     together = field(states)
     for row in range(ROWS):

@@ -32,10 +32,17 @@ def residuals(channels, grid, rows=400):
     ]
 
 
+def fit(field, batches, uncertainty=None):
+    started = field.begin_fit()
+    for images, present in batches:
+        started.add(images, present)
+    started.finish(uncertainty)
+
+
 def fitted(channels, grid):
     field, images = ResidualField(channels, grid), residuals(channels, grid)
     present = [torch.ones(len(images[0]), dtype=torch.bool)] * len(images)
-    field.fit([(images, present)])
+    fit(field, [(images, present)])
     return field
 
 
@@ -145,7 +152,7 @@ def test_covariances_are_those_of_the_cells():
     rows, size = 4000, 8
     image = smooth(normal(rows, 1, size))
     field = ResidualField((1,), (size,))
-    field.fit([([image], [torch.ones(rows, dtype=torch.bool)])])
+    fit(field, [([image], [torch.ones(rows, dtype=torch.bool)])])
     covariance, _ = dense(field, (size,))
     error = 1.25 * math.sqrt(3 / (rows * size))  # of a variance of 1.25, from cells that are correlated with two others
     assert abs(float(field.variances) - 1.25) < 4 * error
@@ -157,8 +164,8 @@ def test_covariances_are_those_of_the_cells():
 def test_the_codecs_uncertainty_is_added_as_white_noise():
     rows, plain, drawn = torch.ones(200, dtype=torch.bool), ResidualField((2,), (5,)), ResidualField((2,), (5,))
     batch = ([normal(200, 2, 5)], [rows])
-    plain.fit([batch])
-    drawn.fit([batch], torch.tensor([0.5, 2.0]))
+    fit(plain, [batch])
+    fit(drawn, [batch], torch.tensor([0.5, 2.0]))
     torch.testing.assert_close(drawn.variances - plain.variances, torch.tensor([0.5, 2.0]))
     added = dense(drawn, (5,))[0] - dense(plain, (5,))[0]
     torch.testing.assert_close(
@@ -172,7 +179,7 @@ def test_one_contrast_predicts_another_at_the_same_place():
     second = first.roll(1, -1) + 0.1 * normal(rows, 1, *grid, key="own")
     field = ResidualField((1, 1), grid)
     present = torch.ones(rows, dtype=torch.bool)
-    field.fit([([first, second], [present] * 2)])
+    fit(field, [([first, second], [present] * 2)])
     known, unknown = torch.ones(rows, 1, 1, 1), torch.zeros(rows, 1, 1, 1)
     nothing = torch.zeros_like(first)
     images = [Noisy(first, nothing, known, unknown), Noisy(normal(rows, 1, *grid), nothing, unknown, known)]
@@ -180,7 +187,7 @@ def test_one_contrast_predicts_another_at_the_same_place():
     assert error < 0.35, "not even with the loss from the window and the image's ends"
     apart = ResidualField((1, 1), grid)
     half = torch.arange(rows) < rows // 2
-    apart.fit([([first, second], [half, ~half])])
+    fit(apart, [([first, second], [half, ~half])])
     found = apart([Noisy(first, nothing, known, unknown), Noisy(second, nothing, unknown, known)])[1]
     assert float(found.x0_hat.abs().max()) < 1e-4, "no row has both, so their covariance is 0"
 
@@ -189,10 +196,11 @@ def test_an_image_in_no_row_changes_nothing():
     field = ResidualField((1, 1), (3, 3))
     before = {name: tensor.clone() for name, tensor in field.state_dict().items()}
     here, gone = torch.ones(5, dtype=torch.bool), torch.zeros(5, dtype=torch.bool)
-    field.fit(
+    fit(
+        field,
         [
             ([normal(5, 1, 3, 3), torch.full((5, 1, 3, 3), torch.nan)], [here, gone]),
             ([normal(0, 1, 3, 3)] * 2, [here[:0]] * 2),
-        ]
+        ],
     )
     assert all(torch.equal(tensor, before[name]) for name, tensor in field.state_dict().items())

@@ -1,9 +1,12 @@
 """Digests of files by content."""
 
+import json
 import os
+import threading
 
 import pytest
 
+from metavoxel.storage import digests as module
 from metavoxel.storage.digests import FileDigests
 
 
@@ -21,19 +24,51 @@ def test_a_digest_depends_on_the_content_alone(tmp_path):
 
 
 def test_unchanged_files_are_not_read_again(tmp_path, monkeypatch):
+    """Nor is anything written then, so that the cache may be read-only."""
     file, cache = tmp_path / "a.nii", tmp_path / "cache" / "digests.json"
     file.write_bytes(b"x")
-    digests = FileDigests(cache)
-    digest = digests.of(str(file))
-    digests.save()
-    with monkeypatch.context() as patch:
-        again = FileDigests(cache)
+    with FileDigests(cache) as digests:
+        digest = digests.of(str(file))
+    again = FileDigests(cache)
+    with monkeypatch.context() as patch, again:
         patch.setattr("pathlib.Path.open", None)
+        patch.setattr(module, "locked", None)
         assert again.of(str(file)) == digest
     cache.write_text("[1]")
     assert FileDigests(cache).of(str(file)) == digest
     cache.write_text("{")
     assert FileDigests(cache).of(str(file)) == digest
+
+
+def test_of_several_processes_one_reads_and_the_others_wait(tmp_path):
+    cache, found = tmp_path / "cache" / "digests.json", []
+    names = [tmp_path / name for name in ("a.nii", "b.nii")]
+    for name in names:
+        name.write_bytes(name.name.encode())
+
+    def second():
+        with FileDigests(cache) as digests:
+            found.extend(digests.of(str(name)) for name in names)
+
+    other = threading.Thread(target=second)
+    with FileDigests(cache) as digests:
+        expected = [digests.of(str(names[0]))]
+        other.start()
+        other.join(0.3)
+        assert other.is_alive() and not found and not cache.exists()
+        expected.append(digests.of(str(names[1])))
+    stamp = cache.stat().st_mtime_ns
+    other.join(10)
+    assert found == expected and cache.stat().st_mtime_ns == stamp
+
+
+def test_a_crash_loses_the_digests_of_seconds(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SECONDS_BETWEEN_SAVES", 0)
+    file, cache = tmp_path / "a.nii", tmp_path / "cache" / "digests.json"
+    file.write_bytes(b"x")
+    with FileDigests(cache) as digests:
+        digest = digests.of(str(file))
+        assert json.loads(cache.read_text())[str(file)][3] == digest
 
 
 @pytest.mark.parametrize("kind", ["folder", "pair"])

@@ -20,9 +20,10 @@ from metavoxel.network.banded_field import BandedField
 from metavoxel.network.baseline.feature_bank import FeatureBank
 from metavoxel.network.baseline.gaussian import FOLDS, MOST_ROWS
 from metavoxel.network.baseline.mixture import MixtureBaseline
-from metavoxel.network.residual_field import Noisy, ResidualField
+from metavoxel.network.residual_field import AbstractFieldFit, Noisy, ResidualField
 from metavoxel.parts.adapters.base import port_name
 from metavoxel.parts.features.base import AbstractFeatures
+from metavoxel.parts.features.rows import Rows
 from metavoxel.parts.kernels.base import AbstractKernel, along
 from metavoxel.typing import AnyCode, AnyMask, AnyTime
 
@@ -128,53 +129,57 @@ class Baseline(nn.Module):
 
     def fit(
         self,
-        codes: Mapping[str, AnyCode],
+        codes: Mapping[str, AnyCode | Rows],
         present: Mapping[str, Bool[Tensor, "n"]],
         subjects: Int64[Tensor, "n"] | None = None,
         uncertainty: Mapping[str, Float[Tensor, "_"]] | None = None,
     ) -> None:
         """Fit features, their joint distribution and residual fields to the training rows.
 
+        Memory is that of a block of codes, of the features of all rows, and of the fitted buffers.
+
         Args:
-            codes: of every variable.
+            codes: of every variable; read in blocks.
             present: rows that have the variable.
             subjects: number of each row's subject, from 0; by default one row per subject.
             uncertainty: by image, the posterior variance of its codec in each channel; by default 0.
         """
-        rows = len(next(iter(present.values())))
-        fold = (torch.arange(rows) if subjects is None else subjects) % FOLDS
-        folds = range(FOLDS) if rows <= MOST_ROWS else ()  # with more rows nothing is shrunk
-        unseen, residuals = [], []
+        rows = {name: code if isinstance(code, Rows) else Rows(code) for name, code in codes.items()}
+        count = len(next(iter(present.values())))
+        fold = (torch.arange(count) if subjects is None else subjects) % FOLDS
+        folds = range(FOLDS) if count <= MOST_ROWS else ()  # with more rows nothing is shrunk
+        fits: dict[str, AbstractFieldFit] = {port: self._field(port).begin_fit() for port in self._in_field}
+        unseen = []
         for k in folds:
-            unseen.append(self._fit_features(codes, present, fold, left_out=k))
-            residuals.append(self._residuals(codes, unseen[-1], present, fold == k))
-        features = self._fit_features(codes, present, fold)
+            unseen.append(self._fit_features(rows, present, fold, left_out=k))
+            self._add_residuals(fits, rows, unseen[-1], present, fold == k)
+        features = self._fit_features(rows, present, fold)
         if not folds:
-            residuals = [self._residuals(codes, features, present, fold == k) for k in range(FOLDS)]
+            self._add_residuals(fits, rows, features, present, fold >= 0)
         self.joint.fit(features, present, unseen, fold, points=self._class_points())
         for port, names in self._in_field.items():
             certain = {name: torch.zeros(self._code_shapes[name][0]) for name in names}
             variances = {**certain, **(uncertainty or {})}
-            self._field(port).fit(
-                (([part[name] for name in names], [here[name] for name in names]) for part, here in residuals),
-                torch.cat([variances[name] for name in names]),
-            )
+            fits[port].finish(torch.cat([variances[name] for name in names]))
 
-    def _residuals(
+    def _add_residuals(
         self,
-        codes: Mapping[str, AnyCode],
+        fits: Mapping[str, AbstractFieldFit],
+        codes: Mapping[str, Rows],
         features: Mapping[str, Tensor],
         present: Mapping[str, Bool[Tensor, "n"]],
-        rows: Bool[Tensor, "n"],
-    ) -> tuple[dict[str, AnyCode], dict[str, Bool[Tensor, "_"]]]:
-        """Return the residuals of images in these rows, codes less reconstructions, and which rows have them."""
-        names = [name for port in self._in_field.values() for name in port]
-        found = {name: codes[name][rows] - self._reconstructed(name, features[name][rows]) for name in names}
-        return found, {name: present[name][rows] for name in found}
+        chosen: Bool[Tensor, "n"],
+    ) -> None:
+        """Add the residuals of images in these rows, codes less reconstructions, to the fits of their fields."""
+        for port, names in self._in_field.items():
+            for positions in codes[names[0]].positions():
+                kept = positions[chosen[positions]]
+                residuals = [codes[name].read(kept) - self._reconstructed(name, features[name][kept]) for name in names]
+                fits[port].add(residuals, [present[name][kept] for name in names])
 
     def _fit_features(
         self,
-        codes: Mapping[str, AnyCode],
+        codes: Mapping[str, Rows],
         present: Mapping[str, Bool[Tensor, "n"]],
         fold: Int64[Tensor, "n"],
         left_out: int | None = None,
@@ -182,13 +187,13 @@ class Baseline(nn.Module):
         """Return the features of all rows, fitted to all folds but ``left_out``."""
         found = {}
         for name in self._kernels:
-            code, features = codes[name], self.features_of(name)
+            rows, features = codes[name], self.features_of(name)
             if features is None:
-                found[name] = code.new_zeros(len(code), 0)
+                found[name] = torch.zeros(len(rows), 0)
                 continue
-            batches = [code[present[name] & (fold == k)] for k in range(FOLDS) if k != left_out]
-            features.fit(lambda batches=batches: batches)  # type: ignore[misc]
-            found[name] = features.features_of(code)
+            fitted = present[name] if left_out is None else present[name] & (fold != left_out)
+            features.fit_rows(rows.select(fitted), fold[fitted])
+            found[name] = torch.cat([features.features_of(rows.read(part)) for part in rows.positions()])
         return found
 
     def forward(

@@ -14,9 +14,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from metavoxel.parts.features.rows import Rows
 from metavoxel.parts.kernels.base import AbstractKernel
 from metavoxel.typing import Code, Mask, Time
 
@@ -60,6 +61,11 @@ class AbstractFeatures(nn.Module, ABC):
 
         Batches are cross-validation folds: all rows of a subject are in one batch, and subjects are spread evenly.
         """
+
+    def fit_rows(self, rows: Rows, fold: Int64[Tensor, "n"]) -> None:
+        """Fit to codes that may be larger than memory, given the fold of each: by default by ``fit``, read at once."""
+        numbers = fold.unique().tolist() or [0]
+        self.fit(lambda: [rows.select(fold == number).read() for number in numbers])
 
     @abstractmethod
     def features_of(self, x0: Code) -> Float[Tensor, "b k"]:

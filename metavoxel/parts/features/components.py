@@ -16,10 +16,12 @@ from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from metavoxel.parts.features.base import AbstractFeatures, FeaturesContext, GaussianLikelihood
+from metavoxel.parts.features.principal import principal
+from metavoxel.parts.features.rows import Rows
 from metavoxel.parts.kernels.base import along
 from metavoxel.typing import Code, Mask, Time
 
@@ -29,8 +31,7 @@ Scales: TypeAlias = tuple[Float[Tensor, "b 1 *#s"], Float[Tensor, "b 1 *#s"]]
 FEWEST_ROWS = 10
 """Smallest number of rows with cross-validated variances."""
 MANY_CHANNELS = 16
-"""Channels from which on a code is wide: its components are found from inner products of rows, and products of loadings
-are summed over channels before rows."""
+"""Channels from which on products of loadings are summed over channels before rows."""
 LEAST_SHARE = 0.02
 """Smallest ratio of the held-out to the training variance along a component."""
 
@@ -49,33 +50,38 @@ class Components(nn.Module):
         self.loadings: Tensor
         self.residual: Tensor
 
-    def fit(self, batches: Iterable[Float[Tensor, "_ ..."]]) -> None:
-        """Fit directions of greatest variance to all codes, and variances by cross-validation over batches.
+    def fit(self, rows: Rows, fold: Int64[Tensor, "n"]) -> None:
+        """Fit directions of greatest variance to all codes, and variances by cross-validation over folds.
 
         Directions fitted to few rows overfit: with a hundred scans, the held-out variance along the twentieth component
         is a third of the training variance, and the held-out residual variance is twice as large. So the variances of
-        each batch are taken along components fitted to all other batches. Nothing changes without any code.
+        each fold are taken along components fitted to all other folds. Nothing changes without any code.
+
+        Args:
+            rows: codes; they are read in blocks.
+            fold: of each row.
         """
-        folds = [batch.flatten(1) for batch in batches if len(batch)]
-        if not folds:
+        if not len(rows):
             return
-        rows = torch.cat(folds)
-        validated = len(folds) > 1 and len(rows) >= FEWEST_ROWS
-        fewest = len(rows) - max(map(len, folds)) if validated else len(rows)
-        count = min(len(self.loadings), fewest - 1)
-        principal = _principal if self._shape[0] < MANY_CHANNELS else _principal_of_wide
-        center, directions, variances, residual = principal(rows, count)
+        sizes = torch.bincount(fold)
+        validated = int((sizes > 0).sum()) > 1 and len(rows) >= FEWEST_ROWS
+        fewest = len(rows) - int(sizes.max()) if validated else len(rows)
+        count = min(len(self.loadings), fewest - 1, len(self.center))
+        whole = principal(rows, count)
+        variances, residual = whole.variances, whole.residual
         if validated:
             ratios, residual = torch.zeros_like(variances), torch.zeros_like(residual)
-            for place, fold in enumerate(folds):
-                mean, basis, training_variances, _ = principal(torch.cat(folds[:place] + folds[place + 1 :]), count)
-                scores = (fold - mean) @ basis.T
-                ratios += scores.square().sum(0) / training_variances.clamp_min(1e-12) / len(rows)
-                residual += ((fold - mean).square().sum() - scores.square().sum()) / rows.numel()
+            for number in sizes.nonzero()[:, 0].tolist():
+                others = principal(rows.select(fold != number), count)
+                for block in rows.select(fold == number).blocks():
+                    deviations = block - others.center
+                    scores = deviations @ others.directions.T
+                    ratios += scores.square().sum(0) / others.variances.clamp_min(1e-12) / len(rows)
+                    residual += (deviations.square().sum() - scores.square().sum()) / (len(rows) * len(self.center))
             variances = variances * ratios.clamp(LEAST_SHARE, 1)
-        self.center.copy_(center)
+        self.center.copy_(whole.center)
         self.loadings.zero_()
-        self.loadings[:count] = directions * variances.sqrt()[:, None]
+        self.loadings[:count] = whole.directions * variances.sqrt()[:, None]
         self.residual.copy_(residual.clamp_min(1e-4))
 
     def scores(self, x0: Code) -> Float[Tensor, "b k"]:
@@ -124,7 +130,12 @@ class ComponentFeatures(AbstractFeatures):
         self._kernel = context.kernel
 
     def fit(self, codes: Callable[[], Iterable[Code]]) -> None:
-        self.components.fit(codes())
+        batches = list(codes())
+        fold = torch.repeat_interleave(torch.arange(len(batches)), torch.tensor([len(batch) for batch in batches]))
+        self.fit_rows(Rows(torch.cat(batches)), fold)
+
+    def fit_rows(self, rows: Rows, fold: Int64[Tensor, "n"]) -> None:
+        self.components.fit(rows, fold)
 
     def features_of(self, x0: Code) -> Float[Tensor, "b k"]:
         return self.components.scores(x0)
@@ -134,22 +145,3 @@ class ComponentFeatures(AbstractFeatures):
 
     def reconstruct(self, features: Float[Tensor, "b k"]) -> Code:
         return self.components.reconstruct(features)
-
-
-def _principal(rows: Float[Tensor, "n d"], count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the mean, directions of greatest variance, variances along them, and mean residual variance of a cell."""
-    center = rows.mean(0)
-    _, spreads, directions = torch.linalg.svd(rows - center, full_matrices=False)
-    variances = spreads.square() / max(len(rows) - 1, 1)
-    return center, directions[:count], variances[:count], variances[count:].sum() / rows.shape[1]
-
-
-def _principal_of_wide(rows: Float[Tensor, "n d"], count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the result of :func:`_principal` from inner products of rows, which is faster where d is much above n."""
-    center = rows.mean(0)
-    deviations = rows - center
-    spreads, vectors = torch.linalg.eigh((deviations @ deviations.T).double())
-    spreads, vectors = spreads.flip(0).clamp_min(0), vectors.flip(1)[:, :count]
-    variances = (spreads / max(len(rows) - 1, 1)).float()
-    scale = spreads[:count].clamp_min(1e-12 * spreads[:1].clamp_min(1e-12)).sqrt()
-    return center, (vectors / scale).float().T @ deviations, variances[:count], variances[count:].sum() / rows.shape[1]

@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple, Self, final
+from typing import ClassVar, Literal, NamedTuple, Self
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int64, Shaped
@@ -16,6 +16,7 @@ from metavoxel.parts.codecs.base import AbstractCodecSpec
 from metavoxel.parts.kernels.base import AbstractKernel
 from metavoxel.parts.variables.column import Column
 from metavoxel.parts.variables.measures import AbstractMeasure
+from metavoxel.parts.variables.row_texts import RowTexts
 from metavoxel.parts.variables.source import AbstractSource
 from metavoxel.parts.variables.summaries import AbstractSummary, summary_of_cells
 from metavoxel.parts.variables.text import composed
@@ -51,23 +52,6 @@ class ParsedMany(NamedTuple):
 
     read: Bool[Tensor, "n"]
     values: Shaped[Tensor, "n *d"]
-
-
-@final
-class _Row(Mapping[str, str]):
-    """Texts of one row by column."""
-
-    def __init__(self, columns: Mapping[str, Sequence[str]], row: int) -> None:
-        self._columns, self._row = columns, row
-
-    def __getitem__(self, name: str) -> str:
-        return self._columns[name][self._row]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._columns)
-
-    def __len__(self) -> int:
-        return len(self._columns)
 
 
 def read_number(cell: str) -> float:
@@ -198,7 +182,7 @@ class AbstractVariableSpec(AbstractSource, ABC):
         """
         if type(self).locate is AbstractVariableSpec.locate:
             return columns[self.column or name]
-        return [self.locate(name, _Row(columns, row), folder) for row in range(rows)]
+        return [self.locate(name, RowTexts(columns, row), folder) for row in range(rows)]
 
     def required_columns(self, name: str) -> set[str]:
         """Return the columns of the table that ``locate`` reads."""

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from metavoxel.network.baseline.mixture import MixtureBaseline
+from metavoxel.parts.features import rows as stored
 from metavoxel.parts.features.base import GaussianLikelihood
 from metavoxel.parts.features.components import Components
+from metavoxel.parts.features.rows import Rows
 from metavoxel.rng import Rng
 from metavoxel.runs.run import build_codecs, build_joint
 from metavoxel.sampling.evidence import Evidence
@@ -106,7 +108,8 @@ def test_cross_validated_components_of_few_scans():
     def found(batches):
         """Return the features of all subjects with components fitted to these batches, and the components."""
         components = Components(count, (size,))
-        components.fit(batches)
+        number = torch.repeat_interleave(torch.arange(len(batches)), torch.tensor([len(batch) for batch in batches]))
+        components.fit(Rows(torch.cat(batches)), number)
         return {"scan": components.scores(scan), "age": age}, components
 
     def error_and_variance(features, components, *folds):
@@ -248,3 +251,28 @@ def test_factors_reduce_the_estimation_error(rows):
         regression = covariance[:pairs, pairs:] @ torch.linalg.inv(covariance[pairs:, pairs:])
         errors.append(float((regression - 0.5**0.5 * torch.eye(pairs)).square().sum()))
     assert errors[0] < 0.4 * errors[1]
+
+
+def test_blocks_of_rows_give_the_fit_of_all_at_once(monkeypatch):
+    """Codes are read in blocks, so that memory does not grow with the cohort."""
+    rows, rng = 60, Rng.for_rows(60, "blocks")
+    pattern = torch.linspace(-1, 1, 24).reshape(1, 1, 4, 6)
+    age = rng.fork("age").normal((rows, 1))
+    scan = age[..., None, None] * pattern + 0.3 * rng.fork("scan").normal((rows, 1, 4, 6))
+    site = torch.nn.functional.one_hot((age[:, 0] > 0).long(), 2).float()
+    present = {"scan": torch.arange(rows) % 7 > 0, "age": torch.arange(rows) % 5 > 0, "site": torch.arange(rows) >= 0}
+    schema, fits = parse_schema(RAW, folder=Path()), []
+    for size in (stored.BLOCK_BYTES, 4 * 24 * 7):
+        monkeypatch.setattr(stored, "BLOCK_BYTES", size)
+        torch.manual_seed(0)
+        joint = build_joint(schema, build_codecs(schema)).eval()
+        codes = {name: Rows(code.repeat(2, *[1] * (code.ndim - 1)), torch.arange(rows, 2 * rows))
+                 for name, code in {"scan": scan, "age": age, "site": site}.items()}  # fmt: skip
+        joint.baseline.fit(codes, present)
+        fits.append(joint.baseline)
+    whole, blocks = fits
+    states, times = {"scan": scan, "age": age, "site": site}, dict.fromkeys(RAW["variables"], torch.full((rows,), 0.3))
+    observed = {name: torch.zeros(rows, 1, *code.shape[2:], dtype=torch.bool) for name, code in states.items()}
+    expected, found = (fit(states, times, observed).outputs for fit in (whole, blocks))
+    for name, output in expected.items():
+        torch.testing.assert_close(found[name], output, rtol=0, atol=1e-4)

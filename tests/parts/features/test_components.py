@@ -5,6 +5,7 @@ import torch
 
 from metavoxel.parts.features import components as features
 from metavoxel.parts.features.components import Components
+from metavoxel.parts.features.rows import Rows
 from metavoxel.rng import Rng
 
 SHAPE = (2, 3, 4)
@@ -16,11 +17,16 @@ def normal(*shape):
     return Rng.for_rows(shape[0], "components", *shape).normal(shape)
 
 
+def fit(components, batches):
+    fold = torch.repeat_interleave(torch.arange(len(batches)), torch.tensor([len(batch) for batch in batches]))
+    components.fit(Rows(torch.cat(tuple(batches))), fold)
+
+
 @pytest.fixture
 def fitted():
     codes = normal(40, *SHAPE) * torch.linspace(0.3, 3, 4) + 5
     components = Components(6, SHAPE)
-    components.fit([codes])
+    fit(components, [codes])
     return components, codes
 
 
@@ -81,8 +87,8 @@ def test_variances_are_those_of_held_out_codes():
     spreads = torch.cat([torch.tensor([8.0, 5.0]), torch.ones(198)])
     seen, fresh = (Rng.for_rows(rows, "unseen").normal((rows, 200)) * spreads for rows in (60, 5000))
     naive, validated = Components(12, (200,)), Components(12, (200,))
-    naive.fit([seen])
-    validated.fit(seen.split(12))
+    fit(naive, [seen])
+    fit(validated, seen.split(12))
     assert torch.allclose(validated.center, naive.center)
     wrong, right = (components.scores(fresh).square().mean(0) for components in (naive, validated))
     assert wrong[4:].max() < 0.5
@@ -94,7 +100,7 @@ def test_variances_are_those_of_held_out_codes():
 @pytest.mark.parametrize("rows", [1, 2, 5])
 def test_fewer_rows_than_components(rows):
     components = Components(8, SHAPE)
-    components.fit([normal(rows, *SHAPE)])
+    fit(components, [normal(rows, *SHAPE)])
     scores = posterior(components, normal(ROWS, *SHAPE), torch.zeros(ROWS, 1, 1, 1).double())
     assert torch.isfinite(scores).all() and torch.isfinite(components.reconstruct(scores)).all()
     assert int(components.loadings.any(1).sum()) <= rows - 1
@@ -103,13 +109,13 @@ def test_fewer_rows_than_components(rows):
 
 @pytest.mark.parametrize("folds", [1, 5])
 def test_wide_codes_have_the_same_components_and_likelihood(folds, monkeypatch):
-    """By inner products of rows, and sums over the channels of a cell: up to rounding and signs."""
+    """By sums over the channels of a cell: up to rounding and signs."""
     codes, found = normal(40, *SHAPE) * torch.linspace(0.3, 3, 4) + 5, []
     scales = (torch.rand(ROWS, 1, 3, 4).sqrt(), torch.rand(ROWS, 1, 3, 4).sqrt())
     for many in (100, 2):
         monkeypatch.setattr(features, "MANY_CHANNELS", many)
         components = Components(6, SHAPE)
-        components.fit(codes.split(40 // folds))
+        fit(components, codes.split(40 // folds))
         found.append((components, components.likelihood(normal(ROWS, *SHAPE), scales)))
     (few, expected), (wide, likelihood) = found
     signs = (few.loadings * wide.loadings).sum(1).sign()
@@ -123,7 +129,7 @@ def test_wide_codes_have_the_same_components_and_likelihood(folds, monkeypatch):
 def test_wide_codes_of_fewer_rows_than_components():
     codes = normal(4, features.MANY_CHANNELS, 2, 2)
     components = Components(6, codes.shape[1:])
-    components.fit([codes])
+    fit(components, [codes])
     assert torch.isfinite(components.loadings).all()
     assert (components.loadings.square().sum(1) > 0).tolist() == [True] * 3 + [False] * 3
     torch.testing.assert_close(components.reconstruct(components.scores(codes)), codes, rtol=0, atol=1e-3)
