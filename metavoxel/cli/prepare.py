@@ -1,6 +1,5 @@
 """``metavoxel prepare``: from native heads to a BIDS derivative that a schema reads as it is."""
 
-from collections.abc import Generator
 from pathlib import Path
 from typing import Annotated
 
@@ -9,11 +8,11 @@ from rich.console import Console
 
 from metavoxel.cli.pairs import pairs
 from metavoxel.errors import CohortError, Problem
-from metavoxel.preparation.dataset import FAILURES, QUALITY, Advance, Summary, prepare_dataset
+from metavoxel.preparation.dataset import FAILURES, QUALITY, prepare_dataset
 from metavoxel.preparation.settings import PrepareSettings
 from metavoxel.preparation.sources import Failure
 from metavoxel.runs.bars import show
-from metavoxel.runs.progress import Progress
+from metavoxel.runs.subjects import subject_progress
 
 _NAMED = 10
 
@@ -49,7 +48,7 @@ def prepare(
         dataset, output, settings,
         entities=pairs("--entities", entities), masks=masks, workers=workers, slurm=options if slurm else None,
     )  # fmt: skip
-    summary = show(_progress(work))
+    summary = show(subject_progress(work))
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"{summary.prepared} scans prepared, {summary.finished} already finished: {output}", markup=False)
     if summary.flagged:
@@ -66,13 +65,3 @@ def prepare(
 def _problem(failure: Failure) -> Problem:
     where = " ".join(filter(None, (failure.subject, failure.session)))
     return Problem(f"{where} ({failure.source})", failure.problem)
-
-
-def _progress(work: Generator[Advance, None, Summary]) -> Generator[Progress, None, Summary]:
-    while True:
-        try:
-            step = next(work)
-        except StopIteration as stop:
-            summary: Summary = stop.value
-            return summary
-        yield Progress("subjects", step.done, step.total, {"failed": step.failed} if step.failed else {})

@@ -14,10 +14,9 @@ from metavoxel.cohort.bids_files import index_dataset
 from metavoxel.errors import CohortError, Problem, RunError
 from metavoxel.preparation.cluster import on_slurm
 from metavoxel.preparation.extractors import GIVEN, make_extractor
-from metavoxel.preparation.outputs import RECORD
 from metavoxel.preparation.preparing import Outcome, Task, prepare_subject, subject_tasks
 from metavoxel.preparation.quality import Quality, flags
-from metavoxel.preparation.settings import PrepareSettings, versions
+from metavoxel.preparation.settings import RECORD, PrepareSettings, versions
 from metavoxel.preparation.sources import Failure, find_scans
 from metavoxel.preparation.tables import write_table
 from metavoxel.preparation.template import SPACE
@@ -82,9 +81,9 @@ def prepare_dataset(
     if settings.extractor != GIVEN:
         make_extractor(settings.extractor)
     found = find_scans(dataset, entities or {}, masks)
-    _claim(dataset, derivative, sum(map(len, found.scans.values())), settings.spacing)
+    claim_derivative(dataset, derivative, sum(map(len, found.scans.values())), settings.spacing)
     tasks = subject_tasks(found.scans, dataset, derivative, settings)
-    _describe(dataset, derivative, settings)
+    describe_derivative(dataset, derivative, settings)
     _carry_tables(dataset, derivative)
     failures, prepared, finished = list(found.failures), 0, 0
     try:
@@ -122,7 +121,12 @@ def _outcomes(
                 pool.shutdown(cancel_futures=True)
 
 
-def _claim(dataset: Path, derivative: Path, scans: int, spacing: float) -> None:
+def claim_derivative(dataset: Path, derivative: Path, scans: int, spacing: float) -> None:
+    """Create the folder of a derivative, or check that it is one; check that the disk has room for the scans.
+
+    Raises:
+        RunError: it is the dataset, holds other files, cannot be made, or the disk is too full.
+    """
     if derivative.resolve() == dataset.resolve():
         raise RunError(Problem("`output`", f"{derivative} is the dataset itself; choose another folder"))
     description = derivative / "dataset_description.json"
@@ -148,7 +152,8 @@ def _is_ours(description: Path) -> bool:
         return False
 
 
-def _describe(dataset: Path, derivative: Path, settings: PrepareSettings) -> None:
+def describe_derivative(dataset: Path, derivative: Path, settings: PrepareSettings) -> None:
+    """Write the derivative's ``dataset_description.json``."""
     content = {
         "Name": f"{dataset.resolve().name}, prepared by metavoxel",
         "BIDSVersion": "1.10.0",

@@ -13,12 +13,10 @@ import numpy as np
 from metavoxel.images.files import as_nifti, write_nifti
 from metavoxel.images.image import Image
 from metavoxel.preparation.head import Prepared
-from metavoxel.preparation.settings import file_hash
+from metavoxel.preparation.settings import RECORD, file_hash
 from metavoxel.preparation.sources import Scan
 from metavoxel.preparation.template import SPACE
 
-RECORD = "Preparation"
-"""Key of the sidecar under which hashes, settings, versions and figures are."""
 WORK = ".work"
 LOCKS = ".locks"
 

@@ -19,10 +19,10 @@ from metavoxel.images.image import Image
 from metavoxel.preparation.checks import is_stripped, read_head
 from metavoxel.preparation.extractors import GIVEN, AbstractExtractor, NoExtraction, make_extractor
 from metavoxel.preparation.head import Prepared, Template, load_registration_template, prepare_head
-from metavoxel.preparation.outputs import LOCKS, RECORD, Outputs
+from metavoxel.preparation.outputs import LOCKS, Outputs
 from metavoxel.preparation.quality import Quality
 from metavoxel.preparation.rigid import read_rigid
-from metavoxel.preparation.settings import PrepareSettings, file_hash, key_of, versions
+from metavoxel.preparation.settings import RECORD, PrepareSettings, file_hash, key_of, versions
 from metavoxel.preparation.sources import Failure, Scan
 from metavoxel.preparation.strips import strip_path, strips
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32
+from pydantic import BaseModel, ConfigDict
 
 from metavoxel.images.grid import Grid
 from metavoxel.images.image import Image
@@ -22,9 +23,12 @@ LEAST_SYMMETRY = 0.5
 VOLUMES = (600.0, 2500.0)
 """Range of plausible brain masks in ml, children included."""
 MOST_CUT = 0.02
-_DEVIATIONS = 6.0
-_ENOUGH = 8
+DEVIATIONS = 6.0
+"""Robust standard deviations from its cohort's median beyond which an image is suspicious."""
+ENOUGH = 8
 """Images from which a cohort's own spread is estimated."""
+_LEAST_MARGIN = 0.01
+"""Smallest margin of a correlation: a cohort of phantoms has hardly any spread."""
 
 
 class Quality(NamedTuple):
@@ -43,6 +47,25 @@ class Quality(NamedTuple):
     volume: float
     cut: float
     angle: float
+
+
+class Spread(BaseModel):
+    """Median of a figure over a cohort, and its robust standard deviation, which a few failures do not widen."""
+
+    model_config = ConfigDict(frozen=True)
+
+    median: float
+    deviation: float
+
+    def margin(self, least: float) -> float:
+        """Distance from the median beyond which an image is suspicious."""
+        return max(DEVIATIONS * self.deviation, least)
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Compute the spread of a figure; the deviation is 1.4826 times the median absolute one."""
+    middle = float(np.median(values))
+    return Spread(median=middle, deviation=1.4826 * float(np.median(np.abs(np.array(values) - middle))))
 
 
 def similarity(image: Image, mask: Bool[np.ndarray, "x y z"], template: Image, brain: Image) -> tuple[float, float]:
@@ -80,26 +103,18 @@ def reasons(quality: Quality) -> list[str]:
 
 
 def flags(qualities: Mapping[str, Quality]) -> dict[str, list[str]]:
-    """List for each image why it is suspicious: by itself, and by the spread of its cohort (from 8 images on).
-
-    The spread is the median absolute deviation, which a few failures do not widen.
-    """
+    """List for each image why it is suspicious: by itself, and by the spread of its cohort (from 8 images on)."""
     found = {name: reasons(quality) for name, quality in qualities.items()}
-    if len(qualities) < _ENOUGH:
+    if len(qualities) < ENOUGH:
         return found
     for figure in ("correlation", "symmetry"):
         values = {name: float(getattr(quality, figure)) for name, quality in qualities.items()}
-        limit = _limit(list(values.values()))
+        usual = spread(list(values.values()))
+        limit = usual.median - usual.margin(_LEAST_MARGIN)
         for name, value in values.items():
             if value < limit:
                 found[name].append(f"{figure} {value:.3f}, below {limit:.3f}, the limit by the spread of this cohort")
     return found
-
-
-def _limit(values: Sequence[float]) -> float:
-    middle = float(np.median(values))
-    deviation = 1.4826 * float(np.median(np.abs(np.array(values) - middle)))
-    return middle - max(_DEVIATIONS * deviation, 0.01)
 
 
 def _at(image: Image, grid: Grid) -> Float32[np.ndarray, "x y z"]:

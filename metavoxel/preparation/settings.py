@@ -8,6 +8,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+RECORD = "Preparation"
+"""Key of an image's sidecar under which hashes, settings, versions and figures are."""
+
 
 class PrepareSettings(BaseModel):
     """How every image of a derivative is prepared."""
