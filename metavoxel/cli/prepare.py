@@ -22,7 +22,7 @@ def prepare(
     output: Annotated[Path, typer.Option(help="BIDS derivative to write, or to continue.")],
     spacing: Annotated[float, typer.Option(min=0.5, max=8, help="Size of the cubic voxels in mm.")] = 1.0,
     extractor: Annotated[
-        str, typer.Option(help="Brain extraction: deepbet, given (see --masks), none, or that of a plugin.")
+        str, typer.Option(help="Brain extraction: deepbet, hd_bet, given (see --masks), none, or that of a plugin.")
     ] = "deepbet",
     masks: Annotated[
         Path | None, typer.Option(help="Folder of brain masks: BIDS (desc-brain_mask), or named as the scans.")
@@ -30,6 +30,10 @@ def prepare(
     bias: Annotated[bool, typer.Option(help="Correct the bias field (N4).")] = True,
     entities: Annotated[
         list[str], typer.Option(help="NAME=LABEL of the scans in a BIDS folder: suffix=T1w, run=last, acq=mprage.")
+    ] = [],  # noqa: B006
+    contrast: Annotated[
+        list[str],
+        typer.Option(help="Further images to register to the T1w of their visit, by BIDS suffix: FLAIR, T2w."),
     ] = [],  # noqa: B006
     workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
     slurm: Annotated[
@@ -46,7 +50,8 @@ def prepare(
     }
     work = prepare_dataset(
         dataset, output, settings,
-        entities=pairs("--entities", entities), masks=masks, workers=workers, slurm=options if slurm else None,
+        entities=pairs("--entities", entities), masks=masks, contrasts=contrast, workers=workers,
+        slurm=options if slurm else None,
     )  # fmt: skip
     summary = show(subject_progress(work))
     console = Console(soft_wrap=True, highlight=False)

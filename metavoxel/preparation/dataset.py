@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from metavoxel.cohort.bids_files import index_dataset
 from metavoxel.errors import CohortError, Problem, RunError
@@ -16,7 +16,7 @@ from metavoxel.preparation.cluster import on_slurm
 from metavoxel.preparation.extractors import GIVEN, make_extractor
 from metavoxel.preparation.preparing import Outcome, Task, prepare_subject, subject_tasks
 from metavoxel.preparation.quality import Quality, flags
-from metavoxel.preparation.settings import RECORD, PrepareSettings, versions
+from metavoxel.preparation.settings import RECORD, T1W, PrepareSettings, versions
 from metavoxel.preparation.sources import Failure, find_scans
 from metavoxel.preparation.tables import write_table
 from metavoxel.preparation.template import SPACE
@@ -52,6 +52,7 @@ def prepare_dataset(
     *,
     entities: Mapping[str, str | None] | None = None,
     masks: Path | None = None,
+    contrasts: Sequence[str] = (),
     workers: int = 1,
     slurm: Mapping[str, object] | None = None,
 ) -> Generator[Advance, None, Summary]:
@@ -66,6 +67,7 @@ def prepare_dataset(
         settings: how to prepare.
         entities: criteria of the scans in a BIDS folder, beyond suffix T1w.
         masks: folder of given brain masks, for the extractor 'given'.
+        contrasts: BIDS suffixes of further images, registered to the T1w of their visit.
         workers: number of processes.
         slurm: options of jobs on a SLURM cluster (of submitit), instead of processes.
 
@@ -80,8 +82,9 @@ def prepare_dataset(
         raise CohortError(Problem("`masks`", f"a folder of masks goes with `extractor={GIVEN}`, and that with masks"))
     if settings.extractor != GIVEN:
         make_extractor(settings.extractor)
-    found = find_scans(dataset, entities or {}, masks)
-    claim_derivative(dataset, derivative, sum(map(len, found.scans.values())), settings.spacing)
+    found = find_scans(dataset, entities or {}, masks, contrasts)
+    images = sum(1 + len(scan.contrasts) for scans in found.scans.values() for scan in scans)
+    claim_derivative(dataset, derivative, images, settings.spacing)
     tasks = subject_tasks(found.scans, dataset, derivative, settings)
     describe_derivative(dataset, derivative, settings)
     _carry_tables(dataset, derivative)
@@ -190,25 +193,60 @@ def _write_failures(derivative: Path, failures: Sequence[Failure]) -> None:
     write_table(path, ("participant_id", "session_id", "source", "problem"), rows)
 
 
-def finished_scans(derivative: Path) -> Iterator[tuple[str, str, dict]]:
-    """Yield subject, session and record of each finished scan, in the order of their names."""
-    for sidecar in sorted(derivative.glob(f"sub-*/**/anat/*_space-{SPACE}_desc-preproc_T1w.json")):
+class Finished(NamedTuple):
+    """A finished scan, or another contrast of its visit, and its record."""
+
+    subject: str
+    session: str
+    suffix: str
+    record: dict[str, Any]
+
+    @property
+    def visit(self) -> str:
+        """Common start of the names of the visit's outputs."""
+        return "_".join(filter(None, (self.subject, self.session)))
+
+
+def finished_scans(derivative: Path) -> Iterator[Finished]:
+    """Yield the finished scans and contrasts in the order of their names."""
+    for sidecar in sorted(derivative.glob(f"sub-*/**/anat/*_space-{SPACE}_desc-preproc_*.json")):
         try:
             record = json.loads(sidecar.read_text(encoding="utf-8"))[RECORD]
         except (OSError, ValueError, KeyError):
             continue
         parts = sidecar.relative_to(derivative).parts
-        yield parts[0], parts[1] if parts[1].startswith("ses-") else "", record
+        session = parts[1] if parts[1].startswith("ses-") else ""
+        yield Finished(parts[0], session, sidecar.stem.rsplit("_", 1)[1], record)
+
+
+def flagged_scans(scans: Sequence[Finished]) -> list[list[str]]:
+    """List for each scan why it is suspicious, by itself and among those of its contrast."""
+    found: dict[int, list[str]] = {}
+    for suffix in {scan.suffix for scan in scans}:
+        own = {
+            str(index): Quality(**scan.record["Quality"]) for index, scan in enumerate(scans) if scan.suffix == suffix
+        }
+        found |= {int(index): reasons for index, reasons in flags(own, contrast=suffix != T1W).items()}
+    return [found[index] for index in range(len(scans))]
 
 
 def write_quality(derivative: Path) -> dict[str, list[str]]:
     """Write the figures of all finished scans as a table, with the reasons why some are flagged; return the latter."""
-    scans = {"_".join(filter(None, names)): (names, record) for *names, record in finished_scans(derivative)}
-    qualities = {name: Quality(**record["Quality"]) for name, (_, record) in scans.items()}
-    flagged = flags(qualities)
+    scans = list(finished_scans(derivative))
+    flagged = flagged_scans(scans)
     rows = (
-        (names[0], names[1] or "n/a", *(f"{value:.4g}" for value in qualities[name]), "; ".join(flagged[name]) or "n/a")
-        for name, (names, _) in scans.items()
+        (
+            scan.subject,
+            scan.session or "n/a",
+            scan.suffix,
+            *(f"{value:.4g}" for value in Quality(**scan.record["Quality"])),
+            "; ".join(reasons) or "n/a",
+        )
+        for scan, reasons in zip(scans, flagged, strict=True)
     )
-    write_table(derivative / QUALITY, ("participant_id", "session_id", *Quality._fields, "flagged"), rows)
-    return {name: found for name, found in flagged.items() if found}
+    write_table(derivative / QUALITY, ("participant_id", "session_id", "suffix", *Quality._fields, "flagged"), rows)
+    return {
+        scan.visit if scan.suffix == T1W else f"{scan.visit} {scan.suffix}": reasons
+        for scan, reasons in zip(scans, flagged, strict=True)
+        if reasons
+    }

@@ -19,8 +19,8 @@ from metavoxel.preparation.extractors import GIVEN
 from metavoxel.preparation.outputs import Outputs
 from metavoxel.preparation.preparing import Task, make_cached, prepare_subject
 from metavoxel.preparation.quality import Quality, reasons
-from metavoxel.preparation.settings import versions
-from metavoxel.preparation.sources import Scan
+from metavoxel.preparation.settings import T1W, versions
+from metavoxel.preparation.sources import Contrast, Scan
 from metavoxel.schema.missing import MissingCodes
 from metavoxel.schema.settings import CohortSettings
 
@@ -67,7 +67,7 @@ def require_preparation(
     """Return the preparation of the T1w images among the given variables.
 
     Raises:
-        EvidenceError: the run did not record one, none of its images is given, or its masks came from files.
+        EvidenceError: the run did not record one, no T1w is given, or the masks came from files.
     """
     images = [name for name in given if name in specs and specs[name].spatial]
     known = [name for name in images if name in preparations]
@@ -80,6 +80,8 @@ def require_preparation(
             "sidecars beside them), so the run does not record how. Prepare new scans as those were, and omit this; "
             "or prepare the cohort by metavoxel prepare, and train again"
         )
+    elif all(preparations[name].suffix != T1W for name in known):
+        what = f"{', '.join(known)} was registered to the {T1W} of its visit, which has to be given too"
     elif preparations[known[0]].settings.extractor == GIVEN:
         what = (
             "the training scans were prepared with brain masks from files. Prepare the new ones so, and predict from "
@@ -138,29 +140,39 @@ def prepare_rows(
     names = [name for name in present if name in preparations]
     columns = {name: _column(name, specs[name]) for name in names}
     warn_of_versions(preparation)
-    rows: dict[str, list[tuple[int, str, Scan]]] = defaultdict(list)
-    for name in names:
-        for row, scan in _scans(table, name, specs[name], settings):
-            rows[scan.subject].append((row, name, scan))
-    claim_derivative(table.folder, output, sum(map(len, rows.values())), preparation.settings.spacing)
+    first = next(name for name in names if preparations[name].suffix == T1W)
+    others = [name for name in names if name != first]
+    rows: dict[str, list[tuple[int, Scan]]] = defaultdict(list)
+    for row, scan in _scans(table, first, specs[first], settings):
+        contrasts = (
+            Contrast(preparations[name].suffix, _path(table, row, name, specs[name], settings)) for name in others
+        )
+        rows[scan.subject].append((row, scan._replace(contrasts=tuple(one for one in contrasts if one.path.name))))
+    count = sum(1 + len(scan.contrasts) for of_subject in rows.values() for _, scan in of_subject)
+    claim_derivative(table.folder, output, count, preparation.settings.spacing)
     describe_derivative(table.folder, output, preparation.settings)
     frame, found, problems = table.frame.copy(), [], []
     for done, (label, of_subject) in enumerate(rows.items(), start=1):
-        task = Task(tuple(scan for _, _, scan in of_subject), table.folder, output, preparation.settings)
-        outcome = prepare_subject(task)
-        failed = {failure.session: failure for failure in outcome.failures}
-        for row, name, scan in of_subject:
-            if scan.session in failed:
-                problems.append(Problem(f"{table.places[row]}, variable {name}", failed[scan.session].problem))
-                continue
-            outputs = Outputs(output, scan)
-            record = outputs.record() or {}
-            quality = Quality(**record["Quality"])
-            path = (output / outputs.image).absolute()
-            frame.loc[row, columns[name]] = str(path)
-            found.append(
-                NewScan(f"{table.places[row]} ({scan.name})", path, quality, reasons(quality), list(record["Notes"]))
-            )
+        task = Task(tuple(scan for _, scan in of_subject), table.folder, output, preparation.settings)
+        failed = {(one.session, Path(one.source).name): one.problem for one in prepare_subject(task).failures}
+        for row, scan in of_subject:
+            paths = {T1W: scan.path, **{one.suffix: one.path for one in scan.contrasts}}
+            for name in names:
+                suffix = preparations[name].suffix
+                if suffix not in paths:
+                    continue
+                outputs = Outputs(output, scan, suffix)
+                record = outputs.record()
+                if record is None:
+                    what = failed.get((scan.session, paths[suffix].name), f"its {T1W} could not be prepared")
+                    problems.append(Problem(f"{table.places[row]}, variable {name}", what))
+                    continue
+                quality = Quality(**record["Quality"])
+                path = (output / outputs.image).absolute()
+                frame.loc[row, columns[name]] = str(path)
+                where = f"{table.places[row]} ({outputs.name})"
+                why = reasons(quality, contrast=suffix != T1W)
+                found.append(NewScan(where, path, quality, why, list(record["Notes"])))
         yield Advance(label, done, len(rows), len(problems))
     write_quality(output)
     if problems:
@@ -199,14 +211,13 @@ def _column(name: str, spec: AbstractVariableSpec) -> str:
 
 def _scans(table: Table, name: str, spec: AbstractVariableSpec, settings: CohortSettings) -> list[tuple[int, Scan]]:
     """List the rows with an image, and their scans; labels of subjects and sessions are unique."""
-    missing = MissingCodes(settings.missing)
     owners: dict[str, str] = {}
     taken: set[tuple[str, str]] = set()
     found = []
     for row, cells in enumerate(table.frame.to_dict("records")):
         texts = {str(column): str(cell) for column, cell in cells.items()}
-        path = "" if texts[_column(name, spec)] in missing else spec.locate(name, texts, table.folder)
-        if not path:
+        path = _path(table, row, name, spec, settings)
+        if not path.name:
             continue
         key = texts.get(settings.subject, str(row + 1))
         label = _label(key)
@@ -218,8 +229,15 @@ def _scans(table: Table, name: str, spec: AbstractVariableSpec, settings: Cohort
         if (label, session) in taken:
             session = f"{session or 'ses-'}row{row + 1}"
         taken.add((label, session))
-        found.append((row, Scan(f"sub-{label}", session, Path(path))))
+        found.append((row, Scan(f"sub-{label}", session, path)))
     return sorted(found, key=lambda one: (one[1].subject, one[1].session))
+
+
+def _path(table: Table, row: int, name: str, spec: AbstractVariableSpec, settings: CohortSettings) -> Path:
+    """Path of the image of a row; empty if it is missing."""
+    texts = {str(column): str(cell) for column, cell in table.frame.iloc[row].items()}
+    missing = texts[_column(name, spec)] in MissingCodes(settings.missing)
+    return Path("" if missing else spec.locate(name, texts, table.folder))
 
 
 def _label(text: str) -> str:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from metavoxel.images.grid import Grid
 from metavoxel.images.image import Image
-from metavoxel.preparation.registration import FINE, correlation_of
+from metavoxel.preparation.registration import FINE, class_means, correlation_of, intensity_classes
 
 LEAST_CORRELATION = 0.45
 """Correlation within the masks below which an image is flagged whatever its cohort. Children and adults of
@@ -35,7 +35,7 @@ class Quality(NamedTuple):
     """Figures of one image.
 
     Attributes:
-        correlation: with the template (of a contrast other than the template's, its absolute value).
+        correlation: absolute, with the template; of other contrasts, the root of the correlation ratio given the T1w.
         symmetry: correlation with the left-right mirrored image.
         volume: of the brain mask, ml.
         cut: share of the brain mask in the outermost voxels of the native field of view.
@@ -71,14 +71,43 @@ def spread(values: Sequence[float]) -> Spread:
 def similarity(image: Image, mask: Bool[np.ndarray, "x y z"], template: Image, brain: Image) -> tuple[float, float]:
     """Compute correlation and symmetry of an image in the template's space; see :class:`Quality`."""
     grid = template.grid.resampled(FINE)
-    moved = _at(Image(np.where(mask, image.data, 0).astype(np.float32), image.grid), grid)
+    moved, own = _coarse(image, mask, grid)
     reference = _at(template, grid)
-    own = _at(Image(mask.astype(np.float32), image.grid), grid) > 0.5
     union = own | (_at(brain, grid) > 0.5)
-    both = own | own[::-1]
     if not own.any():
         return 0.0, 0.0
-    return abs(correlation_of(moved[union], reference[union])), correlation_of(moved[both], moved[::-1][both])
+    return abs(correlation_of(moved[union], reference[union])), _symmetry(moved, own)
+
+
+def symmetry_of(image: Image, mask: Bool[np.ndarray, "x y z"]) -> float:
+    """Compute the symmetry of an image in the template's space; see :class:`Quality`."""
+    return _symmetry(*_coarse(image, mask, image.grid.resampled(FINE)))
+
+
+def correlation_ratio(image: Image, given: Image, mask: Bool[np.ndarray, "x y z"]) -> float:
+    """Compute the root of the correlation ratio of an image given one of another contrast on the same grid.
+
+    It is the correlation with the best function of the other's intensities (Roche et al. 1998), in the mask at 4 mm.
+    """
+    grid = image.grid.resampled(FINE)
+    values, own = _coarse(image, mask, grid)
+    if not own.any():
+        return 0.0
+    classes = intensity_classes(_at(given, grid)[own])
+    return correlation_of(class_means(classes, values[own]), values[own])
+
+
+def _coarse(
+    image: Image, mask: Bool[np.ndarray, "x y z"], grid: Grid
+) -> tuple[Float32[np.ndarray, "a b c"], Bool[np.ndarray, "a b c"]]:
+    """Resample an image, 0 outside its mask, and the mask."""
+    inside = Image(mask.astype(np.float32), image.grid)
+    return _at(Image(image.data * inside.data, image.grid), grid), _at(inside, grid) > 0.5
+
+
+def _symmetry(moved: Float32[np.ndarray, "a b c"], own: Bool[np.ndarray, "a b c"]) -> float:
+    both = own | own[::-1]
+    return correlation_of(moved[both], moved[::-1][both])
 
 
 def share_at_edge(mask: Bool[np.ndarray, "x y z"]) -> float:
@@ -87,11 +116,11 @@ def share_at_edge(mask: Bool[np.ndarray, "x y z"]) -> float:
     return float(1 - inner / mask.sum()) if mask.any() else 1.0
 
 
-def reasons(quality: Quality) -> list[str]:
-    """List why an image is suspicious by itself."""
+def reasons(quality: Quality, *, contrast: bool = False) -> list[str]:
+    """List why an image is suspicious by itself; correlations of other contrasts have no limit of their own."""
     low, high = VOLUMES
     found = []
-    if quality.correlation < LEAST_CORRELATION:
+    if quality.correlation < LEAST_CORRELATION and not contrast:
         found.append(f"correlation with the template {quality.correlation:.2f}, below {LEAST_CORRELATION:g}")
     if quality.symmetry < LEAST_SYMMETRY:
         found.append(f"left-right symmetry {quality.symmetry:.2f}, below {LEAST_SYMMETRY:g}")
@@ -102,9 +131,9 @@ def reasons(quality: Quality) -> list[str]:
     return found
 
 
-def flags(qualities: Mapping[str, Quality]) -> dict[str, list[str]]:
+def flags(qualities: Mapping[str, Quality], *, contrast: bool = False) -> dict[str, list[str]]:
     """List for each image why it is suspicious: by itself, and by the spread of its cohort (from 8 images on)."""
-    found = {name: reasons(quality) for name, quality in qualities.items()}
+    found = {name: reasons(quality, contrast=contrast) for name, quality in qualities.items()}
     if len(qualities) < ENOUGH:
         return found
     for figure in ("correlation", "symmetry"):
