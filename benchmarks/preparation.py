@@ -114,10 +114,19 @@ def workers(dataset: Path, folder: Path) -> Iterator[tuple[int, float]]:
 
 
 def report(kind: str, found: list[Trial]) -> None:
-    """Print the share of poses found, and which misses and unmoved heads are flagged."""
-    flagged = flags({str(index): trial.result.quality for index, trial in enumerate(found)})
+    """Print the share of poses found, and which misses and unmoved heads are flagged.
+
+    The cohort of each trial is that of the unmoved heads, since several poses of one head have no spread of their own.
+    """
+    cohort = {trial.how: trial.result.quality for trial in found if trial.group == "unmoved"}
     for group in ("unmoved", *(f"{angle:.0f}" for angle in ANGLES)):
-        rows = [(trial, bool(flagged[str(i)])) for i, trial in enumerate(found) if trial.group == group]
+        own = [trial for trial in found if trial.group == group]
+        judged = [
+            flags({**cohort, name: trial.result.quality})[name]
+            for trial in own
+            for name in [trial.how if group == "unmoved" else "moved"]
+        ]
+        rows = [(trial, bool(reasons)) for trial, reasons in zip(own, judged, strict=True)]
         if not rows:
             continue
         hits = [trial.error < LIMIT for trial, _ in rows]

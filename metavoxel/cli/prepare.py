@@ -18,7 +18,7 @@ _NAMED = 10
 
 
 def prepare(
-    dataset: Annotated[Path, typer.Argument(help="BIDS folder, or folder of NIfTI files.")],
+    dataset: Annotated[Path, typer.Argument(help="BIDS folder, folder of NIfTI files, or of DICOM series by subject.")],
     output: Annotated[Path, typer.Option(help="BIDS derivative to write, or to continue.")],
     spacing: Annotated[float, typer.Option(min=0.5, max=8, help="Size of the cubic voxels in mm.")] = 1.0,
     extractor: Annotated[
@@ -35,6 +35,9 @@ def prepare(
         list[str],
         typer.Option(help="Further images to register to the T1w of their visit, by BIDS suffix: FLAIR, T2w."),
     ] = [],  # noqa: B006
+    series: Annotated[
+        str | None, typer.Option(help="Description of the DICOM series to take, where there are several: '*mprage*'.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
     slurm: Annotated[
         bool, typer.Option("--slurm", help="Run one job per subject on a SLURM cluster, through submitit.")
@@ -50,12 +53,15 @@ def prepare(
     }
     work = prepare_dataset(
         dataset, output, settings,
-        entities=pairs("--entities", entities), masks=masks, contrasts=contrast, workers=workers,
+        entities=pairs("--entities", entities), masks=masks, contrasts=contrast, series=series,
+        workers=workers,
         slurm=options if slurm else None,
     )  # fmt: skip
     summary = show(subject_progress(work))
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"{summary.prepared} scans prepared, {summary.finished} already finished: {output}", markup=False)
+    for line in summary.left_out:
+        console.print(line, markup=False)
     if summary.flagged:
         shown = "; ".join(f"{name} ({reasons[0]})" for name, reasons in list(summary.flagged.items())[:_NAMED])
         console.print(

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from metavoxel.cohort.bids_files import index_dataset
 from metavoxel.errors import CohortError, Problem, RunError
 from metavoxel.preparation.cluster import on_slurm
+from metavoxel.preparation.dicom import convert_visits, dicom_visits
 from metavoxel.preparation.extractors import GIVEN, make_extractor
 from metavoxel.preparation.preparing import Outcome, Task, prepare_subject, subject_tasks
 from metavoxel.preparation.quality import Quality, flags
@@ -23,6 +24,8 @@ from metavoxel.preparation.template import SPACE
 from metavoxel.storage.atomic import write_text
 
 QUALITY, FAILURES = "quality.tsv", "failures.tsv"
+CONVERTED = "sourcedata"
+"""Folder of a derivative with the NIfTI files of a DICOM dataset."""
 _SPACE_PER_VOXEL = 6.0
 """Bytes on disk of all outputs per voxel of the template's field of view, an upper bound."""
 
@@ -37,12 +40,16 @@ class Advance(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """Result of a preparation: scans prepared now, found finished, failed, and flagged with reasons."""
+    """Result of a preparation: scans prepared now, found finished, failed, and flagged with reasons.
+
+    ``left_out`` lists series of a DICOM folder that were not prepared, with the reasons.
+    """
 
     prepared: int
     finished: int
     failures: tuple[Failure, ...]
     flagged: dict[str, list[str]]
+    left_out: tuple[str, ...] = ()
 
 
 def prepare_dataset(
@@ -53,6 +60,7 @@ def prepare_dataset(
     entities: Mapping[str, str | None] | None = None,
     masks: Path | None = None,
     contrasts: Sequence[str] = (),
+    series: str | None = None,
     workers: int = 1,
     slurm: Mapping[str, object] | None = None,
 ) -> Generator[Advance, None, Summary]:
@@ -62,12 +70,13 @@ def prepare_dataset(
     prepared costs itself alone, and is listed in ``failures.tsv``.
 
     Args:
-        dataset: BIDS folder, or folder of NIfTI files.
+        dataset: BIDS folder, folder of NIfTI files, or folder of DICOM series, one folder per subject.
         derivative: folder to write, outside the dataset or within its ``derivatives``.
         settings: how to prepare.
         entities: criteria of the scans in a BIDS folder, beyond suffix T1w.
         masks: folder of given brain masks, for the extractor 'given'.
         contrasts: BIDS suffixes of further images, registered to the T1w of their visit.
+        series: pattern of the description of the DICOM series to take, where a visit has several.
         workers: number of processes.
         slurm: options of jobs on a SLURM cluster (of submitit), instead of processes.
 
@@ -82,13 +91,22 @@ def prepare_dataset(
         raise CohortError(Problem("`masks`", f"a folder of masks goes with `extractor={GIVEN}`, and that with masks"))
     if settings.extractor != GIVEN:
         make_extractor(settings.extractor)
-    found = find_scans(dataset, entities or {}, masks, contrasts)
+    visits, left_out = dicom_visits(dataset) if not index_dataset(dataset).files else [], []
+    source, failures = dataset, []
+    if visits:
+        claim_derivative(dataset, derivative, len(visits), settings.spacing)
+        source = derivative / CONVERTED
+        describe_derivative(source, derivative, settings)
+        failures, left_out = convert_visits(visits, source, series)
+        if len(failures) == len(visits):
+            raise CohortError([Problem(failure.source, failure.problem) for failure in failures])
+    found = find_scans(source, entities or {}, masks, contrasts)
     images = sum(1 + len(scan.contrasts) for scans in found.scans.values() for scan in scans)
     claim_derivative(dataset, derivative, images, settings.spacing)
-    tasks = subject_tasks(found.scans, dataset, derivative, settings)
-    describe_derivative(dataset, derivative, settings)
+    tasks = subject_tasks(found.scans, source, derivative, settings)
+    describe_derivative(source, derivative, settings)
     _carry_tables(dataset, derivative)
-    failures, prepared, finished = list(found.failures), 0, 0
+    failures, prepared, finished = [*failures, *found.failures], 0, 0
     try:
         for done, outcome in enumerate(_outcomes(tasks, derivative, workers, slurm), start=1):
             failures.extend(outcome.failures)
@@ -100,7 +118,7 @@ def prepare_dataset(
         raise RunError(Problem(str(derivative), what)) from error
     _write_failures(derivative, failures)
     flagged = write_quality(derivative)
-    return Summary(prepared, finished, tuple(failures), flagged)
+    return Summary(prepared, finished, tuple(failures), flagged, tuple(left_out))
 
 
 def _outcomes(

@@ -129,7 +129,9 @@ def _with_contrast(found: Found, folder: Path, files: Sequence[BidsFile], suffix
 def _in_folder(folder: Path) -> Found:
     files = sorted(path for path in folder.iterdir() if is_nifti(path) and not path.name.startswith("."))
     if not files:
-        what = "has neither BIDS images (sub-LABEL/[ses-LABEL/]anat/...) nor NIfTI files (.nii, .nii.gz)"
+        what = (
+            "has neither BIDS images (sub-LABEL/[ses-LABEL/]anat/...) nor NIfTI files (.nii, .nii.gz) nor DICOM files"
+        )
         raise CohortError(Problem(str(folder), what))
     by_subject: dict[str, list[Path]] = defaultdict(list)
     for path in files:
