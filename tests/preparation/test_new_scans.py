@@ -1,7 +1,7 @@
 import numpy as np
 import pandas
 import pytest
-from heads import moved, pose
+from heads import moved, other_contrast, pose
 from prepared_cohorts import SETTINGS
 
 from metavoxel.cohort.table import Table
@@ -36,6 +36,20 @@ def _table(folder, rows):
 def _prepare(table, output, preparations=None, specs=SPECS):
     preparations = {"T1w": RECORD} if preparations is None else preparations
     return finish(prepare_rows(table, specs, preparations, ["T1w"], output, COHORT), progress=False)
+
+
+@pytest.mark.slow
+def test_another_contrast_is_prepared_with_its_t1w(scans, tmp_path, brain):
+    write_nifti(tmp_path / "flair.nii.gz", moved(other_contrast(brain, "FLAIR"), pose(25, 20)))
+    row = {"participant_id": "p", "T1w": str(scans / "a.nii.gz"), "FLAIR": str(tmp_path / "flair.nii.gz")}
+    both = {"T1w": RECORD, "FLAIR": RECORD.model_copy(update={"suffix": "FLAIR"})}
+    specs = {**SPECS, "FLAIR": ImageSpec()}
+    work = prepare_rows(_table(scans, [row]), specs, both, ["T1w", "FLAIR"], tmp_path / "out", COHORT)
+    found = finish(work, progress=False)
+    assert [scan.path.name.split("_")[-1] for scan in found.scans] == ["T1w.nii.gz", "FLAIR.nii.gz"]
+    assert found.table.frame["FLAIR"][0] == str(found.scans[1].path)
+    with pytest.raises(EvidenceError, match="FLAIR was registered to the T1w of its visit"):
+        require_preparation(both, specs, ["FLAIR"])
 
 
 @pytest.fixture(scope="module")
