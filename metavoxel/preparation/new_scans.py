@@ -12,7 +12,6 @@ from metavoxel.cohort.table import Table
 from metavoxel.cohort.visit import SESSION, UNKNOWN
 from metavoxel.errors import CohortError, CohortWarning, EvidenceError, Problem
 from metavoxel.parts.variables.base import AbstractVariableSpec
-from metavoxel.parts.variables.located import AbstractFileSpec
 from metavoxel.preparation.cohort_record import CohortPreparation
 from metavoxel.preparation.dataset import Advance, claim_derivative, describe_derivative, write_quality
 from metavoxel.preparation.extractors import GIVEN
@@ -98,11 +97,11 @@ def native_specs(
     """Return settings that select the native images of a BIDS folder, where the schema selects prepared ones."""
     found = dict(specs)
     for name, preparation in preparations.items():
-        spec = specs.get(name)
-        if isinstance(spec, AbstractFileSpec) and spec.bids_entities() is not None:
-            kept = {key: label for key, label in spec.entities.items() if key not in _SOURCE_ENTITIES}
+        own = specs[name].bids_entities() if name in specs else None
+        if own is not None:
+            kept = {key: label for key, label in own.items() if key not in _SOURCE_ENTITIES}
             entities = {**kept, "suffix": preparation.suffix, "space": None, "desc": None}
-            found[name] = spec.model_copy(update={"entities": entities})
+            found[name] = specs[name].model_copy(update={"entities": entities})
     return found
 
 

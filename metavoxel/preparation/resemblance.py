@@ -13,7 +13,6 @@ from metavoxel.images.grid import Grid
 from metavoxel.images.image import Image
 from metavoxel.parts.variables.base import AbstractVariableSpec
 from metavoxel.parts.variables.column import Column
-from metavoxel.parts.variables.spatial import AbstractSpatialSpec
 from metavoxel.preparation.quality import ENOUGH, Spread, similarity, spread
 
 MOST_TRAINING_SCANS = 64
@@ -64,4 +63,5 @@ def unlike(figures: Mapping[str, float], cohort: Mapping[str, Spread]) -> Iterat
 
 
 def _is_head(spec: AbstractVariableSpec) -> bool:
-    return isinstance(spec, AbstractSpatialSpec) and spec.place == "world" and len(spec.data_shape) == 4
+    """Whether values are volumes whose grid is in mm."""
+    return spec.spatial and len(spec.data_shape) == 4 and spec.model_dump().get("place", "world") == "world"
