@@ -91,8 +91,8 @@ def prepare_dataset(
         raise CohortError(Problem("`masks`", f"a folder of masks goes with `extractor={GIVEN}`, and that with masks"))
     if settings.extractor != GIVEN:
         make_extractor(settings.extractor)
-    visits, left_out = dicom_visits(dataset) if not index_dataset(dataset).files else [], []
-    source, failures = dataset, []
+    visits = [] if index_dataset(dataset).files else dicom_visits(dataset)
+    source, failures, left_out = dataset, list[Failure](), list[str]()
     if visits:
         claim_derivative(dataset, derivative, len(visits), settings.spacing)
         source = derivative / CONVERTED

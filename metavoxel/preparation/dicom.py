@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from metavoxel.errors import CohortError, Problem
-from metavoxel.images.files import read_header
+from metavoxel.images.files import is_nifti, read_header
 from metavoxel.preparation.checks import geometry_problems
 from metavoxel.preparation.settings import T1W, key_of
 from metavoxel.preparation.sources import Failure
@@ -54,12 +54,12 @@ class _Series(NamedTuple):
 
 
 def dicom_visits(folder: Path) -> list[Visit]:
-    """Find the visits in a folder of DICOM files; empty if there are none.
+    """Find the visits in a folder of DICOM files; empty if there are none, or NIfTI files right in it.
 
     Each folder in it is a subject, and each folder ``ses-*`` in that a session. Files right in it are of one subject,
     named as the folder.
     """
-    if not folder.is_dir():
+    if not folder.is_dir() or any(map(is_nifti, _files(folder))):
         return []
     if any(map(_is_dicom, _files(folder))):
         return [Visit(f"sub-{_label(folder.resolve().name)}", "", folder)]
