@@ -34,11 +34,11 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def write_schema(path: Path, raw: Path, numbers: Sequence[str], categories: Sequence[str], options: dict) -> None:
     """Write a schema of the prepared T1w images and the named columns of participants.tsv."""
-    people = rows(raw / "participants.tsv")
+    subjects = rows(raw / "participants.tsv")
     variables: dict = {"T1w": {"type": "image", "spacing": options["spacing"], "codec": "local_pca"}}
     variables |= {name: {"type": "continuous"} for name in numbers}
     for name in categories:
-        labels = sorted({row[name] for row in people} - {"", "n/a"})
+        labels = sorted({row[name] for row in subjects} - {"", "n/a"})
         variables[name] = {"type": "categorical", "categories": labels}
     training = {"steps": options["steps"]} if options["steps"] else {}
     schema = {"cohort": {"bids": "prepared"}, "variables": variables, "training": training}
