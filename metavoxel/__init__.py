@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from metavoxel.api import load as load
     from metavoxel.api import load_schema as load_schema
     from metavoxel.api import phantom as phantom
+    from metavoxel.api import prepare_like as prepare_like
     from metavoxel.api import train as train
     from metavoxel.api import training as training
     from metavoxel.errors import MetavoxelError as MetavoxelError
@@ -41,6 +42,7 @@ _MODULES = MappingProxyType(
         "load_registry": "metavoxel.plugins.registry",
         "load_schema": "metavoxel.api",
         "phantom": "metavoxel.api",
+        "prepare_like": "metavoxel.api",
         "train": "metavoxel.api",
         "training": "metavoxel.api",
     }
@@ -62,6 +64,7 @@ __all__ = [
     "load_schema",
     "phantom",
     "plot",
+    "prepare_like",
     "train",
     "training",
 ]

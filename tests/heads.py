@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from scipy.ndimage import binary_dilation
 from scipy.spatial.transform import Rotation
 
 from metavoxel.images.files import write_nifti
@@ -41,3 +42,15 @@ def write_dataset(folder: Path, brain: Image) -> Path:
     (folder / "sub-01/sub-01_sessions.tsv").write_text("session_id\tscore\nses-1\t1\nses-2\t2\n")
     (folder / "dataset_description.json").write_text(json.dumps({"Name": "raw", "BIDSVersion": "1.8.0"}))
     return folder
+
+
+def other_contrast(brain: Image, kind: str, seed: int = 0) -> Image:
+    """An image of another contrast: intensities remapped without order, a shell around the brain, a bias and noise."""
+    draw, scale = np.random.default_rng(seed), float(np.percentile(brain.data[brain.data > 50], 98))
+    tissue = np.clip(brain.data / scale, 0, 1)
+    curves = {"T2w": 1 - 0.8 * tissue, "FLAIR": 0.2 + 2.4 * tissue * (1.15 - tissue)}
+    inside = brain.data > 50
+    data = np.where(inside, curves[kind], 0)
+    shell = binary_dilation(inside, iterations=2) & ~binary_dilation(inside, iterations=1)
+    data = np.where(shell, 0.8, data) * (1 + 0.2 * np.linspace(-1, 1, data.shape[1])[:, None])
+    return Image((500 * (data + draw.normal(0, 0.02, data.shape))).astype(np.float32), brain.grid)

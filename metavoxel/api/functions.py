@@ -13,6 +13,7 @@ import pandas
 from metavoxel.api.arguments import COHORT, as_names, as_path, as_registry, schema_of
 from metavoxel.errors import Problem, RunError, SchemaError
 from metavoxel.inference.model import Model
+from metavoxel.inference.tables import Rows, as_table, frame_table
 from metavoxel.learning.training import training as training_steps
 from metavoxel.plugins.registry import Registry
 from metavoxel.runs.bars import finish
@@ -26,6 +27,7 @@ from metavoxel.schema import load_schema as read_schema
 if TYPE_CHECKING:
     from metavoxel.evaluation.comparisons import ComparisonSettings, Record
     from metavoxel.evaluation.results import Results
+    from metavoxel.preparation.new_scans import PreparedRows
 
 
 def load(run: Path | str, *, registry: Registry | None = None, device: str = "cpu") -> Model:
@@ -258,3 +260,36 @@ def phantom(output: Path | str, *, reports: bool = False, progress: bool = False
         return write_schema(folder, chosen)
 
     return finish(pictures() if reports else brains(), progress=progress)
+
+
+def prepare_like(
+    run: Path | str, table: Rows, output: Path | str, *, given: Sequence[str] | None = None, progress: bool = False
+) -> "PreparedRows":
+    """Prepare native scans as the training scans of a run were: ``model.predict(found.table, ...)`` reads the result.
+
+    Args:
+        run: folder of a finished run, trained on a derivative of ``metavoxel prepare``.
+        table: rows with native scans, as for :meth:`metavoxel.Model.predict`, or a raw BIDS folder.
+        output: folder for the prepared scans, a BIDS derivative with pictures; repeated, finished scans are kept.
+        given: variables that are read; by default all that the table has.
+        progress: whether to show a progress bar.
+
+    Returns:
+        The table with the prepared scans in its cells, and for each scan its quality figures and why it is suspicious.
+
+    Raises:
+        EvidenceError: the run's images were not prepared by ``metavoxel prepare``.
+        CohortError: scans that cannot be prepared; the others are, and are kept.
+    """
+    from metavoxel.preparation.new_scans import native_specs, prepare_rows
+    from metavoxel.runs.subjects import subject_progress
+
+    folder = RunFolder(as_path(run, "run"))
+    preparations = folder.preparations()
+    schema = read_schema(folder.schema)
+    native = schema.with_specs(native_specs(schema.specs, preparations))
+    rows = as_table(table, native)
+    rows = frame_table(rows) if isinstance(rows, pandas.DataFrame) else rows
+    names = list(schema.specs) if given is None else list(given)
+    work = prepare_rows(rows, schema.specs, preparations, names, as_path(output, "output"), schema.cohort)
+    return finish(subject_progress(work), progress=progress)

@@ -13,6 +13,7 @@ from metavoxel.cli.options import (
     Guidance,
     Jump,
     Particles,
+    Prepare,
     Resamplings,
     RunArgument,
     Seed,
@@ -44,6 +45,8 @@ def sample(
     mask: Annotated[
         list[str], typer.Option(help="NAME=FILE: 1 where a given image is known, 0 where to inpaint.")
     ] = [],  # noqa: B006
+    prepare: Prepare = False,
+    check: Annotated[bool, typer.Option(help="Warn of scans that do not look like the training scans.")] = True,
     output: Annotated[Path | None, typer.Option(help="Dedicated folder; by default RUN/samples.")] = None,
     seed: Seed = 0,
     steps: Steps = None,
@@ -58,7 +61,9 @@ def sample(
     device: Device = "auto",
 ) -> None:
     """Draw subjects from p(all variables | given values); write samples.tsv, and a file for every image."""
+    from metavoxel.cli.notices import unlike_scans
     from metavoxel.inference.samples import write_samples
+    from metavoxel.runs.run import RunFolder
 
     model = load_on(run, device)
     known = pairs("--given", given)
@@ -67,14 +72,27 @@ def sample(
         particles=particles, guidance=guidance,
     )  # fmt: skip
     marked = pairs("--mask", mask)
-    masks = _masks(model, marked, known)
     folder, specs = output or run / "samples", model.schema.specs
+    preparations, prepared = RunFolder(run).preparations(), None
+    if prepare:
+        from metavoxel.cli.new_scans import native_values  # its registration takes a second to import
+
+        if marked:
+            raise EvidenceError(Problem("--mask", "is drawn on a prepared image: prepare it first (metavoxel prepare)"))
+        prepared = folder.with_name(f"{folder.name}_prepared")
+        known = native_values(model, preparations, known, prepared)
+    masks = _masks(model, marked, known)
     like = {name: file for name, file in known.items() if name in specs and specs[name].spatial}
     claim_own_folder(folder, SAMPLES, read=[*like.values(), *marked.values()])
     drawn = model.sample(n, known, masks, seed=seed, **settings)
     clear_own_folder(folder, SAMPLES)
     table = write_samples(folder, specs, drawn, like=like)
     typer.echo(f"{n} samples: {table}")
+    images = {name: file for name, file in like.items() if name in preparations and name not in marked}
+    if check and images:
+        row = model.read([{model.schema.cohort.subject: "given", **images}], list(images))
+        for line in unlike_scans(model, preparations, row, prepared):
+            typer.echo(line, err=True)
 
 
 def predict(
@@ -106,6 +124,7 @@ def predict(
     ] = False,
     write_draws: Annotated[Path | None, typer.Option(help="Table of the individual draws, one per row.")] = None,
     check: Annotated[bool, typer.Option(help="Warn of evidence that is unusual given the training rows.")] = True,
+    prepare: Prepare = False,
     part: Annotated[str | None, typer.Option(help="Part of the run's own cohort: train, validation or test.")] = None,
     output: Annotated[Path, typer.Option(help="Table to write.")] = Path("predictions.tsv"),
     seed: Seed = 0,
@@ -121,7 +140,7 @@ def predict(
     device: Device = "auto",
 ) -> None:
     """Predict variables of every row of a table from the others; write one row each, in order."""
-    from metavoxel.cli.notices import notices
+    from metavoxel.cli.notices import notices, unlike_scans
     from metavoxel.inference.arguments import refuse_without_draws
     from metavoxel.runs.run import RunFolder
 
@@ -134,17 +153,28 @@ def predict(
     drawing = {**settings, **summary, "write-draws": write_draws}
     claim_files({"--output": output, "--write-draws": write_draws}, read=table)
     targets, conditions = names(target) or [], names(given)
+    preparations, prepared = RunFolder(run).preparations(), None
+    if prepare:
+        from metavoxel.cli.new_scans import native_rows  # its registration takes a second to import
+
+        prepared = output.with_name(f"{output.stem}_prepared")
+
+    def rows_of(variables: list[str] | None) -> "Table":
+        if prepared is None:
+            return _rows(model, RunFolder(run), table, part, variables)
+        return native_rows(model, preparations, None if part else table, variables or model.names, prepared)
+
     if log_likelihood:
         _refuse_sampling_options({**drawing, "draws": draws or None, "order": order, "prior": prior or None})
         needed = targets + conditions if targets and conditions is not None else None
-        rows = _rows(model, RunFolder(run), table, part, needed)
+        rows = rows_of(needed)
         frame = model.log_likelihood(rows, targets or None, conditions, evaluations=evaluations, seed=seed)
         frame.to_csv(output, sep="\t", index=False)
         typer.echo(f"{len(frame)} rows: {output}")
         return
     refuse_without_draws(draws, drawing)
     others = [name for name in model.names if name not in targets]
-    rows = _rows(model, RunFolder(run), table, part, others if conditions is None else conditions)
+    rows = rows_of(others if conditions is None else conditions)
     images = _image_folder(model, targets, output, rows)
     answer = model.answer(
         rows, targets, conditions,
@@ -159,8 +189,12 @@ def predict(
         answer.long_table().to_csv(write_draws, sep="\t", index=False)
     note = f" ({answer.question.description})" if answer.question.description else ""
     typer.echo(f"{len(frame)} rows: {output}{note}")
-    for line in notices(model, answer.given, seed=seed) if check and answer.given is not None else ():
-        typer.echo(line, err=True)
+    if check and answer.given is not None:
+        lines = [*notices(model, answer.given, seed=seed)]
+        # Scans of the run's own cohort were looked at before training.
+        lines += [] if table is None else unlike_scans(model, preparations, answer.given.cohort, prepared)
+        for line in lines:
+            typer.echo(line, err=True)
 
 
 def _refuse_sampling_options(settings: dict[str, object]) -> None:

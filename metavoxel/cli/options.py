@@ -36,6 +36,10 @@ Resamplings = Annotated[
 Jump = Annotated[int | None, typer.Option(min=1, help="Steps per segment under --conditioning repaint (1).")]
 Particles = Annotated[int | None, typer.Option(help="Particles per draw under --conditioning smc (64).")]
 Guidance = Annotated[float | None, typer.Option(help="Guidance weight (0 = off; above 0 is no longer calibrated).")]
+Prepare = Annotated[
+    bool,
+    typer.Option("--prepare", help="Scans are native: prepare them as the run's training scans were, and keep them."),
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto is cuda if available.")]
 
 

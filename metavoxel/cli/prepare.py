@@ -1,6 +1,5 @@
 """``metavoxel prepare``: from native heads to a BIDS derivative that a schema reads as it is."""
 
-from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,21 +8,19 @@ from rich.console import Console
 
 from metavoxel.cli.pairs import pairs
 from metavoxel.errors import CohortError, Problem
-from metavoxel.runs.progress import Progress
 
 if TYPE_CHECKING:
-    from metavoxel.preparation.dataset import Advance, Summary
     from metavoxel.preparation.sources import Failure
 
 _NAMED = 10
 
 
 def prepare(
-    dataset: Annotated[Path, typer.Argument(help="BIDS folder, or folder of NIfTI files.")],
+    dataset: Annotated[Path, typer.Argument(help="BIDS folder, folder of NIfTI files, or of DICOM series by subject.")],
     output: Annotated[Path, typer.Option(help="BIDS derivative to write, or to continue.")],
     spacing: Annotated[float, typer.Option(min=0.5, max=8, help="Size of the cubic voxels in mm.")] = 1.0,
     extractor: Annotated[
-        str, typer.Option(help="Brain extraction: deepbet, given (see --masks), none, or that of a plugin.")
+        str, typer.Option(help="Brain extraction: deepbet, hd_bet, given (see --masks), none, or that of a plugin.")
     ] = "deepbet",
     masks: Annotated[
         Path | None, typer.Option(help="Folder of brain masks: BIDS (desc-brain_mask), or named as the scans.")
@@ -32,6 +29,13 @@ def prepare(
     entities: Annotated[
         list[str], typer.Option(help="NAME=LABEL of the scans in a BIDS folder: suffix=T1w, run=last, acq=mprage.")
     ] = [],  # noqa: B006
+    contrast: Annotated[
+        list[str],
+        typer.Option(help="Further images to register to the T1w of their visit, by BIDS suffix: FLAIR, T2w."),
+    ] = [],  # noqa: B006
+    series: Annotated[
+        str | None, typer.Option(help="Description of the DICOM series to take, where there are several: '*mprage*'.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
     slurm: Annotated[
         bool, typer.Option("--slurm", help="Run one job per subject on a SLURM cluster, through submitit.")
@@ -44,6 +48,7 @@ def prepare(
     from metavoxel.preparation.dataset import FAILURES, QUALITY, prepare_dataset
     from metavoxel.preparation.settings import PrepareSettings
     from metavoxel.runs.bars import show
+    from metavoxel.runs.subjects import subject_progress
 
     settings = PrepareSettings(extractor=extractor, bias=bias, spacing=spacing)
     options = {
@@ -51,11 +56,15 @@ def prepare(
     }
     work = prepare_dataset(
         dataset, output, settings,
-        entities=pairs("--entities", entities), masks=masks, workers=workers, slurm=options if slurm else None,
+        entities=pairs("--entities", entities), masks=masks, contrasts=contrast, series=series,
+        workers=workers,
+        slurm=options if slurm else None,
     )  # fmt: skip
-    summary = show(_progress(work))
+    summary = show(subject_progress(work))
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"{summary.prepared} scans prepared, {summary.finished} already finished: {output}", markup=False)
+    for line in summary.left_out:
+        console.print(line, markup=False)
     if summary.flagged:
         shown = "; ".join(f"{name} ({reasons[0]})" for name, reasons in list(summary.flagged.items())[:_NAMED])
         console.print(
@@ -70,13 +79,3 @@ def prepare(
 def _problem(failure: "Failure") -> Problem:
     where = " ".join(filter(None, (failure.subject, failure.session)))
     return Problem(f"{where} ({failure.source})", failure.problem)
-
-
-def _progress(work: "Generator[Advance, None, Summary]") -> "Generator[Progress, None, Summary]":
-    while True:
-        try:
-            step = next(work)
-        except StopIteration as stop:
-            summary: Summary = stop.value
-            return summary
-        yield Progress("subjects", step.done, step.total, {"failed": step.failed} if step.failed else {})

@@ -10,14 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from metavoxel.cohort.bids import read_bids
 from metavoxel.cohort.cohort import Cohort
 from metavoxel.cohort.common_space import with_common_grids
+from metavoxel.cohort.source import read_cohort_table
 from metavoxel.cohort.split import PARTS, draw_split, read_split
-from metavoxel.cohort.table import RowsOfSubjects, Table, read_table
+from metavoxel.cohort.table import RowsOfSubjects, Table
 from metavoxel.cohort.values import PresentCells, Values, located_cells, read_values
 from metavoxel.cohort.visit import SESSION
-from metavoxel.cohort.visual_qa import without_dropped
 from metavoxel.errors import CohortError, Problem, did_you_mean
 from metavoxel.parts.variables.base import AbstractVariableSpec
 from metavoxel.parts.variables.text import composed
@@ -51,13 +50,7 @@ def read_cohort(
     Raises:
         CohortError: all problems of the table, its cells, its images and its split.
     """
-    if settings.table is not None:
-        table = read_table(folder / settings.table)
-    else:
-        assert settings.bids is not None, "settings have exactly one of table and bids"
-        participants = None if settings.participants is None else folder / settings.participants
-        table = read_bids(folder / settings.bids, variables, participants=participants)
-    table = without_dropped(table, settings, folder)
+    table = read_cohort_table(settings, variables, folder)
     return build_cohort(table, variables, settings, multiples=multiples, cache=cache, split=split, parts=parts)
 
 

@@ -27,6 +27,7 @@ from metavoxel.learning.precision import flushed_denormals, resolve_precision
 from metavoxel.parts.codecs.base import AbstractCodec
 from metavoxel.plugins.hookspecs import API_VERSION
 from metavoxel.plugins.registry import Registry, attribute_errors, load_registry
+from metavoxel.preparation.cohort_record import RUN_KEY, record_preparations
 from metavoxel.runs.checkpoint import DamagedError, load_module, load_weights, save_weights
 from metavoxel.runs.checkpoints import MINUTES, Checkpoints
 from metavoxel.runs.metrics import MetricsWriter
@@ -206,6 +207,7 @@ def _start_run(
             "precision": str(fabric._precision.precision),
             "devices": fabric.world_size,
             "dropped_incomplete_rows": dropped,
+            RUN_KEY: _preparations(cohort, fabric),
             "split": {part: [cohort.row_keys[row] for row in rows.tolist()] for part, rows in cohort.parts.items()},
         }
         started = False
@@ -216,6 +218,15 @@ def _start_run(
         write_text(folder.schema, text)
     fabric.barrier()
     return record
+
+
+def _preparations(cohort: Cohort, fabric: Fabric) -> dict[str, Any]:
+    """How the images were prepared, by variable; warns where they were prepared differently."""
+    found, problems = record_preparations(cohort)
+    if fabric.is_global_zero:
+        for problem in problems:
+            warnings.warn(str(problem), CohortWarning, stacklevel=2)
+    return {name: one.model_dump(mode="json") for name, one in found.items()}
 
 
 def _fit_or_load(

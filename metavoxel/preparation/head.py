@@ -95,7 +95,7 @@ def prepare_head(
     mask = extractor.extract(native)
     _check_mask(mask)
     found, far = _to_template(native, mask, template)
-    if extractor.upright and (_tilt(native.grid, found.rigid) > TILTED or not _plausible(mask, native.grid)):
+    if extractor.upright and (tilt(native.grid, found.rigid) > TILTED or not _plausible(mask, native.grid)):
         mask = _upright_mask(native, extractor, found.rigid, mask)
         found, far = _to_template(native, mask, template)
         notes.append("brain extracted again after the head had been turned upright")
@@ -110,7 +110,7 @@ def prepare_head(
     brain, inside = resampled(image, mask, rigid, spacing)
     correlation, symmetry = similarity(brain, inside.data > 0.5, template.image, template.brain)
     quality = Quality(
-        correlation, symmetry, _millilitres(mask, native.grid), share_at_edge(mask), _tilt(native.grid, rigid)
+        correlation, symmetry, _millilitres(mask, native.grid), share_at_edge(mask), tilt(native.grid, rigid)
     )
     native_mask = Image(mask.astype(np.float32), native.grid)
     return Prepared(brain, inside, native_mask, log_field, rigid, quality, tuple(notes))
@@ -157,8 +157,8 @@ def _upright_mask(
     return again if again.any() else mask
 
 
-def _tilt(grid: Grid, rigid: Rigid) -> float:
-    """Angle in degrees between the axes of the image, not of its header's space, and those of the template."""
+def tilt(grid: Grid, rigid: Rigid) -> float:
+    """Compute the angle in degrees between the axes of the image, not of its header's space, and the template's."""
     frame = np.eye(4)
     frame[:3, :3] = np.linalg.qr(grid.directions())[0]
     frame[:3, :3] *= np.sign((frame[:3, :3] * grid.directions()).sum(0))

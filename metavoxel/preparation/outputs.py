@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -13,30 +14,33 @@ import numpy as np
 from metavoxel.images.files import as_nifti, write_nifti
 from metavoxel.images.image import Image
 from metavoxel.preparation.head import Prepared
-from metavoxel.preparation.settings import file_hash
+from metavoxel.preparation.settings import RECORD, T1W, file_hash
 from metavoxel.preparation.sources import Scan
 from metavoxel.preparation.template import SPACE
 
-RECORD = "Preparation"
-"""Key of the sidecar under which hashes, settings, versions and figures are."""
 WORK = ".work"
 LOCKS = ".locks"
 
 
 @final
 class Outputs:
-    """Files of one scan in the derivative."""
+    """Files of one scan, or of another contrast of its visit, in the derivative.
 
-    def __init__(self, derivative: Path, scan: Scan) -> None:
-        self.derivative, self.scan = derivative, scan
+    A contrast has no masks of its own: its brain is that of the T1w.
+    """
+
+    def __init__(self, derivative: Path, scan: Scan, suffix: str = T1W) -> None:
+        self.derivative, self.scan, self.suffix = derivative, scan, suffix
+        self.name = scan.name if suffix == T1W else f"{scan.name}_{suffix}"
         folder = Path(scan.subject, *filter(None, (scan.session,)), "anat")
         stem = str(folder / scan.name)
-        self.image = f"{stem}_space-{SPACE}_desc-preproc_T1w.nii.gz"
+        self.image = f"{stem}_space-{SPACE}_desc-preproc_{suffix}.nii.gz"
         self.sidecar = derivative / self.image.replace(".nii.gz", ".json")
         self.mask = f"{stem}_space-{SPACE}_desc-brain_mask.nii.gz"
         self.native_mask = f"{stem}_desc-brain_mask.nii.gz"
-        self.field = f"{stem}_desc-n4_biasfield.nii.gz"
-        self.transform = f"{stem}_from-T1w_to-{SPACE}_mode-image_xfm.txt"
+        self.field = f"{stem}_desc-n4{'' if suffix == T1W else suffix}_biasfield.nii.gz"
+        self.transform = f"{stem}_from-{suffix}_to-{SPACE}_mode-image_xfm.txt"
+        self._masks = (self.mask, self.native_mask) if suffix == T1W else ()
 
     def record(self) -> dict[str, Any] | None:
         """Read the record of finished work; None if there is none, or a file is missing."""
@@ -49,7 +53,7 @@ class Outputs:
 
     def remove(self) -> None:
         """Remove what an earlier preparation of the scan wrote, so that no cohort reads it; the sidecar first."""
-        for name in (self.image, self.mask, self.native_mask, self.field, self.transform):
+        for name in (self.image, *self._masks, self.field, self.transform):
             self.sidecar.unlink(missing_ok=True)
             (self.derivative / name).unlink(missing_ok=True)
 
@@ -60,11 +64,9 @@ class Outputs:
             OSError: the disk is full, or the folder cannot be written.
         """
         self.sidecar.unlink(missing_ok=True)
-        names = [self.image, self.mask, self.native_mask, self.transform]
-        with _aside(self.derivative / WORK / self.scan.name) as work:
+        names = [self.image, *self._masks, self.transform]
+        with _aside(self.derivative / WORK / self.name) as work:
             _save(work, self.image, lambda path: write_nifti(path, prepared.image))
-            _save(work, self.mask, lambda path: _write_mask(path, prepared.mask))
-            _save(work, self.native_mask, lambda path: _write_mask(path, prepared.native_mask))
             _save(work, self.transform, lambda path: _write_text(path, prepared.rigid.text()))
             field = prepared.log_field
             if field is not None:
@@ -84,16 +86,23 @@ class Outputs:
                     "Notes": list(prepared.notes),
                 },
             }
-            brief = {"Sources": sources, "SpatialReference": SPACE, "Type": "Brain"}
-            _save(work, self.mask.replace(".nii.gz", ".json"), lambda path: _write_json(path, brief))
-            own = {"Sources": sources, "Type": "Brain"}
-            _save(work, self.native_mask.replace(".nii.gz", ".json"), lambda path: _write_json(path, own))
+            if self._masks:
+                self._write_masks(work, prepared, sources)
             for path in sorted(file for file in work.rglob("*") if file.is_file()):
                 target = self.derivative / path.relative_to(work)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(path, target)
             _save(work, "sidecar.json", lambda path: _write_json(path, description))
             os.replace(work / "sidecar.json", self.sidecar)
+
+    def _write_masks(self, work: Path, prepared: Prepared, sources: list[str]) -> None:
+        for name, mask, reference in (
+            (self.mask, prepared.mask, {"SpatialReference": SPACE}),
+            (self.native_mask, prepared.native_mask, {}),
+        ):
+            _save(work, name, partial(_write_mask, mask=mask))
+            content = {"Sources": sources, **reference, "Type": "Brain"}
+            _save(work, name.replace(".nii.gz", ".json"), partial(_write_json, content=content))
 
 
 @contextmanager

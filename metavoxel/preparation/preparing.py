@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, final
 
 import nibabel
 import numpy as np
+import PIL.Image
 from filelock import FileLock
 from jaxtyping import Bool
 
@@ -17,14 +18,18 @@ from metavoxel.images.files import read_image
 from metavoxel.images.grid import Grid
 from metavoxel.images.image import Image
 from metavoxel.preparation.checks import is_stripped, read_head
+from metavoxel.preparation.contrasts import prepare_contrast
 from metavoxel.preparation.extractors import GIVEN, AbstractExtractor, NoExtraction, make_extractor
 from metavoxel.preparation.head import Prepared, Template, load_registration_template, prepare_head
-from metavoxel.preparation.outputs import LOCKS, RECORD, Outputs
+from metavoxel.preparation.outputs import LOCKS, Outputs
 from metavoxel.preparation.quality import Quality
 from metavoxel.preparation.rigid import read_rigid
-from metavoxel.preparation.settings import PrepareSettings, file_hash, key_of, versions
-from metavoxel.preparation.sources import Failure, Scan
-from metavoxel.preparation.strips import strip_path, strips
+from metavoxel.preparation.settings import RECORD, PrepareSettings, file_hash, key_of, versions
+from metavoxel.preparation.sources import Contrast, Failure, Scan
+from metavoxel.preparation.strips import registered_strip, strip_path, strips
+
+_FAILURES = (ValueError, MemoryError, RuntimeError, np.linalg.LinAlgError)
+"""Errors that cost a scan alone."""
 
 
 class Task(NamedTuple):
@@ -78,15 +83,24 @@ def prepare_subject(task: Task) -> Outcome:
     with FileLock(locks / f"{subject}.lock"):
         for scan in task.scans:
             outputs = Outputs(task.derivative, scan)
+            contrasts = [Outputs(task.derivative, scan, contrast.suffix) for contrast in scan.contrasts]
             try:
                 done = _prepare_scan(task, outputs, baseline)
-            except (ValueError, MemoryError, RuntimeError, np.linalg.LinAlgError) as error:
-                outputs.remove()
-                text = str(error) or type(error).__name__
-                failures.append(Failure(subject, scan.session, _relative(scan.path, task.dataset), _one_line(text)))
+            except _FAILURES as error:
+                for each in (outputs, *contrasts):
+                    each.remove()
+                failures.append(_failure(task, scan, scan.path, error))
                 continue
             baseline = baseline or outputs
             prepared, finished = prepared + (not done), finished + done
+            for contrast, other in zip(scan.contrasts, contrasts, strict=True):
+                try:
+                    done = _prepare_contrast(task, contrast, other, outputs)
+                except _FAILURES as error:
+                    other.remove()
+                    failures.append(_failure(task, scan, contrast.path, error))
+                    continue
+                prepared, finished = prepared + (not done), finished + done
     return Outcome(subject, tuple(failures), prepared, finished)
 
 
@@ -120,12 +134,9 @@ def _stored(path: Path) -> Image:
 
 def _prepare_scan(task: Task, outputs: Outputs, baseline: Outputs | None) -> bool:
     """Prepare a scan unless it is finished; return whether it was."""
-    try:
-        source = file_hash(outputs.scan.path)
-    except OSError as error:
-        raise ValueError(f"{outputs.scan.path}: cannot be read ({error.strerror})") from error
+    source = _hash(outputs.scan.path)
     earlier = outputs.record()
-    known = _record(task, outputs.scan, source, baseline, (earlier or {}).get("Versions", {}).get("extractor", ""))
+    known = _record(task, outputs.scan, source, baseline, versions_of(outputs))
     if earlier is not None and earlier["Key"] == known["Key"] and _current(task, outputs.scan, earlier):
         return True
     native = read_head(str(outputs.scan.path))
@@ -142,11 +153,44 @@ def _prepare_scan(task: Task, outputs: Outputs, baseline: Outputs | None) -> boo
     if isinstance(extractor, NoExtraction) and task.settings.extractor != "none":
         result = result._replace(notes=("already without a skull: extraction skipped", *result.notes))
     for step, picture in strips(native, result):
-        path = strip_path(task.derivative, outputs.scan.name, step)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(path)
+        _save_picture(picture, strip_path(task.derivative, outputs.scan.name, step))
     outputs.write(result, _relative(outputs.scan.path, task.dataset), record)
     return False
+
+
+def _prepare_contrast(task: Task, contrast: Contrast, outputs: Outputs, first: Outputs) -> bool:
+    """Prepare an image of another contrast by the finished T1w of its visit; return whether it was finished."""
+    record = _record(task, outputs.scan, _hash(contrast.path), first, versions_of(first))
+    earlier = outputs.record()
+    if earlier is not None and earlier["Key"] == record["Key"]:
+        return True
+    native, head = read_head(str(contrast.path)), read_head(str(outputs.scan.path))
+    result = prepare_contrast(native, head, read_prepared(first), bias=task.settings.bias)
+    _save_picture(registered_strip(result), strip_path(task.derivative, outputs.scan.name, contrast.suffix))
+    outputs.write(result, _relative(contrast.path, task.dataset), record)
+    return False
+
+
+def versions_of(outputs: Outputs) -> str:
+    """Return the extractor's version of a finished scan."""
+    return str((outputs.record() or {}).get("Versions", {}).get("extractor", ""))
+
+
+def _hash(path: Path) -> str:
+    try:
+        return file_hash(path)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _save_picture(picture: PIL.Image.Image, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path)
+
+
+def _failure(task: Task, scan: Scan, path: Path, error: Exception) -> Failure:
+    text = " ".join((str(error) or type(error).__name__).split())
+    return Failure(scan.subject, scan.session, _relative(path, task.dataset), text)
 
 
 def _record(task: Task, scan: Scan, source: str, baseline: Outputs | None, extractor: str) -> dict[str, Any]:
@@ -195,10 +239,6 @@ def _one_thread() -> None:
 
 def _relative(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def subject_tasks(

@@ -8,6 +8,9 @@ dilated. For a > 0 this is the minimum over a and b of
 a nonlinear least-squares problem, solved by Levenberg-Marquardt steps in a rotation vector and a translation (analytic
 derivatives, from the gradient of M). Points outside the moving field of view are left out, so that a cut head aligns.
 Starts align the centroids, under rotations of a lattice; each is refined at 8 mm, the best few at 4 mm.
+
+For another contrast, F is replaced by the mean of M over the points of each class of F's intensities, at every pose.
+The correlation is then the root of the correlation ratio (Roche et al. 1998), which assumes no order of intensities.
 """
 
 import itertools
@@ -16,9 +19,12 @@ from dataclasses import dataclass
 from typing import NamedTuple, final
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64
-from scipy.ndimage import binary_dilation, gaussian_filter, map_coordinates
+import torch
+from jaxtyping import Bool, Float, Float32, Float64, Int64
+from scipy.ndimage import binary_dilation, gaussian_filter
 from scipy.spatial.transform import Rotation
+from torch import Tensor
+from torch.nn import functional
 
 from metavoxel.images.grid import Grid
 from metavoxel.images.image import Image
@@ -31,6 +37,9 @@ _MARGIN = 10.0
 """Margin around the fixed brain within which images are compared, mm."""
 _STEP = 40.0
 """Angle between neighbouring starts along each axis, degrees."""
+_SMALL = 15.0
+"""Largest rotation of a start between two contrasts of a visit, degrees."""
+_CLASSES = 32
 _KEPT = 3
 _LARGEST = np.deg2rad(20)
 """Largest rotation of one step."""
@@ -48,17 +57,18 @@ class Registration(NamedTuple):
 
 
 class _Points(NamedTuple):
-    """Points of the fixed image at one level, and its intensities."""
+    """Points of the fixed image at one level, and its intensities or, for another contrast, their classes."""
 
     positions: Float64[np.ndarray, "n 3"]
     values: Float32[np.ndarray, "n"]
+    classes: Int64[np.ndarray, "n"] | None = None
 
 
 class _Moving(NamedTuple):
     """The moving image at one level: intensities and their gradient, and the mask of the field of view."""
 
-    maps: Float32[np.ndarray, "4 x y z"]
-    inside: Float32[np.ndarray, "x y z"]
+    maps: Float32[Tensor, "4 x y z"]
+    inside: Bool[np.ndarray, "x y z"]
     to_index: Float64[np.ndarray, "4 4"]
 
 
@@ -71,7 +81,10 @@ class _Pose(NamedTuple):
 @final
 @dataclass(frozen=True, eq=False)
 class Fixed:
-    """A brain to register to: the template, or the registered baseline of a subject. Built by :func:`fixed_brain`."""
+    """An image to register to: the template, the registered baseline of a subject, or its T1w for other contrasts.
+
+    Built by :func:`fixed_brain` and :func:`fixed_head`.
+    """
 
     centroid: Float64[np.ndarray, "3"]
     levels: tuple[_Points, ...]
@@ -80,16 +93,32 @@ class Fixed:
 
 def fixed_brain(image: Image, mask: Bool[np.ndarray, "x y z"], spacings: Sequence[float] = (COARSE, FINE)) -> Fixed:
     """Prepare a brain for registration to it, at the levels ``spacings`` in mm, coarse to fine."""
-    grown = binary_dilation(mask, iterations=max(1, round(_MARGIN / min(image.grid.spacing))))
     brain = Image(np.where(mask, image.data, 0).astype(np.float32), image.grid)
-    levels = []
-    for spacing in spacings:
-        grid = aligned_grid(brain.grid, spacing)
-        values = _smoothed(brain, spacing / 2).onto(grid)[0].data
-        compared = Image(grown.astype(np.float32), brain.grid).onto(grid, labels=True)[0].data > 0.5
-        positions = np.argwhere(compared) @ grid.affine[:3, :3].T + grid.affine[:3, 3]
-        levels.append(_Points(positions, values[compared]))
+    return Fixed(centroid(brain), tuple(_levels(brain, mask, spacings)), tuple(spacings))
+
+
+def fixed_head(image: Image, mask: Bool[np.ndarray, "x y z"], spacings: Sequence[float] = (COARSE, FINE)) -> Fixed:
+    """Prepare a head, skull included, for registration of other contrasts to it, compared in and around its brain."""
+    brain = Image(np.where(mask, image.data, 0).astype(np.float32), image.grid)
+    levels = [points._replace(classes=intensity_classes(points.values)) for points in _levels(image, mask, spacings)]
     return Fixed(centroid(brain), tuple(levels), tuple(spacings))
+
+
+def intensity_classes(values: Float32[np.ndarray, "n"]) -> Int64[np.ndarray, "n"]:
+    """Divide intensities at their quantiles into up to 32 classes; equal ones are in one class."""
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, _CLASSES + 1)[1:-1]))
+    return np.searchsorted(edges, values, side="right").astype(np.int64)
+
+
+def _levels(image: Image, mask: Bool[np.ndarray, "x y z"], spacings: Sequence[float]) -> Iterator[_Points]:
+    """Yield the points in and around a mask at each level."""
+    grown = binary_dilation(mask, iterations=max(1, round(_MARGIN / min(image.grid.spacing))))
+    for spacing in spacings:
+        grid = aligned_grid(image.grid, spacing)
+        values = _smoothed(image, spacing / 2).onto(grid)[0].data
+        compared = Image(grown.astype(np.float32), image.grid).onto(grid, labels=True)[0].data > 0.5
+        positions = np.argwhere(compared) @ grid.affine[:3, :3].T + grid.affine[:3, 3]
+        yield _Points(positions, values[compared])
 
 
 def register(
@@ -110,7 +139,34 @@ def register(
     brain = Image(np.where(mask, moving.data, 0).astype(np.float32), moving.grid)
     starts = near_rotations() if rotations is None else rotations
     middle = centroid(brain)
-    poses = [_Pose(rotation, middle) for rotation in starts]
+    return _search(brain, fixed, [_Pose(rotation, middle) for rotation in starts])
+
+
+def register_contrast(moving: Image, fixed: Fixed, centre: Float64[np.ndarray, "3"]) -> Registration:
+    """Register the image of another contrast, skull included, to a head of the same visit (:func:`fixed_head`).
+
+    Starts are where the headers put both, and where the intensity-weighted centres coincide, each with rotations of up
+    to 15 degrees about one axis.
+
+    Args:
+        moving: native image.
+        fixed: the head to register to.
+        centre: intensity-weighted centre of that head, skull included, mm.
+    """
+    lowest = float(np.percentile(moving.data, 1))
+    head = Image(np.maximum(moving.data - lowest, 0).astype(np.float32), moving.grid)
+    turns = [np.zeros(3), *(sign * _SMALL * axis for axis in np.eye(3) for sign in (-1, 1))]
+    shifts = [np.zeros(3), centroid(head) - centre]
+    poses = [
+        _Pose(Rotation.from_euler("xyz", turn, degrees=True).as_matrix(), fixed.centroid + shift)
+        for shift in shifts
+        for turn in turns
+    ]
+    return _search(head, fixed, poses)
+
+
+def _search(brain: Image, fixed: Fixed, poses: Sequence[_Pose]) -> Registration:
+    """Refine all starts at the first level, the best few at the second, the best at further ones."""
     found: list[tuple[float, _Pose]] = []
     for level, (points, spacing) in enumerate(zip(fixed.levels, fixed.spacings, strict=True)):
         image = _moving(brain, spacing)
@@ -175,7 +231,8 @@ def _moving(brain: Image, spacing: float) -> _Moving:
     image, inside = brain.onto(grid)
     smooth = _smoothed(image, spacing / 2)
     gradient = [part / np.float32(spacing) for part in np.gradient(smooth.data)]
-    return _Moving(np.stack([smooth.data, *gradient]), inside.astype(np.float32), np.linalg.inv(grid.affine))
+    maps = torch.from_numpy(np.stack([smooth.data, *gradient]))
+    return _Moving(maps, inside, np.linalg.inv(grid.affine))
 
 
 class _Sample(NamedTuple):
@@ -191,14 +248,38 @@ class _Sample(NamedTuple):
 
 def _sample(points: _Points, centre: Float64[np.ndarray, "3"], image: _Moving, pose: _Pose) -> _Sample:
     arms = (points.positions - centre) @ pose.rotation.T
-    index = ((arms + pose.centre) @ image.to_index[:3, :3].T + image.to_index[:3, 3]).T
-    inside = map_coordinates(image.inside, index, order=0) > 0
+    index = (arms + pose.centre) @ image.to_index[:3, :3].T + image.to_index[:3, 3]
+    inside = _inside(image.inside, index)
     # Without most of the brain a correlation is meaningless; the search turns back.
     if inside.mean() < 0.3:
         return _Sample(points.values, points.values * 0, np.zeros((len(arms), 3), np.float32), arms, -1.0)
-    values, *gradient = (map_coordinates(part, index[:, inside], order=1) for part in image.maps)
-    fixed = points.values[inside]
-    return _Sample(fixed, values, np.stack(gradient, 1), arms[inside], correlation_of(fixed, values))
+    sampled = _interpolated(image.maps, index[inside])
+    values = np.ascontiguousarray(sampled[:, 0])
+    fixed = points.values[inside] if points.classes is None else class_means(points.classes[inside], values)
+    return _Sample(fixed, values, sampled[:, 1:], arms[inside], correlation_of(fixed, values))
+
+
+def _inside(mask: Bool[np.ndarray, "x y z"], index: Float64[np.ndarray, "n 3"]) -> Bool[np.ndarray, "n"]:
+    """Whether the nearest voxel of each position is in a mask."""
+    nearest = np.rint(index).astype(np.intp)
+    within = ((nearest >= 0) & (nearest < mask.shape)).all(1)
+    nearest[~within] = 0
+    return mask[nearest[:, 0], nearest[:, 1], nearest[:, 2]] & within
+
+
+def _interpolated(maps: Float32[Tensor, "c x y z"], index: Float64[np.ndarray, "n 3"]) -> Float32[np.ndarray, "n c"]:
+    """Interpolate all maps linearly, with one set of weights: scipy's interpolation, map by map, takes longer."""
+    last = np.maximum(np.array(maps.shape[1:]) - 1, 1)
+    # grid_sample takes the last axis first, from -1 to 1.
+    at = torch.from_numpy((2 * index / last - 1)[:, ::-1].astype(np.float32))
+    found = functional.grid_sample(maps[None], at[None, None, None], padding_mode="border", align_corners=True)
+    return np.ascontiguousarray(found[0, :, 0, 0].T.numpy())
+
+
+def class_means(classes: Int64[np.ndarray, "n"], values: Float32[np.ndarray, "n"]) -> Float32[np.ndarray, "n"]:
+    """Compute for every point the mean of the values over its class."""
+    sums, counts = np.bincount(classes, values), np.bincount(classes)
+    return (sums / np.maximum(counts, 1))[classes].astype(np.float32)
 
 
 def correlation_of(first: Float[np.ndarray, "n"], second: Float[np.ndarray, "n"]) -> float:

@@ -8,6 +8,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+RECORD = "Preparation"
+"""Key of an image's sidecar under which hashes, settings, versions and figures are."""
+
+
+T1W = "T1w"
+"""BIDS suffix of the contrast that is registered to the template."""
+
 
 class PrepareSettings(BaseModel):
     """How every image of a derivative is prepared."""

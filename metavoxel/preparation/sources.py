@@ -15,13 +15,21 @@ from metavoxel.images.files import NIFTI, is_nifti
 DEFAULT_ENTITIES: Mapping[str, str | None] = {"suffix": "T1w", "space": None, "desc": None}
 
 
+class Contrast(NamedTuple):
+    """An image of another contrast of the same visit: its BIDS suffix and file."""
+
+    suffix: str
+    path: Path
+
+
 class Scan(NamedTuple):
-    """One scan to prepare: subject and session with their prefixes, its file, and the mask given with it."""
+    """One T1w to prepare: subject and session with their prefixes, its file, its given mask, other contrasts."""
 
     subject: str
     session: str
     path: Path
     mask: Path | None = None
+    contrasts: tuple[Contrast, ...] = ()
 
     @property
     def name(self) -> str:
@@ -45,12 +53,15 @@ class Found(NamedTuple):
     failures: list[Failure]
 
 
-def find_scans(folder: Path, entities: Mapping[str, str | None], masks: Path | None = None) -> Found:
+def find_scans(
+    folder: Path, entities: Mapping[str, str | None], masks: Path | None = None, contrasts: Sequence[str] = ()
+) -> Found:
     """Find one scan per visit.
 
     Args:
         folder: BIDS folder, or a folder of NIfTI files, each a subject named as the file.
         entities: criteria in a BIDS folder beyond :data:`DEFAULT_ENTITIES`.
+        contrasts: BIDS suffixes of further images of each visit, in a BIDS folder.
         masks: BIDS folder with a ``desc-brain_mask`` for each scan, or a folder with masks named as the scans.
 
     Raises:
@@ -60,7 +71,12 @@ def find_scans(folder: Path, entities: Mapping[str, str | None], masks: Path | N
         raise CohortError(Problem(str(folder), "no such folder" if not folder.exists() else "a file, not a folder"))
     dataset = index_dataset(folder)
     criteria = {**DEFAULT_ENTITIES, **entities}
+    if contrasts and not dataset.files:
+        what = f"{', '.join(contrasts)}: only a BIDS folder states which images are of one visit"
+        raise CohortError(Problem("`contrast`", what))
     found = _in_bids(folder, dataset.files, criteria) if dataset.files else _in_folder(folder)
+    for suffix in contrasts:
+        found = _with_contrast(found, folder, dataset.files, suffix)
     return found if masks is None else _with_masks(found, masks)
 
 
@@ -91,10 +107,31 @@ def _in_bids(folder: Path, files: Sequence[BidsFile], entities: Mapping[str, str
     return Found(dict(scans), failures)
 
 
+def _with_contrast(found: Found, folder: Path, files: Sequence[BidsFile], suffix: str) -> Found:
+    """Attach the image of a contrast to the scan of its visit; visits with several, or without T1w, are failures."""
+    other = _in_bids(folder, files, {**DEFAULT_ENTITIES, "suffix": suffix})
+    left = {(scan.subject, scan.session): scan for scans in other.scans.values() for scan in scans}
+    scans = {}
+    for subject, of_subject in found.scans.items():
+        with_it = []
+        for scan in of_subject:
+            image = left.pop((scan.subject, scan.session), None)
+            added = () if image is None else (Contrast(suffix, image.path),)
+            with_it.append(scan._replace(contrasts=(*scan.contrasts, *added)))
+        scans[subject] = with_it
+    what = f"{suffix} without a usable T1w of the same visit, to which it is registered"
+    alone = [
+        Failure(scan.subject, scan.session, scan.path.relative_to(folder).as_posix(), what) for scan in left.values()
+    ]
+    return Found(scans, [*found.failures, *other.failures, *alone])
+
+
 def _in_folder(folder: Path) -> Found:
     files = sorted(path for path in folder.iterdir() if is_nifti(path) and not path.name.startswith("."))
     if not files:
-        what = "has neither BIDS images (sub-LABEL/[ses-LABEL/]anat/...) nor NIfTI files (.nii, .nii.gz)"
+        what = (
+            "has neither BIDS images (sub-LABEL/[ses-LABEL/]anat/...) nor NIfTI files (.nii, .nii.gz) nor DICOM files"
+        )
         raise CohortError(Problem(str(folder), what))
     by_subject: dict[str, list[Path]] = defaultdict(list)
     for path in files:

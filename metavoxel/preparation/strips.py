@@ -14,7 +14,7 @@ from metavoxel.preparation.registration import aligned_grid
 from metavoxel.preparation.template import load_template, space_grid
 
 STEPS = ("registered", "extraction", "bias")
-"""Pictures of a scan: brain in the template's space; brain mask on the native image; bias field."""
+"""Pictures of a T1w: brain in the template's space; brain mask on the native image; bias field."""
 TEMPLATE_COLOUR, MASK_COLOUR = (255, 176, 0), (0, 200, 255)
 
 _PLANES = ((0, (0.38, 0.55)), (1, (0.38, 0.6)), (2, (0.42, 0.6)))
@@ -30,11 +30,7 @@ def strip_path(folder: Path, name: str, step: str) -> Path:
 
 def strips(native: Image, prepared: Prepared) -> Iterator[tuple[str, PIL.Image.Image]]:
     """Yield the picture of each step."""
-    grid = space_grid(_SPACING)
-    _, brain = load_template()
-    template = brain.onto(grid)[0].data > 0.5
-    mask = prepared.mask.onto(grid)[0].data > 0.5
-    yield "registered", _strip(prepared.image.onto(grid)[0].data, [(template, TEMPLATE_COLOUR), (mask, MASK_COLOUR)])
+    yield "registered", registered_strip(prepared)
     native_grid = aligned_grid(native.grid, _SPACING)
     head = native.onto(native_grid, native.background())[0].data
     own = prepared.native_mask.onto(native_grid, labels=True)[0].data > 0.5
@@ -42,6 +38,15 @@ def strips(native: Image, prepared: Prepared) -> Iterator[tuple[str, PIL.Image.I
     if prepared.log_field is not None:
         field = np.exp(prepared.log_field.onto(native_grid)[0].data)
         yield "bias", _strip(field, [(own, MASK_COLOUR)])
+
+
+def registered_strip(prepared: Prepared) -> PIL.Image.Image:
+    """Draw the prepared image in the template's space, with the outlines of the template and of the mask."""
+    grid = space_grid(_SPACING)
+    _, brain = load_template()
+    template = brain.onto(grid)[0].data > 0.5
+    mask = prepared.mask.onto(grid)[0].data > 0.5
+    return _strip(prepared.image.onto(grid)[0].data, [(template, TEMPLATE_COLOUR), (mask, MASK_COLOUR)])
 
 
 def _strip(

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from metavoxel.cohort.bids import read_bids
+from metavoxel.cohort.source import read_cohort_table
 from metavoxel.cohort.table import Table, read_table
-from metavoxel.cohort.visual_qa import without_dropped
 from metavoxel.errors import EvidenceError, Problem, RunError
 from metavoxel.inference.model import Model
 from metavoxel.runs.run import RunFolder
@@ -20,12 +20,7 @@ def read_source(model: Model, source: Path, variables: Collection[str] | None = 
 
 def own_table(model: Model) -> Table:
     """Read the table or BIDS folder that a model's schema names as its cohort."""
-    settings, folder = model.schema.cohort, model.schema.folder
-    if settings.bids is None:
-        return without_dropped(read_table(folder / (settings.table or "")), settings, folder)
-    participants = None if settings.participants is None else folder / settings.participants
-    table = read_bids(folder / settings.bids, model.schema.specs, participants=participants)
-    return without_dropped(table, settings, folder)
+    return read_cohort_table(model.schema.cohort, model.schema.specs, model.schema.folder)
 
 
 def subject_table(model: Model, folder: RunFolder, part: str) -> Table:

@@ -19,6 +19,7 @@ from metavoxel.network.joint import JointModel
 from metavoxel.parts.codecs.base import AbstractCodec
 from metavoxel.plugins.hookspecs import API_VERSION
 from metavoxel.plugins.registry import KNOWN_PLUGINS, Origin, Registry, attribute_errors, load_registry
+from metavoxel.preparation.cohort_record import CohortPreparation, read_preparations
 from metavoxel.runs.checkpoint import load_module
 from metavoxel.schema import Schema, load_schema
 from metavoxel.storage.atomic import located, write_text
@@ -110,6 +111,14 @@ class RunFolder:
         if not isinstance(record, dict):
             raise RunError(f"{self.record}: not the record of a run")
         return record
+
+    def preparations(self) -> dict[str, CohortPreparation]:
+        """Read how the training images were prepared, by variable; empty if that was not recorded.
+
+        Raises:
+            RunError: not a run folder, or a damaged record.
+        """
+        return read_preparations(self.read_record(), self.record)
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         """Replace ``run.json`` atomically.

@@ -60,7 +60,7 @@ class Schema:
     def to_yaml(self, folder: Path) -> str:
         """Serialise the schema with all defaults; paths are relative to ``folder``, where the file will be."""
         cohort = self.cohort.model_dump(mode="json", exclude_none=True)
-        for source in ("table", "bids", "participants"):
+        for source in ("table", "bids", "participants", "qa"):
             if source in cohort:
                 cohort[source] = os.path.relpath(self.folder / cohort[source], folder)
         variables = {

@@ -54,6 +54,11 @@ class CohortSettings(_Section):
 
     table: Path | None = Field(None, description="CSV or TSV file, one row per scan; relative to the schema's folder")
     bids: Path | None = Field(None, description="BIDS folder, raw or a derivative; relative to the schema's folder")
+    derivatives: Path | None = Field(
+        None,
+        description="images of a derivative of 'bids' instead of its raw ones: name of a folder in its 'derivatives', "
+        "or path from there",
+    )
     participants: Path | None = Field(
         None,
         description="table of the subjects of 'bids', relative to the schema's folder; by default the folder's "
@@ -89,6 +94,10 @@ class CohortSettings(_Section):
     def _one_source(self) -> Self:
         if (self.table is None) == (self.bids is None):
             raise ValueError("give exactly one of 'table' (a CSV or TSV file) and 'bids' (a folder)")
+        if self.derivatives is not None and self.bids is None:
+            raise ValueError(
+                "'derivatives' names a derivative of 'bids': give both, or the derivative itself as 'bids'"
+            )
         if self.participants is not None and self.bids is None:
             raise ValueError(
                 "'participants' is the table of a BIDS folder's subjects: give it with 'bids', or give 'table'"

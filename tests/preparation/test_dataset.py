@@ -92,7 +92,7 @@ def test_one_bad_scan_costs_itself_alone(dataset, tmp_path):
     bad = dataset / "sub-03/anat/sub-03_T1w.nii.gz"
     bad.parent.mkdir(parents=True)
     bad.write_bytes((dataset / "sub-02/anat/sub-02_T1w.nii.gz").read_bytes()[:3000])
-    summary = _prepare(dataset, tmp_path / "out", workers=2)
+    summary = _prepare(dataset, tmp_path / "out")
     assert summary.prepared == 1
     (failure,) = summary.failures
     assert failure.subject == "sub-03" and "truncated" in failure.problem
@@ -102,6 +102,15 @@ def test_one_bad_scan_costs_itself_alone(dataset, tmp_path):
     shutil.rmtree(dataset / "sub-03")
     assert _prepare(dataset, tmp_path / "out").finished == 1
     assert not (tmp_path / "out/failures.tsv").exists()
+
+
+@pytest.mark.slow
+def test_two_workers_make_the_bytes_of_one(dataset, prepared, tmp_path):
+    output, _ = prepared
+    assert _prepare(dataset, tmp_path / "out", workers=2).prepared == 3
+    kept = {name: content for name, content in _bytes(output).items() if name != "dataset_description.json"}
+    found = _bytes(tmp_path / "out")
+    assert {name: found[name] for name in kept} == kept
 
 
 def test_folders_that_cannot_be_used(dataset, tmp_path):

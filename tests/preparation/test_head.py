@@ -27,7 +27,7 @@ class _Tilting(AbstractExtractor):
 
 def test_a_prepared_head_lies_on_the_template(brain, template, points):
     rigid = pose(20, 30)
-    result = prepare_head(moved(brain, rigid), NoExtraction(), template, spacing=4.0)
+    result = prepare_head(moved(brain, rigid), NoExtraction(), template, spacing=4.0, bias=False)
     assert result.rigid.displacement(rigid, points).max() < 1.0
     assert result.image.grid.spacing == (4.0, 4.0, 4.0)
     assert result.quality.correlation > 0.9 and result.quality.angle == pytest.approx(0, abs=1)
@@ -45,9 +45,9 @@ def test_a_bias_field_is_removed(brain):
 
 
 def test_a_follow_up_of_the_same_head_lies_on_its_baseline(brain, template, points):
-    first = prepare_head(brain, NoExtraction(), template, spacing=2.0)
+    first = prepare_head(brain, NoExtraction(), template, spacing=2.0, bias=False)
     rigid = pose(12, 15, 7)
-    second = prepare_head(moved(brain, rigid), NoExtraction(), template, spacing=2.0, baseline=first)
+    second = prepare_head(moved(brain, rigid), NoExtraction(), template, spacing=2.0, bias=False, baseline=first)
     assert second.rigid.displacement(rigid.after(first.rigid), points).max() < 0.5
 
 
@@ -62,7 +62,7 @@ def test_a_tilted_head_is_extracted_again_upright(brain, template):
     tilted = pose(30, 0, 9)
     turned, _ = moved(brain, tilted).onto(brain.grid)
     extractor = _Tilting()
-    result = prepare_head(turned, extractor, template, spacing=4.0)
+    result = prepare_head(turned, extractor, template, spacing=4.0, bias=False)
     assert extractor.calls == 2 and "upright" in result.notes[0]
 
 

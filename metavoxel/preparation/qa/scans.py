@@ -1,21 +1,23 @@
 """The scans of a derivative, worst first, and the agreement of raters."""
 
 import itertools
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.metrics import cohen_kappa_score
 
-from metavoxel.preparation.dataset import finished_scans
+from metavoxel.preparation.dataset import Finished, finished_scans, flagged_scans
 from metavoxel.preparation.qa.decisions import Decision
-from metavoxel.preparation.quality import Quality, flags
+from metavoxel.preparation.quality import Quality
+from metavoxel.preparation.settings import T1W
 from metavoxel.preparation.strips import STEPS, strip_path
 
 
 class ScanRow(NamedTuple):
-    """One scan of the page."""
+    """One visit of the page: its T1w, and what is suspicious of its other contrasts."""
 
     name: str
     subject: str
@@ -29,26 +31,35 @@ class ScanRow(NamedTuple):
 
 def scans_worst_first(derivative: Path) -> list[ScanRow]:
     """List the scans: by the number of reasons to flag them, then by their figures' distance from the cohort's."""
-    records: dict[str, tuple[str, str, dict[str, Any]]] = {
-        "_".join(filter(None, (subject, session))): (subject, session, record)
-        for subject, session, record in finished_scans(derivative)
-    }
-    qualities = {name: Quality(**record["Quality"]) for name, (_, _, record) in records.items()}
-    flagged, distance = flags(qualities), _distances(qualities)
+    scans = list(finished_scans(derivative))
+    of_visits: dict[str, list[tuple[Finished, list[str]]]] = defaultdict(list)
+    for scan, reasons in zip(scans, flagged_scans(scans), strict=True):
+        of_visits[scan.visit].append((scan, reasons))
+    heads = {scan.visit: scan for scan in scans if scan.suffix == T1W}
+    qualities = {name: Quality(**scan.record["Quality"]) for name, scan in heads.items()}
+    distance = _distances(qualities)
     rows = [
         ScanRow(
             name,
-            subject,
-            session,
-            record["Output"],
+            scan.subject,
+            scan.session,
+            scan.record["Output"],
             qualities[name],
-            flagged[name],
-            record["Notes"],
-            [step for step in STEPS if strip_path(derivative, name, step).is_file()],
+            [_of_contrast(one, text) for one, reasons in of_visits[name] for text in reasons],
+            [_of_contrast(one, text) for one, _ in of_visits[name] for text in one.record["Notes"]],
+            [
+                step
+                for step in (*STEPS, *(one.suffix for one, _ in of_visits[name] if one.suffix != T1W))
+                if strip_path(derivative, name, step).is_file()
+            ],
         )
-        for name, (subject, session, record) in records.items()
+        for name, scan in heads.items()
     ]
     return sorted(rows, key=lambda row: (-len(row.reasons), -distance[row.name], row.name))
+
+
+def _of_contrast(scan: Finished, text: str) -> str:
+    return text if scan.suffix == T1W else f"{scan.suffix}: {text}"
 
 
 def _distances(qualities: dict[str, Quality]) -> dict[str, float]:
