@@ -27,9 +27,9 @@ from metavoxel.preparation.dataset import prepare_dataset
 from metavoxel.preparation.extractors import AbstractExtractor, NoExtraction, make_extractor
 from metavoxel.preparation.head import Prepared, load_registration_template, prepare_head
 from metavoxel.preparation.quality import flags
-from metavoxel.preparation.registration import aligned_grid
 from metavoxel.preparation.rigid import Rigid
 from metavoxel.preparation.settings import PrepareSettings
+from metavoxel.preparation.starts import aligned_grid
 from metavoxel.runs.bars import finish
 from metavoxel.runs.subjects import subject_progress
 

@@ -8,8 +8,9 @@ from metavoxel.images.image import Image
 from metavoxel.preparation.bias import corrected, log_bias
 from metavoxel.preparation.head import Prepared, tilt
 from metavoxel.preparation.quality import Quality, correlation_ratio, share_at_edge, symmetry_of
-from metavoxel.preparation.registration import centroid, fixed_head, register_contrast
+from metavoxel.preparation.registration import fixed_head, register_contrast
 from metavoxel.preparation.rigid import Rigid
+from metavoxel.preparation.starts import centroid
 
 _LEAST_COVERED = 0.5
 """Share of the brain that an image must cover."""

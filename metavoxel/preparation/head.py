@@ -11,14 +11,9 @@ from metavoxel.images.image import Image
 from metavoxel.preparation.bias import corrected, log_bias
 from metavoxel.preparation.extractors import AbstractExtractor
 from metavoxel.preparation.quality import VOLUMES, Quality, share_at_edge, similarity
-from metavoxel.preparation.registration import (
-    Fixed,
-    Registration,
-    all_rotations,
-    fixed_brain,
-    register,
-)
+from metavoxel.preparation.registration import Fixed, Registration, fixed_brain, register
 from metavoxel.preparation.rigid import Rigid
+from metavoxel.preparation.starts import all_rotations
 from metavoxel.preparation.template import load_template, space_grid
 
 TILTED = 15.0

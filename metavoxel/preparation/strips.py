@@ -10,7 +10,7 @@ from scipy.ndimage import binary_erosion
 
 from metavoxel.images.image import Image
 from metavoxel.preparation.head import Prepared
-from metavoxel.preparation.registration import aligned_grid
+from metavoxel.preparation.starts import aligned_grid
 from metavoxel.preparation.template import load_template, space_grid
 
 STEPS = ("registered", "extraction", "bias")

@@ -3,7 +3,8 @@ import pytest
 from heads import moved, pose
 
 from metavoxel.images.image import Image
-from metavoxel.preparation.registration import all_rotations, correlation_of, near_rotations, register
+from metavoxel.preparation.registration import correlation_of, register
+from metavoxel.preparation.starts import all_rotations, near_rotations
 
 
 def _error(brain, template, points, rigid, **options):
