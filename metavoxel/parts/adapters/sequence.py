@@ -19,12 +19,18 @@ from metavoxel.parts.adapters.base import (
 from metavoxel.parts.adapters.embedding import TIME_FEATURES, time_features
 from metavoxel.parts.kernels.base import along
 
+NEIGHBOURS, GRID_NEIGHBOURS = 7, 3
+"""Cells along each axis that a token has in its input: of a sequence, and of a code with more axes."""
 POSITION_SPREAD = 0.5
 """Initial standard deviation of the learnt positions, as of the tags of scalar tokens."""
 
 
 class SequenceAdapter(AbstractAdapter):
-    """A token of every cell: its state, its own time, whether it is observed, and its learnt position. Final."""
+    """A token of every cell: its state, its own time, whether it is observed, and its learnt position. Final.
+
+    The neighbouring cells enter by a convolution, since attention alone learns an order of words only in thousands of
+    steps.
+    """
 
     needs_grids = False
 
@@ -34,6 +40,12 @@ class SequenceAdapter(AbstractAdapter):
         self.tokens = math.prod(self._grid)
         width = context.ports.token_width
         self.in_proj = nn.Sequential(nn.Linear(channels + TIME_FEATURES + 1, width), nn.SiLU(), nn.Linear(width, width))
+        self._axes = self._grid or [1]
+        if len(self._axes) > 3:
+            raise ValueError(f"a sequence has at most three axes, not {len(self._axes)}")
+        size = NEIGHBOURS if len(self._axes) == 1 else GRID_NEIGHBOURS
+        convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(self._axes) - 1]
+        self.near = convolution(width, width, size, padding=size // 2)
         self.positions = nn.Parameter(torch.randn(self.tokens, width) * POSITION_SPREAD)
         self.out_proj = nn.Sequential(
             nn.LayerNorm(width),
@@ -49,7 +61,9 @@ class SequenceAdapter(AbstractAdapter):
         time = time_features(along(inputs.time, x).expand(cells).reshape(len(x), self.tokens)).to(x)
         observed = inputs.observed.to(x).expand(cells).reshape(len(x), 1, self.tokens)
         states = torch.cat([x.reshape(len(x), -1, self.tokens), observed], 1).transpose(1, 2)
-        return Streams({}, self.in_proj(torch.cat([states, time], 2)) + self.positions)
+        cell = self.in_proj(torch.cat([states, time], 2))
+        near = self.near(cell.transpose(1, 2).reshape(len(x), -1, *self._axes)).flatten(2).transpose(1, 2)
+        return Streams({}, cell + near + self.positions)
 
     def head(self, outputs: BackboneOutputs) -> Float[Tensor, "b q *s"]:
         assert outputs.tokens is not None

@@ -1,5 +1,7 @@
 """The masked kernel equals the absorbing one in every cell, and changes an even number of cells in every step."""
 
+import math
+
 import pytest
 import torch
 from metavoxel_absorbing import AbsorbingKernel, MaskedKernel
@@ -102,3 +104,12 @@ def test_named_orders():
 def test_only_hidden_cells_have_a_loss():
     state = MASKED.noise(X0, at(0.5), rng=rng("revealed")).state
     assert torch.equal(MASKED.revealed(state)[:, 0], classes(state) < CLASSES)
+
+
+@pytest.mark.parametrize("time", [0.2, 0.5, 0.8, 1.0])
+def test_a_row_has_the_same_weight_at_every_time(time):
+    state = MASKED.noise(X0, at(time), rng=rng("weight", time)).state
+    loss = MASKED.loss(torch.zeros_like(X0), X0, at(time))
+    total = torch.where(MASKED.revealed(state), 0.0, loss).double().sum((1, 2)) / (CELLS * math.log(CLASSES))
+    error = total.std() / ROWS**0.5
+    assert abs(total.mean() - 1) < 5 * error + 1e-6

@@ -33,14 +33,29 @@ def test_a_sequence_has_no_grid_port():
 
 
 @pytest.mark.parametrize("what", ["x", "time", "observed"])
-def test_a_cell_enters_its_own_token(what):
+def test_a_cell_enters_its_own_token_and_those_of_its_neighbours(what):
     adapter, _ = built((CLASSES, 2, 3))
     before = inputs(2, 3)
     value = getattr(before, what).clone()
     value[:, :, 1, 2] = {"x": 3.0, "time": 0.1, "observed": True}[what]
     streams = [adapter.embed(one).tokens for one in (before, before._replace(**{what: value}))]
     changed = (streams[0] != streams[1]).any(2)
-    assert changed[:, 5].all() and not changed[:, :5].any()
+    assert changed[:, [1, 2, 4, 5]].all() and not changed[:, [0, 3]].any()
+
+
+def test_a_word_enters_the_tokens_of_three_words_before_and_after():
+    adapter, _ = built((CLASSES, 12))
+    before = inputs(12)
+    value = before.x.clone()
+    value[:, :, 5] = 3.0
+    streams = [adapter.embed(one).tokens for one in (before, before._replace(x=value))]
+    changed = (streams[0] != streams[1]).any(2)
+    assert changed[:, 2:9].all() and not changed[:, :2].any() and not changed[:, 9:].any()
+
+
+def test_more_than_three_axes_are_refused():
+    with pytest.raises(ValueError, match="at most three axes, not 4"):
+        built((CLASSES, 2, 2, 2, 2))
 
 
 def test_equal_cells_differ_by_position():
