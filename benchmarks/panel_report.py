@@ -16,7 +16,7 @@ from benchmarks.panel_run import GENERATORS, IMPUTERS, METHODS
 from benchmarks.panel_scores import mean_and_error, mean_ranks
 from benchmarks.tables import DOCS, markdown
 
-LACKING = "measured below"
+LACKING = "not measured"
 SIMPLE = ("trees", "neighbours", "linear", "marginal")
 Scores = dict[tuple[str, str, str], dict[str, dict[int, dict[str, np.ndarray]]]]
 """By part, table and target, then method, then seed: scores by row."""

@@ -66,7 +66,7 @@ def test_the_panel_has_means_ranks_and_differences(tmp_path):
     assert named["shapes"][3:] == ["", LACKING, "2.50", LACKING, LACKING, "4.00"]
     assert named["bounded"][3:] == ["", LACKING, "3.75", LACKING, LACKING, "4.00"]
     assert named["mean rank"][-4:] == ["1.00", LACKING, LACKING, "2.00"]
-    assert "| trees: 2.50 | measured below | best | measured below | measured below | 1.50 ± .500 |" in second
+    assert "| trees: 2.50 | not measured | best | not measured | not measured | 1.50 ± .500 |" in second
     # The marginal is worse by 1.5 and .25 of 4.
     assert "21.9 ± 15.6 %" in second.splitlines()[-1]
 
@@ -84,7 +84,7 @@ def test_methods_are_compared_on_the_rows_that_all_were_measured_on(tmp_path):
         results.keep(Unit("worlds", "counts", method, 0), {"scores": {"y": scores(np.array(values))}, "shapes": {}})
     results.keep(Unit("worlds", "counts", "trees", 1), {"scores": {"y": scores(np.array([7.0]))}, "shapes": {}})
     first, _ = panel(scores_of(results, ["worlds"]))
-    assert "| counts | y | CRPS |  | 4.00 | 1.50 | measured below | measured below | 4.00 |" in first
+    assert "| counts | y | CRPS |  | 4.00 | 1.50 | not measured | not measured | 4.00 |" in first
 
 
 def test_few_rows_are_compared_by_subset(tmp_path):
@@ -102,7 +102,7 @@ def test_imputation_is_averaged_over_tables_and_kinds(tmp_path):
     results = Results(tmp_path, {})
     for table, error in (("wine", 0.5), ("ixi", 0.7)):
         results.keep(Unit("missing", f"{table}-mcar", "mean", 0), {"numbers": error, "categories": 0.25})
-    assert "| MCAR | each cell by chance | measured below | measured below | measured below | .600 / .250 |" in missing(
+    assert "| MCAR | each cell by chance | not measured | not measured | not measured | .600 / .250 |" in missing(
         results
     )
 
@@ -112,7 +112,7 @@ def test_generators_that_are_not_installed_are_named(tmp_path, monkeypatch):
         monkeypatch.setattr(generator, "package", "no-such-distribution")
     results = Results(tmp_path, {})
     results.keep(Unit("samples", "wine", "real", 0), {"accuracy": 0.5, "rows": 60, "version": ""})
-    assert "| wine | 60 | .500 | measured below | not installed | not installed | not installed |" in samples(results)
+    assert "| wine | 60 | .500 | not measured | not installed | not installed | not installed |" in samples(results)
     with pytest.raises(NotInstalledError, match="no-such-distribution is not installed"):
         generators(Runs(tmp_path))["tvae"].version()
 

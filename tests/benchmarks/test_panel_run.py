@@ -84,7 +84,7 @@ def test_the_command_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
     second = capsys.readouterr().out
     assert "few diabetes linear 0:" in first and "few diabetes linear 0:" not in second
     assert "few diabetes marginal 0:" in second
-    assert "| metavoxel | measured below |" in second
+    assert "| metavoxel | not measured |" in second
     kept = json.loads((tmp_path / "few" / "diabetes__linear__0.json").read_text(encoding="utf-8"))
     assert len(kept["figures"]["scores"]["target"]["crps"]) == 30
 
