@@ -4,7 +4,7 @@ from heads import moved, pose
 
 from metavoxel.images.image import Image
 from metavoxel.preparation.registration import correlation_of, register
-from metavoxel.preparation.starts import all_rotations, near_rotations
+from metavoxel.preparation.starts import all_rotations
 
 
 def _error(brain, template, points, rigid, **options):
@@ -39,12 +39,6 @@ def test_the_same_image_gives_the_same_bits(brain, template):
     head = moved(brain, pose(25, 10, 5))
     first, second = (register(head, head.data > 0, template.fixed).rigid.matrix for _ in range(2))
     assert np.array_equal(first, second)
-
-
-def test_starts_are_rotations():
-    for rotations, count in ((near_rotations(), 27), (all_rotations(), 192)):
-        assert len(rotations) == count
-        assert all(np.isclose(np.linalg.det(one), 1) and np.allclose(one @ one.T, np.eye(3)) for one in rotations)
 
 
 def test_correlation_of_a_constant_is_zero():
