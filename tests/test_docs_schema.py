@@ -51,7 +51,9 @@ def test_every_setting_is_described(tool):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*/*.yaml")), ids=lambda path: path.name)
 def test_examples_are_valid_schemas(path, monkeypatch):
-    """The plugin that one of them uses is registered."""
-    monkeypatch.syspath_prepend(str(ROOT / "plugins" / "metavoxel-ordinal"))
-    plugin = importlib.import_module("metavoxel_ordinal")
-    assert load_schema(path, load_registry([plugin], entry_points=False)).variables
+    """The plugins that some of them use are registered."""
+    plugins = []
+    for name in ("ordinal", "absorbing", "text"):
+        monkeypatch.syspath_prepend(str(ROOT / "plugins" / f"metavoxel-{name}"))
+        plugins.append(importlib.import_module(f"metavoxel_{name}"))
+    assert load_schema(path, load_registry(plugins, entry_points=False)).variables

@@ -41,6 +41,8 @@ KNOWN_PLUGINS = MappingProxyType(
         ("codecs", "count"): "metavoxel-count",
         ("codecs", "pca"): "metavoxel-vector",
         ("codecs", "words"): "metavoxel-text",
+        ("codecs", "bpe"): "metavoxel-text",
+        ("codecs", "fsq"): "metavoxel-vq",
         ("kernels", "absorbing"): "metavoxel-absorbing",
         ("kernels", "masked"): "metavoxel-absorbing",
         ("kernels", "birth_death"): "metavoxel-ordinal",

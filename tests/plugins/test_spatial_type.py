@@ -180,6 +180,7 @@ def test_the_command_reads_masks_and_writes_images(model, dataset, registry, tmp
     mask[:4] = 1
     nibabel.save(nibabel.Nifti1Image(mask, AFFINE), tmp_path / "mask.nii.gz")
     monkeypatch.setattr("metavoxel.cli.ask.load_on", lambda run, device: model)
+    monkeypatch.setattr("metavoxel.runs.run.RunFolder.preparations", lambda folder: {})
     command = ["sample", str(tmp_path), "-n", "1", "--given", f"wm={file}", "--mask", f"wm={tmp_path / 'mask.nii.gz'}"]
     found = CliRunner().invoke(app, [*command, "--steps", "2", "--output", str(tmp_path / "out")])
     assert found.exit_code == 0, found.output
