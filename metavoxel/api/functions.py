@@ -245,18 +245,17 @@ def phantom(output: Path | str, *, reports: bool = False, progress: bool = False
     """
     from metavoxel.cohort.phantoms import phantom_settings, write_phantom, write_schema
     from metavoxel.cohort.phantoms.reports import report_settings, write_report_phantom, write_report_schema
+    from metavoxel.runs.subjects import phantom_progress
 
     folder = as_path(output, "output")
 
     def pictures() -> Generator[Progress, None, Path]:
-        for step in write_report_phantom(folder, report_settings(settings)):
-            yield Progress("phantoms", step.number, step.total, {})
+        yield from phantom_progress(write_report_phantom(folder, report_settings(settings)))
         return write_report_schema(folder)
 
     def brains() -> Generator[Progress, None, Path]:
         chosen = phantom_settings(settings)
-        for step in write_phantom(folder, chosen):
-            yield Progress("phantoms", step.number, step.total, {})
+        yield from phantom_progress(write_phantom(folder, chosen))
         return write_schema(folder, chosen)
 
     return finish(pictures() if reports else brains(), progress=progress)

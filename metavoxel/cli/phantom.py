@@ -1,6 +1,6 @@
 """``metavoxel phantom``: write a phantom cohort and a schema for it, and print the Bayes errors."""
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
@@ -12,10 +12,9 @@ from rich.table import Table
 from metavoxel.cli.options import names
 from metavoxel.cli.output import claim_folder
 from metavoxel.errors import CohortError, Problem
-from metavoxel.runs.progress import Progress as Step
 
 if TYPE_CHECKING:
-    from metavoxel.cohort.phantoms import Bounds, Progress
+    from metavoxel.cohort.phantoms import Bounds
     from metavoxel.cohort.phantoms.reports import ReportBounds
 
 _OPTIONS: Mapping[str, str] = MappingProxyType(
@@ -85,6 +84,7 @@ def phantom(
         raise CohortError(Problem("--pixels", "is for pictures with reports; add --reports, or choose --spacing"))
     from metavoxel.cohort.phantoms import phantom_settings, read_truth, write_phantom, write_schema
     from metavoxel.runs.bars import show
+    from metavoxel.runs.subjects import phantom_progress
 
     values: dict[str, object] = {
         "subjects": subjects, "spacing": spacing, "noise": noise, "disease": disease, "site": site, "seed": seed,
@@ -92,7 +92,7 @@ def phantom(
     }  # fmt: skip
     settings = phantom_settings(values, _option)
     claim_folder(output)
-    show(_shown(write_phantom(output, settings)))
+    show(phantom_progress(write_phantom(output, settings)))
     schema = write_schema(output, settings)
     console = Console(soft_wrap=True)
     console.print(_table(read_truth(output).bounds))
@@ -111,11 +111,6 @@ def _option(setting: str) -> str:
     return _OPTIONS.get(setting, f"--{setting.replace('_', '-')}" if setting else "")
 
 
-def _shown(steps: "Iterator[Progress]") -> Generator[Step, None, None]:
-    for step in steps:
-        yield Step("phantoms", step.number, step.total, {})
-
-
 def _reports(output: Path, values: Mapping[str, object]) -> None:
     """Write pictures with reports and their schema, and print the expected errors."""
     from metavoxel.cohort.phantoms.reports import (
@@ -125,10 +120,11 @@ def _reports(output: Path, values: Mapping[str, object]) -> None:
         write_report_schema,
     )
     from metavoxel.runs.bars import show
+    from metavoxel.runs.subjects import phantom_progress
 
     settings = report_settings(values, _option)
     claim_folder(output)
-    show(_shown(write_report_phantom(output, settings)))
+    show(phantom_progress(write_report_phantom(output, settings)))
     schema = write_report_schema(output)
     console = Console(soft_wrap=True)
     console.print(_report_table(read_report_truth(output).bounds))

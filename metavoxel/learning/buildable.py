@@ -17,16 +17,15 @@ from torch.nn.modules.module import (
 )
 
 from metavoxel.errors import MetavoxelError, PluginError, Problem, SchemaError
+from metavoxel.learning.device_memory import COPIES
 from metavoxel.parts.codecs.base import AbstractCodec, AbstractCodecSpec, AbstractLearnedCodec
 from metavoxel.parts.variables.base import AbstractVariableSpec
 from metavoxel.plugins.registry import attribute_errors
+from metavoxel.runs.run import without_initial_weights
 from metavoxel.schema import Schema
 
 MOST_TENSORS = 30_000
 """Maximum number of weights and buffers of a model, several times that of a network of a thousand variables."""
-
-_COPIES = 5
-"""Tensors held per weight in training: the weight, its gradient, two moments and the moving average."""
 
 _ACTIVATIONS = 8
 """Lower bound of the memory of a training step, in copies of the batch's codes or images."""
@@ -46,7 +45,7 @@ def check_buildable(schema: Schema, memory: int | None = None) -> None:
         SchemaError: a codec does not accept its variable's data, settings cannot be built, or memory is exceeded.
     """
     budget = _Budget(_memory() if memory is None else memory)
-    schema = _with_smallest_grids(schema)
+    schema = _with_smallest_grids(without_initial_weights(schema))
     try:
         with torch.device("meta"), torch.no_grad(), budget.counted():
             codecs = _codecs(schema, budget)
@@ -67,7 +66,7 @@ class _Budget:
     def counted(self) -> Iterator[None]:
         """Count the weights and buffers of modules built inside the context; exceeding a limit raises there."""
         handles = (
-            register_module_parameter_registration_hook(lambda module, name, weight: self._add(weight, _COPIES)),
+            register_module_parameter_registration_hook(lambda module, name, weight: self._add(weight, COPIES)),
             register_module_buffer_registration_hook(lambda module, name, buffer: self._add(buffer, 1)),
         )
         try:
@@ -133,14 +132,12 @@ def _memory() -> int:
 
 
 def _with_smallest_grids(schema: Schema) -> Schema:
-    """Give images of unknown shape two axes of the smallest valid size, and drop weight files of codecs."""
+    """Give images of unknown shape two axes of the smallest valid size."""
     variables = {}
     for name, variable in schema.variables.items():
         codec = variable.parts.codec
         spec = _with_smallest_grid(variable.spec, codec, schema.multiples()[name])
-        if "weights" in type(codec).model_fields:
-            codec = codec.model_copy(update={"weights": None})
-        variables[name] = variable._replace(spec=spec, parts=variable.parts._replace(codec=codec))
+        variables[name] = variable._replace(spec=spec)
     return replace(schema, variables=variables)
 
 

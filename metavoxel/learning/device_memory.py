@@ -1,4 +1,4 @@
-"""Memory of a training step on its device, from a network of the same shapes on torch's ``meta`` device.
+"""Memory of a training step on its device, from shapes alone: a step is traced on fake tensors.
 
 Held throughout are, for every weight, the weight, its gradient, two moments and the moving average, and the buffers of
 the Gaussian baseline. In a step there is in addition the larger of
@@ -41,10 +41,10 @@ class DeviceMemory(NamedTuple):
 
 
 def device_memory(joint: JointModel, rows: int, token_rows: int) -> DeviceMemory:
-    """Forecast the memory of training a model on the meta device, whose baseline is replaced.
+    """Forecast the memory of training a model, whose baseline is replaced: it is of no further use.
 
     Args:
-        joint: model, with all tensors on the meta device.
+        joint: model.
         rows: rows per step and device that pass through the whole network.
         token_rows: further ones, of tokens alone.
     """

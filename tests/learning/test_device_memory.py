@@ -82,7 +82,7 @@ def test_the_forecast_is_within_thirty_percent_of_a_measurement():
     joint = model(shape, channels)
     own = sum(tensor.nbytes for tensor in (*joint.parameters(), *joint.buffers()))
     measured = peak_of_training(joint, rows, token_rows) + own
-    assert measured > 2e8, "too small to be told from the noise of an allocator"
+    assert measured > 2e8, "too small against the noise of an allocator"
     assert forecast.total / measured == pytest.approx(1, abs=0.3)
 
 

@@ -10,6 +10,7 @@ from metavoxel.evaluation.metrics.features.base import AbstractImageFeatures
 from metavoxel.evaluation.report.distribution_sections import by_region, generated_rows
 from metavoxel.evaluation.report.drawing import CALIBRATION, PICTURES, PREDICTIONS
 from metavoxel.evaluation.report.report import Pictured, Section, Tabulated
+from metavoxel.evaluation.report.table import Figures
 from metavoxel.evaluation.report.tables import subgroup_table, unit
 from metavoxel.evaluation.results import Results
 from metavoxel.evaluation.settings import others, protocol
@@ -139,11 +140,14 @@ def _quality(judged: Judged) -> Section:
     return Section("Image quality", words, tables)
 
 
+def _from_others(results: Results, found: Mapping[str, Figures]) -> list[Tabulated]:
+    """Title the tables of variables that are predicted from all others."""
+    schema = results.held_out.model.schema
+    return [Tabulated(f"{name} from {', '.join(others(schema, name))}", table) for name, table in found.items()]
+
+
 def _translation(results: Results) -> Section:
-    tables = [
-        Tabulated(f"{image} from {', '.join(others(results.held_out.model.schema, image))}", table)
-        for image, table in results.translations.items()
-    ]
+    tables = _from_others(results, results.translations)
     words = [
         "Every held-out image predicted from all other variables. Peak signal-to-noise ratio and structural similarity "
         "favour the smooth posterior mean over single draws; those of the autoencoder reconstructions are the ceiling."
@@ -152,10 +156,7 @@ def _translation(results: Results) -> Section:
 
 
 def _measured(results: Results) -> Section:
-    tables = [
-        Tabulated(f"{name} from {', '.join(others(results.held_out.model.schema, name))}", table)
-        for name, table in results.measured.items()
-    ]
+    tables = _from_others(results, results.measured)
     words = [
         "Predictions by the measures of the variable's own type. They compare forms: a random value of the training "
         "rows may score high without one right fact, and right facts in other words low."

@@ -69,21 +69,12 @@ class WordCodec(AbstractCodec):
         self.read_words()
 
     def encode(self, x: Int32[Tensor, "b l"]) -> Encoded:
-        count = self.code_shape[1]
-        rows = []
-        for row in x:
-            classes = [self._classes.get(token, OTHER) for token in tokens_of(text_from(row))[:count]]
-            rows.append(classes + [END] * (count - len(classes)))
-        return Encoded(one_hot(torch.tensor(rows).reshape(-1, count), self.code_shape[0]).to(x.device))
+        rows = [[self._classes.get(token, OTHER) for token in tokens_of(text_from(row))] for row in x]
+        return encoded(rows, self.code_shape, x.device)
 
     def decode(self, z: Code) -> Int32[Tensor, "b l"]:
         words = {index: word for word, index in self._classes.items()}
-        texts = []
-        for classes in z.argmax(1).tolist():
-            end = classes.index(END) if END in classes else len(classes)
-            text = text_of([words.get(index, UNKNOWN) for index in classes[:end]])
-            texts.append(characters_of(text, self._length))
-        return torch.stack(texts).to(z.device) if texts else torch.zeros(0, self._length, dtype=torch.int32)
+        return decoded(z, lambda classes: text_of([words.get(index, UNKNOWN) for index in classes]), self._length)
 
     def known_cells(self, x: Int32[Tensor, "b l"]) -> Mask:
         """Return all cells but those of ``[MASK]``, and those from ``[...]`` on."""
@@ -98,6 +89,22 @@ class WordCodec(AbstractCodec):
         tokens = [token for row in x for token in tokens_of(text_from(row)) if bare(token) not in (MASK, REST)]
         unknown = [bare(token) for token in tokens if token not in self._classes]
         yield from unknown_warnings(unknown, len(tokens))
+
+
+def encoded(texts: Sequence[Sequence[int]], code_shape: tuple[int, ...], device: torch.device) -> Encoded:
+    """Return the one-hot codes of texts given as classes: cut to the code's length, and filled with ``END``."""
+    classes, count = code_shape
+    rows = [[*text[:count], *[END] * (count - len(text))] for text in texts]
+    return Encoded(one_hot(torch.tensor(rows).reshape(-1, count), classes).to(device))
+
+
+def decoded(z: Code, text_of_classes: Callable[[Sequence[int]], str], length: int) -> Int32[Tensor, "b l"]:
+    """Return the characters of the texts that one-hot codes are, by the classes before the first ``END``."""
+    texts = []
+    for classes in z.argmax(1).tolist():
+        end = classes.index(END) if END in classes else len(classes)
+        texts.append(characters_of(text_of_classes(classes[:end]), length))
+    return torch.stack(texts).to(z.device) if texts else torch.zeros(0, length, dtype=torch.int32)
 
 
 def unknown_warnings(unknown: Sequence[str], tokens: int) -> Iterator[str]:

@@ -20,9 +20,8 @@ from torch import Tensor, nn
 
 from metavoxel.errors import CohortError, Problem
 from metavoxel.parts.codecs.base import AbstractCodec, AbstractCodecSpec, Encoded
-from metavoxel.parts.kernels.discrete import one_hot
 from metavoxel.typing import Code, Mask
-from metavoxel_text.codec import CHARACTERS, END, OTHER, unknown_warnings
+from metavoxel_text.codec import CHARACTERS, OTHER, decoded, encoded, unknown_warnings
 from metavoxel_text.words import JOINED, MASK, REST, UNKNOWN, bare, characters_of, text_from, tokens_of
 
 if TYPE_CHECKING:
@@ -126,22 +125,16 @@ class PieceCodec(AbstractCodec):
         return [FIRST + index for index in found.ids] if whole else [OTHER]
 
     def encode(self, x: Int32[Tensor, "b l"]) -> Encoded:
-        count = self.code_shape[1]
         if x.is_meta:  # a schema is checked with tensors that have no content
             return Encoded(torch.zeros(len(x), *self.code_shape, device=x.device))
-        rows = []
-        for row in x:
-            classes = self._classes(text_from(row))[:count]
-            rows.append(classes + [END] * (count - len(classes)))
-        return Encoded(one_hot(torch.tensor(rows).reshape(-1, count), self.code_shape[0]).to(x.device))
+        return encoded([self._classes(text_from(row)) for row in x], self.code_shape, x.device)
 
     def decode(self, z: Code) -> Int32[Tensor, "b l"]:
-        texts = []
-        for classes in z.argmax(1).tolist():
-            end = classes.index(END) if END in classes else len(classes)
-            pieces = [self._pieces.get(index, SPACE + UNKNOWN) for index in classes[:end]]
-            texts.append(characters_of(" ".join("".join(pieces).replace(SPACE, " ").split()), self._length))
-        return torch.stack(texts).to(z.device) if texts else torch.zeros(0, self._length, dtype=torch.int32)
+        def text(classes: Sequence[int]) -> str:
+            pieces = [self._pieces.get(index, SPACE + UNKNOWN) for index in classes]
+            return " ".join("".join(pieces).replace(SPACE, " ").split())
+
+        return decoded(z, text, self._length)
 
     def known_cells(self, x: Int32[Tensor, "b l"]) -> Mask:
         """Return all cells but those of ``[MASK]``, one piece each, and those from ``[...]`` on."""
