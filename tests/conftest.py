@@ -5,16 +5,16 @@ import signal
 import sys
 from pathlib import Path
 
-import jaxtyping
 import numpy
 import pytest
 import torch
 from hypothesis import settings
 
-# The hook imports its type checker by path, and must be installed before the package is imported.
+# Checks are installed before the package is imported.
 sys.path.insert(0, str(Path(__file__).parent))
-assert "metavoxel.typing" not in sys.modules, "metavoxel was imported before its type checks were installed"
-jaxtyping.install_import_hook("metavoxel", "typechecking.checked")
+import typechecking
+
+typechecking.install("metavoxel")
 
 torch.set_num_threads(1)
 
@@ -29,6 +29,7 @@ settings.load_profile("fixed")
 @pytest.fixture(autouse=True)
 def fixed_seeds() -> None:
     """Seed the global generators for third-party code; metavoxel uses keyed random streams."""
+    typechecking.TESTS.count += 1
     random.seed(0)
     numpy.random.seed(0)
     torch.manual_seed(0)

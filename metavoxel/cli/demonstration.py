@@ -28,7 +28,6 @@ variables:
     type: image
     entities: {suffix: T1w}
     spacing: 5.0                      # mm, isotropic
-    codec: {type: local_pca, channels: 32}   # in closed form
   age: {type: continuous, range: [20, 90], unit: years}
   sex: {type: categorical, categories: [F, M]}
 training: {steps: 600}

@@ -184,9 +184,9 @@ def _write_rows(found: TableQuality, output: Path) -> None:
 
 def _write_tables(results: Results, output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
-    results.table1().write(output / "table1.csv")
-    results.differences().write(output / "differences.csv")
+    results.table1.write(output / "table1.csv")
+    results.differences.write(output / "differences.csv")
     if results.settings.flexible is not None:
-        results.table2().write(output / "table2.csv")
+        results.table2.write(output / "table2.csv")
     for image in results.judged.measures:
         results.judged.table(image).write(output / f"quality-{image}.csv")

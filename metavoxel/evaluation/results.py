@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import final
 
 from metavoxel.evaluation.answers import Answers
@@ -69,14 +70,17 @@ class Results:
         first = {one.target: one for one in reversed(self.judgements)}
         return [first[target] for target in self.joint if target in first]
 
+    @cached_property
     def table1(self) -> Figures:
         """Table 1 of the paper."""
         return table1(self.held_out, self.methods, self.scores, self.judged.fid())
 
+    @cached_property
     def differences(self) -> Figures:
         """Errors of every other method minus those of the joint model."""
         return differences(self.held_out, self.mode, self.scores)
 
+    @cached_property
     def table2(self) -> Figures:
         """Table 2 of the paper."""
         assert self.settings.flexible is not None

@@ -7,7 +7,7 @@ from typing import final
 import numpy as np
 import pandas
 from jaxtyping import Bool, Float64, Int64
-from sklearn.metrics import roc_auc_score
+from scipy.stats import rankdata
 
 from metavoxel.evaluation.held_out import HeldOut
 from metavoxel.evaluation.metrics.bootstrap import Estimate, bootstrap, bootstrap_mean
@@ -150,9 +150,19 @@ def area(p: Float64[np.ndarray, "n k"], labels: Int64[np.ndarray, "n"]) -> float
     if len(present) < 2:
         return np.nan
     if p.shape[1] == 2:
-        return float(roc_auc_score(labels == 1, p[:, 1]))
-    areas = [roc_auc_score(labels == label, p[:, label]) for label in present]
-    return float(np.average(areas, weights=counts))
+        return _binary_area(labels == 1, p[:, 1])
+    return float(np.average([_binary_area(labels == label, p[:, label]) for label in present], weights=counts))
+
+
+def _binary_area(positive: Bool[np.ndarray, "n"], scores: Float64[np.ndarray, "n"]) -> float:
+    """Share of pairs of a positive and a negative row in which the positive has the higher score, ties by half.
+
+    By the sum of ranks (Mann and Whitney, 1947): a bootstrap needs hundreds of areas, and scikit-learn's function takes
+    most of its time to validate its arguments.
+    """
+    several = int(positive.sum())
+    above = rankdata(scores)[positive].sum() - several * (several + 1) / 2
+    return float(above / (several * (len(positive) - several)))
 
 
 def _select(subjects: Sequence[str], rows: Bool[np.ndarray, "n"]) -> list[str]:

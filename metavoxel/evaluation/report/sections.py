@@ -85,8 +85,8 @@ def _table1(results: Results) -> Section:
             "Training times are wall time. That of the joint model includes its codecs; those of methods that reuse "
             "the run's codecs, such as ldm and continuous_sex, do not."
         )
-    tables = [Tabulated("Table 1", results.table1())]
-    paired = results.differences()
+    tables = [Tabulated("Table 1", results.table1)]
+    paired = results.differences
     if paired.rows:
         caption = (
             f"Paired differences: error minus that of {results.mode}, row by row. Above 0 the joint model is better"
@@ -104,7 +104,7 @@ def _table2(results: Results) -> Section:
     ]
     if results.held_out.is_label(target):
         words.append("Entropy is that of the predicted probabilities.")
-    table = Tabulated(f"Table 2: {target}{unit(results.held_out, target)}", results.table2())
+    table = Tabulated(f"Table 2: {target}{unit(results.held_out, target)}", results.table2)
     return Section("Table 2: flexible evidence", words, [table])
 
 

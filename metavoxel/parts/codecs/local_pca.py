@@ -31,6 +31,8 @@ from metavoxel.parts.codecs.base import AbstractCodec, AbstractCodecSpec, Encode
 from metavoxel.parts.codecs.blocks import block_rows, from_blocks, known_blocks, neighbourhoods, spread, to_blocks
 from metavoxel.typing import Code, Mask
 
+CHANNELS = 32
+"""Components by default: 33 dB of unseen heads at 4 mm, and ridge regressions of age as on voxels (docs/benchmarks)."""
 BAND = 8
 """Components in a band, modelled as correlated between neighbouring cells; successive ones are the most alike."""
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, math.inf)
@@ -49,15 +51,16 @@ class LocalPCACodec(AbstractCodec):
         super().__init__()
         images, *grid = data_shape
         self._factor, self._voxels = spec.downsampling, images * spec.downsampling ** len(grid)
-        self.code_shape = (spec.channels, *(size // self._factor for size in grid))
-        self.bands = tuple(channel // BAND for channel in range(spec.channels))
-        self.tolerance = 1e-4 if spec.channels == self._voxels else float("inf")
-        self._overlaps = spec.overlap and spec.channels < self._voxels
+        channels = spec.kept(self._voxels)
+        self.code_shape = (channels, *(size // self._factor for size in grid))
+        self.bands = tuple(channel // BAND for channel in range(channels))
+        self.tolerance = 1e-4 if channels == self._voxels else float("inf")
+        self._overlaps = spec.overlap and channels < self._voxels
         reach = [3] * len(grid) if self._overlaps else [1] * len(grid)
         self.register_buffer("mean_image", torch.zeros(data_shape))
         self.register_buffer("scale", torch.ones(()))
-        self.register_buffer("directions", torch.eye(spec.channels, self._voxels))
-        self.register_buffer("decoder", torch.zeros(self._voxels, spec.channels, *reach))
+        self.register_buffer("directions", torch.eye(channels, self._voxels))
+        self.register_buffer("decoder", torch.zeros(self._voxels, channels, *reach))
         self.mean_image: Tensor
         self.scale: Tensor
         self.directions: Tensor
@@ -174,10 +177,16 @@ class LocalPCASpec(AbstractCodecSpec):
 
     type: Literal["local_pca"] = "local_pca"
     downsampling: Literal[2, 4, 8, 16] = Field(4, description="voxels of a block along each axis")
-    channels: PositiveInt = Field(16, description="components per block, at most its voxels")
+    channels: PositiveInt | None = Field(
+        None, description=f"components per block, at most its voxels; none: {CHANNELS}, or all if it has fewer voxels"
+    )
     overlap: bool = Field(
         True, description="decode a block from the codes of all neighbouring blocks also, which has no seams"
     )
+
+    def kept(self, voxels: int) -> int:
+        """Return the number of components of a block of so many voxels."""
+        return min(CHANNELS, voxels) if self.channels is None else self.channels
 
     def grid_multiple(self) -> int:
         return self.downsampling
@@ -185,15 +194,16 @@ class LocalPCASpec(AbstractCodecSpec):
     def misfit(self, data_shape: tuple[int, ...]) -> str | None:
         axes = len(data_shape) - 1
         voxels, neighbours = data_shape[0] * self.downsampling**axes, 3**axes
+        channels = self.kept(voxels)
         block = "x".join([str(self.downsampling)] * axes)
-        if self.channels > voxels:
+        if channels > voxels:
             return (
-                f"{self.channels} channels are more than the {voxels} voxels of a block of {block}; use "
+                f"{channels} channels are more than the {voxels} voxels of a block of {block}; use "
                 f"'channels: {voxels}', which is lossless, or fewer"
             )
-        if self.overlap and self.channels < voxels and self.channels * neighbours > MOST_REGRESSORS:
+        if self.overlap and channels < voxels and channels * neighbours > MOST_REGRESSORS:
             return (
-                f"a decoder that overlaps would be a regression on {self.channels} channels of {neighbours} blocks, "
+                f"a decoder that overlaps would be a regression on {channels} channels of {neighbours} blocks, "
                 f"more than {MOST_REGRESSORS} numbers; use 'overlap: false' or at most "
                 f"{MOST_REGRESSORS // neighbours} channels"
             )

@@ -14,7 +14,7 @@ from torch import Tensor
 from metavoxel.images.files import write_nifti, write_png
 from metavoxel.images.image import Image
 from metavoxel.parts.adapters.grid import GridSummaryAdapterSpec
-from metavoxel.parts.codecs.kl_vae import KLVAESpec
+from metavoxel.parts.codecs.local_pca import LocalPCASpec
 from metavoxel.parts.kernels.gaussian import GaussianKernel
 from metavoxel.parts.variables.augmentation import augmented
 from metavoxel.parts.variables.base import Parts, Recorded
@@ -63,7 +63,7 @@ class ImageSpec(AbstractSpatialSpec):
         return (1, *self._resolved_shape())
 
     def parts(self) -> Parts:
-        return Parts(KLVAESpec(), GaussianKernel(), GridSummaryAdapterSpec())
+        return Parts(LocalPCASpec(), GaussianKernel(), GridSummaryAdapterSpec())
 
     def parse(self, cell: str) -> Float[Tensor, "1 *s"]:
         """Read a file as an image on the model's grid, with intensities in [0, 1].

@@ -6,6 +6,9 @@ import shutil
 import numpy as np
 import pandas
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 from tiny_comparisons import write_comparison
 
 from metavoxel.errors import EvidenceError
@@ -54,6 +57,18 @@ def test_auc_of_several_classes():
     p = np.eye(3)[[0, 1, 2, 0]] * 0.7 + 0.1
     assert area(p, np.array([0, 1, 2, 0])) == 1 and area(p, np.array([1, 2, 0, 1])) < 0.5
     assert np.isnan(area(p, np.array([1, 1, 1, 1])))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 40), st.integers(2, 4))
+def test_the_area_is_that_of_scikit_learn(seed, rows, classes):
+    """With ties, as scores have one decimal."""
+    random = np.random.default_rng(seed)
+    p = random.dirichlet(np.ones(classes), rows).round(1)
+    labels = random.permutation(np.arange(rows) % classes)
+    present, counts = np.unique(labels, return_counts=True)
+    one_against_rest = [roc_auc_score(labels == label, p[:, label]) for label in present]
+    expected = roc_auc_score(labels, p[:, 1]) if classes == 2 else np.average(one_against_rest, weights=counts)
+    assert area(p, labels) == pytest.approx(expected)
 
 
 def test_the_population_baseline_uses_training_rows_only(table_part):
