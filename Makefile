@@ -32,7 +32,8 @@ test: lint types docs plugins fast ## everything that a change must pass
 fast: $(INSTALLED) ## the fast tests alone
 	$(PYTEST) -n $(WORKERS) --dist loadfile
 
-test-all: lint types docs plugins ## as test, with the slow tests, then the benchmarks with the machine to themselves
+test-all: lint types docs ## as test, with the slow tests, then the benchmarks with the machine to themselves
+	$(BIN)/python tools/test_plugins.py --separate
 	$(PYTEST) -n $(WORKERS) --dist loadfile -m 'not gpu and not benchmark'
 	$(PYTEST) -m 'benchmark and not gpu' || [ $$? -eq 5 ]
 
@@ -50,7 +51,7 @@ types: $(INSTALLED) ## static types
 docs: $(INSTALLED) ## links, commands and code in the documentation
 	$(BIN)/python tools/check_docs.py
 
-plugins: $(INSTALLED) ## the plugins, each installed into an environment of its own, and the template
+plugins: $(INSTALLED) ## the plugins and the template, installed into a new environment
 	$(BIN)/python tools/test_plugins.py
 
 coverage: $(INSTALLED) ## the fast tests with the lines that they reach

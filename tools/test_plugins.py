@@ -1,8 +1,9 @@
 """Test the plugins of this repository, and those that ``metavoxel new-plugin`` writes, as installed distributions.
 
-``python tools/test_plugins.py [FOLDER ...]`` tests all of ``plugins/`` and the template by default. Each plugin is
-installed from its folder into a new environment, which also has the packages of the current one. It must pass its tests
-there, and ``metavoxel plugins`` must list it.
+``python tools/test_plugins.py [--separate] [FOLDER ...]`` tests all of ``plugins/`` and the template by default. They
+are installed from their folders into a new environment, which also has the packages of the current one. They must pass
+their tests there, and ``metavoxel plugins`` must list them. With ``--separate`` each has an environment of its own, with
+those alone that it depends on.
 """
 
 import os
@@ -42,17 +43,20 @@ def needed(folder: Path) -> list[Path]:
     return [other for name in project["dependencies"] if (other := ROOT / "plugins" / name).is_dir()]
 
 
-def tested(name: str, folders: Sequence[Path], place: Path) -> str:
+def tested(name: str, folders: Sequence[Path], place: Path, processes: int) -> str:
     """Install these folders, and those they need, into one environment and test them; return the failure, or empty."""
     python = environment(place / "environments" / name)
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
+    # Without a settings file, as the plugins' own differ. Their modules of tests have the same names.
+    pytest = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull]
+    pytest += ["--import-mode=importlib", "-m", "not slow", "-n", str(processes), "--dist", "loadfile"]
     steps = [
         [
             *pip,
             "--no-build-isolation",
             *map(str, dict.fromkeys([*(one for f in folders for one in needed(f)), *folders])),
         ],
-        [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *(str(folder / "tests") for folder in folders)],
+        [*pytest, "--rootdir", str(place), *(str(folder / "tests") for folder in folders)],
         [str(python), "-c", "from metavoxel.cli import main; main()", "plugins"],
     ]
     quiet = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "COLUMNS": "200"}
@@ -77,15 +81,24 @@ def written(place: Path) -> list[Path]:
 
 
 def main() -> int:
-    """Test the named folders, or all, in parallel; return 1 if any fails."""
+    """Test the named folders, or all; return 1 if any fails."""
     sys.path.insert(0, str(ROOT))
-    chosen = [Path(argument).resolve() for argument in sys.argv[1:]]
+    separate, chosen = (
+        "--separate" in sys.argv[1:],
+        [Path(one).resolve() for one in sys.argv[1:] if one != "--separate"],
+    )
+    cores = min(4, os.cpu_count() or 1)
     with tempfile.TemporaryDirectory() as place:
         groups = {folder.name: [folder] for folder in chosen or sorted((ROOT / "plugins").glob("metavoxel-*"))}
         if not chosen:
             groups["template"] = written(Path(place))
-        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-            running = {name: pool.submit(tested, name, folders, Path(place)) for name, folders in groups.items()}
+        if not separate:
+            groups = {"plugins": [folder for group in groups.values() for folder in group]}
+        with ThreadPoolExecutor(cores) as pool:
+            running = {
+                name: pool.submit(tested, name, group, Path(place), 0 if separate else cores)
+                for name, group in groups.items()
+            }
             failed = []
             for name, run in running.items():
                 problem = run.result()
