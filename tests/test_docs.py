@@ -21,6 +21,8 @@ def _load() -> ModuleType:
 
 
 check_docs = _load()
+LONG = ("first-model",)
+"""Documents whose blocks train for a minute."""
 
 
 def _tested(path: Path) -> list:
@@ -38,8 +40,11 @@ def test_documentation_is_sound():
 
 @pytest.mark.parametrize(
     "path",
-    [path for path in check_docs.documents(ROOT) if _tested(path)],
-    ids=lambda path: path.relative_to(ROOT).as_posix(),
+    [
+        pytest.param(path, id=str(path.relative_to(ROOT)), marks=[pytest.mark.slow] * (path.stem in LONG))
+        for path in check_docs.documents(ROOT)
+        if _tested(path)
+    ],
 )
 def test_marked_blocks_run(path, tmp_path, monkeypatch):
     """Blocks of one document share a namespace, as if typed in order."""

@@ -2,8 +2,8 @@
 
 ``python tools/test_plugins.py [--separate] [FOLDER ...]`` tests all of ``plugins/`` and the template by default. They
 are installed from their folders into a new environment, which also has the packages of the current one. They must pass
-their tests there, and ``metavoxel plugins`` must list them. With ``--separate`` each has an environment of its own, with
-those alone that it depends on.
+their tests there, and ``metavoxel plugins`` must list them. With ``--separate`` each has an environment of its own,
+which has no other plugin but those that it depends on.
 """
 
 import os

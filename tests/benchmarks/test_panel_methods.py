@@ -103,6 +103,7 @@ def test_a_class_that_no_row_has_gets_a_column():
         assert method.fit_label(three, LABEL).probabilities(ASKED.assign(y=0.0)).shape == (3, 3)
 
 
+@pytest.mark.slow
 def test_quantiles_of_trees_cover_and_follow_the_predictor():
     rows, test = training(800), training(400, seed=9).rows
     fitted = Trees().fit_number(rows, QUESTION)

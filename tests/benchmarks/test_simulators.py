@@ -27,7 +27,11 @@ def asked(task, kind, repeats, seed=0):
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [*AIMS, ("gaussian_linear", "any"), ("tree", "posterior"), ("hmm", "posterior")]
+    ("name", "kind"),
+    [
+        pytest.param(*one, marks=[pytest.mark.slow] * (one[0] in ("slcp", "tree")))
+        for one in (*AIMS, ("gaussian_linear", "any"), ("tree", "posterior"), ("hmm", "posterior"))
+    ],
 )
 def test_the_truth_ranks_uniformly_among_reference_draws(name, kind):
     """Simulation-based calibration (Talts et al. 2018): mean and variance of ranks of the simulated values."""

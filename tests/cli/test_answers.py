@@ -1,7 +1,9 @@
-"""Commands in processes of their own: exit codes, tables and files."""
+"""Answers by commands: exit codes, tables and files."""
 
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import nibabel
@@ -16,10 +18,17 @@ ROWS = 20
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run one command; its output and exit code."""
-    return subprocess.run(
-        [sys.executable, "-m", "metavoxel", *map(str, arguments)], capture_output=True, text=True, timeout=300
-    )
+    """Run one command in this process, as a fixture may; its output and exit code."""
+    command, out, err = ["metavoxel", *map(str, arguments)], StringIO(), StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        redirect_stdout(out),
+        redirect_stderr(err),
+        pytest.raises(SystemExit) as caught,
+    ):
+        patch.setattr(sys, "argv", command)
+        main()
+    return subprocess.CompletedProcess(command, caught.value.code or 0, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")

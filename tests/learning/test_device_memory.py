@@ -75,6 +75,7 @@ def peak_of_training(joint, rows, token_rows):
     return most[0] - before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not STATUS.exists(), reason="reads the memory of a process from /proc")
 def test_the_forecast_is_within_thirty_percent_of_a_measurement():
     shape, channels, rows, token_rows = [24, 24, 20], [16, 32], 8, 8

@@ -98,7 +98,9 @@ def check(whole, output):
     assert not [*output.rglob("*.partial"), *output.rglob(".tmp*")]
 
 
-@pytest.mark.parametrize("share", [0.02, 0.4, 0.9])
+@pytest.mark.parametrize(
+    "share", [pytest.param(0.02, marks=pytest.mark.slow), 0.4, pytest.param(0.9, marks=pytest.mark.slow)]
+)
 def test_a_killed_training_ends_with_the_same_weights(context, whole, tmp_path, share):
     """Killed at a share of the files that it writes, and again soon after it resumes."""
     schema, _, writes = whole

@@ -25,9 +25,8 @@ def first(brain, template):
     return head, prepare_head(head, NoExtraction(), template, spacing=4.0, bias=False)
 
 
-@pytest.mark.parametrize(
-    ("kind", "angle", "shift"), [("T2w", 12, 20), pytest.param("FLAIR", 6, 5, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "angle", "shift"), [("T2w", 12, 20), ("FLAIR", 6, 5)])
 def test_another_contrast_lies_on_the_t1w_and_maps_are_composed(brain, first, points, kind, angle, shift):
     head, t1w = first
     between = pose(angle, shift, 5)

@@ -71,7 +71,7 @@ def test_replacement_is_biased_at_any_number_of_steps():
         assert 0.26 < float(x.var()) < 0.36
 
 
-@pytest.mark.parametrize("jump", [1, 2])
+@pytest.mark.parametrize("jump", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_resampling_reduces_the_bias(jump):
     """RePaint: ten passes remove nine tenths of it, at ten times the cost."""
     plain = sample_pair(4_000, Replace(), 100, DDIM(1.0), uniform_grid(100))

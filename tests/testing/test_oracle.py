@@ -83,7 +83,14 @@ def test_log_density(draws, names):
 
 
 @pytest.mark.parametrize(
-    "evidence", [(), ("s1",), ("five",), ("s1", "s3", "binary"), ("s1", "s2", "s4", "five", "binary")]
+    "evidence",
+    [
+        pytest.param((), marks=pytest.mark.slow),
+        ("s1",),
+        pytest.param(("five",), marks=pytest.mark.slow),
+        ("s1", "s3", "binary"),
+        ("s1", "s2", "s4", "five", "binary"),
+    ],
 )
 def test_posterior_of_a_scalar_is_the_ratio_of_densities(draws, evidence):
     given = {name: draws[name][:4] for name in evidence}

@@ -48,7 +48,7 @@ def test_posterior_agrees_with_importance_sampling(disease: bool) -> None:
             assert abs(probability - weight @ label) <= 4 * error + 1e-12
 
 
-@pytest.mark.parametrize("disease", [False, True])
+@pytest.mark.parametrize("disease", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_bounds_agree_with_errors_on_a_drawn_population(disease: bool) -> None:
     model = FactorModel(disease=disease)
     found = bounds(model)

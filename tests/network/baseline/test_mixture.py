@@ -117,6 +117,7 @@ def test_rows_with_gaps_are_used():
     torch.testing.assert_close(expected, exact, rtol=0, atol=0.25)
 
 
+@pytest.mark.slow
 def test_an_independent_category_keeps_its_frequencies_beside_a_bimodal_number():
     """A mixture chosen for the numbers must not overfit the category."""
     rng = Rng.for_rows(300, "beside")

@@ -27,6 +27,7 @@ def fork(count=450):
     return torch.cat([x - 1, y, rng.fork("z").normal((count, 1))], 1).double()
 
 
+@pytest.mark.slow
 def test_branches_of_a_fork_keep_their_slopes():
     """One Gaussian has no correlation between x and y; each branch has a strong one.
 

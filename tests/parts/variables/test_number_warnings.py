@@ -33,7 +33,9 @@ NORMAL = {
 }
 
 
-@pytest.mark.parametrize("count", [5, 20, 50, 200, 1000])
+@pytest.mark.parametrize(
+    "count", [5, pytest.param(20, marks=pytest.mark.slow), 50, pytest.param(200, marks=pytest.mark.slow), 1000]
+)
 @pytest.mark.parametrize("kind", NORMAL)
 def test_false_alarms_are_rare(kind, count):
     """At most 5 columns of 1000 by chance; expected about 1."""
