@@ -97,8 +97,9 @@ class ModelFolder:
 
     def _no_folder(self) -> str:
         if self.path.exists():
-            gguf = " GGUF is not read: convert it to safetensors" if self.path.suffix == ".gguf" else ""
-            return f"{self.path} is a file; give a folder with {CONFIG} and {WEIGHTS}.{gguf}"
+            if self.path.suffix == ".gguf":
+                return f"{self.path} is a GGUF file; convert it: python -m metavoxel_language.convert FILE FOLDER"
+            return f"{self.path} is a file; give a folder with {CONFIG} and {WEIGHTS}"
         return f"no folder {self.path}; give a folder with {CONFIG} and {WEIGHTS} of a model of type llama"
 
     def _no_weights(self) -> str:

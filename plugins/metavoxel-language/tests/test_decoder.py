@@ -87,7 +87,10 @@ def test_known_hidden_states(tmp_path):
     torch.testing.assert_close(found[[0, 4], :4], expected, atol=TOLERANCE, rtol=TOLERANCE)
 
 
-KNOWN = [[0.0] * 4] * 2
+KNOWN = [
+    [2.215127, -0.463816, 0.504272, -0.671818],
+    [2.132027, 0.512571, 0.696454, 0.155866],
+]
 
 
 def test_without_a_mask_every_position_depends_on_every_other(tmp_path):

@@ -63,7 +63,7 @@ def test_a_folder_that_is_missing(tmp_path):
 def test_a_file_instead_of_a_folder(folder):
     assert "is a file; give a folder" in problem(folder / WEIGHTS)
     (folder / "model.gguf").write_bytes(b"GGUF")
-    assert "convert it to safetensors" in problem(folder / "model.gguf")
+    assert "convert it: python -m metavoxel_language.convert" in problem(folder / "model.gguf")
 
 
 def test_a_folder_without_config(folder):
