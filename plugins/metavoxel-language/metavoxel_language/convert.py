@@ -128,7 +128,7 @@ def main() -> int:
     except ModuleNotFoundError as error:
         print(f"needs the package {error.name}: pip install 'metavoxel-language[gguf]'", file=sys.stderr)
         return 2
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, IndexError) as error:
         print(f"{asked.file}: cannot be converted ({error})", file=sys.stderr)
         return 2
     return 0

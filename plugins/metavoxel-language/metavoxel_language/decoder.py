@@ -174,7 +174,10 @@ class Decoder(nn.Module):
 
 
 def rotated(x: Float[Tensor, "b h n d"], rotations: Rotations) -> Float[Tensor, "b h n d"]:
-    """Rotate the pairs of channels (i, i + d / 2) by the angles of their positions."""
+    """Rotate the pairs of channels (i, i + d / 2) by the angles of their positions.
+
+    In the precision of the angles; attention needs one precision of queries, keys and values.
+    """
     cosines, sines = rotations
     first, second = x.chunk(2, -1)
-    return x * cosines + torch.cat([-second, first], -1) * sines
+    return (x * cosines + torch.cat([-second, first], -1) * sines).to(x.dtype)

@@ -213,13 +213,16 @@ def _opened(path: Path) -> Any:
 
 
 def _other_architecture(path: Path, error: ValidationError) -> Iterator[str]:
-    """Describe the settings of a model that this decoder is not."""
-    for detail in error.errors():
-        name = ".".join(str(step) for step in detail["loc"]) or "the file"
+    """Describe the settings of a model that this decoder is not; of another type, the type alone."""
+    details = error.errors()
+    for detail in details:
         if detail["loc"] == ("model_type",):
             given = "no type" if detail["type"] == "missing" else f"type {str(detail['input'])[:80]!r}"
             yield f"{path} is of a model of {given}; type 'llama' is read (Llama, SmolLM2, TinyLlama)"
-        elif detail["type"] == "missing":
+            return
+    for detail in details:
+        name = ".".join(str(step) for step in detail["loc"]) or "the file"
+        if detail["type"] == "missing":
             yield f"{path} has no {name}"
         elif detail["type"] in ("literal_error", "none_required"):
             yield f"{path} is of another architecture: {name} is {str(detail['input'])[:80]!r} ({detail['msg']})"

@@ -121,6 +121,16 @@ def test_images_on_grids_are_refused(folder):
     assert "adapter 'sequence'" in problem
 
 
+@pytest.mark.parametrize("train", ["all", "lora", "ends"])
+def test_half_precision(folder, train):
+    backbone = built(folder, train=train)
+    with torch.no_grad():
+        whole = backbone(*inputs()).tokens
+        with torch.autocast("cpu", torch.bfloat16):
+            half = backbone(*inputs()).tokens
+    assert float((half - whole).abs().max()) < 0.05 < float(whole.std())
+
+
 def test_settings_without_a_folder():
     with pytest.raises(ValidationError, match="folder"):
         CausalLMSpec()

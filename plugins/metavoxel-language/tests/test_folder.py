@@ -104,6 +104,11 @@ def test_another_architecture(folder, settings, expected):
     assert expected in problem(folder)
 
 
+def test_a_model_of_another_type_is_one_problem(folder):
+    (folder / CONFIG).write_text('{"model_type": "gpt2", "n_embd": 768}', encoding="utf-8")
+    assert "type 'gpt2'" in problem(folder)
+
+
 def test_layers_that_are_not_needed_may_be_absent(folder):
     configured(folder, num_hidden_layers=3)
     assert not list(ModelFolder(folder).problems(2))
