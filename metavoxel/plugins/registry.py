@@ -48,6 +48,7 @@ KNOWN_PLUGINS = MappingProxyType(
         ("kernels", "birth_death"): "metavoxel-ordinal",
         ("kernels", "rectified_flow"): "metavoxel-rectified-flow",
         ("adapters", "ordinal"): "metavoxel-ordinal",
+        ("backbones", "causal_lm"): "metavoxel-language",
     }
 )
 """Types of this project's own plugins, so that errors can name the distribution to install."""
