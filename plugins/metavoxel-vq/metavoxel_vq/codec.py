@@ -17,15 +17,15 @@ from torch import Tensor, nn
 from metavoxel.errors import CohortWarning
 from metavoxel.parts.codecs.base import AbstractCodecSpec, AbstractLearnedCodec, CodecTraining, Encoded
 from metavoxel.parts.codecs.blocks import from_blocks, known_blocks, spread, to_blocks
-from metavoxel.parts.kernels.discrete import one_hot
+from metavoxel.parts.kernels.indices import is_indices
 from metavoxel.rng import Rng
 from metavoxel.typing import Code, Mask
 from metavoxel_vq.quantiser import ScalarQuantiser
 
 FEWEST_USED = 0.05
 """Share of the classes below which few are used, if there are cells enough to use them all."""
-MOST_CLASSES = 4096
-"""Classes of a one-hot code, whose memory they multiply."""
+MOST_CLASSES = 65_536
+"""Most classes: a network predicts a number for each in every cell."""
 
 
 class _Residual(nn.Module):
@@ -44,12 +44,13 @@ class _Residual(nn.Module):
 
 
 class FSQCodec(AbstractLearnedCodec):
-    """Codec of images (b, k, *d) as one-hot classes (b, classes, *d / downsampling). Final.
+    """Codec of images (b, k, *d) as classes (b, 1, *d / downsampling). Final.
 
     The autoencoder models the image minus the training mean, divided by the standard deviation around it.
     """
 
     support = "one_hot"
+    indexed = True
     tolerance = math.inf
 
     def __init__(self, spec: "FSQSpec", data_shape: tuple[int, ...]) -> None:
@@ -113,13 +114,20 @@ class FSQCodec(AbstractLearnedCodec):
 
     def encode(self, x: Float[Tensor, "b c *s"]) -> Encoded:
         with torch.no_grad():
-            return Encoded(one_hot(self.quantiser.index(self._levels(x).float()), self.quantiser.classes))
+            return Encoded(self.quantiser.index(self._levels(x).float())[:, None])
 
     def decode(self, z: Code) -> Float[Tensor, "b c *s"]:
-        """Decode classes, or the mean levels of probabilities; other weights are normalised, below 0 as 0."""
-        weights = z.clamp_min(0)
-        weights = weights / weights.sum(1, keepdim=True).clamp_min(1e-9)
-        levels = torch.einsum("bk...,kj->bj...", weights, self.quantiser.codebook().to(weights))
+        """Decode classes, or the mean levels of probabilities; other weights are normalised, below 0 as 0.
+
+        No class has levels of zero.
+        """
+        codebook = self.quantiser.codebook()
+        if is_indices(z):
+            levels = torch.where(z >= 0, codebook[z[:, 0].clamp_min(0)].movedim(-1, 1), 0.0)
+        else:
+            weights = z.clamp_min(0)
+            weights = weights / weights.sum(1, keepdim=True).clamp_min(1e-9)
+            levels = torch.einsum("bk...,kj->bj...", weights, codebook.to(weights))
         with torch.no_grad():
             return self._image(levels).float() * self.contrast + self.mean_image
 
@@ -132,6 +140,7 @@ class FSQSpec(AbstractCodecSpec):
     """Settings of finite scalar quantisation of the blocks of an image (Mentzer et al. 2023)."""
 
     support: ClassVar[str] = "one_hot"
+    indexed: ClassVar[bool] = True
 
     type: Literal["fsq"] = "fsq"
     levels: tuple[int, ...] = Field(
@@ -151,8 +160,8 @@ class FSQSpec(AbstractCodecSpec):
             raise ValueError("levels are one or more numbers of at least 2, such as [8, 5, 5]")
         if math.prod(levels) > MOST_CLASSES:
             raise ValueError(
-                f"{math.prod(levels):,} classes, the product of the levels, are more than {MOST_CLASSES:,}, as a code "
-                "has a number for each; use fewer or lower levels"
+                f"{math.prod(levels):,} classes, the product of the levels, are more than {MOST_CLASSES:,}, and a "
+                "network predicts a number for each in every cell; use fewer or lower levels"
             )
         return levels
 
