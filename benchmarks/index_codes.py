@@ -29,7 +29,7 @@ from metavoxel.network.joint import JointModel
 from metavoxel.parts.adapters.sequence import SequenceAdapterSpec
 from metavoxel.parts.backbones.transformer import TransformerSpec
 from metavoxel.parts.codecs.onehot import OneHotSpec
-from metavoxel.parts.kernels.indices import one_hot
+from metavoxel.parts.indices import one_hot
 from metavoxel.parts.variables.base import Parts
 from metavoxel.parts.variables.continuous import ContinuousSpec
 from metavoxel.rng import Rng

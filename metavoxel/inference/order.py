@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metavoxel.inference.base_rates import shifted
-from metavoxel.parts.kernels.indices import one_hot
+from metavoxel.parts.indices import one_hot
 from metavoxel.rng import Rng
 from metavoxel.sampling.bounds import Bounds, drawn_within
 from metavoxel.sampling.conditional import CELLS_A_BATCH, JointDenoiser

@@ -12,7 +12,7 @@ from metavoxel.network.joint import JointModel
 from metavoxel.parts.codecs.base import AbstractCodec
 from metavoxel.parts.conformance import adapters, backbones, codecs, kernels
 from metavoxel.parts.conformance.kernel_indices import KernelOfIndices
-from metavoxel.parts.kernels.indices import one_hot
+from metavoxel.parts.indices import one_hot
 from metavoxel.plugins.registry import attribute_errors, is_builtin
 from metavoxel.schema import Schema
 from metavoxel.typing import AnyCode

@@ -21,8 +21,8 @@ from metavoxel.parts.adapters.base import AbstractAdapter, AdapterContext, Adapt
 from metavoxel.parts.adapters.embedding import TIME_FEATURES, row_time, time_features
 from metavoxel.parts.backbones.base import AbstractBackbone, AbstractBackboneSpec
 from metavoxel.parts.features.base import AbstractFeatures
+from metavoxel.parts.indices import NO_CLASS, is_indices, one_hot
 from metavoxel.parts.kernels.base import AbstractKernel, along
-from metavoxel.parts.kernels.indices import NO_CLASS, is_indices, one_hot
 from metavoxel.plugins.registry import attribute_errors
 from metavoxel.sampling.held import AbstractCorrectedDenoiser
 from metavoxel.sampling.selected import DenoiserOfSome

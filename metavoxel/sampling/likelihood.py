@@ -28,8 +28,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from metavoxel.parts.indices import probability_of
 from metavoxel.parts.kernels.base import AbstractKernel, along
-from metavoxel.parts.kernels.indices import probability_of
 from metavoxel.rng import Rng
 from metavoxel.sampling.conditional import Conditional, Denoiser, JointDenoiser, batches
 from metavoxel.sampling.conditioning import Clean

@@ -8,9 +8,9 @@ import pytest
 import torch
 from exact_joint import ExactJoint
 
+from metavoxel.parts.indices import one_hot
 from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
 from metavoxel.parts.kernels.gaussian import GaussianKernel
-from metavoxel.parts.kernels.indices import one_hot
 from metavoxel.rng import Rng
 from metavoxel.sampling.conditional import Conditional
 from metavoxel.sampling.evidence import Evidence

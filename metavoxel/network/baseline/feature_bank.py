@@ -7,7 +7,7 @@ from torch import Tensor
 
 from metavoxel.parts.features.base import AbstractFeatures, GaussianLikelihood
 from metavoxel.parts.features.stack import FeatureStack
-from metavoxel.parts.kernels.indices import is_indices
+from metavoxel.parts.indices import is_indices
 from metavoxel.parts.stacking import alike, each
 from metavoxel.typing import AnyCode, AnyMask, AnyTime
 

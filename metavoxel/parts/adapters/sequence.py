@@ -17,8 +17,8 @@ from metavoxel.parts.adapters.base import (
     Streams,
 )
 from metavoxel.parts.adapters.embedding import TIME_FEATURES, time_features
+from metavoxel.parts.indices import is_indices
 from metavoxel.parts.kernels.base import along
-from metavoxel.parts.kernels.indices import is_indices
 
 NEIGHBOURS, GRID_NEIGHBOURS = 7, 3
 """Cells along each axis that a token has in its input: of a sequence, and of a code with more axes."""

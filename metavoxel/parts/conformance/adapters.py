@@ -27,7 +27,7 @@ from metavoxel.parts.conformance.modules import (
     random_like,
 )
 from metavoxel.parts.conformance.statistics import assert_equal, assert_finite, assert_shape
-from metavoxel.parts.kernels.indices import one_hot
+from metavoxel.parts.indices import one_hot
 from metavoxel.rng import Rng
 
 Codes: TypeAlias = Float[Tensor, "_ _ *_"]

@@ -12,7 +12,7 @@ from torch import Tensor
 from metavoxel.parts.codecs.base import AbstractCodec
 from metavoxel.parts.conformance.checks import Check
 from metavoxel.parts.conformance.statistics import assert_differs, assert_equal, assert_finite, assert_shape
-from metavoxel.parts.kernels.indices import NO_CLASS, one_hot
+from metavoxel.parts.indices import NO_CLASS, one_hot
 from metavoxel.rng import Rng
 
 Data: TypeAlias = Shaped[Tensor, "b *d"]

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from metavoxel.parts.conformance.kernel_distributions import Examples, at
 from metavoxel.parts.conformance.statistics import assert_equal
+from metavoxel.parts.indices import is_indices, one_hot
 from metavoxel.parts.kernels.base import AbstractKernel, AbstractTransition, Noised
-from metavoxel.parts.kernels.indices import is_indices, one_hot
 from metavoxel.rng import Rng
 from metavoxel.typing import Code, Mask, Target, Time
 

@@ -8,9 +8,9 @@ from jaxtyping import Float, Int64
 from pydantic import Field
 from torch import Tensor
 
+from metavoxel.parts.indices import is_indices
 from metavoxel.parts.kernels.base import AbstractTransition, along
 from metavoxel.parts.kernels.discrete import AbstractDiscreteKernel, CategoricalTransition, IndexTransition
-from metavoxel.parts.kernels.indices import is_indices
 from metavoxel.rng import Rng
 from metavoxel.typing import Code, Time
 

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from pydantic import Field, PrivateAttr
 from torch import Tensor
 
+from metavoxel.parts.indices import drawn_classes, is_indices, one_hot, probability_of
 from metavoxel.parts.kernels.base import AbstractKernel, AbstractTransition, Noised, along
-from metavoxel.parts.kernels.indices import drawn_classes, is_indices, one_hot, probability_of
 from metavoxel.parts.kernels.schedules import CosineSchedule, Schedule
 from metavoxel.rng import Rng
 from metavoxel.typing import Code, Target, Time

@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metavoxel.parts.indices import NO_CLASS, drawn_where, is_indices, one_hot, probability_of
 from metavoxel.parts.kernels.base import AbstractTransition
 from metavoxel.parts.kernels.discrete import AbstractDiscreteKernel, CategoricalTransition
-from metavoxel.parts.kernels.indices import NO_CLASS, drawn_where, is_indices, one_hot, probability_of
 from metavoxel.rng import Rng
 from metavoxel.typing import Code, Mask, Time
 

@@ -21,9 +21,9 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from metavoxel.parts.indices import NO_CLASS, drawn_where, is_indices
 from metavoxel.parts.kernels.base import AbstractTransition
 from metavoxel.parts.kernels.discrete import CategoricalTransition
-from metavoxel.parts.kernels.indices import NO_CLASS, drawn_where, is_indices
 from metavoxel.rng import Rng
 from metavoxel.typing import Code, Mask, Target, Time
 from metavoxel_absorbing.absorbing import AbsorbingKernel, AbstractMaskingKernel, unmasked

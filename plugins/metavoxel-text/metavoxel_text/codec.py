@@ -11,7 +11,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from metavoxel.parts.codecs.base import AbstractCodec, AbstractCodecSpec, Encoded
-from metavoxel.parts.kernels.indices import classes_of
+from metavoxel.parts.indices import classes_of
 from metavoxel.typing import Code, Mask
 from metavoxel_text.words import MASK, REST, UNKNOWN, bare, characters_of, text_from, text_of, tokens_of
 

@@ -16,7 +16,7 @@ from scipy import stats
 import metavoxel as mv
 from metavoxel.errors import CohortWarning
 from metavoxel.parts.codecs.base import Encoded
-from metavoxel.parts.kernels.indices import one_hot
+from metavoxel.parts.indices import one_hot
 from metavoxel.plugins.hookspecs import hookimpl
 
 ROWS, DRAWS, LIMIT = 60, 600, 1e-6

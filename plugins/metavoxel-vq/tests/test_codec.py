@@ -14,8 +14,8 @@ from PIL import Image
 
 import metavoxel as mv
 from metavoxel.errors import CohortWarning, SchemaError
+from metavoxel.parts.indices import one_hot
 from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
-from metavoxel.parts.kernels.indices import one_hot
 from metavoxel.plugins.hookspecs import hookimpl
 from metavoxel.rng import Rng
 

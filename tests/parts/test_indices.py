@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from metavoxel.parts.kernels.indices import classes_of, drawn_classes, drawn_where, one_hot, probability_of
+from metavoxel.parts.indices import classes_of, drawn_classes, drawn_where, one_hot, probability_of
 from metavoxel.rng import Rng
 
 LIMIT = 1e-6
