@@ -6,7 +6,7 @@ from functools import cache
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Shaped
 from torch import Tensor
 
 from metavoxel.parts.codecs.base import AbstractCodec
@@ -14,6 +14,7 @@ from metavoxel.parts.conformance.checks import Check
 from metavoxel.parts.conformance.statistics import assert_differs, assert_equal, assert_finite, assert_shape
 from metavoxel.parts.indices import NO_CLASS, one_hot
 from metavoxel.rng import Rng
+from metavoxel.typing import Code
 
 Data: TypeAlias = Shaped[Tensor, "b *d"]
 
@@ -38,12 +39,12 @@ def codec_checks(codec: AbstractCodec, samples: Data) -> Iterator[Check]:
     yield from map(check_of, CHECKS)
 
 
-def _encode(codec: AbstractCodec, samples: Data) -> Float[Tensor, "b c *s"]:
+def _encode(codec: AbstractCodec, samples: Data) -> Code:
     with torch.no_grad():
         return codec.encode(samples).mean
 
 
-def _decode(codec: AbstractCodec, codes: Float[Tensor, "b c *s"]) -> Data:
+def _decode(codec: AbstractCodec, codes: Code) -> Data:
     with torch.no_grad():
         return codec.decode(codes)
 

@@ -132,7 +132,7 @@ class HoldsOneHot(Classes):
 )
 def test_a_broken_codec_of_indices_is_found(codec, found):
     samples = torch.arange(24).reshape(6, 4) % 5
-    assert {result.outcome for result in run_checks(codec_checks(Classes(), samples))} == {"passed"}
+    assert not [result for result in run_checks(codec_checks(Classes(), samples)) if not result.ok]
     assert outcome(codec_checks(codec(), samples), found) == "failed"
 
 
