@@ -196,9 +196,9 @@ class EvidenceReader:
         """
         evidence, problems = {}, []
         for name in names:
-            column, shape = cohort.columns[name], self._codecs[name].code_shape
-            code = torch.zeros(len(cohort), *shape, device=self._device)
-            known = torch.zeros(len(cohort), 1, *shape[1:], dtype=torch.bool, device=self._device)
+            column, codec = cohort.columns[name], self._codecs[name]
+            code = codec.blank(len(cohort), self._device)
+            known = torch.zeros(len(cohort), 1, *codec.code_shape[1:], dtype=torch.bool, device=self._device)
             size = ENCODED_IMAGES if self._schema.variables[name].spec.lazy else ENCODED_VALUES
             present = column.present.nonzero()[:, 0]
             for rows in present.split(size) if len(present) else ():

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metavoxel.inference.base_rates import shifted
-from metavoxel.parts.kernels.discrete import one_hot
+from metavoxel.parts.indices import one_hot
 from metavoxel.rng import Rng
 from metavoxel.sampling.bounds import Bounds, drawn_within
 from metavoxel.sampling.conditional import CELLS_A_BATCH, JointDenoiser
@@ -24,7 +24,7 @@ class JointDraw(NamedTuple):
     """One joint draw per row.
 
     Attributes:
-        codes: of every target; one-hot for a category.
+        codes: of every target; one-hot for a category, or the indices of its classes.
         probabilities: class probabilities that each label among the targets was drawn from.
     """
 
@@ -124,7 +124,7 @@ def _record(
     the last step's are not marginal probabilities.
     """
     kernel = model.kernels[name]
-    if not kernel.is_categorical:
+    if kernel.indexed or not kernel.is_categorical:
         drawn.codes[name] = final
         return
     probabilities = final if ratio is None else shifted(final, ratio)

@@ -181,7 +181,7 @@ def _misfit(codec: AbstractCodec, data_shape: tuple[int, ...], default_support: 
         return f"accepts labels, not {data}"
     example = torch.zeros(2, *data_shape, dtype=torch.int64 if labels else torch.float32)
     try:
-        fits = codec.encode(example).mean.shape == (2, *codec.code_shape)
+        fits = codec.encode(example).mean.shape == (2, *codec.held_shape)
     except Exception:  # any error means that the codec rejects such data
         fits = False
     return None if fits else f"does not accept {data}"

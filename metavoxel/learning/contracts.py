@@ -11,6 +11,8 @@ from metavoxel.cohort.cohort import Cohort
 from metavoxel.network.joint import JointModel
 from metavoxel.parts.codecs.base import AbstractCodec
 from metavoxel.parts.conformance import adapters, backbones, codecs, kernels
+from metavoxel.parts.conformance.kernel_indices import KernelOfIndices
+from metavoxel.parts.indices import one_hot
 from metavoxel.plugins.registry import attribute_errors, is_builtin
 from metavoxel.schema import Schema
 from metavoxel.typing import AnyCode
@@ -44,10 +46,12 @@ def check_joint(schema: Schema, joint: JointModel, codes: Mapping[str, AnyCode])
     for name, variable in schema.variables.items():
         where = f"variables.{name}"
         if not is_builtin(variable.parts.kernel):
-            three = codes[name][torch.arange(3) % len(codes[name])]
+            three, kernel = codes[name][torch.arange(3) % len(codes[name])], variable.parts.kernel
+            if joint.kernels[name].indexed:
+                three, kernel = one_hot(three[:, 0], joint.code_shapes[name][0]), KernelOfIndices(kernel=kernel)
             with attribute_errors(variable.parts.kernel, f"{where}.kernel"):
                 for kernel_check in (kernels.check_shapes, kernels.check_loss_finite, kernels.check_inputs_unchanged):
-                    kernel_check(joint.kernels[name], [three])
+                    kernel_check(kernel, [three])
         if not is_builtin(variable.parts.adapter):
             adapter, context = joint.adapter(name), joint.contexts[name]
             with attribute_errors(variable.parts.adapter, f"{where}.adapter"):

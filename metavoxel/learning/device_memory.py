@@ -52,11 +52,19 @@ def device_memory(joint: JointModel, rows: int, token_rows: int) -> DeviceMemory
     baseline = sum(buffer.nbytes for buffer in joint.buffers())
     matrices = sum(buffer.nbytes for field in joint.baseline.fields.values() for buffer in field.buffers())
     batch = len(Corrupted._fields) * sum(
-        4 * (rows + token_rows) * torch.Size(shape).numel() for shape in joint.code_shapes.values()
+        (rows + token_rows) * _state(joint, name, 1).nbytes for name in joint.code_shapes
     )
     fields = matrices + MAPS * batch // len(Corrupted._fields) if matrices else 0
     kept = _kept(joint, rows, token_rows)
     return DeviceMemory(weights, baseline, batch + max(sum(kept) + GRADIENTS * max(kept, default=0), fields))
+
+
+def _state(joint: JointModel, name: str, rows: int) -> Tensor:
+    """Return states of zeros of one variable, of the right shape and type."""
+    shape = joint.code_shapes[name]
+    if joint.kernels[name].indexed:
+        return torch.zeros(rows, 1, *shape[1:], dtype=torch.int64)
+    return torch.zeros(rows, *shape)
 
 
 class _Zeros(nn.Module):
@@ -96,7 +104,7 @@ def _kept(joint: JointModel, rows: int, token_rows: int) -> list[int]:
     joint.train()
     with FakeTensorMode(allow_non_fake_inputs=True), torch.enable_grad():
         total = rows + token_rows
-        states = {name: torch.zeros(total, *shape) for name, shape in joint.code_shapes.items()}
+        states = {name: _state(joint, name, total) for name in joint.code_shapes}
         times = {name: torch.zeros(total, dtype=torch.float64) for name in states}
         observed = {
             name: torch.zeros(total, 1, *shape[1:], dtype=torch.bool) for name, shape in joint.code_shapes.items()

@@ -10,7 +10,7 @@ from metavoxel.cohort.cohort import Cohort
 from metavoxel.errors import PluginError
 from metavoxel.learning.batches import rows_per_step
 from metavoxel.learning.device_memory import device_memory
-from metavoxel.learning.latent_cache import codes_per_image
+from metavoxel.learning.latent_cache import codes_per_image, index_dtype
 from metavoxel.network.joint import JointModel
 from metavoxel.parts.codecs.base import AbstractCodec
 from metavoxel.parts.features.principal import MOST_PRODUCTS
@@ -43,10 +43,11 @@ def image_code_lines(schema: Schema, cohort: Cohort) -> Iterator[str]:
                 copies = _copies(codec, shape)
         except PluginError:  # a plugin's codec need not work on the meta device
             continue
-        numbers, voxels = math.prod(codec.code_shape), math.prod(shape)
+        (channels, *cells), voxels = codec.code_shape, math.prod(shape)
+        kind, numbers = ("classes", math.prod(cells)) if codec.indexed else ("channels", channels * math.prod(cells))
         own, others = parts.codec.grid_multiple(), schema.backbone.grid_multiple()
         yield (
-            f"{name}: codec {parts.codec.type}, {codec.code_shape[0]} channels on {_grid(codec.code_shape)}, "
+            f"{name}: codec {parts.codec.type}, {channels} {kind} on {_grid(codec.code_shape)}, "
             f"{numbers:,} numbers for {voxels:,} voxels; axes are padded to multiples of {own * others} (codec {own}, "
             f"backbone {others}); {copies} arrays in the cache"
         )
@@ -108,8 +109,11 @@ def _code_bytes(name: str, schema: Schema, cohort: Cohort, codec: AbstractCodec,
     """Return the disk of one variable's codes: of every image, and of the augmentations of those for training."""
     present, train = cohort.columns[name].present, cohort.parts["train"]
     codes = int(present.sum()) + (codes_per_image(len(train)) - 1) * int(present[train].sum())
-    size = BYTES // 2 if schema.training.cache_precision == "bfloat16" else BYTES
-    return codes * (arrays * math.prod(codec.code_shape) * size + math.prod(codec.code_shape[1:]))
+    channels, *grid = codec.code_shape
+    size = channels * (BYTES // 2 if schema.training.cache_precision == "bfloat16" else BYTES)
+    if codec.indexed:
+        size = index_dtype(channels).itemsize
+    return codes * math.prod(grid) * (arrays * size + 1)
 
 
 def _fit_memory(joint: JointModel, rows: int) -> float:

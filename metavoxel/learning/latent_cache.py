@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import final
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
 from metavoxel.cohort.cohort import Cohort
@@ -35,7 +35,9 @@ def codes_per_image(training_rows: int) -> int:
 @final
 @dataclass(frozen=True, eq=False)
 class LatentCache:
-    """Codes of one variable, in single or half precision. Axis ``k`` holds the datum itself and its augmentations.
+    """Codes of one variable, in single or half precision, or class indices in small integers.
+
+    Axis ``k`` holds the datum itself and its augmentations.
 
     Attributes:
         present: rows that have a datum; codes of the others are zeros.
@@ -45,9 +47,9 @@ class LatentCache:
     """
 
     present: Bool[Tensor, "n"]
-    mean: Float[Tensor, "n k c *s"]
+    mean: Shaped[Tensor, "n k c *s"]
     sd: Float[Tensor, "n k c *s"] | None = None
-    partial: Float[Tensor, "n k c *s"] | None = None
+    partial: Shaped[Tensor, "n k c *s"] | None = None
     trusted: Bool[Tensor, "n k 1 *s"] | None = None
 
     def uncertainty(self, rows: Int64[Tensor, "b"]) -> Float[Tensor, "c"]:
@@ -71,10 +73,25 @@ class LatentCache:
         """
         index = (augmentation * self.mean.shape[1]).long()
         sd = None if self.sd is None else self.sd[rows, index].float()
-        code = Encoded(self.mean[rows, index].float(), sd).draw(rng)
+        code = Encoded(_working(self.mean[rows, index]), sd).draw(rng)
         if self.partial is None or self.trusted is None:
             return code, None, None
-        return code, self.partial[rows, index].float(), self.trusted[rows, index]
+        return code, _working(self.partial[rows, index]), self.trusted[rows, index]
+
+    def first(self, rows: Int64[Tensor, "b"]) -> Code:
+        """Return the mean codes of these rows' data themselves."""
+        return _working(self.mean[rows, 0])
+
+
+def _working(stored: Tensor) -> Code:
+    """Return stored codes in single precision, or indices in int64."""
+    return stored.float() if stored.is_floating_point() else stored.long()
+
+
+def index_dtype(classes: int) -> torch.dtype:
+    """Return the smallest type of integers that holds the index of a class."""
+    fits = (dtype for dtype in (torch.uint8, torch.int16) if classes - 1 <= torch.iinfo(dtype).max)
+    return next(fits, torch.int32)
 
 
 def encode_column(
@@ -115,6 +132,8 @@ def encode_column(
                 kept = batch if index == 0 else batch[[row in chosen for row in batch.tolist()]]
                 for field, codes in _codes(name, cohort, codec, kept, index, seed, device).items():
                     stored = codes.to(precision) if spec.spatial and codes.is_floating_point() else codes
+                    if codes.dtype == torch.int64:
+                        stored = codes.to(index_dtype(codec.code_shape[0]))
                     store.write(field, [row * versions + index for row in kept.tolist()], stored)
             done = min(start + size, len(rows))
             store.commit(done)

@@ -58,8 +58,8 @@ def check_missing_weights(schema: Schema, cohort: Cohort) -> None:
     """Check that ``training.missing_weights`` names valid predictors of presence.
 
     Raises:
-        SchemaError: a name is unknown, repeated, an image, or missing in training rows; or ``diffusion.times`` drops
-            incomplete rows. Lists all problems.
+        SchemaError: a name is unknown, repeated, an image or sequence, or missing in training rows; or
+            ``diffusion.times`` drops incomplete rows. Lists all problems.
     """
     names, where = schema.training.missing_weights, "training.missing_weights"
     problems = []
@@ -68,7 +68,7 @@ def check_missing_weights(schema: Schema, cohort: Cohort) -> None:
             Problem(where, "diffusion.times 'shared' drops incomplete rows; use 'evidence', or leave it out")
         )
     rows = cohort.parts["train"]
-    known = [name for name, spec in cohort.variables.items() if not spec.spatial]
+    known = _scalars(schema)
     complete = [name for name in known if cohort.columns[name].present[rows].all()]
     usable = f"Always present in the training rows: {', '.join(complete) or 'none'}"
     for place, name in enumerate(names):
@@ -77,12 +77,16 @@ def check_missing_weights(schema: Schema, cohort: Cohort) -> None:
         elif name not in cohort.variables:
             problems.append(Problem(where, f"no variable {name!r}.{did_you_mean(name, known)} {usable}"))
         elif name not in known:
-            problems.append(Problem(where, f"{name!r} is an image; use numbers or categories. {usable}"))
+            problems.append(Problem(where, f"{name!r} is an image or a sequence; use numbers or categories. {usable}"))
         elif name not in complete:
             missing = int((~cohort.columns[name].present[rows]).sum())
             problems.append(Problem(where, f"{name!r} is itself missing in {missing} of {len(rows)} rows. {usable}"))
     if problems:
         raise SchemaError(problems)
+
+
+def _scalars(schema: Schema) -> list[str]:
+    return [name for name, (spec, parts) in schema.variables.items() if not (spec.spatial or parts.codec.indexed)]
 
 
 def question_distribution(variables: int) -> Float64[Tensor, "n n n"]:
@@ -228,8 +232,7 @@ def missing_report(
     ``effective_share``, ``largest_weight`` and ``clipped_at``.
     """
     rows = cohort.parts["train"]
-    scalar = [name for name, spec in cohort.variables.items() if not spec.spatial]
-    complete = [name for name in scalar if caches[name].present[rows].all()]
+    complete = [name for name in _scalars(schema) if caches[name].present[rows].all()]
     report: dict[str, dict[str, float]] = {}
     for index, (name, cache) in enumerate(caches.items()):
         present = cache.present[rows].numpy()

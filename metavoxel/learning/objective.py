@@ -11,6 +11,7 @@ from torch import Tensor
 from metavoxel.learning.latent_cache import LatentCache
 from metavoxel.learning.time_sampling import RowTimes
 from metavoxel.network.joint import JointModel
+from metavoxel.parts.kernels.base import AbstractKernel, along
 from metavoxel.rng import Rng
 from metavoxel.typing import AnyCode, AnyMask, AnyTime
 
@@ -72,7 +73,7 @@ def corrupt(
         corrupted.times[name] = t
         corrupted.observed[name] = known
         # Targets of missing data may be NaN, whose gradient is NaN even where the loss is masked: 0 x NaN = NaN.
-        corrupted.targets[name] = torch.where(present.reshape(cells), noised.target, 0.0)
+        corrupted.targets[name] = torch.where(present.reshape(cells), noised.target, 0)
         corrupted.counts[name] = present.reshape(cells) & ~known & ~kernel.revealed(state)
     return corrupted
 
@@ -93,9 +94,26 @@ def losses(
     terms = {}
     for name, prediction in predictions.items():
         rows = slice(len(prediction))
-        loss = model.kernels[name].loss(prediction, corrupted.targets[name][rows], corrupted.times[name][rows])
-        terms[name] = (loss, corrupted.counts[name][rows].expand(loss.shape))
+        kernel, target, t = model.kernels[name], corrupted.targets[name][rows], corrupted.times[name][rows]
+        counts = corrupted.counts[name][rows]
+        if kernel.indexed:
+            loss = _counted_loss(kernel, prediction, target, t, counts)
+        else:
+            loss = kernel.loss(prediction, target, t)
+        terms[name] = (loss, counts.expand(loss.shape))
     return terms
+
+
+def _counted_loss(
+    kernel: AbstractKernel, prediction: Float[Tensor, "_ _ ..."], target: Tensor, t: AnyTime, counts: AnyMask
+) -> Float[Tensor, "_ 1 ..."]:
+    """Return the loss of the cells that count, at the cost of these alone, and 0 elsewhere.
+
+    Their class probabilities are most of the memory of a step.
+    """
+    chosen, t = counts[:, 0], along(t, prediction).expand(counts.shape)[counts]
+    loss = kernel.loss(prediction.movedim(1, -1)[chosen], target.movedim(1, -1)[chosen], t)
+    return loss.new_zeros(counts.shape).masked_scatter(counts, loss)
 
 
 def loss_sums(

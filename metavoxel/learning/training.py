@@ -131,9 +131,7 @@ def _stages(
             yield from _encode_or_load(name, codec, cohort, folder, fabric, caches, schema.training)
     torch.manual_seed(schema.training.seed)
     joint = build_joint(schema, codecs)
-    check_joint(
-        schema, joint, {name: cache.mean[cache.present.nonzero()[:3, 0], 0].float() for name, cache in caches.items()}
-    )
+    check_joint(schema, joint, {name: cache.first(cache.present.nonzero()[:3, 0]) for name, cache in caches.items()})
     checkpoints = Checkpoints(folder.checkpoints, "joint", minutes)
     best = yield from train_joint(joint, schema, cohort, caches, folder, fabric, writer, checkpoints)
     fabric.barrier()
@@ -280,6 +278,7 @@ def _encode_or_load(
     count = codes_per_image(len(cohort.parts["train"]))
     half = settings.cache_precision == "bfloat16" and cohort.variables[name].spatial
     content = [cohort.fingerprint.encode(), weights, str((settings.seed, count, half)).encode()]
+    content += [b"indices"] if codec.indexed else []
     key = hashlib.blake2b(b"".join(content), digest_size=8).hexdigest()
     steps = encode_column(
         name,

@@ -87,7 +87,7 @@ class HeldOutLoss:
         self._repeats = IMAGE_REPEATS if has_grids else max(MIN_REPEATS, wanted)
         self._present = torch.stack([caches[name].present for name in model.kernels], 1)
         self._with_baseline = model.with_baseline
-        self._reference, self._baseline = self._losses(_zero, self._at(0.0) if self._with_baseline else _zero)
+        self._reference, self._baseline = self._losses(self._zero, self._at(0.0) if self._with_baseline else self._zero)
 
     def evaluate(self) -> dict[str, VariableLoss]:
         """Evaluate the current model; variables without validation rows are omitted."""
@@ -124,6 +124,15 @@ class HeldOutLoss:
 
         return predict
 
+    def _zero(self, noised: Corrupted) -> Mapping[str, Tensor]:
+        """Predict zero for all variables."""
+        found = {}
+        for name, state in noised.states.items():
+            channels, *grid = self._model.code_shapes[name]
+            shape = (len(state), self._model.kernels[name].prediction_channels(channels), *grid)
+            found[name] = torch.zeros((), device=state.device).expand(shape)
+        return found
+
     @torch.no_grad()
     def _losses(self, *predictors: Callable[[Corrupted], Mapping[str, Tensor]]) -> list[dict[str, RowLosses]]:
         """Compute the losses of each predictor and variable under the same noise."""
@@ -157,11 +166,6 @@ class HeldOutLoss:
             times = self._times(self._present[rows], rng.fork("times"))
             noised = corrupt(self._model, self._caches, rows, times, rng, device=device, augment=False, partial=False)
             yield place, noised
-
-
-def _zero(noised: Corrupted) -> Mapping[str, Tensor]:
-    """Predict zero for all variables."""
-    return {name: torch.zeros_like(target) for name, target in noised.targets.items()}
 
 
 def best_weight(none: RowLosses, half: RowLosses, full: RowLosses) -> tuple[float, float, float]:

@@ -21,6 +21,7 @@ from metavoxel.parts.adapters.base import AbstractAdapter, AdapterContext, Adapt
 from metavoxel.parts.adapters.embedding import TIME_FEATURES, row_time, time_features
 from metavoxel.parts.backbones.base import AbstractBackbone, AbstractBackboneSpec
 from metavoxel.parts.features.base import AbstractFeatures
+from metavoxel.parts.indices import NO_CLASS, is_indices, one_hot
 from metavoxel.parts.kernels.base import AbstractKernel, along
 from metavoxel.plugins.registry import attribute_errors
 from metavoxel.sampling.held import AbstractCorrectedDenoiser
@@ -49,7 +50,10 @@ class JointModel(nn.Module, AbstractCorrectedDenoiser):
         bands: Mapping[str, Sequence[int]] = {},
     ) -> None:
         super().__init__()
-        self.kernels: dict[str, AbstractKernel] = {name: variable.parts.kernel for name, variable in variables.items()}
+        self.kernels: dict[str, AbstractKernel] = {
+            name: kernel.with_indices(code_shapes[name][0]) if codec.indexed else kernel
+            for name, (_, (codec, kernel, _)) in variables.items()
+        }
         self.code_shapes = dict(code_shapes)
         ports = {variables[name].parts.adapter.port(shape): tuple(shape[1:]) for name, shape in code_shapes.items()}
         grids = {port: grid for port, grid in ports.items() if port is not None}
@@ -184,12 +188,20 @@ class JointModel(nn.Module, AbstractCorrectedDenoiser):
         outputs: dict[str, Tensor] = {}
         if self.training or not all(baselines[name] is not None and not weights[name] for name in names):
             inputs = {
-                name: AdapterInputs(states[name], times[name], observed[name], expected[name], baselines[name])
+                name: AdapterInputs(
+                    self._input(name, states[name]), times[name], observed[name], expected[name], baselines[name]
+                )
                 for name in self.kernels
             }
             streams = self._bank.embed(inputs, grids=grids)
             outputs = self._network(streams, self._time_embedding(times), names)
         return {name: self._composed(name, baselines[name], outputs.get(name), weights[name]) for name in names}
+
+    def _input(self, name: str, state: AnyCode) -> AnyCode:
+        """Return a state in the form that the adapter takes: indices as one-hot where it takes no indices."""
+        if not is_indices(state) or self.adapter(name).takes_indices:
+            return state
+        return one_hot(state[:, 0], self.code_shapes[name][0])
 
     def _composed(self, name: str, baseline: Tensor | None, network: Tensor | None, weight: Tensor) -> Tensor:
         """Return eq. (1), in single precision."""
@@ -204,9 +216,11 @@ class JointModel(nn.Module, AbstractCorrectedDenoiser):
         return 1 if set(self.kernels) == set(self._without_signal) else 4
 
     def _without_noise(self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime]) -> dict[str, AnyCode]:
-        """Replace cells at t = 1 without signal by 0, so that no prediction depends on their noise."""
+        """Replace cells at t = 1 without signal by 0, or no class, so that no prediction depends on their noise."""
         return {
-            name: torch.where(along(times[name], state) >= 1, 0.0, state) if name in self._without_signal else state
+            name: torch.where(along(times[name], state) >= 1, NO_CLASS if is_indices(state) else 0.0, state)
+            if name in self._without_signal
+            else state
             for name, state in states.items()
         }
 

@@ -118,4 +118,4 @@ def batches(
 def joined(parts: Mapping[str, list[AnyCode]], model: JointDenoiser) -> dict[str, AnyCode]:
     """Concatenate the codes of any number of batches."""
     empty = {name: torch.zeros(0, *model.code_shapes[name], device=model.device) for name in parts}
-    return {name: torch.cat([empty[name], *codes]) for name, codes in parts.items()}
+    return {name: torch.cat(codes or [empty[name]]) for name, codes in parts.items()}

@@ -28,6 +28,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from metavoxel.parts.indices import probability_of
 from metavoxel.parts.kernels.base import AbstractKernel, along
 from metavoxel.rng import Rng
 from metavoxel.sampling.conditional import Conditional, Denoiser, JointDenoiser, batches
@@ -118,7 +119,7 @@ def class_log_probability(
 def any_order_bound(
     denoiser: Denoiser, conditional: Conditional, name: str, code: AnyCode, *, evaluations: int
 ) -> Float64[Tensor, "b"]:
-    """Return an unbiased estimate of eq. (3) in nats, of a one-hot code on a grid.
+    """Return an unbiased estimate of eq. (3) in nats, of a one-hot code on a grid, in either form.
 
     The number of given cells is random in each of ``evaluations`` equal strata.
     """
@@ -132,7 +133,7 @@ def any_order_bound(
         entry = Evidence(code, known.to(code.device))
         partly = conditional._replace(given={**conditional.given, name: entry})
         probabilities = batch_mean(denoiser, partly, evaluations=1)[name]
-        log_p = torch.log((probabilities * code).sum(1, keepdim=True)).double().cpu()
+        log_p = torch.log(probability_of(probabilities, code)).double().cpu()
         total += torch.where(known, 0.0, log_p).flatten(1).sum(1) / (cells - count[:, 0])
     return cells * total / evaluations
 

@@ -102,7 +102,8 @@ def particle_trajectory(
         for name, kernel in kernels.items():
             if not is_settled(cloud, name, known.get(name)):
                 step = solver.transition(kernel, x0_hats[name], states[name], moves[name])
-                states[name] = step.mean if soft_end and last else step.sample(rngs[name])
+                as_mean = soft_end and last and not kernel.indexed
+                states[name] = step.mean if as_mean else step.sample(rngs[name])
                 check_finite(states[name], f"variable {name!r}: the state after the step", number, t)
         estimates = {name: DataEstimate(x0_hats[name], move.t) for name, move in moves.items()}
         yield conditional.put_back(states) if last else dict(states)

@@ -39,7 +39,8 @@ def sample_trajectory(
 ) -> Iterator[dict[str, AnyCode]]:
     """Yield the states after each denoising step along the grid; the last at t = 0, with exact evidence restored.
 
-    With ``soft_end`` the last step returns its mean instead of a draw: class probabilities of a category.
+    With ``soft_end`` the last step returns its mean instead of a draw: class probabilities of a category. Codes held as
+    indices are drawn at all steps.
 
     Raises:
         NumericalError: non-finite result of the network or a step; names the variable, step and time.
@@ -67,7 +68,8 @@ def sample_trajectory(
             xt = conditioning.start_of_step(states[name], entered[name])
             transition = solver.transition(kernels[name], x0_hats[name], xt, move)
             estimates[name] = DataEstimate(x0_hats[name], move.t)
-            states[name] = transition.mean if soft_end and stop == len(grid) - 1 else transition.sample(rngs[name])
+            as_mean = soft_end and stop == len(grid) - 1 and not kernels[name].indexed
+            states[name] = transition.mean if as_mean else transition.sample(rngs[name])
             check_finite(states[name], f"variable {name!r}: the state after the step", number, t)
         yield conditional.put_back(states) if stop == len(grid) - 1 else dict(states)
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from metavoxel.errors import PluginError, Problem, SchemaError, did_you_mean
 from metavoxel.parts.backbones.base import AbstractBackboneSpec
+from metavoxel.parts.kernels.base import AbstractKernel
 from metavoxel.parts.variables.base import AbstractVariableSpec, Parts
 from metavoxel.plugins.registry import Registry, attribute_errors, load_registry
 from metavoxel.schema.between import problems_between
@@ -194,6 +195,14 @@ class _Parser:
                 f"{where}.kernel",
                 f"kernel {parts.kernel.type!r} needs {parts.kernel.support} code, but codec {parts.codec.type!r} of "
                 f"variable {name!r} gives {parts.codec.support} code",
+            )
+        elif parts.codec.indexed and not parts.kernel.takes_indices:
+            classes = {one: self._registry.entries["kernels"][one][0] for one in self._registry.names("kernels")}
+            takers = [one for one, kind in classes.items() if issubclass(kind, AbstractKernel) and kind.takes_indices]
+            self._refuse(
+                f"{where}.kernel",
+                f"codec {parts.codec.type!r} of variable {name!r} holds its code as class indices, which kernel "
+                f"{parts.kernel.type!r} does not take; use {' or '.join(map(repr, takers))}",
             )
 
     def _backbone(self, raw: object, spatial: bool) -> AbstractBackboneSpec | None:

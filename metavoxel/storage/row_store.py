@@ -20,7 +20,14 @@ from metavoxel.storage.atomic import flush_folder, located, write_text
 SECONDS_BETWEEN_COMMITS = 20.0
 """Time between two flushes to disk: what a crash costs at most."""
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "bool": torch.bool}
+_DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "bool": torch.bool,
+    "uint8": torch.uint8,
+    "int16": torch.int16,
+    "int32": torch.int32,
+}
 
 
 @final

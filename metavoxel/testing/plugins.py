@@ -21,7 +21,8 @@ from metavoxel.parts.conformance.backbones import backbone_checks
 from metavoxel.parts.conformance.checks import Check, bound
 from metavoxel.parts.conformance.codecs import codec_checks
 from metavoxel.parts.conformance.features import feature_checks
-from metavoxel.parts.conformance.kernels import has_example_codes, kernel_checks
+from metavoxel.parts.conformance.kernel_examples import has_example_codes
+from metavoxel.parts.conformance.kernels import kernel_checks
 from metavoxel.parts.conformance.settings import SETTINGS_CHECKS
 from metavoxel.parts.conformance.variables import variable_checks
 from metavoxel.parts.kernels.base import AbstractKernel

@@ -6,10 +6,11 @@ from tiny_cohorts import CONTRASTS, IMAGES, write_contrasts, write_images, write
 
 from metavoxel.cohort.read import read_cohort
 from metavoxel.errors import RunError
-from metavoxel.learning.latent_cache import LatentCache, encode_column, load_cache, random_known
+from metavoxel.learning.latent_cache import LatentCache, encode_column, index_dtype, load_cache, random_known
 from metavoxel.rng import Rng
 from metavoxel.runs.run import build_codecs
 from metavoxel.schema import load_schema
+from metavoxel.storage.row_store import RowStore
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 6), (1, 6, 5, 4)])
@@ -134,3 +135,19 @@ def test_images_of_a_row_are_augmented_jointly(tmp_path):
     ]
     # FLAIR is T1w with inverted intensities.
     assert max(correlations) < -0.99
+
+
+@pytest.mark.parametrize(
+    ("classes", "dtype"),
+    [(2, torch.uint8), (256, torch.uint8), (257, torch.int16), (32_768, torch.int16), (32_769, torch.int32)],
+)
+def test_indices_are_stored_in_the_smallest_integers(classes, dtype, tmp_path):
+    assert index_dtype(classes) == dtype
+    codes = torch.tensor([[[0, classes - 1]], [[1, 0]]])
+    with RowStore(tmp_path, 2, 2) as store:
+        store.write("mean", [0, 1], codes.to(dtype))
+        store.commit(2, now=True)
+    found = load_cache(tmp_path, torch.ones(2, dtype=torch.bool))
+    assert found.mean.dtype == dtype
+    drawn, _, _ = found.draw(torch.tensor([1, 0]), Rng.for_rows(2, "draw"), augmentation=torch.zeros(2))
+    assert torch.equal(drawn, codes[[1, 0]]) and torch.equal(found.first(torch.tensor([0, 1])), codes)

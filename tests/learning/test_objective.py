@@ -1,10 +1,12 @@
 """Cells of the loss: unknown and hidden ones; sequences are observed in part."""
 
+import pytest
 import torch
+from scipy import stats
 from torch import nn
 
 from metavoxel.learning.latent_cache import LatentCache
-from metavoxel.learning.objective import PARTIAL_SHARE, corrupt, some_cells
+from metavoxel.learning.objective import PARTIAL_SHARE, corrupt, loss_sums, losses, some_cells
 from metavoxel.learning.time_sampling import RowTimes
 from metavoxel.network.joint import JointModel
 from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
@@ -65,3 +67,60 @@ def test_sequences_are_observed_in_part():
 def test_revealed_cells_have_no_loss():
     _, found = corrupted(RevealingKernel(), partial=False)
     assert torch.equal(found.counts["x"], found.states["x"][:, :1] < 0.5)
+
+
+class TwoForms(OneVariable):
+    """The model, of codes on a grid with so many classes."""
+
+    def __init__(self, kernel):
+        super().__init__(kernel)
+        self.code_shapes = {"x": (CLASSES, CELLS)}
+
+
+def test_the_loss_of_indices_is_that_of_one_hot_codes():
+    """So are its gradients; a cell that does not count has none."""
+    kernel, (code, found) = UniformD3PMKernel(), corrupted(UniformD3PMKernel())
+    indexed = found._replace(
+        states={"x": found.states["x"].argmax(1, True)}, targets={"x": found.targets["x"].argmax(1, True)}
+    )
+    terms, gradients = [], []
+    for one, corruption in ((kernel, found), (kernel.with_indices(CLASSES), indexed)):
+        prediction = Rng.for_rows(ROWS, "prediction").normal(tuple(code.shape)).requires_grad_()
+        loss, counts = losses(TwoForms(one), {"x": prediction}, corruption)["x"]
+        total = torch.where(counts, loss, 0.0)
+        total.sum().backward()
+        terms.append(total.detach())
+        gradients.append(prediction.grad)
+    torch.testing.assert_close(terms[0], terms[1])
+    torch.testing.assert_close(gradients[0], gradients[1])
+    assert not gradients[1][~found.counts["x"].expand_as(code)].any()
+
+
+def test_a_batch_without_cells_that_count_has_no_loss():
+    code, found = corrupted(UniformD3PMKernel())
+    nothing = found._replace(targets={"x": code.argmax(1, True)}, counts={"x": torch.zeros_like(found.counts["x"])})
+    prediction = torch.zeros_like(code).requires_grad_()
+    model = TwoForms(UniformD3PMKernel().with_indices(CLASSES))
+    loss, _ = losses(model, {"x": prediction}, nothing)["x"]
+    total, count = loss_sums(model, {"x": prediction}, nothing)["x"]
+    total.backward()
+    assert not loss.any() and not total and not count and not prediction.grad.any()
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_indices_are_noised_with_the_distribution_of_one_hot_codes(partial):
+    """The classes of every cell, by a chi-square test; targets and known cells are the same."""
+    kernel, (code, found) = UniformD3PMKernel(), corrupted(UniformD3PMKernel(), partial=partial)
+    cache = LatentCache(torch.ones(ROWS, dtype=torch.bool), code.argmax(1)[:, None, None].to(torch.uint8))
+    times = RowTimes(torch.full((ROWS, 1), 0.5).double(), torch.zeros(ROWS, 1, dtype=torch.bool))
+    other = corrupt(
+        OneVariable(kernel.with_indices(CLASSES)), {"x": cache}, torch.arange(ROWS), times, Rng.for_rows(ROWS, "rows"),
+        device=torch.device("cpu"), partial=partial,
+    )  # fmt: skip
+    assert other.states["x"].dtype == other.targets["x"].dtype == torch.int64
+    assert torch.equal(other.targets["x"], found.targets["x"].argmax(1, True))
+    assert torch.equal(other.observed["x"].sum(), found.observed["x"].sum())
+    changed = [(states != code.argmax(1, True)) for states in (other.states["x"], found.states["x"].argmax(1, True))]
+    for cell in range(CELLS):
+        table = [[int(one[:, 0, cell].sum()), int((~one[:, 0, cell]).sum())] for one in changed]
+        assert stats.chi2_contingency(table).pvalue > 1e-6

@@ -8,6 +8,7 @@ import pytest
 import torch
 from exact_joint import ExactJoint
 
+from metavoxel.parts.indices import one_hot
 from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
 from metavoxel.parts.kernels.gaussian import GaussianKernel
 from metavoxel.rng import Rng
@@ -135,6 +136,16 @@ class Chain:
     denoise = staticmethod(chain_denoiser)
 
 
+class IndexedChain(Chain):
+    """The same, with states held as indices."""
+
+    kernels: ClassVar = {"x": UniformD3PMKernel().with_indices(3)}
+
+    @staticmethod
+    def denoise(states, times, observed):
+        return chain_denoiser({"x": one_hot(states["x"][:, 0], 3)}, times, observed)
+
+
 def test_a_sequence_has_the_bound_of_any_order():
     """For an exact denoiser the bound is the log-probability, not the sum of the cells' marginal ones."""
     rows = 400
@@ -144,5 +155,9 @@ def test_a_sequence_has_the_bound_of_any_order():
     found = log_likelihood(Chain(), {}, "x", code, Rng.for_rows(rows, "any order"), evaluations=16)
     error = float(found.std()) / math.sqrt(rows)
     assert error < 0.03 and abs(float(found.mean()) - exact) < Z * error
+    same = log_likelihood(
+        IndexedChain(), {}, "x", code.argmax(1, True), Rng.for_rows(rows, "any order"), evaluations=16
+    )
+    torch.testing.assert_close(same, found)
     marginal = chain_denoiser({"x": code}, {}, {"x": torch.zeros(rows, 1, CELLS, dtype=torch.bool)})["x"]
     assert abs(float((marginal * code).sum(1).log().sum(1)[0]) - exact) > 0.3

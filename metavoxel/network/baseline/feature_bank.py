@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from metavoxel.parts.features.base import AbstractFeatures, GaussianLikelihood
 from metavoxel.parts.features.stack import FeatureStack
+from metavoxel.parts.indices import is_indices
 from metavoxel.parts.stacking import alike, each
 from metavoxel.typing import AnyCode, AnyMask, AnyTime
 
@@ -31,7 +33,8 @@ class FeatureBank:
         def of_one(name: str) -> GaussianLikelihood:
             features, x = self._features[name], states[name]
             if features is None:
-                return GaussianLikelihood(x.new_zeros(len(x), 0, 0), x.new_zeros(len(x), 0))
+                empty = torch.zeros(len(x), 0, 0, dtype=torch.float32 if is_indices(x) else x.dtype, device=x.device)
+                return GaussianLikelihood(empty, empty.flatten(1))
             return features.likelihood(x, times[name], observed[name])
 
         stacked = [(names, stack.likelihood) for names, stack in self.stacks]

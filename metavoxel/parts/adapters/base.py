@@ -38,7 +38,7 @@ class AdapterInputs(NamedTuple):
     """Inputs of one variable's embedding.
 
     Attributes:
-        x: noisy code; clean where observed.
+        x: noisy code; clean where observed. Class indices if the kernel is indexed and the adapter ``takes_indices``.
         time: of each row, or of each cell.
         observed: mask of the cells given clean.
         expected: posterior mean of the variable's features under the Gaussian baseline.
@@ -111,6 +111,10 @@ class AbstractAdapter(nn.Module, ABC):
     needs_grids: bool
     """Whether ``head`` needs the backbone's grids."""
 
+    takes_indices: bool = False
+    """Whether ``embed`` takes a code held as class indices, as an embedding of the classes; otherwise it is passed as
+    one-hot. The result must be that of the one-hot code."""
+
     stackable: bool = False
     """Whether several such adapters with the same settings may be evaluated together (``torch.vmap`` over their
     weights). They must have no maps or context and not branch on a tensor's content, and their weights and buffers must
@@ -145,7 +149,7 @@ class AbstractAdapterSpec(BaseModel, ABC):
         return [cls.model_validate({})]
 
     def features(self, context: FeaturesContext) -> AbstractFeatures | None:
-        """Return new features of the variable in the Gaussian baseline.
+        """Return new features of the variable in the Gaussian baseline; not called for codes held as indices.
 
         None by default: the prediction is then the network's alone, and the baseline of other variables does not depend
         on this one.
@@ -163,7 +167,7 @@ class AbstractAdapterSpec(BaseModel, ABC):
             variables: number of the model's variables.
         """
         channels = kernel.prediction_channels(code_shape[0])
-        features = self.features(FeaturesContext(kernel, code_shape, channels))
+        features = None if kernel.indexed else self.features(FeaturesContext(kernel, code_shape, channels))
         outputs = channels if features is None else features.outputs
         return AdapterContext(kernel, code_shape, outputs, self.port(code_shape), ports, features, None, variables)
 

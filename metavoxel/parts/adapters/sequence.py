@@ -4,7 +4,7 @@ import math
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -17,6 +17,7 @@ from metavoxel.parts.adapters.base import (
     Streams,
 )
 from metavoxel.parts.adapters.embedding import TIME_FEATURES, time_features
+from metavoxel.parts.indices import is_indices
 from metavoxel.parts.kernels.base import along
 
 NEIGHBOURS, GRID_NEIGHBOURS = 7, 3
@@ -33,6 +34,7 @@ class SequenceAdapter(AbstractAdapter):
     """
 
     needs_grids = False
+    takes_indices = True
 
     def __init__(self, context: AdapterContext, dropout: float) -> None:
         super().__init__()
@@ -58,12 +60,26 @@ class SequenceAdapter(AbstractAdapter):
     def embed(self, inputs: AdapterInputs) -> Streams:
         x = inputs.x
         cells = (len(x), 1, *self._grid)
-        time = time_features(along(inputs.time, x).expand(cells).reshape(len(x), self.tokens)).to(x)
-        observed = inputs.observed.to(x).expand(cells).reshape(len(x), 1, self.tokens)
-        states = torch.cat([x.reshape(len(x), -1, self.tokens), observed], 1).transpose(1, 2)
-        cell = self.in_proj(torch.cat([states, time], 2))
+        time = time_features(along(inputs.time, x).expand(cells).reshape(len(x), self.tokens)).to(self.positions)
+        observed = inputs.observed.to(time).expand(cells).reshape(len(x), self.tokens, 1)
+        states = x.reshape(len(x), -1, self.tokens).transpose(1, 2)
+        if is_indices(x):
+            cell = self._looked_up(states[..., 0], torch.cat([observed, time], 2))
+        else:
+            cell = self.in_proj(torch.cat([states, observed, time], 2))
         near = self.near(cell.transpose(1, 2).reshape(len(x), -1, *self._axes)).flatten(2).transpose(1, 2)
         return Streams({}, cell + near + self.positions)
+
+    def _looked_up(self, index: Int64[Tensor, "b n"], others: Float[Tensor, "b n f"]) -> Float[Tensor, "b n w"]:
+        """Return the input layers' outputs for one-hot classes, whose product is a row of the weights."""
+        first, *rest = self.in_proj
+        assert isinstance(first, nn.Linear)
+        of_classes, of_others = first.weight.split([first.in_features - others.shape[2], others.shape[2]], 1)
+        rows = nn.functional.embedding(index.clamp_min(0), of_classes.T)
+        hidden = torch.where((index >= 0)[..., None], rows, 0.0) + nn.functional.linear(others, of_others, first.bias)
+        for layer in rest:
+            hidden = layer(hidden)
+        return hidden
 
     def head(self, outputs: BackboneOutputs) -> Float[Tensor, "b q *s"]:
         assert outputs.tokens is not None

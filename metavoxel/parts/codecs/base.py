@@ -35,6 +35,9 @@ class AbstractCodec(nn.Module, ABC):
     Attributes:
         code_shape: (channels, *grid) of one code; grid is empty for scalars.
         support: type of code, equal to the kernel's: "real", "one_hot" or one defined by a plugin.
+        indexed: whether one-hot codes are held as class indices, (1, *grid) in int64; ``code_shape`` remains that of
+            their class probabilities, which ``decode`` accepts too. For codes on a grid whose kernel
+            ``takes_indices``.
         tolerance: largest allowed absolute difference of ``decode(encode(x))`` from x; infinite for a lossy codec.
         bands: of a code with a grid, a number for each channel; channels with different numbers are modelled as
             uncorrelated in the residual of the Gaussian baseline, whose cost rises with the square of a band's width.
@@ -43,6 +46,7 @@ class AbstractCodec(nn.Module, ABC):
 
     code_shape: tuple[int, ...]
     support: str
+    indexed: bool = False
     tolerance: float
     bands: tuple[int, ...] | None = None
 
@@ -50,6 +54,16 @@ class AbstractCodec(nn.Module, ABC):
     def is_categorical(self) -> bool:
         """Whether codes are one-hot over their channels, one class per cell; the data are integers."""
         return self.support == "one_hot"
+
+    @property
+    def held_shape(self) -> tuple[int, ...]:
+        """Shape of one code as it is held: ``code_shape``, with one channel if codes are class indices."""
+        return (1, *self.code_shape[1:]) if self.indexed else self.code_shape
+
+    def blank(self, rows: int, device: torch.device | str | None = None) -> Code:
+        """Return codes of zeros, to be filled."""
+        dtype = torch.int64 if self.indexed else torch.float32
+        return torch.zeros(rows, *self.held_shape, dtype=dtype, device=device)
 
     @property
     def is_label(self) -> bool:
@@ -162,6 +176,8 @@ class AbstractCodecSpec(BaseModel, ABC):
 
     support: ClassVar[str]
     """Type of code, equal to the kernel's and the built codec's: "real", "one_hot" or one defined by a plugin."""
+    indexed: ClassVar[bool] = False
+    """Whether codes are held as class indices, as the built codec's."""
 
     type: str
 

@@ -27,6 +27,7 @@ from metavoxel.parts.conformance.modules import (
     random_like,
 )
 from metavoxel.parts.conformance.statistics import assert_equal, assert_finite, assert_shape
+from metavoxel.parts.indices import one_hot
 from metavoxel.rng import Rng
 
 Codes: TypeAlias = Float[Tensor, "_ _ *_"]
@@ -243,6 +244,24 @@ def check_stacked(adapter: AbstractAdapter, context: AdapterContext) -> None:
         assert_all_close(stacked, alone, "two adapters evaluated together and each alone")
 
 
+def check_indices(adapter: AbstractAdapter, context: AdapterContext) -> None:
+    """``embed`` of class indices, and its gradients, are those of their one-hot codes; -1 is a code of zeros.
+
+    Adapters that take no indices pass.
+    """
+    if not adapter.takes_indices:
+        return
+    classes, *grid = context.code_shape
+    index = (Rng.for_rows(ROWS, "indices").uniform((ROWS, 1, *grid)) * (classes + 1)).long() - 1
+    found = []
+    for x in (index, one_hot(index[:, 0], classes)):
+        generic = at_generic_weights(adapter)
+        parts = _parts(generic.embed(_inputs(context, cells=True)._replace(x=x)))
+        torch.stack([part.square().sum() for part in parts]).sum().backward()
+        found.append([*parts, *(weight.grad for weight in generic.parameters() if weight.grad is not None)])
+    assert_all_close(found[0], found[1], "embed of indices and of one-hot codes, and its gradients")
+
+
 CHECKS = (
     check_stream_shapes,
     check_prediction_shape,
@@ -256,5 +275,6 @@ CHECKS = (
     check_without_grids,
     check_inputs_unchanged,
     check_stacked,
+    check_indices,
 )
 """Checks of any adapter."""

@@ -6,13 +6,15 @@ from functools import cache
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Shaped
 from torch import Tensor
 
 from metavoxel.parts.codecs.base import AbstractCodec
 from metavoxel.parts.conformance.checks import Check
 from metavoxel.parts.conformance.statistics import assert_differs, assert_equal, assert_finite, assert_shape
+from metavoxel.parts.indices import NO_CLASS, one_hot
 from metavoxel.rng import Rng
+from metavoxel.typing import Code
 
 Data: TypeAlias = Shaped[Tensor, "b *d"]
 
@@ -37,12 +39,12 @@ def codec_checks(codec: AbstractCodec, samples: Data) -> Iterator[Check]:
     yield from map(check_of, CHECKS)
 
 
-def _encode(codec: AbstractCodec, samples: Data) -> Float[Tensor, "b c *s"]:
+def _encode(codec: AbstractCodec, samples: Data) -> Code:
     with torch.no_grad():
         return codec.encode(samples).mean
 
 
-def _decode(codec: AbstractCodec, codes: Float[Tensor, "b c *s"]) -> Data:
+def _decode(codec: AbstractCodec, codes: Code) -> Data:
     with torch.no_grad():
         return codec.decode(codes)
 
@@ -51,19 +53,20 @@ def check_code_shape(codec: AbstractCodec, samples: Data) -> None:
     """Check the shapes of the mean code and, if given, of its standard deviation."""
     with torch.no_grad():
         mean, sd = codec.encode(samples)
-    assert_shape(mean, (len(samples), *codec.code_shape), "encode(...).mean against code_shape")
+    assert_shape(mean, (len(samples), *codec.held_shape), "encode(...).mean against code_shape")
     if sd is not None:
         assert_shape(sd, tuple(mean.shape), "encode(...).sd")
         assert bool((sd >= 0).all()), "encode(...).sd is negative somewhere"
 
 
 def check_code_precision(codec: AbstractCodec, samples: Data) -> None:
-    """Check that codes are finite float32, and decode to floating-point data exactly if the data are."""
+    """Check that codes are finite float32, or int64 indices, and decode to floating-point data exactly if data are."""
+    precision = torch.int64 if codec.indexed else torch.float32
     with torch.no_grad():
         encoded = codec.encode(samples)
     for name, code in zip(encoded._fields, encoded, strict=True):
         if code is not None:
-            assert code.dtype == torch.float32, f"encode(...).{name} is {code.dtype}, expected torch.float32"
+            assert code.dtype == precision, f"encode(...).{name} is {code.dtype}, expected {precision}"
             assert_finite(code, f"encode(...).{name}")
     decoded = _decode(codec, encoded.mean)
     assert decoded.is_floating_point() == samples.is_floating_point(), (
@@ -76,10 +79,30 @@ def check_support(codec: AbstractCodec, samples: Data) -> None:
     assert isinstance(codec.support, str) and codec.support, (
         "support must be a non-empty string, equal to that of the kernel"
     )
-    if codec.is_categorical:
+    if codec.indexed:
+        assert codec.is_categorical, "codes held as indices have support 'one_hot'"
+        assert len(codec.code_shape) > 1, "a code held as indices has a grid; one label is one-hot"
+    elif codec.is_categorical:
         code = _encode(codec, samples)
         assert bool(((code == 0) | (code == 1)).all()), "a one-hot code has values other than 0 and 1"
         assert_equal(code.sum(1), torch.ones_like(code.sum(1)), "sum of a one-hot code over its channels")
+
+
+def check_indices(codec: AbstractCodec, samples: Data) -> None:
+    """Check that indices are classes, decode as their one-hot codes do, and that no class decodes to finite data.
+
+    Codecs whose codes are not held as indices pass.
+    """
+    if not codec.indexed:
+        return
+    code, classes = _encode(codec, samples), codec.code_shape[0]
+    least, most = int(code.min()), int(code.max())
+    assert least >= 0 and most < classes, f"indices are between {least} and {most}, and there are {classes} classes"
+    decoded = _decode(codec, code)
+    close = 1e-4 * (1 + float(decoded.abs().max()))
+    assert_equal(decoded, _decode(codec, one_hot(code[:, 0], classes)), "decode of indices", tolerance=close)
+    if decoded.is_floating_point():
+        assert_finite(_decode(codec, torch.full_like(code, NO_CLASS)), "decode of no class, -1")
 
 
 def check_codes_differ(codec: AbstractCodec, samples: Data) -> None:
@@ -206,6 +229,7 @@ CHECKS = (
     check_code_shape,
     check_code_precision,
     check_support,
+    check_indices,
     check_codes_differ,
     check_round_trip,
     check_decodes_any_code,

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from metavoxel.parts.conformance.checks import Check, bound
 from metavoxel.parts.conformance.kernel_distributions import DISTRIBUTION_CHECKS, Examples, at
+from metavoxel.parts.conformance.kernel_examples import example_codes
+from metavoxel.parts.conformance.kernel_indices import KernelOfIndices, check_indices
 from metavoxel.parts.conformance.kernel_oracles import (
     check_density,
     check_mixture_oracle,
@@ -40,16 +42,20 @@ def kernel_checks(kernel: AbstractKernel, codes: Examples | None = None) -> Iter
     subject = " ".join(_setting_names(kernel.model_dump()))
     for check in SETTINGS_CHECKS:
         yield bound(subject, check, kernel)
-    for contract in CONTRACTS:
-        yield bound(subject, contract, kernel, codes)
-    for distribution_check in DISTRIBUTION_CHECKS:
-        yield bound(subject, distribution_check, kernel, codes)
-    if kernel.is_categorical:
-        yield bound(subject, check_one_hot_oracle, kernel)
+    yield from _of_any_support(subject, kernel, codes)
+    if kernel.takes_indices:
+        yield bound(subject, check_indices, kernel, codes)
+        yield from _of_any_support(f"indices {subject}", KernelOfIndices(kernel=kernel), codes)
     if kernel.support == "real":
         yield bound(subject, check_signal_to_noise, kernel)
         yield bound(subject, check_density, kernel)
         yield bound(subject, check_mixture_oracle, kernel)
+
+
+def _of_any_support(subject: str, kernel: AbstractKernel, codes: Examples) -> Iterator[Check]:
+    yield from (bound(subject, check, kernel, codes) for check in (*CONTRACTS, *DISTRIBUTION_CHECKS))
+    if kernel.is_categorical:
+        yield bound(subject, check_one_hot_oracle, kernel)
 
 
 def _setting_names(settings: Mapping[str, object]) -> Iterator[str]:
@@ -58,28 +64,6 @@ def _setting_names(settings: Mapping[str, object]) -> Iterator[str]:
             yield from _setting_names(value)
         elif isinstance(value, str):
             yield value
-
-
-def has_example_codes(support: str) -> bool:
-    """Return whether a support is built in, so that kernels of it need no codes from their plugin."""
-    return support in ("real", "one_hot")
-
-
-def example_codes(support: str) -> Examples:
-    """Return example batches of codes of a built-in support: scalars and grids, including extreme values.
-
-    Raises:
-        ValueError: the support is not built in.
-    """
-    if support == "real":
-        wide = Rng.for_rows(3, "example codes").normal((3, 2, 2, 3))
-        return [torch.tensor([[0.7], [-4.0], [0.0]]), wide]
-    if support == "one_hot":
-        binary = torch.eye(2)[[1, 0, 1]]
-        five = torch.eye(5)[[3, 0, 4]]
-        grid = torch.eye(3)[torch.tensor([[0, 1], [2, 2], [1, 0]])].movedim(-1, 1).contiguous()
-        return [binary, five, grid]
-    raise ValueError(f"support {support!r} is not built in: pass example codes to kernel_checks(kernel, codes)")
 
 
 def _rows(code: Code, *parts: str) -> Rng:
@@ -243,7 +227,8 @@ def check_cells_independent(kernel: AbstractKernel, codes: Examples) -> None:
     """Check that times per cell give each cell the outputs of a row that has this time everywhere, if cellwise."""
     if not kernel.is_cellwise:
         return
-    for x0 in codes:
+    for code in codes:
+        x0 = code.repeat(20, *[1] * (code.ndim - 1))  # by chance, a single class is the same at two times
         cells = (len(x0), 1, *x0.shape[2:])
         choice = (_rows(x0, "times").uniform(cells) * 3).long()
         t_of, s_of = (torch.tensor(times, dtype=torch.float64) for times in ((0.5, 1.0, 0.3), (0.2, 0.4, 0.0)))

@@ -92,7 +92,7 @@ def check_values_encode(spec: AbstractVariableSpec, cells: Sequence[str]) -> Non
     with torch.no_grad():
         codes = codec.encode(values).mean
         decoded = codec.decode(codes)
-    assert_shape(codes, (len(cells), *codec.code_shape), "the code")
+    assert_shape(codes, (len(cells), *codec.held_shape), "the code")
     assert_finite(codes, "the code")
     assert_shape(decoded, tuple(values.shape), "the decoded values")
     if codec.tolerance < float("inf"):

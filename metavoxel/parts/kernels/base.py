@@ -10,14 +10,14 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from metavoxel.rng import Rng
-from metavoxel.typing import Code, Mask, Time
+from metavoxel.typing import Code, Mask, Target, Time
 
 
 class Noised(NamedTuple):
     """State x_t of a code, and the network's prediction target."""
 
     state: Code
-    target: Float[Tensor, "b p *s"]
+    target: Target
 
 
 class AbstractTransition(ABC):
@@ -72,6 +72,9 @@ class AbstractKernel(BaseModel, ABC):
     """Whether the cells of a draw are independent given their times. False if they are not, though each cell alone has
     the distribution of an independent one: for example, where a step changes a fixed number of cells."""
 
+    takes_indices: ClassVar[bool] = False
+    """Whether :meth:`with_indices` is implemented."""
+
     @classmethod
     def examples(cls) -> Sequence["AbstractKernel"]:
         """Return settings that ``metavoxel plugins --check`` checks; by default the default settings."""
@@ -81,6 +84,19 @@ class AbstractKernel(BaseModel, ABC):
     def is_categorical(self) -> bool:
         """Whether codes are one-hot over their channels: estimates of x_0 are then class probabilities of each cell."""
         return self.support == "one_hot"
+
+    @property
+    def indexed(self) -> bool:
+        """Whether codes and states are held as class indices, by :meth:`with_indices`."""
+        return False
+
+    def with_indices(self, classes: int) -> "AbstractKernel":
+        """Return the same process for one-hot codes held as class indices (b, 1, *s) in int64.
+
+        A state that is no class is -1. Targets are indices too. Predictions, estimates of x_0 and the means of
+        transitions remain (b, classes, *s), as does the ``shape`` of ``prior``.
+        """
+        raise NotImplementedError(f"kernel {self.type!r} has no states held as indices")
 
     def is_label(self, code_shape: tuple[int, ...]) -> bool:
         """Return whether a code of this shape is one label of K: K class channels and no grid.
@@ -141,9 +157,7 @@ class AbstractKernel(BaseModel, ABC):
         """Draw from q(x_t | x_s) for s <= t."""
 
     @abstractmethod
-    def loss(
-        self, prediction: Float[Tensor, "b p *s"], target: Float[Tensor, "b p *s"], t: Time
-    ) -> Float[Tensor, "b 1 *s"]:
+    def loss(self, prediction: Float[Tensor, "b p *s"], target: Target, t: Time) -> Float[Tensor, "b 1 *s"]:
         """Return the training loss of every cell, averaged over channels."""
 
     @abstractmethod

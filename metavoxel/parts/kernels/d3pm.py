@@ -1,15 +1,16 @@
 """Uniform discrete diffusion of one-hot codes (MetaVoxel eq. 2 and 4; Austin et al. 2021)."""
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from pydantic import Field
 from torch import Tensor
 
-from metavoxel.parts.kernels.base import along
-from metavoxel.parts.kernels.discrete import AbstractDiscreteKernel, CategoricalTransition
+from metavoxel.parts.indices import is_indices
+from metavoxel.parts.kernels.base import AbstractTransition, along
+from metavoxel.parts.kernels.discrete import AbstractDiscreteKernel, CategoricalTransition, IndexTransition
 from metavoxel.rng import Rng
 from metavoxel.typing import Code, Time
 
@@ -27,19 +28,32 @@ class UniformD3PMKernel(AbstractDiscreteKernel):
     biased towards uniform for a network trained by cross-entropy; it is provided for comparison with the paper.
     """
 
+    takes_indices: ClassVar[bool] = True
+
     type: Literal["d3pm_uniform"] = "d3pm_uniform"
     reverse: Literal["mixture", "printed"] = Field(
         "mixture", description="reverse step: 'mixture' (exact) or 'printed' (the published formula, biased)"
     )
 
     def prior(self, shape: tuple[int, ...], *, rng: Rng, like: Tensor) -> Code:
+        if self.indexed:
+            return self._uniform_classes((shape[0], 1, *shape[2:]), rng, like)
         uniform = torch.zeros(shape, dtype=like.dtype, device=like.device)
         return CategoricalTransition(uniform).sample(rng)
 
     def renoise(self, xs: Code, s: Time, t: Time, *, rng: Rng) -> Code:
+        if is_indices(xs):
+            kept = rng.uniform(tuple(xs.shape), like=xs, dtype=torch.float64) < torch.exp(self.log_ratio(s, t, xs))
+            return torch.where(kept, xs, self._uniform_classes(tuple(xs.shape), rng, xs))
         return CategoricalTransition(self._log_forward(xs, s, t)).sample(rng)
 
+    def _uniform_classes(self, cells: tuple[int, ...], rng: Rng, like: Tensor) -> Int64[Tensor, "b 1 *s"]:
+        """Draw indices of classes, with one uniform number a cell."""
+        assert self._classes is not None
+        return (rng.uniform(cells, like=like, dtype=torch.float64) * self._classes).long()
+
     def log_likelihood(self, xt: Code, t: Time) -> Code:
+        xt = self.as_one_hot(xt)
         log_kept, log_uniform = self._log_ratio(torch.zeros_like(t), t, xt)
         log_same = torch.logaddexp(log_kept, log_uniform)
         # At t = 0 other classes have likelihood 0; their logarithm is kept finite
@@ -56,7 +70,15 @@ class UniformD3PMKernel(AbstractDiscreteKernel):
         log_uniform = torch.log(-torch.expm1(log_r)) - math.log(x.shape[1])
         return log_r.to(x.dtype), log_uniform.to(x.dtype)
 
-    def transition(self, x0_hat: Code, xt: Code, t: Time, s: Time, *, eta: float) -> CategoricalTransition:
+    def transition(self, x0_hat: Code, xt: Code, t: Time, s: Time, *, eta: float) -> AbstractTransition:
+        if is_indices(xt):
+            return IndexTransition(torch.exp(self._log_transition(x0_hat, self.as_one_hot(xt).to(x0_hat), t, s)))
+        return CategoricalTransition(self._log_transition(x0_hat, xt, t, s))
+
+    def _log_transition(
+        self, x0_hat: Float[Tensor, "b c *s"], xt: Float[Tensor, "b c *s"], t: Time, s: Time
+    ) -> Float[Tensor, "b c *s"]:
+        """Return log p(x_s = j | x_t, x0_hat) for every j."""
         zero = torch.zeros_like(t)
         log_step = self._log_forward(xt, s, t)  # q(x_t | x_s = j): Q is symmetric
         log_kept_s, log_uniform_s = self._log_ratio(zero, s, xt)
@@ -72,4 +94,4 @@ class UniformD3PMKernel(AbstractDiscreteKernel):
             log_p = log_step + torch.logaddexp(log_kept_s + log_x0, log_uniform_s.expand_as(log_x0))
             log_p = torch.where(along(s, xt) > 0, log_p, log_x0)
         log_p = torch.where(along(t, xt) == along(s, xt), torch.log(xt), log_p)
-        return CategoricalTransition(torch.log_softmax(log_p, 1))
+        return torch.log_softmax(log_p, 1)

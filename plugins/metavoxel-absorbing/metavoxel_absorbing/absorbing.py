@@ -9,12 +9,13 @@ Other states do not change.
 """
 
 from abc import ABC
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metavoxel.parts.indices import NO_CLASS, drawn_where, is_indices, one_hot, probability_of
 from metavoxel.parts.kernels.base import AbstractTransition
 from metavoxel.parts.kernels.discrete import AbstractDiscreteKernel, CategoricalTransition
 from metavoxel.rng import Rng
@@ -38,21 +39,61 @@ class AbsorbingTransition(AbstractTransition):
         return self._whole.cell_log_prob(torch.cat([x, 1 - x.sum(1, keepdim=True)], 1))
 
 
+def unmasked(x: Code) -> Mask:
+    """Return the cells whose state has a class."""
+    return x >= 0 if is_indices(x) else x.sum(1, keepdim=True) > 0.5
+
+
+class UnmaskingTransition(AbstractTransition):
+    """Step (1) of class indices: a masked cell is drawn from x0_hat with probability ``chance``. Final."""
+
+    def __init__(self, x0_hat: Float[Tensor, "b c *s"], xt: Code, chance: Float[Tensor, "b 1 *#s"]) -> None:
+        self._x0_hat, self._xt, self._chance = x0_hat, xt, chance
+
+    @property
+    def mean(self) -> Code:
+        now = one_hot(self._xt[:, 0], self._x0_hat.shape[1]).to(self._x0_hat)
+        return torch.where(unmasked(self._xt), now, self._chance.to(self._x0_hat) * self._x0_hat)
+
+    def sample(self, rng: Rng) -> Code:
+        chosen = rng.uniform(tuple(self._xt.shape), like=self._xt, dtype=torch.float64) < self._chance
+        uniform = rng.uniform(tuple(self._xt.shape), like=self._xt, dtype=torch.float64)
+        return drawn_where(chosen & ~unmasked(self._xt), self._x0_hat, uniform, self._xt)
+
+    def cell_log_prob(self, x: Code) -> Float[Tensor, "b 1 *s"]:
+        drawn = self._chance * probability_of(self._x0_hat, x.clamp_min(0)).double()
+        of_masked = torch.where(unmasked(x), drawn, 1 - self._chance)
+        same = (x == self._xt).double()
+        return torch.where(unmasked(self._xt), same, of_masked).log().to(self._x0_hat.dtype)
+
+
 class AbstractMaskingKernel(AbstractDiscreteKernel, ABC):
-    """Kernel whose masked state is zeros, and whose other states are the datum.
+    """Kernel whose masked state is zeros, or the index -1, and whose other states are the datum.
 
     All states at t = 1 are masked, so that a posterior mean needs one evaluation.
     """
 
+    takes_indices: ClassVar[bool] = True
+
     def prior(self, shape: tuple[int, ...], *, rng: Rng, like: Tensor) -> Code:
         rng.skip()
+        if self.indexed:
+            return torch.full((shape[0], 1, *shape[2:]), NO_CLASS, dtype=torch.int64, device=like.device)
         return torch.zeros(shape, dtype=like.dtype, device=like.device)
 
     def revealed(self, xt: Code) -> Mask:
-        return xt.sum(1, keepdim=True) > 0.5
+        return unmasked(xt)
 
     def denoise(self, prediction: Float[Tensor, "b p *s"], xt: Code, t: Time) -> Code:
-        return torch.where(self.revealed(xt), xt, super().denoise(prediction, xt, t))
+        posterior, revealed = super().denoise(prediction, xt, t), self.revealed(xt)
+        if not is_indices(xt):
+            return torch.where(revealed, xt, posterior)
+        return posterior.masked_fill(revealed, 0).scatter_add_(1, xt.clamp_min(0), revealed.to(posterior))
+
+    def chance(self, t: Time, s: Time, xt: Code) -> Float[Tensor, "b 1 *#s"]:
+        """Return the probability with which a cell that is masked at t has a class at s."""
+        masked_s, masked_t = (-torch.expm1(self.log_ratio(torch.zeros_like(t), time, xt)) for time in (s, t))
+        return 1 - torch.where(masked_t > masked_s, masked_s / masked_t, 1.0)
 
 
 class AbsorbingKernel(AbstractMaskingKernel):
@@ -61,11 +102,17 @@ class AbsorbingKernel(AbstractMaskingKernel):
     type: Literal["absorbing"] = "absorbing"
 
     def renoise(self, xs: Code, s: Time, t: Time, *, rng: Rng) -> Code:
-        log_kept, unmasked = self.log_ratio(s, t, xs), xs.double().sum(1, keepdim=True)
-        masked = (1 - unmasked) - unmasked * torch.expm1(log_kept)
+        log_kept = self.log_ratio(s, t, xs)
+        if is_indices(xs):
+            masks = rng.uniform(tuple(xs.shape), like=xs, dtype=torch.float64) < -torch.expm1(log_kept)
+            return xs.masked_fill(masks, NO_CLASS)
+        certain = xs.double().sum(1, keepdim=True)
+        masked = (1 - certain) - certain * torch.expm1(log_kept)
         return AbsorbingTransition(torch.cat([xs * torch.exp(log_kept), masked], 1), xs).sample(rng)
 
-    def transition(self, x0_hat: Code, xt: Code, t: Time, s: Time, *, eta: float) -> AbsorbingTransition:
+    def transition(self, x0_hat: Code, xt: Code, t: Time, s: Time, *, eta: float) -> AbstractTransition:
+        if is_indices(xt):
+            return UnmaskingTransition(x0_hat, xt, self.chance(t, s, xt))
         zero, masked = torch.zeros_like(t), 1 - xt.double().sum(1, keepdim=True)
         masked_s, masked_t = (-torch.expm1(self.log_ratio(zero, time, xt)) for time in (s, t))
         stays = torch.where(masked_t > masked_s, masked_s / masked_t, 1.0)

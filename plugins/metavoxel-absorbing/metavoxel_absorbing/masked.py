@@ -21,11 +21,12 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from metavoxel.parts.indices import NO_CLASS, drawn_where, is_indices
 from metavoxel.parts.kernels.base import AbstractTransition
 from metavoxel.parts.kernels.discrete import CategoricalTransition
 from metavoxel.rng import Rng
-from metavoxel.typing import Code, Mask, Time
-from metavoxel_absorbing.absorbing import AbsorbingKernel, AbsorbingTransition, AbstractMaskingKernel
+from metavoxel.typing import Code, Mask, Target, Time
+from metavoxel_absorbing.absorbing import AbsorbingKernel, AbstractMaskingKernel, unmasked
 
 Order = Literal["even", "confident", "left"]
 
@@ -45,7 +46,7 @@ def systematic(possible: Mask, chance: Float[Tensor, "b 1 *#s"], scores: Float[T
 class MaskedTransition(AbstractTransition):
     """Unmasking of some cells: distributions of single cells, and draws that are even over the cells. Final."""
 
-    def __init__(self, cells: AbsorbingTransition, x0_hat: Code, xt: Code, chance: Tensor, order: Order) -> None:
+    def __init__(self, cells: AbstractTransition, x0_hat: Code, xt: Code, chance: Tensor, order: Order) -> None:
         self._cells, self._x0_hat, self._xt, self._chance, self._order = cells, x0_hat, xt, chance, order
 
     @property
@@ -53,13 +54,16 @@ class MaskedTransition(AbstractTransition):
         return self._cells.mean
 
     def sample(self, rng: Rng) -> Code:
-        masked = self._xt.sum(1, keepdim=True) < 0.5
+        masked = ~unmasked(self._xt)
         scores = rng.uniform(tuple(masked.shape), like=self._xt)
         if self._order == "confident":
             scores = -self._x0_hat.amax(1, keepdim=True)
         elif self._order == "left":
             scores = torch.arange(masked[0].numel(), device=scores.device).reshape(masked[:1].shape).expand_as(scores)
         chosen = systematic(masked, self._chance, scores.double(), rng)
+        if is_indices(self._xt):
+            uniform = rng.uniform(tuple(masked.shape), like=self._xt, dtype=torch.float64)
+            return drawn_where(chosen, self._x0_hat, uniform, self._xt)
         drawn = CategoricalTransition(self._x0_hat.log()).sample(rng).to(self._xt.dtype)
         return torch.where(chosen, drawn, self._xt)
 
@@ -79,9 +83,7 @@ class MaskedKernel(AbstractMaskingKernel):
         "(the most probable classes first, as MaskGIT) and 'left' (the first cells first) do not",
     )
 
-    def loss(
-        self, prediction: Float[Tensor, "b p *s"], target: Float[Tensor, "b p *s"], t: Time
-    ) -> Float[Tensor, "b 1 *s"]:
+    def loss(self, prediction: Float[Tensor, "b p *s"], target: Target, t: Time) -> Float[Tensor, "b 1 *s"]:
         masked = -torch.expm1(self.log_ratio(torch.zeros_like(t), t, target))
         weight = 1 / masked.clamp_min(LEAST_MASKED)
         return super().loss(prediction, target, t) * weight.to(prediction.device, torch.float32)
@@ -90,10 +92,8 @@ class MaskedKernel(AbstractMaskingKernel):
         chance = -torch.expm1(self.log_ratio(s, t, xs))
         revealed = self.revealed(xs)
         scores = rng.uniform(tuple(revealed.shape), like=xs, dtype=torch.float64)
-        return torch.where(systematic(revealed, chance, scores, rng), 0.0, xs)
+        return xs.masked_fill(systematic(revealed, chance, scores, rng), NO_CLASS if is_indices(xs) else 0)
 
     def transition(self, x0_hat: Code, xt: Code, t: Time, s: Time, *, eta: float) -> MaskedTransition:
         cells = AbsorbingKernel(schedule=self.schedule).transition(x0_hat, xt, t, s, eta=eta)
-        masked_s, masked_t = (-torch.expm1(self.log_ratio(torch.zeros_like(t), time, xt)) for time in (s, t))
-        chance = 1 - torch.where(masked_t > masked_s, masked_s / masked_t, 1.0)
-        return MaskedTransition(cells, x0_hat, xt, chance, self.order)
+        return MaskedTransition(cells, x0_hat, xt, self.chance(t, s, xt), self.order)

@@ -7,6 +7,7 @@ import torch
 from metavoxel_absorbing import AbsorbingKernel, MaskedKernel
 from scipy import stats
 
+from metavoxel.parts.indices import one_hot
 from metavoxel.rng import Rng
 
 ROWS, CELLS, CLASSES = 4000, 12, 3
@@ -99,6 +100,22 @@ def test_named_orders():
         number = revealed.sum(1)
         first = scores.argsort().argsort() < number[:, None]
         assert torch.equal(revealed, first)
+
+
+@pytest.mark.parametrize("order", ["even", "left", "confident"])
+def test_indices_are_masked_and_drawn_in_the_same_cells(order):
+    """With the same random numbers; the classes of drawn cells have the distribution of one-hot codes."""
+    kernel = MaskedKernel(order=order)
+    indexed, index = kernel.with_indices(CLASSES), X0.argmax(1, keepdim=True)
+    states = [one.noise(x0, at(0.7), rng=rng("same", order)).state for one, x0 in ((kernel, X0), (indexed, index))]
+    assert torch.equal(one_hot(states[1][:, 0], CLASSES), states[0])
+    drawn = [
+        one.transition(X0_HAT, state, at(0.7), at(0.3), eta=1.0).sample(rng("step", order))
+        for one, state in zip((kernel, indexed), states, strict=True)
+    ]
+    drawn[1] = one_hot(drawn[1][:, 0], CLASSES)
+    assert torch.equal(*(kernel.revealed(state) for state in drawn))
+    assert_equal_cells(*drawn)
 
 
 def test_only_hidden_cells_have_a_loss():

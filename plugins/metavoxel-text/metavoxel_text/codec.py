@@ -11,7 +11,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from metavoxel.parts.codecs.base import AbstractCodec, AbstractCodecSpec, Encoded
-from metavoxel.parts.kernels.discrete import one_hot
+from metavoxel.parts.indices import classes_of
 from metavoxel.typing import Code, Mask
 from metavoxel_text.words import MASK, REST, UNKNOWN, bare, characters_of, text_from, text_of, tokens_of
 
@@ -26,13 +26,14 @@ MOST_UNKNOWN = 0.1
 
 
 class WordCodec(AbstractCodec):
-    """Characters (b, l) of texts to one-hot codes (b, vocabulary, tokens). Final.
+    """Characters (b, l) of texts to the classes (b, 1, tokens) of their tokens. Final.
 
     The last token of a text is followed by ``END`` up to the end of the code. The vocabulary is stored with the
     weights, as code points.
     """
 
     support = "one_hot"
+    indexed = True
     tolerance = math.inf
 
     def __init__(self, spec: "WordsSpec", length: int) -> None:
@@ -92,16 +93,16 @@ class WordCodec(AbstractCodec):
 
 
 def encoded(texts: Sequence[Sequence[int]], code_shape: tuple[int, ...], device: torch.device) -> Encoded:
-    """Return the one-hot codes of texts given as classes: cut to the code's length, and filled with ``END``."""
-    classes, count = code_shape
+    """Return the codes of texts given as classes: cut to the code's length, and filled with ``END``."""
+    count = code_shape[1]
     rows = [[*text[:count], *[END] * (count - len(text))] for text in texts]
-    return Encoded(one_hot(torch.tensor(rows).reshape(-1, count), classes).to(device))
+    return Encoded(torch.tensor(rows, dtype=torch.int64).reshape(-1, 1, count).to(device))
 
 
 def decoded(z: Code, text_of_classes: Callable[[Sequence[int]], str], length: int) -> Int32[Tensor, "b l"]:
-    """Return the characters of the texts that one-hot codes are, by the classes before the first ``END``."""
+    """Return the characters of the texts that codes are, by the classes before the first ``END``."""
     texts = []
-    for classes in z.argmax(1).tolist():
+    for classes in classes_of(z).tolist():
         end = classes.index(END) if END in classes else len(classes)
         texts.append(characters_of(text_of_classes(classes[:end]), length))
     return torch.stack(texts).to(z.device) if texts else torch.zeros(0, length, dtype=torch.int32)
@@ -126,6 +127,7 @@ class WordsSpec(AbstractCodecSpec):
     """Words of a vocabulary, which is fitted to the training rows."""
 
     support: ClassVar[str] = "one_hot"
+    indexed: ClassVar[bool] = True
 
     type: Literal["words"] = "words"
     tokens: PositiveInt = Field(64, description="length of the code in tokens: words and punctuation marks")

@@ -34,13 +34,14 @@ FIRST = OTHER + 1
 
 
 class PieceCodec(AbstractCodec):
-    """Characters (b, l) of texts to one-hot codes (b, vocabulary, tokens) of pieces. Final.
+    """Characters (b, l) of texts to the classes (b, 1, tokens) of their pieces. Final.
 
     The last piece of a text is followed by ``END`` up to the end of the code. Pieces, merges and known words are stored
     with the weights, as JSON.
     """
 
     support = "one_hot"
+    indexed = True
     tolerance = math.inf
 
     def __init__(self, spec: "PiecesSpec", length: int) -> None:
@@ -126,7 +127,7 @@ class PieceCodec(AbstractCodec):
 
     def encode(self, x: Int32[Tensor, "b l"]) -> Encoded:
         if x.is_meta:  # a schema is checked with tensors that have no content
-            return Encoded(torch.zeros(len(x), *self.code_shape, device=x.device))
+            return Encoded(self.blank(len(x), x.device))
         return encoded([self._classes(text_from(row)) for row in x], self.code_shape, x.device)
 
     def decode(self, z: Code) -> Int32[Tensor, "b l"]:
@@ -182,6 +183,7 @@ class PiecesSpec(AbstractCodecSpec):
     """Pieces of words by byte-pair encoding, fitted to the training rows (needs the package tokenizers)."""
 
     support: ClassVar[str] = "one_hot"
+    indexed: ClassVar[bool] = True
 
     type: Literal["bpe"] = "bpe"
     tokens: PositiveInt = Field(96, description="length of the code in pieces of words")

@@ -10,6 +10,7 @@ digits q_j, counted from the lowest, in the mixed base of the levels.
 
 import itertools
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -19,7 +20,28 @@ from torch import Tensor, nn
 _SLACK = 1e-3
 
 
-class ScalarQuantiser(nn.Module):
+class AbstractQuantiser(nn.Module, ABC):
+    """Numbers of a cell (b, j, *s) to one of a few vectors, and to its class."""
+
+    classes: int
+    """Number of vectors."""
+    numbers: int
+    """Number of a cell's numbers, j."""
+
+    @abstractmethod
+    def forward(self, y: Float[Tensor, "b j *s"]) -> Float[Tensor, "b j *s"]:
+        """Return the vector of each cell, with the gradient of ``y``."""
+
+    @abstractmethod
+    def index(self, levels: Float[Tensor, "b j *s"]) -> Int64[Tensor, "b *s"]:
+        """Return the class of each cell, given its vector."""
+
+    @abstractmethod
+    def codebook(self) -> Float[Tensor, "k j"]:
+        """Return the vector of every class."""
+
+
+class ScalarQuantiser(AbstractQuantiser):
     """Numbers (b, j, *s) to levels and classes. Final. It has no weights.
 
     Args:
@@ -34,7 +56,7 @@ class ScalarQuantiser(nn.Module):
         self.register_buffer("steps", torch.tensor(steps), persistent=False)
         self.counts: Tensor
         self.steps: Tensor
-        self.classes = math.prod(levels)
+        self.classes, self.numbers = math.prod(levels), len(levels)
 
     def _along(self, numbers: Tensor, like: Tensor) -> Tensor:
         return numbers.reshape(1, -1, *[1] * (like.ndim - 2))

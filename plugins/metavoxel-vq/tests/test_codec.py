@@ -1,6 +1,7 @@
 """Training, partial codes, probabilities, settings, and a model of image tokens."""
 
 import warnings
+from typing import Literal
 
 import metavoxel_absorbing
 import metavoxel_vq
@@ -13,6 +14,9 @@ from PIL import Image
 
 import metavoxel as mv
 from metavoxel.errors import CohortWarning, SchemaError
+from metavoxel.parts.indices import one_hot
+from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
+from metavoxel.plugins.hookspecs import hookimpl
 from metavoxel.rng import Rng
 
 REGISTRY = mv.load_registry(plugins=[metavoxel_absorbing, metavoxel_vq])
@@ -56,7 +60,7 @@ def test_the_error_is_a_small_part_of_the_variance(codec):
 
 
 def test_probabilities_decode_to_their_mean_levels(codec):
-    code = codec.encode(discs(8)).mean
+    code = one_hot(codec.encode(discs(8)).mean[:, 0], codec.code_shape[0])
     torch.testing.assert_close(codec.decode(3 * code), codec.decode(code))
     mixed = codec.decode((code + code.flip(0)) / 2)
     assert float((mixed - codec.decode(code)).abs().max()) > 0.01 and bool(mixed.isfinite().all())
@@ -85,7 +89,7 @@ def test_few_used_classes_are_a_warning():
 
 @pytest.mark.parametrize(
     ("levels", "message"),
-    [([1, 8], "at least 2"), ([], "at least 2"), ([8, 8, 8, 8, 8], "32,768 classes, the product of the levels")],
+    [([1, 8], "at least 2"), ([], "at least 2"), ([8] * 6, "262,144 classes, the product of the levels")],
 )
 def test_impossible_levels_are_refused(levels, message):
     with pytest.raises(ValueError, match=message):
@@ -131,3 +135,25 @@ def test_a_kernel_of_numbers_is_refused(tmp_path):
     raw, table = schema(tmp_path, kernel="gaussian", adapter="sequence")
     with pytest.raises(SchemaError, match="one_hot"):
         mv.train(raw, tmp_path / "run", table=table, registry=REGISTRY)
+
+
+class OneHotAlone(UniformD3PMKernel):
+    """A kernel of one-hot codes that takes no indices."""
+
+    takes_indices = False
+
+    type: Literal["one_hot_alone"] = "one_hot_alone"
+
+
+class Plugin:
+    @hookimpl
+    def metavoxel_kernels(self):
+        return [OneHotAlone]
+
+
+def test_a_kernel_without_indices_is_refused(tmp_path):
+    raw, table = schema(tmp_path, kernel="one_hot_alone", adapter="sequence")
+    registry = mv.load_registry(plugins=[metavoxel_absorbing, metavoxel_vq, Plugin()])
+    message = "codec 'fsq' of variable 'image' holds its code as class indices.* use .*'d3pm_uniform' or 'masked'"
+    with pytest.raises(SchemaError, match=message):
+        mv.train(raw, tmp_path / "run", table=table, registry=registry)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from metavoxel.parts.indices import is_indices
 from metavoxel.parts.kernels.base import along
 from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
 from metavoxel.parts.kernels.gaussian import GaussianKernel, GaussianTransition
@@ -125,6 +126,32 @@ class TakesTheMode(UniformD3PMKernel):
         if not s.any() and t.all():
             x0_hat = torch.nn.functional.one_hot(x0_hat.argmax(1), x0_hat.shape[1]).movedim(-1, 1).to(x0_hat)
         return super().transition(x0_hat, xt, t, s, eta=eta)
+
+
+class WeighsIndices(UniformD3PMKernel):
+    def loss(self, prediction, target, t):
+        loss = super().loss(prediction, target, t)
+        return 2 * loss if is_indices(target) else loss
+
+
+class KeepsIndices(UniformD3PMKernel):
+    """Keeps an index where a one-hot code would change."""
+
+    def renoise(self, xs, s, t, *, rng):
+        return super().renoise(xs, s, (s + t) / 2 if is_indices(xs) else t, rng=rng)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "found"),
+    [
+        (WeighsIndices, "check_indices"),
+        (KeepsIndices, "check_prior_at_end"),
+        (KeepsIndices, "check_transition_marginal"),
+    ],
+)
+def test_a_broken_kernel_of_indices_is_found(kernel, found):
+    *others, last = run_checks(check for check in kernel_checks(kernel()) if check.name == found)
+    assert last.outcome == "failed" and {result.outcome for result in others} <= {"passed"}
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,15 @@ import torch
 from torch import nn
 
 from metavoxel.parts.adapters.base import BackboneOutputs, Ports, Streams
+from metavoxel.parts.adapters.sequence import SequenceAdapter, SequenceAdapterSpec
 from metavoxel.parts.adapters.token import TokenAdapter, TokenAdapterSpec
 from metavoxel.parts.backbones.transformer import Transformer, TransformerSpec
-from metavoxel.parts.codecs.base import Encoded
+from metavoxel.parts.codecs.base import AbstractCodec, Encoded
 from metavoxel.parts.codecs.identity import IdentityCodec
 from metavoxel.parts.codecs.linear import LinearCodec
 from metavoxel.parts.features.scalar import GaussianFeatures
+from metavoxel.parts.indices import classes_of, is_indices, one_hot
+from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
 from metavoxel.parts.kernels.gaussian import GaussianKernel
 from metavoxel.rng import Rng
 from metavoxel.testing import (
@@ -91,6 +94,48 @@ def test_a_codec_is_checked_on_a_copy():
     assert float(codec.center) == 0
 
 
+class Classes(AbstractCodec):
+    """Codec of integers below 5 as indices."""
+
+    support, indexed, tolerance, code_shape = "one_hot", True, 0.0, (5, 4)
+
+    def encode(self, x):
+        return Encoded(x[:, None])
+
+    def decode(self, z):
+        return classes_of(z)
+
+
+class CountsFromOne(Classes):
+    def encode(self, x):
+        return Encoded(x[:, None] + 1)
+
+
+class ReadsIndicesOtherwise(Classes):
+    def decode(self, z):
+        return super().decode(z).flip(1) if is_indices(z) else super().decode(z)
+
+
+class HoldsOneHot(Classes):
+    def encode(self, x):
+        return Encoded(one_hot(x, 5))
+
+
+@pytest.mark.parametrize(
+    ("codec", "found"),
+    [
+        (CountsFromOne, "check_indices"),
+        (ReadsIndicesOtherwise, "check_indices"),
+        (HoldsOneHot, "check_code_shape"),
+        (HoldsOneHot, "check_code_precision"),
+    ],
+)
+def test_a_broken_codec_of_indices_is_found(codec, found):
+    samples = torch.arange(24).reshape(6, 4) % 5
+    assert not [result for result in run_checks(codec_checks(Classes(), samples)) if not result.ok]
+    assert outcome(codec_checks(codec(), samples), found) == "failed"
+
+
 CONTEXT = TokenAdapterSpec().context(GaussianKernel(), (2,), Ports({}, 8, 8, 8, 8))
 
 
@@ -146,6 +191,17 @@ class ChoosesByContent(TokenAdapter):
 )
 def test_a_broken_adapter_is_found(adapter, found):
     assert outcome(adapter_checks(adapter(CONTEXT, 0.0), CONTEXT), found) == "failed"
+
+
+class TakesNoClassForTheFirst(SequenceAdapter):
+    def embed(self, inputs):
+        return super().embed(inputs._replace(x=inputs.x.clamp_min(0)) if is_indices(inputs.x) else inputs)
+
+
+def test_a_broken_adapter_of_indices_is_found():
+    context = SequenceAdapterSpec().context(UniformD3PMKernel(), (4, 6), CONTEXT.ports)
+    assert outcome(adapter_checks(SequenceAdapter(context, 0.0), context), "check_indices") == "passed"
+    assert outcome(adapter_checks(TakesNoClassForTheFirst(context, 0.0), context), "check_indices") == "failed"
 
 
 class HasNoPrecision(GaussianFeatures):

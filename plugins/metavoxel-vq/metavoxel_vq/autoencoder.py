@@ -1,4 +1,4 @@
-"""Images as discrete tokens: an autoencoder of blocks with finite scalar quantisation.
+"""Images as discrete tokens: an autoencoder of blocks whose codes are quantised.
 
 The encoder sees the block of voxels of a cell and nothing else, so that the code of a block is known exactly where the
 block is. The decoder is a convolutional network over cells, so that blocks have no seams.
@@ -6,26 +6,26 @@ block is. The decoder is a convolutional network over cells, so that blocks have
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from abc import ABC
+from collections.abc import Callable, Iterable
 from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from metavoxel.errors import CohortWarning
 from metavoxel.parts.codecs.base import AbstractCodecSpec, AbstractLearnedCodec, CodecTraining, Encoded
 from metavoxel.parts.codecs.blocks import from_blocks, known_blocks, spread, to_blocks
-from metavoxel.parts.kernels.discrete import one_hot
-from metavoxel.rng import Rng
+from metavoxel.parts.indices import is_indices
 from metavoxel.typing import Code, Mask
-from metavoxel_vq.quantiser import ScalarQuantiser
+from metavoxel_vq.quantiser import AbstractQuantiser
 
 FEWEST_USED = 0.05
 """Share of the classes below which few are used, if there are cells enough to use them all."""
-MOST_CLASSES = 4096
-"""Classes of a one-hot code, whose memory they multiply."""
+MOST_CLASSES = 65_536
+"""Most classes: a network predicts a number for each in every cell."""
 
 
 class _Residual(nn.Module):
@@ -43,25 +43,36 @@ class _Residual(nn.Module):
         return changed
 
 
-class FSQCodec(AbstractLearnedCodec):
-    """Codec of images (b, k, *d) as one-hot classes (b, classes, *d / downsampling). Final.
+class AbstractTokenCodec(AbstractLearnedCodec, ABC):
+    """Codec of images (b, k, *d) as classes (b, 1, *d / downsampling).
 
     The autoencoder models the image minus the training mean, divided by the standard deviation around it.
+
+    Args:
+        spec: settings.
+        data_shape: of one image, (k, *d).
+        quantiser: of the numbers of a cell.
     """
 
+    name: ClassVar[str]
+    """Type of the codec, in warnings."""
+    fewer: ClassVar[str]
+    """How the number of classes is lowered, for the warning that few are used."""
+
     support = "one_hot"
+    indexed = True
     tolerance = math.inf
 
-    def __init__(self, spec: "FSQSpec", data_shape: tuple[int, ...]) -> None:
+    def __init__(self, spec: "AbstractTokenSpec", data_shape: tuple[int, ...], quantiser: AbstractQuantiser) -> None:
         super().__init__()
         images, *grid = data_shape
         axes, factor, width = len(grid), spec.downsampling, spec.width
         self.training_plan = CodecTraining(spec.steps, spec.batch_size, spec.learning_rate)
-        self.quantiser = ScalarQuantiser(spec.levels)
-        self.code_shape = (self.quantiser.classes, *(size // factor for size in grid))
+        self.quantiser = quantiser
+        self.code_shape = (quantiser.classes, *(size // factor for size in grid))
         self._factor, self._images = factor, images
         convolution = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[axes]
-        voxels, numbers = images * factor**axes, len(spec.levels)
+        voxels, numbers = images * factor**axes, quantiser.numbers
         self.encoder = nn.Sequential(
             convolution(voxels, width, 1),
             *(_Residual(axes, width, 1) for _ in range(spec.blocks)),
@@ -94,32 +105,43 @@ class FSQCodec(AbstractLearnedCodec):
             cells += index.numel()
         share = float(used.double().mean())
         if cells >= self.quantiser.classes and share < FEWEST_USED:
-            what = f"codec fsq: {int(used.sum())} of {len(used)} classes are used; use fewer or lower 'levels'"
+            what = f"codec {self.name}: {int(used.sum())} of {len(used)} classes are used; {self.fewer}"
             warnings.warn(f"{what}, or more 'steps'", CohortWarning, stacklevel=2)
 
-    def _levels(self, x: Float[Tensor, "b c *s"]) -> Float[Tensor, "b j *r"]:
+    def encoded(self, x: Float[Tensor, "b c *s"]) -> Float[Tensor, "b j *r"]:
+        """Return the numbers of every cell, before quantisation."""
         blocks = to_blocks((x - self.mean_image) / self.contrast, self._factor).flatten(1, 2)
-        levels: Tensor = self.quantiser(self.encoder(blocks))
+        numbers: Tensor = self.encoder(blocks)
+        return numbers
+
+    def _levels(self, x: Float[Tensor, "b c *s"]) -> Float[Tensor, "b j *r"]:
+        levels: Tensor = self.quantiser(self.encoded(x))
         return levels
 
     def _image(self, levels: Float[Tensor, "b j *r"]) -> Float[Tensor, "b c *s"]:
         """Return the standardised image."""
         return from_blocks(self.decoder(levels).unflatten(1, (self._images, -1)), self._factor)
 
-    def losses(self, x: Float[Tensor, "b c *s"], *, rng: Rng) -> dict[str, Float[Tensor, ""]]:
+    def error(self, levels: Float[Tensor, "b j *r"], x: Float[Tensor, "b c *s"]) -> Float[Tensor, ""]:
         """Return the squared error of the standardised image."""
-        error = self._image(self._levels(x)) - (x - self.mean_image) / self.contrast
-        return {"l2": error.float().square().mean()}
+        return (self._image(levels) - (x - self.mean_image) / self.contrast).float().square().mean()
 
     def encode(self, x: Float[Tensor, "b c *s"]) -> Encoded:
         with torch.no_grad():
-            return Encoded(one_hot(self.quantiser.index(self._levels(x).float()), self.quantiser.classes))
+            return Encoded(self.quantiser.index(self._levels(x).float())[:, None])
 
     def decode(self, z: Code) -> Float[Tensor, "b c *s"]:
-        """Decode classes, or the mean levels of probabilities; other weights are normalised, below 0 as 0."""
-        weights = z.clamp_min(0)
-        weights = weights / weights.sum(1, keepdim=True).clamp_min(1e-9)
-        levels = torch.einsum("bk...,kj->bj...", weights, self.quantiser.codebook().to(weights))
+        """Decode classes, or the mean levels of probabilities; other weights are normalised, below 0 as 0.
+
+        No class has levels of zero.
+        """
+        codebook = self.quantiser.codebook()
+        if is_indices(z):
+            levels = torch.where(z >= 0, codebook[z[:, 0].clamp_min(0)].movedim(-1, 1), 0.0)
+        else:
+            weights = z.clamp_min(0)
+            weights = weights / weights.sum(1, keepdim=True).clamp_min(1e-9)
+            levels = torch.einsum("bk...,kj->bj...", weights, codebook.to(weights))
         with torch.no_grad():
             return self._image(levels).float() * self.contrast + self.mean_image
 
@@ -128,15 +150,12 @@ class FSQCodec(AbstractLearnedCodec):
         return self.encode(torch.where(known, x, self.mean_image)), known_blocks(known, self._factor)
 
 
-class FSQSpec(AbstractCodecSpec):
-    """Settings of finite scalar quantisation of the blocks of an image (Mentzer et al. 2023)."""
+class AbstractTokenSpec(AbstractCodecSpec, ABC):
+    """Settings that all codecs of image tokens have."""
 
     support: ClassVar[str] = "one_hot"
+    indexed: ClassVar[bool] = True
 
-    type: Literal["fsq"] = "fsq"
-    levels: tuple[int, ...] = Field(
-        (8, 5, 5), description="levels of each number of a cell; the product is the number of classes"
-    )
     downsampling: Literal[2, 4, 8, 16] = Field(8, description="voxels of a block, a cell, along each axis")
     width: PositiveInt = Field(64, description="channels of the encoder and the decoder")
     blocks: PositiveInt = Field(2, description="residual blocks of the encoder and of the decoder")
@@ -144,29 +163,5 @@ class FSQSpec(AbstractCodecSpec):
     batch_size: PositiveInt = Field(16, description="images per step")
     learning_rate: PositiveFloat = Field(2e-3, description="peak learning rate of AdamW")
 
-    @field_validator("levels")
-    @classmethod
-    def _usable(cls, levels: tuple[int, ...]) -> tuple[int, ...]:
-        if not levels or min(levels) < 2:
-            raise ValueError("levels are one or more numbers of at least 2, such as [8, 5, 5]")
-        if math.prod(levels) > MOST_CLASSES:
-            raise ValueError(
-                f"{math.prod(levels):,} classes, the product of the levels, are more than {MOST_CLASSES:,}, as a code "
-                "has a number for each; use fewer or lower levels"
-            )
-        return levels
-
-    @classmethod
-    def examples(cls) -> Sequence[tuple["FSQSpec", Tensor]]:
-        settings = {"width": 8, "blocks": 1, "steps": 2}
-        pictures, volumes = torch.rand(6, 1, 8, 8), torch.rand(4, 2, 4, 4, 8)
-        return [
-            (cls(downsampling=4, levels=(8, 5), **settings), 4 * pictures),
-            (cls(downsampling=2, levels=(5, 4, 3), **settings), 4 * volumes),
-        ]
-
     def grid_multiple(self) -> int:
         return self.downsampling
-
-    def build(self, data_shape: tuple[int, ...]) -> FSQCodec:
-        return FSQCodec(self, data_shape)
