@@ -43,6 +43,7 @@ KNOWN_PLUGINS = MappingProxyType(
         ("codecs", "words"): "metavoxel-text",
         ("codecs", "bpe"): "metavoxel-text",
         ("codecs", "fsq"): "metavoxel-vq",
+        ("codecs", "vq"): "metavoxel-vq",
         ("kernels", "absorbing"): "metavoxel-absorbing",
         ("kernels", "masked"): "metavoxel-absorbing",
         ("kernels", "birth_death"): "metavoxel-ordinal",

@@ -35,7 +35,7 @@ def changed(raw, **variables):
 
 WRONG = [
     (IMAGES, {"picture": {"codec": "linear"}}, "variables.picture.codec: codec 'linear' does not accept data of shape [1, 2, 2]; "
-     "use 'kl_vae', the default for 'image'"),
+     "use 'local_pca', the default for 'image'"),
     (TABLE, {"age": {"codec": "identity"}}, "variables.age.codec: codec 'identity' gives a code without channels for one "
      "number per row; use 'linear'"),
     (TABLE, {"age": {"codec": "kl_vae"}}, "variables.age.codec: cannot be built with these settings"),
