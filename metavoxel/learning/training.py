@@ -21,7 +21,7 @@ from metavoxel.learning.buildable import check_buildable
 from metavoxel.learning.codec_training import fit_codec
 from metavoxel.learning.contracts import check_codec, check_joint
 from metavoxel.learning.joint_training import train_joint
-from metavoxel.learning.latent_cache import LatentCache, codes_per_image, encode_column, load_cache
+from metavoxel.learning.latent_cache import LatentCache, codes_per_image, encode_column, load_cache, remove_damaged
 from metavoxel.learning.missingness_weights import check_missing_weights
 from metavoxel.learning.precision import flushed_denormals, resolve_precision
 from metavoxel.parts.codecs.base import AbstractCodec
@@ -281,6 +281,9 @@ def _encode_or_load(
     half = settings.cache_precision == "bfloat16" and cohort.variables[name].spatial
     content = [cohort.fingerprint.encode(), weights, str((settings.seed, count, half)).encode()]
     key = hashlib.blake2b(b"".join(content), digest_size=8).hexdigest()
+    if fabric.is_global_zero:
+        remove_damaged(folder.codes(name, key))
+    fabric.barrier()
     steps = encode_column(
         name,
         cohort,
