@@ -5,10 +5,11 @@ import os
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from tiny_cohorts import TABLE, write_schema, write_table
-from tiny_runs import command
+from tiny_runs import command, refused
 
 from metavoxel.errors import RunError
 from metavoxel.learning.devices import start_fabric
@@ -45,6 +46,16 @@ def test_numbers_other_than_those_of_torchrun(monkeypatch):
         monkeypatch.setenv(name, value)
     (found,) = problems(devices=2)
     assert found.startswith("devices, nodes: torchrun has started 4 processes, and `devices` times `nodes` is 2")
+
+
+def test_a_batch_that_devices_cannot_share(study, monkeypatch):
+    monkeypatch.setattr("metavoxel.learning.training.start_fabric", lambda *_, **__: SimpleNamespace(world_size=3))
+    schema = write_schema(study, TABLE, training={"batch_size": 8})
+    message = refused(RunError, schema, study / "run")
+    assert message == (
+        "training.batch_size: 8 rows cannot be shared equally by 3 devices; use a multiple of 3, such as 9"
+    )
+    assert not (study / "run").exists()
 
 
 @pytest.mark.slow
