@@ -1,5 +1,6 @@
 """Single-threaded tests with fixed seeds, and run-time checks of the package's shapes and types."""
 
+import os
 import random
 import signal
 import sys
@@ -17,6 +18,9 @@ import typechecking
 typechecking.install("metavoxel")
 
 torch.set_num_threads(1)
+
+# Facts about files of earlier tests, or of the user, are no part of a test.
+os.environ["METAVOXEL_CACHE"] = ""
 
 # Background jobs of a shell ignore SIGINT, which processes started by tests would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -65,6 +65,8 @@ def training(
     table: pandas.DataFrame | None = None,
     resume: bool = False,
     devices: int = 1,
+    nodes: int = 1,
+    strategy: str = "ddp",
     precision: str = "auto",
     accelerator: str = "auto",
     checkpoint_minutes: float = MINUTES,
@@ -76,8 +78,6 @@ def training(
         MetavoxelError: as :func:`train`, at the first step.
     """
     output = as_path(output, "output")
-    if not isinstance(devices, int) or devices < 1:
-        raise RunError(Problem("devices", f"must be a whole number from 1, not {devices!r}"))
     if not isinstance(checkpoint_minutes, int | float) or not checkpoint_minutes >= 0:
         raise RunError(Problem("checkpoint_minutes", f"must be a number from 0, not {checkpoint_minutes!r}"))
     parsed = schema_of(schema, output, table, registry, resume=resume)
@@ -87,6 +87,8 @@ def training(
             output,
             resume=resume,
             devices=devices,
+            nodes=nodes,
+            strategy=strategy,
             precision=precision,
             accelerator=accelerator,
             checkpoint_minutes=checkpoint_minutes,
@@ -105,6 +107,8 @@ def train(
     table: pandas.DataFrame | None = None,
     resume: bool = False,
     devices: int = 1,
+    nodes: int = 1,
+    strategy: str = "ddp",
     precision: str = "auto",
     accelerator: str = "auto",
     checkpoint_minutes: float = MINUTES,
@@ -119,7 +123,7 @@ def train(
         table: the cohort as a data frame, instead of ``cohort.table``. It is kept in the run folder, as ``cohort.csv``;
             relative paths of images start at the schema's folder (for a mapping, the current one).
         resume: continue the run in ``output``.
-        devices, precision, accelerator: as in Lightning Fabric; 'auto' detects the hardware.
+        devices, nodes, strategy, precision, accelerator: as the command's options; 'auto' detects the hardware.
         checkpoint_minutes: time between checkpoints, of which a crash costs at most one interval.
         registry: types that the schema may name; by default all installed. ``load`` needs the same.
         progress: whether to show progress bars.
@@ -133,6 +137,8 @@ def train(
         table=table,
         resume=resume,
         devices=devices,
+        nodes=nodes,
+        strategy=strategy,
         precision=precision,
         accelerator=accelerator,
         checkpoint_minutes=checkpoint_minutes,

@@ -20,7 +20,8 @@ def validate(schema: Annotated[Path, typer.Argument(help="The schema's YAML file
 
     checked = load_schema(schema)
     check_buildable(checked)
-    cohort = read_cohort(checked.specs, checked.cohort, folder=checked.folder, multiples=checked.multiples())
+    multiples = checked.multiples()
+    cohort = read_cohort(checked.specs, checked.cohort, folder=checked.folder, multiples=multiples, check=True)
     check_missing_weights(checked, cohort)
     resolved = checked.with_specs(cohort.variables)
     check_buildable(resolved)

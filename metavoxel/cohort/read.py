@@ -33,6 +33,7 @@ def read_cohort(
     cache: Path | None = None,
     split: bool = True,
     parts: Mapping[str, Sequence[str]] | None = None,
+    check: bool = False,
 ) -> Cohort:
     """Read all values of a cohort, images included, and split its subjects.
 
@@ -46,12 +47,16 @@ def read_cohort(
             and a rule may set most cells of a column to missing, because the result for a cell must not depend on the
             other rows.
         parts: keys of the rows of each part, as recorded by another run, instead of a split by ``settings``.
+        check: whether the cohort is only checked, without a ``cache``: image files that an earlier check has read with
+            the same settings are read again only if they have changed, and the fingerprint is of no use.
 
     Raises:
         CohortError: all problems of the table, its cells, its images and its split.
     """
     table = read_cohort_table(settings, variables, folder)
-    return build_cohort(table, variables, settings, multiples=multiples, cache=cache, split=split, parts=parts)
+    return build_cohort(
+        table, variables, settings, multiples=multiples, cache=cache, split=split, parts=parts, check=check
+    )
 
 
 def build_cohort(
@@ -63,6 +68,7 @@ def build_cohort(
     cache: Path | None = None,
     split: bool = True,
     parts: Mapping[str, Sequence[str]] | None = None,
+    check: bool = False,
 ) -> Cohort:
     """Build the cohort of a table that has been read; see :func:`read_cohort`.
 
@@ -90,7 +96,9 @@ def build_cohort(
             if spec.lazy:
                 problems += _repeated(name, cells, subjects, places)
             multiple = (multiples or {}).get(name, 1)
-            values[name] = read_values(name, spec, cells, table, multiple=multiple, cache=cache, majority=split)
+            values[name] = read_values(
+                name, spec, cells, table, multiple=multiple, cache=cache, majority=split, check=check
+            )
         except CohortError as error:
             problems += error.problems
     if split:

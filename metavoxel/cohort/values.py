@@ -14,10 +14,10 @@ from jaxtyping import Bool, Shaped
 from torch import Tensor
 
 from metavoxel.cohort.table import Table
-from metavoxel.cohort.volumes import UnreadableCells, load_volumes
+from metavoxel.cohort.volumes import UnreadableCells, load_volumes, temporary_volumes
 from metavoxel.errors import CohortError, Problem, did_you_mean
 from metavoxel.parts.variables.base import AbstractVariableSpec, Missing
-from metavoxel.parts.variables.column import Column
+from metavoxel.parts.variables.column import AbstractVolumes, Column
 from metavoxel.plugins.registry import attribute_errors
 from metavoxel.schema.missing import MissingCodes
 from metavoxel.storage.digests import FileDigests
@@ -85,8 +85,9 @@ def read_values(
     multiple: int,
     cache: Path | None,
     majority: bool = True,
+    check: bool = False,
 ) -> Values:
-    """Resolve the settings and parse every cell.
+    """Resolve the settings and parse every cell; see ``read_cohort`` for ``cache`` and ``check``.
 
     Raises:
         CohortError: cells that are incompatible or unreadable, or (``majority``) mostly set to missing by a rule.
@@ -97,14 +98,21 @@ def read_values(
     except CohortError as error:
         problems = _relocated(error.problems, name, spec, cells, table)
         raise CohortError(problems + _further_problems(error, name, spec, cells, table, multiple)) from error
-    with FileDigests(cache / "digests.json" if cache is not None and resolved.lazy else None) as digests:
-        state = _state(resolved, [cells[row] for row in given], digests)
+    if check:
+        state = ""
+    else:
+        with FileDigests(cache / "digests.json" if cache is not None and resolved.lazy else None) as digests:
+            state = _state(resolved, [cells[row] for row in given], digests)
     mask = _mask(given, len(cells))
     fingerprint = f"{state} in rows {hashlib.blake2b(np.packbits(mask.numpy()).tobytes(), digest_size=16).hexdigest()}"
     if spec.lazy:
-        path = None if cache is None else cache / f"{name}-{state}"
+        files, shape = [cells[row] for row in given], resolved.data_shape
+        volumes: AbstractVolumes
         try:
-            volumes = load_volumes(resolved.parse, [cells[row] for row in given], resolved.data_shape, path=path)
+            if cache is not None:
+                volumes = load_volumes(resolved.parse, files, shape, path=cache / f"{name}-{state}")
+            else:
+                volumes = temporary_volumes(resolved.parse, files, shape, known=_settings(resolved) if check else None)
         except UnreadableCells as error:
             failed = {given[position]: reason for position, reason in error.reasons.items()}
             raise CohortError(_collected(failed, name, spec, cells, table)) from error
@@ -270,6 +278,11 @@ def _further_problems(
 
 def _state(spec: AbstractVariableSpec, cells: Sequence[str], digests: FileDigests) -> str:
     """Digest of everything the values depend on: settings, cells, and the contents of files."""
-    settings = spec.model_dump(mode="json", exclude=_NOT_IN_VALUES)
     described = [(digests.of(cell) or cell) if spec.lazy else cell for cell in cells]
-    return hashlib.blake2b(json.dumps([settings, described]).encode(), digest_size=16).hexdigest()
+    content = f"[{_settings(spec)}, {json.dumps(described)}]"
+    return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+
+
+def _settings(spec: AbstractVariableSpec) -> str:
+    """Return the settings that values depend on, as JSON."""
+    return json.dumps(spec.model_dump(mode="json", exclude=_NOT_IN_VALUES))

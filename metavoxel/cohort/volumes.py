@@ -1,18 +1,26 @@
-"""Preprocess the images of a cohort once, in parallel, into a memory-mapped file."""
+"""Preprocess the images of a cohort once, in parallel, into memory-mapped files."""
 
+import hashlib
+import math
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import final
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 from torch import Tensor
 
+from metavoxel.errors import CohortError, Problem, RunWarning
+from metavoxel.images.file_cache import FileCache
 from metavoxel.parts.variables.base import Missing
+from metavoxel.parts.variables.column import AbstractVolumes
 from metavoxel.storage.atomic import located, locked
-from metavoxel.storage.row_store import RowStore, read_array
+from metavoxel.storage.row_store import CheckedArray, RowStore, read_array
 
 _READERS = 4
 _BLOCK = 16
@@ -27,10 +35,105 @@ class UnreadableCells(Exception):
         super().__init__(f"{len(reasons)} unreadable cells")
 
 
+@final
+class TemporaryVolumes(AbstractVolumes):
+    """Volumes that are parsed when they are first read, and kept in an unnamed temporary file.
+
+    Args:
+        parse: reads a cell; raises ValueError for one that is unreadable.
+        cells: source of each volume.
+        shape: of a volume.
+    """
+
+    def __init__(self, parse: Callable[[str], Tensor | Missing], cells: Sequence[str], shape: tuple[int, ...]) -> None:
+        self._parse, self._cells, self._shape = parse, cells, shape
+        self._kept = np.zeros(len(cells), bool)
+        with located(Path(tempfile.gettempdir())):
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115, it lives as long as the volumes
+            weakref.finalize(self, self._file.close)
+            self._file.truncate(max(len(cells) * self._bytes, 1))
+
+    def parse(self, positions: Iterable[int]) -> None:
+        """Parse the volumes at these positions that are not kept yet.
+
+        Raises:
+            UnreadableCells: ``parse`` raised ValueError for these, or set them to missing; all of them are tried.
+            RunError: the disk is full.
+        """
+        wanted = [position for position in dict.fromkeys(positions) if not self._kept[position]]
+        try:
+            for place, volume in enumerate(_parsed(self._parse, [self._cells[position] for position in wanted])):
+                position = wanted[place]
+                with located(Path(tempfile.gettempdir())):
+                    self._file.seek(position * self._bytes)
+                    self._file.write(np.ascontiguousarray(volume.numpy(), "<f4").tobytes())
+                    self._file.flush()
+                self._kept[position] = True
+        except UnreadableCells as error:
+            raise UnreadableCells({wanted[place]: reason for place, reason in error.reasons.items()}) from error
+
+    def read(self, positions: Int64[np.ndarray, "b"]) -> Float32[np.ndarray, "b *d"]:
+        """Return volumes; those that are not kept yet are parsed.
+
+        Raises:
+            CohortError: files that cannot be read (any more).
+            RunError: the disk is full.
+        """
+        try:
+            self.parse(positions.tolist())
+        except UnreadableCells as error:
+            found = error.reasons.items()
+            raise CohortError([Problem(self._cells[position], reason) for position, reason in found]) from error
+        if not len(self._cells):
+            return np.zeros((0, *self._shape), np.float32)
+        kept = np.memmap(self._file, "<f4", mode="r", shape=(len(self._cells), *self._shape))
+        return np.array(kept[positions], np.float32)
+
+    def is_kept(self, position: int) -> bool:
+        """Whether a volume has been parsed."""
+        return bool(self._kept[position])
+
+    @property
+    def _bytes(self) -> int:
+        return 4 * math.prod(self._shape)
+
+
+def temporary_volumes(
+    parse: Callable[[str], Tensor | Missing], cells: Sequence[str], shape: tuple[int, ...], *, known: str | None = None
+) -> TemporaryVolumes:
+    """Parse every cell into a temporary file.
+
+    Args:
+        parse: reads a cell; raises ValueError for one that is unreadable.
+        cells: source of each volume.
+        shape: of a volume.
+        known: settings of ``parse``, as text. If given, files that were parsed with the same before, and have not
+            changed, are parsed only when they are read.
+
+    Raises:
+        UnreadableCells: ``parse`` raised ValueError for these, or set them to missing; all cells are tried.
+        RunError: the disk is full.
+    """
+    volumes = TemporaryVolumes(parse, cells, shape)
+    if known is None:
+        volumes.parse(range(len(cells)))
+        return volumes
+    settings = hashlib.blake2b(known.encode(), digest_size=16).hexdigest()
+    with FileCache(cells, "read") as cache:
+        unread = [position for position, cell in enumerate(cells) if cache.get(cell) != settings]
+        try:
+            volumes.parse(unread)
+        finally:
+            for position in unread:
+                if volumes.is_kept(position):
+                    cache.put(cells[position], settings)
+    return volumes
+
+
 def load_volumes(
-    parse: Callable[[str], Tensor | Missing], cells: Sequence[str], shape: tuple[int, ...], *, path: Path | None
-) -> Float32[np.ndarray, "n *d"]:
-    """Parse every cell into a read-only array on disk: in the folder ``path``, or in an unnamed temporary file.
+    parse: Callable[[str], Tensor | Missing], cells: Sequence[str], shape: tuple[int, ...], *, path: Path
+) -> AbstractVolumes:
+    """Parse every cell into the folder ``path``.
 
     An existing folder is reused, so its name must identify everything that its contents depend on. An interrupted call
     is continued by the next; of several processes, one reads and the others wait.
@@ -39,18 +142,11 @@ def load_volumes(
         UnreadableCells: ``parse`` raised ValueError for these, or set them to missing; all cells are tried.
         RunError: the disk is full, or ``path`` cannot be written.
     """
-    full_shape = (len(cells), *shape)
     if not cells:
-        return np.zeros(full_shape, np.float32)
-    if path is None:
-        with located(Path(tempfile.gettempdir())), tempfile.TemporaryFile() as file:
-            for volume in _parsed(parse, cells):
-                file.write(np.ascontiguousarray(volume.numpy(), "<f4").tobytes())
-            file.flush()
-            return np.memmap(file, "<f4", mode="r", shape=full_shape)
-    known = _open(path, full_shape)
+        return TemporaryVolumes(parse, cells, shape)
+    known = _open(path, (len(cells), *shape))
     if known is not None:
-        return known
+        return _StoredVolumes(known, path, parse, cells)
     with locked(path):
         try:
             with RowStore(path, len(cells), len(cells)) as store:
@@ -60,13 +156,45 @@ def load_volumes(
         except UnreadableCells:
             shutil.rmtree(path, ignore_errors=True)
             raise
-    volumes = _open(path, full_shape)
+    volumes = _open(path, (len(cells), *shape))
     if volumes is None:
         raise OSError(f"{path} was replaced by something else while it was being written")
-    return volumes
+    return _StoredVolumes(volumes, path, parse, cells)
 
 
-def _open(path: Path, shape: tuple[int, ...]) -> Float32[np.ndarray, "n *d"] | None:
+@final
+class _StoredVolumes(AbstractVolumes):
+    """Volumes in a folder, compared with their checksums when first read; a damaged one is parsed again."""
+
+    def __init__(
+        self, array: CheckedArray, path: Path, parse: Callable[[str], Tensor | Missing], cells: Sequence[str]
+    ) -> None:
+        self._array, self._path, self._parse, self._cells = array, path, parse, cells
+
+    def read(self, positions: Int64[np.ndarray, "b"]) -> Float32[np.ndarray, "b *d"]:
+        """Return volumes, with a warning about damaged ones.
+
+        Raises:
+            CohortError: the file of a damaged one cannot be read any more.
+        """
+        values = self._array.read(positions)
+        damaged = self._array.wrong(positions)
+        if not damaged:
+            return values
+        cells = [self._cells[position] for position in damaged]
+        what = f"the preprocessed image differs from its checksum; {cells[0]} is read again ({len(cells)} such images)"
+        warnings.warn(f"{self._path}: {what}", RunWarning, stacklevel=2)
+        try:
+            parsed = dict(zip(damaged, _parsed(self._parse, cells), strict=True))
+        except UnreadableCells as error:
+            raise CohortError([Problem(cells[place], reason) for place, reason in error.reasons.items()]) from error
+        for place, position in enumerate(positions.tolist()):
+            if position in parsed:
+                values[place] = parsed[position].numpy()
+        return values
+
+
+def _open(path: Path, shape: tuple[int, ...]) -> CheckedArray | None:
     """Map the array in ``path``; None if absent, incomplete or of another shape."""
     volumes = read_array(path, "values")
     return volumes if volumes is not None and volumes.shape == shape else None

@@ -139,4 +139,4 @@ def training_values(model: Model, folder: RunFolder, name: str) -> pandas.Series
     """
     cohort = model.read(subject_table(model, folder, "train"), [name])
     column, spec = cohort.columns[name], model.schema.variables[name].spec
-    return pandas.Series([spec.format(value) for value in column.values])
+    return pandas.Series([spec.format(value) for value in column.read(column.rows)])

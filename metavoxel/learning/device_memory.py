@@ -1,4 +1,4 @@
-"""Memory of a training step on its device, from shapes alone: a step is traced on fake tensors.
+"""Memory of a training step on its device, from shapes alone: a step is traced on the meta device.
 
 Held throughout are, for every weight, the weight, its gradient, two moments and the moving average, and the buffers of
 the Gaussian baseline. In a step there is in addition the larger of
@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from metavoxel.learning.objective import Corrupted
 from metavoxel.network.baseline.baseline import BaselineOutputs
@@ -44,7 +43,7 @@ def device_memory(joint: JointModel, rows: int, token_rows: int) -> DeviceMemory
     """Forecast the memory of training a model, whose baseline is replaced: it is of no further use.
 
     Args:
-        joint: model.
+        joint: model on the meta device.
         rows: rows per step and device that pass through the whole network.
         token_rows: further ones, of tokens alone.
     """
@@ -102,7 +101,7 @@ def _kept(joint: JointModel, rows: int, token_rows: int) -> list[int]:
 
     joint.baseline = _Zeros(joint)  # type: ignore[assignment]
     joint.train()
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.enable_grad():
+    with torch.device("meta"), torch.enable_grad():
         total = rows + token_rows
         states = {name: _state(joint, name, total) for name in joint.code_shapes}
         times = {name: torch.zeros(total, dtype=torch.float64) for name in states}

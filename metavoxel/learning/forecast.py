@@ -66,12 +66,14 @@ def training_lines(schema: Schema, cohort: Cohort) -> Iterator[str]:
     if not spatial:
         return
     arrays: dict[str, int] = {}
+    schema = without_initial_weights(schema)
     try:
         with torch.device("meta"), torch.no_grad():
-            codecs = build_codecs(without_initial_weights(schema))
+            codecs = build_codecs(schema)
             for name, (spec, parts) in spatial.items():
                 with attribute_errors(parts.codec, f"variables.{name}.codec"):
                     arrays[name] = _copies(codecs[name], spec.data_shape)
+            joint = build_joint(schema, codecs)
     except PluginError:
         return
     images = sum(
@@ -81,11 +83,11 @@ def training_lines(schema: Schema, cohort: Cohort) -> Iterator[str]:
     codes = sum(_code_bytes(name, schema, cohort, codecs[name], arrays[name]) for name in spatial)
     coded = "training.cache_precision, or a codec with fewer numbers"
     yield _line("disk", [("cached codes", codes, coded), ("preprocessed images", images, "a coarser spacing")])
-    joint, default = build_joint(schema, codecs), schema.backbone.default_plan()
+    default = schema.backbone.default_plan()
     rows, others = rows_per_step(joint, schema.training, default, schema.diffusion.shared_time, 1)
     fit = _fit_memory(joint, len(cohort.parts["train"]))
     components = "the adapters' components"
-    with suppress(RuntimeError, NotImplementedError, TypeError):  # a plugin's part need not accept fake tensors
+    with suppress(RuntimeError, NotImplementedError, TypeError):  # a plugin's part need not accept meta tensors
         device = device_memory(joint, rows, others)
         step = f"a step of {rows} rows" + (f" and {others} of tokens alone" if others else "")
         yield _line("memory on its device, in single precision", [

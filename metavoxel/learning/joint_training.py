@@ -22,6 +22,7 @@ from metavoxel.learning.loop import Optimisation, Optimiser, defer_interrupts
 from metavoxel.learning.missingness_weights import missing_report, missing_weights
 from metavoxel.learning.objective import loss_sums, ratio
 from metavoxel.learning.time_sampling import GRID_PURE_NOISE_SHARE, PURE_NOISE_SHARE, evidence_times, shared_times
+from metavoxel.learning.training_warnings import variable_problems
 from metavoxel.learning.validation import HeldOutLoss
 from metavoxel.network.joint import JointModel
 from metavoxel.parts.features.rows import Rows
@@ -31,6 +32,9 @@ from metavoxel.runs.metrics import MetricsWriter
 from metavoxel.runs.progress import Progress
 from metavoxel.runs.run import RunFolder
 from metavoxel.schema import Schema
+
+TRAINING_EXAMPLES = 250
+"""Maximum number of training rows whose loss is compared with that of validation rows, and their noised examples."""
 
 UNVALIDATED = MappingProxyType({"best_score": float("inf"), "best_step": -1.0, "validated_step": -1.0})
 """Validation record of a training that has no best weights yet."""
@@ -125,32 +129,47 @@ def train_joint(
         return terms
 
     smoothed: dict[str, float] = {}
-    held_out = HeldOutLoss(
+    validation_times = shared_times if shared else partial(times_of, draw_share=settings.draw_share)
+    held_out = HeldOutLoss(joint, caches, cohort.parts["validation"], validation_times, settings.seed)
+    trained_on = HeldOutLoss(
         joint,
         caches,
-        cohort.parts["validation"],
-        shared_times if shared else partial(times_of, draw_share=settings.draw_share),
+        _some_rows(train_rows, len(cohort.parts["validation"])),
+        validation_times,
         settings.seed,
+        TRAINING_EXAMPLES,
     )
+    noticed: set[str] = set()
 
     def validate(step: int) -> dict[str, float]:
         """Evaluate the averaged weights, save them if they are the best so far, and write a checkpoint."""
         with optimiser.averaged():
-            found = held_out.evaluate()
+            found, on_training = held_out.evaluate(), trained_on.network_losses()
         # Variables are weighted as in the training loss, else those of small weight dominate the selection.
         total = sum(weights[name] for name in found)
         score = sum(weights[name] * one.bound for name, one in found.items()) / total if total else 0.0
+        of_variables = {
+            name: {**one._asdict(), **({"training": on_training[name]} if name in on_training else {})}
+            for name, one in found.items()
+        }
+        if fabric.is_global_zero and steps // 2 <= step < steps:  # early losses are high, the last are in the summary
+            for problem in variable_problems(of_variables):
+                if problem.where not in noticed:
+                    warnings.warn(f"validation at step {step}: {problem}", RunWarning, stacklevel=2)
+                noticed.add(problem.where)
         numbers = {**best, "validated_step": step}
         with defer_interrupts():
             if score < best["best_score"]:
                 numbers |= {"best_score": score, "best_step": step}
                 numbers |= {
-                    f"{field}/{name}": value for name, one in found.items() for field, value in one._asdict().items()
+                    f"{field}/{name}": value for name in of_variables for field, value in of_variables[name].items()
                 }
                 if fabric.is_global_zero:
                     chosen = {"network_weights": held_out.network_weights(found)}
                     save_weights(folder.best, {**joint.state_dict(), **optimiser.average, **chosen}, numbers)
             named = {f"validation/{name}": one.loss for name, one in found.items()}
+            named |= {f"network/{name}": one.network for name, one in found.items()}
+            named |= {f"network_training/{name}": loss for name, loss in on_training.items()}
             counts = {"skipped": optimiser.guard.skipped, "spikes": optimiser.guard.spikes}
             writer.write("joint", step, {**smoothed, **named, "score/validation": score, **counts})
             optimiser.save(checkpoints, numbers)
@@ -185,6 +204,11 @@ def train_joint(
         "missing": missing,
         "validation": validation,
     }
+
+
+def _some_rows(rows: Int64[Tensor, "n"], most: int) -> Int64[Tensor, "m"]:
+    """Select training rows evenly, as many as validation rows and at most ``TRAINING_EXAMPLES``."""
+    return rows[:: max(1, -(-len(rows) // max(1, min(most, TRAINING_EXAMPLES))))]
 
 
 def _is_whole(path: Path) -> bool:

@@ -1,6 +1,8 @@
 """Cached codes of a cohort: of complete, augmented and partly observed data."""
 
 import math
+import shutil
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +13,12 @@ from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
 from metavoxel.cohort.cohort import Cohort
-from metavoxel.errors import RunError
+from metavoxel.errors import RunError, RunWarning
 from metavoxel.parts.codecs.base import AbstractCodec, Encoded
 from metavoxel.parts.features.rows import Rows
 from metavoxel.rng import Rng, stream_key
 from metavoxel.storage.atomic import locked
-from metavoxel.storage.row_store import RowStore, read_rows
+from metavoxel.storage.row_store import RowStore, damage, read_rows
 from metavoxel.typing import Code, Mask
 
 ENCODE_BATCH, SCALAR_BATCH = 4, 1024
@@ -203,3 +205,10 @@ def load_cache(folder: Path, present: Bool[Tensor, "n"]) -> LatentCache:
     n = len(present)
     found = {name: tensor.reshape(n, len(tensor) // n, *tensor.shape[1:]) for name, tensor in tensors.items()}
     return LatentCache(present.clone(), found["mean"], found.get("sd"), found.get("partial"), found.get("trusted"))
+
+
+def remove_damaged(folder: Path) -> None:
+    """Remove complete codes that differ from their checksums, with a warning; all of them are read."""
+    if found := damage(folder):
+        warnings.warn(f"{folder}: {found}; the codes are computed again", RunWarning, stacklevel=2)
+        shutil.rmtree(folder)

@@ -49,8 +49,9 @@ class Step(NamedTuple):
 NON_FINITE_IN_A_ROW = 3
 """Number of consecutive steps with a non-finite loss or gradient at which training stops; fewer are skipped."""
 
-SPIKE, SPIKE_AFTER = 5.0, 50
-"""Ratio of a step's loss to its moving average that counts as a spike, and the first step at which it may."""
+SPIKE, SPIKE_AFTER, REPORTED_SPIKES = 5.0, 50, 5
+"""Ratio of a step's loss to its moving average that counts as a spike, the first step at which it may, and the number
+of spikes that are reported one by one."""
 
 
 @final
@@ -70,11 +71,17 @@ class Guard:
     spikes: int = 0
     average_loss: float = 0.0
 
-    def finite(self, step: int, loss: float) -> None:
-        """Count a step, from 0, whose loss and gradient are finite."""
+    def finite(self, step: int, loss: float) -> float:
+        """Count a step, from 0, whose loss and gradient are finite; return its loss relative to the average if a spike.
+
+        That of other steps is 0.
+        """
         self.in_a_row = 0
-        self.spikes += step >= SPIKE_AFTER and loss > SPIKE * self.average_loss
+        spike = step >= SPIKE_AFTER and loss > SPIKE * self.average_loss
+        ratio = loss / self.average_loss if spike else 0.0
+        self.spikes += spike
         self.average_loss += (loss - self.average_loss) / min(step + 1, SPIKE_AFTER)
+        return ratio
 
 
 def learning_rate(settings: Optimisation, step: int) -> float:
@@ -153,7 +160,7 @@ class Optimiser:
                     for optimizer in self._optimizers:
                         optimizer.step()
                         optimizer.zero_grad()
-                    self.guard.finite(self.step, sum(values.values()))
+                    self._count(sum(values.values()), subjects)
                 self.step += 1
                 if not cause:
                     self._update_average()
@@ -193,6 +200,16 @@ class Optimiser:
         if self._precision != "32-true":
             remedy += ", or try `precision=32-true`"
         raise NumericalError(f"{where}: {cause}{batch}. The state before is kept. {remedy}")
+
+    def _count(self, loss: float, subjects: Callable[[int], Sequence[str]]) -> None:
+        """Count the current step as finite; report the first few spikes of the loss."""
+        ratio = self.guard.finite(self.step, loss)
+        if ratio and self.guard.spikes <= REPORTED_SPIKES and self.fabric.is_global_zero:
+            names = some(subjects(self.step))
+            batch = f" (subjects {names})" if names else ""
+            rest = "; further ones are only counted" if self.guard.spikes == REPORTED_SPIKES else ""
+            what = f"the loss is {ratio:.3g} times its average{batch}{rest}"
+            warnings.warn(f"training step {self.step + 1}: {what}", RunWarning, stacklevel=2)
 
     def _clipped(self) -> Tensor | None:
         """Clip the joint gradient norm of all optimisers to ``clip``, and return the norm before clipping.

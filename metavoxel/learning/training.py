@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from safetensors.torch import save
 
 from metavoxel.cohort.cohort import Cohort
@@ -20,10 +19,11 @@ from metavoxel.errors import CohortWarning, Problem, RunError, RunWarning
 from metavoxel.learning.buildable import check_buildable
 from metavoxel.learning.codec_training import fit_codec
 from metavoxel.learning.contracts import check_codec, check_joint
+from metavoxel.learning.devices import start_fabric
 from metavoxel.learning.joint_training import train_joint
-from metavoxel.learning.latent_cache import LatentCache, codes_per_image, encode_column, load_cache
+from metavoxel.learning.latent_cache import LatentCache, codes_per_image, encode_column, load_cache, remove_damaged
 from metavoxel.learning.missingness_weights import check_missing_weights
-from metavoxel.learning.precision import flushed_denormals, resolve_precision
+from metavoxel.learning.precision import flushed_denormals
 from metavoxel.parts.codecs.base import AbstractCodec
 from metavoxel.plugins.hookspecs import API_VERSION
 from metavoxel.plugins.registry import Registry, attribute_errors, load_registry
@@ -45,6 +45,8 @@ def training(
     *,
     resume: bool = False,
     devices: int = 1,
+    nodes: int = 1,
+    strategy: str = "ddp",
     precision: str = "auto",
     accelerator: str = "auto",
     checkpoint_minutes: float = MINUTES,
@@ -59,14 +61,14 @@ def training(
         schema: schema to train.
         output: run folder. Codecs that it contains are not fitted again.
         resume: continue the run in ``output``.
-        devices, precision, accelerator: as in Lightning Fabric; 'auto' detects the hardware.
+        devices, nodes, strategy, precision, accelerator: see ``start_fabric``; 'auto' detects the hardware.
         checkpoint_minutes: time between checkpoints, of which a crash costs at most one interval.
         registry: types that the schema may name; by default all installed.
         split: row keys of each part, as recorded by another run; by default the schema's split.
 
     Raises:
-        RunError: ``output`` holds another run, one that requires ``resume``, or one being trained; or the precision is
-            incompatible with the optimiser.
+        RunError: ``output`` holds another run, one that requires ``resume``, or one being trained; the precision is
+            incompatible with the optimiser; or a device is missing, or has no equal share of the batch.
         SchemaError: codecs, adapters or backbone cannot be built, or exceed the memory of this machine.
         CohortError: the cohort is invalid; lists all problems, before any training.
     """
@@ -78,7 +80,11 @@ def training(
     with flushed_denormals():
         # Tables gain no speed from half precision, and 8-bit significands would add rounding noise to scalars.
         half = any(spec.spatial for spec in schema.specs.values())
-        fabric = start_fabric(accelerator, devices, precision, half=half)
+        fabric = start_fabric(accelerator, devices, precision, half=half, nodes=nodes, strategy=strategy)
+        size, processes = schema.training.batch_size, fabric.world_size
+        if size is not None and size % processes:
+            what = f"{size} rows cannot be shared equally by {processes} devices; use a multiple of {processes}"
+            raise RunError(Problem("training.batch_size", f"{what}, such as {-(-size // processes) * processes}"))
         fabric.launch()
         folder = RunFolder(output)
         folder.claim(resume=resume)
@@ -140,22 +146,6 @@ def _stages(
         save_weights(folder.weights, weights, numbers)
         folder.write_record({**record, "state": "finished", **best})
     fabric.barrier()
-
-
-def start_fabric(accelerator: str, devices: int, precision: str, *, half: bool) -> Fabric:
-    """Configure devices and precision; 'auto' precision is bf16 only if that suffices (``half``).
-
-    Raises:
-        RunError: a device or precision that this machine lacks, or bf16 whose gradients it computes wrongly.
-    """
-    # The fusion parameters of a U-Net are unused if all scalars are painted.
-    strategy = "ddp_find_unused_parameters_true" if devices > 1 else "auto"
-    resolved: Any = resolve_precision(precision, half=half, accelerator=accelerator)
-    try:
-        return Fabric(accelerator=accelerator, strategy=strategy, devices=devices, precision=resolved)
-    except (ValueError, RuntimeError, MisconfigurationException) as error:
-        where = f"accelerator {accelerator}, devices {devices}, precision {precision}"
-        raise RunError(Problem(where, str(error))) from error
 
 
 def _without_incomplete(cohort: Cohort) -> tuple[Cohort, int]:
@@ -280,6 +270,9 @@ def _encode_or_load(
     content = [cohort.fingerprint.encode(), weights, str((settings.seed, count, half)).encode()]
     content += [b"indices"] if codec.indexed else []
     key = hashlib.blake2b(b"".join(content), digest_size=8).hexdigest()
+    if fabric.is_global_zero:
+        remove_damaged(folder.codes(name, key))
+    fabric.barrier()
     steps = encode_column(
         name,
         cohort,

@@ -44,6 +44,7 @@ class VariableLoss(NamedTuple):
         bound: upper confidence bound of the loss; the baseline's loss if the network is not used.
         baseline: loss of the Gaussian baseline alone; of the network for a variable without one.
         network_weight: weight of the network's correction with the lowest bound.
+        network: loss at weight 1.
         rows: number of validation rows in which the variable is present.
     """
 
@@ -51,6 +52,7 @@ class VariableLoss(NamedTuple):
     bound: float
     baseline: float
     network_weight: float
+    network: float
     rows: int
 
 
@@ -68,6 +70,7 @@ class HeldOutLoss:
         rows: validation rows.
         times: sampler of times and conditioning masks, given which variables are present.
         seed: random seed of the noise.
+        examples: target number of noised examples of a table.
     """
 
     def __init__(
@@ -77,17 +80,27 @@ class HeldOutLoss:
         rows: Int64[Tensor, "n"],
         times: Callable[[Bool[Tensor, "b v"], Rng], RowTimes],
         seed: int,
+        examples: int = EXAMPLES,
     ) -> None:
         self._model, self._caches, self._times, self._seed = model, caches, times, seed
         self._rows = rows[:: max(1, -(-len(rows) // MAX_ROWS))]
         has_grids = model.has_grids
         self._batch = GRID_BATCH if has_grids else min(BATCH, rows_per_batch(model))
         count = max(len(self._rows), 1)
-        wanted = min(math.ceil(EXAMPLES / count), math.ceil(CELLS / (count * model.tokens)))
+        wanted = min(math.ceil(examples / count), math.ceil(CELLS / (count * model.tokens)))
         self._repeats = IMAGE_REPEATS if has_grids else max(MIN_REPEATS, wanted)
         self._present = torch.stack([caches[name].present for name in model.kernels], 1)
         self._with_baseline = model.with_baseline
         self._reference, self._baseline = self._losses(self._zero, self._at(0.0) if self._with_baseline else self._zero)
+
+    def network_losses(self) -> dict[str, float]:
+        """Evaluate the current model at network weight 1, in one pass; variables without rows are omitted."""
+        (full,) = self._losses(self._at(1.0))
+        return {
+            name: float(one.total.sum()) / max(float(self._reference[name].total.sum()), 1e-12)
+            for name, one in full.items()
+            if bool((one.cells > 0).any())
+        }
 
     def evaluate(self) -> dict[str, VariableLoss]:
         """Evaluate the current model; variables without validation rows are omitted."""
@@ -100,13 +113,14 @@ class HeldOutLoss:
             reference = max(float(self._reference[name].total.sum()), 1e-12)
             if name not in self._with_baseline:
                 loss = float(corrected.total.sum()) / reference
-                found[name] = VariableLoss(loss, loss, loss, 1.0, rows)
+                found[name] = VariableLoss(loss, loss, loss, 1.0, loss, rows)
                 continue
             none = self._baseline[name]
             baseline = float(none.total.sum()) / reference
             weight, change, bound = best_weight(none, half[0][name], corrected)
             loss, bound = (baseline + value * cells / reference for value in (change, bound))
-            found[name] = VariableLoss(loss, bound, baseline, weight, rows)
+            network = float(corrected.total.sum()) / reference
+            found[name] = VariableLoss(loss, bound, baseline, weight, network, rows)
         return found
 
     def network_weights(self, losses: Mapping[str, VariableLoss]) -> Float[Tensor, "v"]:

@@ -93,9 +93,10 @@ class JointModel(nn.Module, AbstractCorrectedDenoiser):
         self.links: Tensor | None
         width = self.backbone.ports.time_width
         self._shared_time = shared_time
-        end = torch.ones((), dtype=torch.float64)
         # With one shared time, no training row is at t = 1
-        without = [name for name, kernel in self.kernels.items() if torch.isneginf(kernel.log_snr(end))]
+        with torch.device("cpu"):  # the model may be on the meta device
+            end = torch.ones((), dtype=torch.float64)
+            without = [name for name, kernel in self.kernels.items() if torch.isneginf(kernel.log_snr(end))]
         self._without_signal = () if shared_time else tuple(without)
         clocks = 1 if shared_time else len(self.kernels)
         self.time_in = nn.Linear(TIME_FEATURES, width)

@@ -96,7 +96,8 @@ class ResidualField(nn.Module):
         frequencies = math.prod(self._padded[:-1]) * (self._padded[-1] // 2 + 1)
         total = sum(channels)
         self.register_buffer("values", torch.ones(frequencies, total))
-        self.register_buffer("vectors", torch.view_as_real(torch.eye(total) * torch.ones(frequencies, 1, 1) + 0j))
+        identity = torch.eye(total).expand(frequencies, total, total)
+        self.register_buffer("vectors", torch.stack([identity, torch.zeros_like(identity)], -1))
         self.register_buffer("variances", torch.ones(total))
         self.values: Tensor
         self.vectors: Tensor

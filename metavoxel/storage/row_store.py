@@ -4,15 +4,17 @@ import json
 import math
 import os
 import time
+import zlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, final
 
 import numpy as np
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Float32, Int64, UInt8, UInt32
 from torch import Tensor
 
 from metavoxel.storage.atomic import flush_folder, located, write_text
@@ -20,6 +22,10 @@ from metavoxel.storage.atomic import flush_folder, located, write_text
 SECONDS_BETWEEN_COMMITS = 20.0
 """Time between two flushes to disk: what a crash costs at most."""
 
+BLOCK_BYTES = 2**26
+"""Size of the blocks in which checksums are compared."""
+
+_READERS = 4
 _DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -34,9 +40,10 @@ _DTYPES = {
 class RowStore:
     """Writer of a folder of arrays, which continues where an earlier process stopped.
 
-    Each array is a raw file, ``NAME.bin``. ``rows.json`` has the shapes and the number of work items done; an item
-    counts once its rows are flushed to disk. Rows that are never written are zeros and take no space. Writing uses
-    files instead of a memory map: a full disk then raises an error, where a map would crash.
+    Each array is a raw file, ``NAME.bin``, with a checksum of every row in ``NAME.crc``. ``rows.json`` has the shapes
+    and the number of work items done; an item counts once its rows are flushed to disk. Rows that are never written are
+    zeros and take no space. Writing uses files instead of a memory map: a full disk then raises an error, where a map
+    would crash.
 
     Args:
         folder: folder of the arrays.
@@ -46,7 +53,7 @@ class RowStore:
 
     def __init__(self, folder: Path, rows: int, items: int) -> None:
         self.folder, self._rows, self._items = folder, rows, items
-        self._files: dict[str, BinaryIO] = {}
+        self._files: dict[str, tuple[BinaryIO, BinaryIO]] = {}
         found = _read_index(folder)
         if found is None or (found.rows, found.items) != (rows, items):
             found = _Index(rows, items, 0, {})
@@ -73,10 +80,13 @@ class RowStore:
         with located(self.folder):
             if name not in self._files:
                 self._files[name] = self._open(name, array)
-            file, size = self._files[name], content.shape[1]
+            (file, sums), size = self._files[name], content.shape[1]
+            checksums = _checksums(content)
             for start, stop in _runs(rows):
                 file.seek(rows[start] * size)
                 file.write(content[start:stop].tobytes())
+                sums.seek(rows[start] * checksums.itemsize)
+                sums.write(checksums[start:stop].tobytes())
 
     def commit(self, done: int, *, now: bool = False) -> None:
         """Record that ``done`` items are complete, if ``now`` or some time after the last record.
@@ -88,21 +98,24 @@ class RowStore:
             return
         with located(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            for file in self._files.values():
+            for file in chain(*self._files.values()):
                 file.flush()
                 os.fsync(file.fileno())
             flush_folder(self.folder)
         _Index(self._rows, self._items, done, self._arrays).write(self.folder)
         self.done, self._committed = done, time.monotonic()
 
-    def _open(self, name: str, array: "_Array") -> BinaryIO:
+    def _open(self, name: str, array: "_Array") -> tuple[BinaryIO, BinaryIO]:
         self.folder.mkdir(parents=True, exist_ok=True)
         fresh = name not in self._arrays
         self._arrays[name] = array
-        file = self._stack.enter_context((self.folder / f"{name}.bin").open("wb" if fresh else "r+b"))
-        if fresh:
-            file.truncate(array.size(self._rows))
-        return file
+        opened = []
+        for path, size in array.files(self.folder / name, self._rows).items():
+            file = self._stack.enter_context(path.open("wb" if fresh else "r+b"))
+            if fresh:
+                file.truncate(size)
+            opened.append(file)
+        return opened[0], opened[1]
 
 
 def read_rows(folder: Path) -> dict[str, Tensor] | None:
@@ -116,12 +129,57 @@ def read_rows(folder: Path) -> dict[str, Tensor] | None:
     return {name: array.mapped(folder / f"{name}.bin", found.rows) for name, array in found.arrays.items()}
 
 
-def read_array(folder: Path, name: str) -> Shaped[np.ndarray, "n ..."] | None:
-    """Map one array of a complete store as read-only NumPy array of single precision; None as for ``read_rows``."""
+def damage(folder: Path) -> str:
+    """Compare the rows of a complete store with their checksums; describe the first array that differs, or return "".
+
+    All of it is read, by several threads.
+    """
+    found = _read_index(folder)
+    if found is None or found.done != found.items:
+        return ""
+    for name, array in found.arrays.items():
+        checked = array.checked(folder / name, found.rows)
+        starts = range(0, found.rows, max(1, BLOCK_BYTES // max(checked.row_bytes, 1)))
+        ends = [*starts[1:], found.rows]
+        with ThreadPoolExecutor(_READERS) as pool:
+            wrong = [row for rows in pool.map(checked.wrong, map(np.arange, starts, ends)) for row in rows]
+        if wrong:
+            return f"{len(wrong)} of {found.rows} rows of {name!r} differ from their checksums, the first is {wrong[0]}"
+    return ""
+
+
+def read_array(folder: Path, name: str) -> "CheckedArray | None":
+    """Map one array of a complete store of single precision into memory; None as for ``read_rows``."""
     found = _read_index(folder)
     if found is None or found.done != found.items or name not in found.arrays:
         return None
-    return np.memmap(folder / f"{name}.bin", "<f4", mode="r", shape=(found.rows, *found.arrays[name].shape))
+    return found.arrays[name].checked(folder / name, found.rows)
+
+
+@final
+class CheckedArray:
+    """An array of a store, whose rows are compared with their checksums when they are first read.
+
+    Attributes:
+        shape: of the array, rows first.
+        row_bytes: size of a row.
+    """
+
+    def __init__(self, content: UInt8[np.ndarray, "n k"], checksums: UInt32[np.ndarray, "n"], shape: list[int]) -> None:
+        self.shape, self.row_bytes = (len(content), *shape), content.shape[1]
+        self._content, self._checksums = content, checksums
+        self._checked = np.zeros(len(content), bool)
+
+    def wrong(self, rows: Int64[np.ndarray, "b"]) -> list[int]:
+        """Return the rows, among these, that differ from their checksums."""
+        unchecked = rows[~self._checked[rows]]
+        good = _checksums(self._content[unchecked]) == self._checksums[unchecked]
+        self._checked[unchecked[good]] = True
+        return unchecked[~good].tolist()
+
+    def read(self, rows: Int64[np.ndarray, "b"]) -> Float32[np.ndarray, "b ..."]:
+        """Return rows, in single precision, whether they are damaged or not."""
+        return np.array(self._content[rows]).view("<f4").reshape(len(rows), *self.shape[1:])
 
 
 class _Array(NamedTuple):
@@ -132,6 +190,17 @@ class _Array(NamedTuple):
 
     def size(self, rows: int) -> int:
         return rows * math.prod(self.shape) * _DTYPES[self.dtype].itemsize
+
+    def files(self, path: Path, rows: int) -> dict[Path, int]:
+        """Files of an array and their sizes: its rows, and their checksums."""
+        return {path.with_name(f"{path.name}.bin"): self.size(rows), path.with_name(f"{path.name}.crc"): 4 * rows}
+
+    def checked(self, path: Path, rows: int) -> "CheckedArray":
+        content, checksums = (
+            np.memmap(file, np.uint8, mode="r") if size else np.zeros(0, np.uint8)
+            for file, size in self.files(path, rows).items()
+        )
+        return CheckedArray(content.reshape(rows, self.size(1)), checksums.view("<u4"), self.shape)
 
     def mapped(self, path: Path, rows: int) -> Tensor:
         shape, dtype = (rows, *self.shape), _DTYPES[self.dtype]
@@ -159,10 +228,16 @@ def _read_index(folder: Path) -> _Index | None:
         found = json.loads((folder / "rows.json").read_text(encoding="utf-8"))
         arrays = {name: _Array(array["dtype"], array["shape"]) for name, array in found["arrays"].items()}
         index = _Index(int(found["rows"]), int(found["items"]), int(found["done"]), arrays)
-        sizes = {folder / f"{name}.bin": array.size(index.rows) for name, array in arrays.items()}
-        return index if all(path.stat().st_size == size for path, size in sizes.items()) else None
+        sizes = chain(*(array.files(folder / name, index.rows).items() for name, array in arrays.items()))
+        return index if all(path.stat().st_size == size for path, size in sizes) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _checksums(content: UInt8[np.ndarray, "b k"]) -> UInt32[np.ndarray, "b"]:
+    """CRC-32 of each row, relative to that of zeros: rows that were never written have 0."""
+    zeros = zlib.crc32(bytes(content.shape[1]))
+    return np.array([zlib.crc32(row) ^ zeros for row in np.ascontiguousarray(content)], "<u4")
 
 
 def _runs(rows: Sequence[int]) -> list[tuple[int, int]]:

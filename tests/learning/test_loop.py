@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from metavoxel.errors import NumericalError, RunWarning
-from metavoxel.learning.loop import Optimisation, Optimiser
+from metavoxel.learning.loop import REPORTED_SPIKES, Optimisation, Optimiser
 from metavoxel.runs.checkpoints import Checkpoints
 
 
@@ -139,8 +139,14 @@ def test_counts_are_part_of_a_checkpoint(tmp_path, recwarn):
 def test_spikes_of_the_loss_are_counted():
     network, x = module(), torch.randn(16, 6)
     found = optimiser(network, steps=80, rate=1e-9)
-    list(found.run(lambda step: {"a": network(x).square().mean() * (20 if step in (10, 60, 70) else 1)}))
-    assert found.guard.spikes == 2, "not in the first steps"
+    with pytest.warns(RunWarning) as caught:
+        steps = (10, 55, 60, 65, 70, 75, 78)
+        loss = lambda step: {"a": network(x).square().mean() * (50 if step in steps else 1)}  # noqa: E731
+        list(found.run(loss, lambda step: [f"s{step}"]))
+    assert found.guard.spikes == len(steps) - 1, "not in the first steps"
+    lines = [str(one.message) for one in caught]
+    assert len(lines) == REPORTED_SPIKES and lines[0].startswith("training step 56: the loss is 2")
+    assert "times its average (subjects s55)" in lines[0] and lines[-1].endswith("; further ones are only counted")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -61,6 +61,18 @@ def test_damaged_files_of_a_run_are_made_anew(reference, tmp_path):
     assert json.loads((tmp_path / "lost" / "run.json").read_text())["best_step"] in (17, 20, 30)
 
 
+def test_flipped_bits_in_cached_codes_are_noticed(reference, tmp_path):
+    schema, run, _ = reference
+    leave(schema, tmp_path / "run", "joint", 17)
+    stores = [store for store in (tmp_path / "run" / "cache").iterdir() if (store / "mean.bin").exists()]
+    content = bytearray((stores[0] / "mean.bin").read_bytes())
+    content[9] ^= 16
+    (stores[0] / "mean.bin").write_bytes(content)
+    with pytest.warns(RunWarning, match="rows of 'mean' differ from their checksums.*the codes are computed again"):
+        train(schema, tmp_path / "run", resume=True)
+    assert_same_weights(run, tmp_path / "run")
+
+
 def test_a_death_between_the_record_and_the_schema_is_resumed(reference, tmp_path):
     schema, run, _ = reference
     leave(schema, tmp_path / "run", "cohort")

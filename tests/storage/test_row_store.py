@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metavoxel.errors import RunError
-from metavoxel.storage.row_store import RowStore, read_array, read_rows
+from metavoxel.storage import row_store
+from metavoxel.storage.row_store import RowStore, damage, read_array, read_rows
 
 
 def fill(folder, values, order, stop=None, **more):
@@ -47,7 +48,7 @@ def test_it_continues_where_it_stopped(tmp_path_factory, stops):
     fill(folder, values, order, other=other)
     found = read_rows(folder)
     assert torch.equal(found["values"], values) and torch.equal(found["other"], other)
-    np.testing.assert_array_equal(read_array(folder, "values"), values.numpy())
+    np.testing.assert_array_equal(read_array(folder, "values").read(np.arange(7)), values.numpy())
     assert read_array(folder, "none") is None
 
 
@@ -93,3 +94,33 @@ def test_a_full_disk_is_a_message(tmp_path, monkeypatch):
     monkeypatch.setattr("metavoxel.storage.row_store.os.fsync", full)
     with pytest.raises(RunError, match="No space left on device.*make room"):
         fill(tmp_path, torch.ones(2, 2), [0, 1])
+
+
+@given(place=st.integers(0, 6 * 5 * 4 - 1), bit=st.integers(0, 7))
+def test_a_flipped_bit_is_found(tmp_path_factory, place, bit):
+    folder = tmp_path_factory.mktemp("store") / "store"
+    fill(folder, torch.randn(6, 5), [4, 0, 1, 5])
+    assert not damage(folder)
+    content = bytearray((folder / "values.bin").read_bytes())
+    content[place] ^= 1 << bit
+    (folder / "values.bin").write_bytes(content)
+    row = place // 20
+    assert damage(folder) == f"1 of 6 rows of 'values' differ from their checksums, the first is {row}"
+    array = read_array(folder, "values")
+    assert array.wrong(np.array([5, row, 0] if row not in (0, 5) else [0, 5])) == [row]
+
+
+def test_blocks_of_rows_are_compared(tmp_path, monkeypatch):
+    monkeypatch.setattr(row_store, "BLOCK_BYTES", 100)
+    fill(tmp_path, torch.randn(40, 5), range(40), empty=torch.zeros(40, 0))
+    assert not damage(tmp_path) and not damage(tmp_path / "none")
+    content = np.memmap(tmp_path / "values.bin", np.uint8, "r+")
+    content[[7, 8 * 20, 39 * 20]] ^= 4
+    content.flush()
+    assert damage(tmp_path) == "3 of 40 rows of 'values' differ from their checksums, the first is 0"
+
+
+def test_a_store_without_checksums_is_made_anew(tmp_path):
+    fill(tmp_path, torch.randn(4, 2), range(4))
+    (tmp_path / "values.crc").unlink()
+    assert read_rows(tmp_path) is None and RowStore(tmp_path, 4, 4).done == 0

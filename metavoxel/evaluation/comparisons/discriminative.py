@@ -19,9 +19,9 @@ from metavoxel.evaluation.comparisons.predictor import Predictor, Task, paramete
 from metavoxel.evaluation.comparisons.stopwatch import Stopwatch
 from metavoxel.evaluation.comparisons.study import Study
 from metavoxel.learning.batches import shuffled
+from metavoxel.learning.devices import start_fabric
 from metavoxel.learning.loop import Optimisation, Optimiser, defer_interrupts
 from metavoxel.learning.precision import flushed_denormals
-from metavoxel.learning.training import start_fabric
 from metavoxel.rng import Rng
 from metavoxel.runs.checkpoint import load_module, save_weights
 from metavoxel.runs.checkpoints import Checkpoints

@@ -1,6 +1,7 @@
 """Sections of the report: text, tables and figures."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from metavoxel.evaluation import slices
 from metavoxel.evaluation.image_quality import AUTOENCODER, HALVES, Judged
@@ -10,10 +11,11 @@ from metavoxel.evaluation.metrics.features.base import AbstractImageFeatures
 from metavoxel.evaluation.report.distribution_sections import by_region, generated_rows
 from metavoxel.evaluation.report.drawing import CALIBRATION, PICTURES, PREDICTIONS
 from metavoxel.evaluation.report.report import Pictured, Section, Tabulated
-from metavoxel.evaluation.report.table import Figures
+from metavoxel.evaluation.report.table import Cell, Figures
 from metavoxel.evaluation.report.tables import subgroup_table, unit
 from metavoxel.evaluation.results import Results
 from metavoxel.evaluation.settings import others, protocol
+from metavoxel.learning.training_warnings import training_warnings
 
 COPIES = 0.15
 """Share of generated scans beyond the 5 % quantile of held-out scans, above which copying is reported."""
@@ -65,6 +67,7 @@ def sections(results: Results, figures: Mapping[str, Sequence[Pictured]]) -> Ite
     yield _translation(results)
     yield _measured(results)
     yield Section(PICTURES, figures=figures.get(PICTURES, ()))
+    yield training_section(results.held_out.folder.read_record())
     yield _methods(results.methods)
 
 
@@ -190,6 +193,31 @@ def copied(judged: Judged) -> Iterator[str]:
                 )
             else:
                 yield start + "This is no evidence of copying, but does not exclude it."
+
+
+def training_section(record: Mapping[str, Any]) -> Section:
+    """Held-out losses of the training, and what is suspicious in it."""
+    validation: Mapping[str, Mapping[str, float]] = record.get("validation", {})
+    if not validation:
+        return Section("Training")
+    words = [
+        "Denoising losses at the best step, relative to a prediction of zero. Validation rows choose that step and the "
+        "weight of the network's correction to the Gaussian baseline; the chosen loss is that of the saved model. A "
+        "network whose loss on validation rows is well above that on training rows overfits.",
+        *(f"{line}." for line in training_warnings(record)),
+    ]
+    columns = {
+        "validation": "loss",
+        "baseline alone": "baseline",
+        "network, validation": "network",
+        "network, training": "training",
+        "network weight": "network_weight",
+    }
+    rows: list[dict[str, Cell]] = [
+        {"variable": name, **{column: one.get(field) for column, field in columns.items()}}
+        for name, one in validation.items()
+    ]
+    return Section("Training", words, [Tabulated("Denoising losses", Figures(rows))])
 
 
 def _methods(methods: Sequence[Method]) -> Section:

@@ -173,9 +173,11 @@ class Baseline(nn.Module):
         """Add the residuals of images in these rows, codes less reconstructions, to the fits of their fields."""
         for port, names in self._in_field.items():
             for positions in codes[names[0]].positions():
-                kept = positions[chosen[positions]]
-                residuals = [codes[name].read(kept) - self._reconstructed(name, features[name][kept]) for name in names]
-                fits[port].add(residuals, [present[name][kept] for name in names])
+                # Fourier transforms take several times the memory of a block
+                for kept in positions[chosen[positions]].split(-(-len(positions) // FOLDS)):
+                    fitted = [self._reconstructed(name, features[name][kept]) for name in names]
+                    residuals = [codes[name].read(kept) - part for name, part in zip(names, fitted, strict=True)]
+                    fits[port].add(residuals, [present[name][kept] for name in names])
 
     def _fit_features(
         self,

@@ -17,10 +17,13 @@ import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from metavoxel.parts.features.scalar import RESIDUAL
+
+BLOCK_NUMBERS = 2**21
+"""Numbers of the matrices of rows that are in memory at once."""
 
 
 class Components(NamedTuple):
@@ -73,12 +76,12 @@ def posterior(components: Components, rows: Float64[Tensor, "n d"], seen: Bool[T
         inverse = torch.cholesky_inverse(factor)
         precision = torch.diag_embed(known) - known[:, :, None] * inverse * known[:, None]
         distance = torch.where(seen, rows - mean, 0.0)
-        residual = torch.einsum("nij,nj->ni", precision[pattern], distance)
+        residual = _products(precision, pattern, distance)
         log_det = 2 * factor.diagonal(dim1=1, dim2=2).log().sum(1) - torch.logdet(prior)
         misfit = (distance * residual).sum(1)
         log_joint.append(weight.log() - (misfit + log_det[pattern]) / 2)
         weighted = known[pattern] * distance
-        means.append(mean + torch.einsum("nij,nj->ni", inverse[pattern], weighted))
+        means.append(mean + _products(inverse, pattern, weighted))
         residuals.append(residual)
         precisions.append(precision)
         covariances.append(inverse)
@@ -90,6 +93,15 @@ def posterior(components: Components, rows: Float64[Tensor, "n d"], seen: Bool[T
         torch.stack(covariances),
         pattern,
     )
+
+
+def _products(
+    matrices: Float64[Tensor, "u d d"], pattern: Int64[Tensor, "n"], vectors: Float64[Tensor, "n d"]
+) -> Float64[Tensor, "n d"]:
+    """Multiply the vector of each row by the matrix of its pattern, in blocks of rows: a row's matrix is large."""
+    each = max(1, BLOCK_NUMBERS // max(1, vectors.shape[1] ** 2))
+    blocks = zip(pattern.split(each), vectors.split(each), strict=True)
+    return torch.cat([torch.einsum("nij,nj->ni", matrices[of], part) for of, part in blocks])
 
 
 def log_density(

@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
-from metavoxel.network.baseline.components import Components, Posterior, log_density, posterior
+from metavoxel.network.baseline.components import BLOCK_NUMBERS, Components, Posterior, log_density, posterior
 
 HALF_A_ROW = 0.5
 """Pseudo-count of every class."""
@@ -88,25 +88,27 @@ def predictive_scores(
     whole = torch.logsumexp(now.log_joint, 1)
     scores = torch.zeros(len(rows), len(variables), dtype=torch.float64)
     for number, place in enumerate(variables):
-        known = seen[:, place].all(1)
-        if place.stop == place.start or not known.any():
+        size = place.stop - place.start
+        if not size:
             continue
-        without, mean, precision = _left_out(now, rows, place, known)
-        if number in categories:
-            category = categories[number]
-            at = log_density(category.points.expand(*mean.shape[:2], -1, -1), mean, precision)
-            log_class = torch.logsumexp(without[:, :, None] + at, 1) + category.log_prior(components, place)
-            truth = nearest(category.points, rows[known][:, place])
-            scores[known, number] = torch.log_softmax(log_class, 1).gather(1, truth[:, None])[:, 0]
-        else:
-            scores[known, number] = whole[known] - torch.logsumexp(without, 1)
+        each = max(1, BLOCK_NUMBERS // (len(components.means) * size**2))
+        for known in seen[:, place].all(1).nonzero()[:, 0].split(each):
+            without, mean, precision = _left_out(now, rows, place, known)
+            if number in categories:
+                category = categories[number]
+                at = log_density(category.points.expand(*mean.shape[:2], -1, -1), mean, precision)
+                log_class = torch.logsumexp(without[:, :, None] + at, 1) + category.log_prior(components, place)
+                truth = nearest(category.points, rows[known][:, place])
+                scores[known, number] = torch.log_softmax(log_class, 1).gather(1, truth[:, None])[:, 0]
+            else:
+                scores[known, number] = whole[known] - torch.logsumexp(without, 1)
     return scores
 
 
 def _left_out(
-    now: Posterior, rows: Float64[Tensor, "n d"], place: slice, known: Bool[Tensor, "n"]
+    now: Posterior, rows: Float64[Tensor, "n d"], place: slice, known: Int64[Tensor, "m"]
 ) -> tuple[Float64[Tensor, "m k"], Float64[Tensor, "m k f"], Float64[Tensor, "m k f f"]]:
-    """Return eq. (2), and the mean and precision of eq. (1), of the rows in which the variable is known."""
+    """Return eq. (2), and the mean and precision of eq. (1), of rows in which the variable is known."""
     precision = now.precisions[:, now.pattern[known], place, place].transpose(0, 1)  # (m, k, f, f)
     value = rows[known][:, None, place]
     mean = value - torch.linalg.solve(precision, now.residuals[known][:, :, place, None])[..., 0]

@@ -13,6 +13,7 @@ v = n^2 + s^2 r in a cell, so that, summing over cells i,
 
 import math
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeAlias
 
 import torch
@@ -92,7 +93,7 @@ class Components(nn.Module):
 
     def likelihood(self, x: Code, scales: Scales) -> GaussianLikelihood:
         """Return the likelihood of the scores given codes with this signal and noise, eq. (2)."""
-        with torch.autocast(x.device.type, enabled=False):
+        with _single_precision(x):
             signal, noise = (scale.to(x.device).float() for scale in scales)
             variance = noise.square() + signal.square() * self.residual
             deviation = x.float() - signal * self.center.reshape(1, *self._shape)
@@ -116,7 +117,7 @@ class Components(nn.Module):
 
     def along(self, scores: Float[Tensor, "b k"]) -> Code:
         """Return the change of a code for a change of its scores."""
-        with torch.autocast(scores.device.type, enabled=False):
+        with _single_precision(scores):
             return (scores.float() @ self.loadings).reshape(len(scores), *self._shape)
 
 
@@ -145,3 +146,8 @@ class ComponentFeatures(AbstractFeatures):
 
     def reconstruct(self, features: Float[Tensor, "b k"]) -> Code:
         return self.components.reconstruct(features)
+
+
+def _single_precision(like: Tensor) -> AbstractContextManager[object]:
+    """Compute in single precision where mixed precision is on, which the meta device has not."""
+    return nullcontext() if like.is_meta else torch.autocast(like.device.type, enabled=False)

@@ -3,41 +3,24 @@
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from metavoxel.errors import CohortError, Problem
 from metavoxel.images.common_grid import Spread, common_grid, commonest, spread
-from metavoxel.images.files import Header, is_picture, read_header
+from metavoxel.images.files import Header, is_picture
 from metavoxel.images.grid import Grid
+from metavoxel.parts.variables.headers import read_headers
 from metavoxel.parts.variables.placement import Place
 
 NOT_ORIENTED = (
     "no orientation in the header (NIfTI: sform and qform codes 0), so that left and right may be swapped between "
     "subjects; write the orientation into it"
 )
-_READERS = 4
 _MAX_SPREAD = Spread(centres=5.0, angle=2.0)
 """Offsets in mm and rotations in degrees that cropping explains among images of one space."""
 _SPARSE = 8
 """Maximum size of a common grid relative to the largest image; beyond, most of it would be padding."""
-
-
-def read_headers(cells: Sequence[str]) -> tuple[dict[str, Header], list[Problem]]:
-    """Read the headers of all distinct files; return them and the problems of unreadable ones."""
-
-    def attempt(cell: str) -> Header | Problem:
-        try:
-            return read_header(cell)
-        except ValueError as error:
-            return Problem(cell, str(error))
-
-    distinct = list(dict.fromkeys(cells))
-    with ThreadPoolExecutor(_READERS) as pool:
-        found = dict(zip(distinct, pool.map(attempt, distinct), strict=True))
-    headers = {cell: header for cell, header in found.items() if isinstance(header, Header)}
-    return headers, [problem for problem in found.values() if isinstance(problem, Problem)]
 
 
 def usual_place(headers: Mapping[str, Header]) -> Place:

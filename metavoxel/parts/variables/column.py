@@ -1,5 +1,6 @@
 """Values of one variable in a cohort."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,14 @@ from jaxtyping import Bool, Float32, Int64, Shaped
 from torch import Tensor
 
 
+class AbstractVolumes(ABC):
+    """Values of a lazy variable, on disk."""
+
+    @abstractmethod
+    def read(self, positions: Int64[np.ndarray, "b"]) -> Float32[np.ndarray, "b *d"]:
+        """Return the values at these positions, in the given order."""
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class Column:
@@ -19,12 +28,12 @@ class Column:
     Attributes:
         present: which rows of the cohort have a value.
         cells: source text of each value (for an image, the path); None where missing.
-        values: values of the present rows only, in order; an array on disk for a lazy variable.
+        values: values of the present rows only, in order; on disk for a lazy variable.
     """
 
     present: Bool[Tensor, "n"]
     cells: list[str | None]
-    values: Shaped[Tensor, "m *d"] | Float32[np.ndarray, "m *d"]
+    values: Shaped[Tensor, "m *d"] | AbstractVolumes
 
     @property
     def rows(self) -> list[int]:
@@ -55,4 +64,4 @@ class Column:
         positions = self._positions[wanted]
         if isinstance(self.values, Tensor):
             return self.values[positions]
-        return torch.from_numpy(np.array(self.values[positions.numpy()], np.float32))
+        return torch.from_numpy(self.values.read(positions.numpy()))

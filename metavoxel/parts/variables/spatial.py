@@ -3,6 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -30,11 +31,11 @@ from metavoxel.parts.variables.cohort_grid import (
     cohort_grid,
     misfits,
     position_warnings,
-    read_headers,
     unoriented,
     usual_place,
 )
 from metavoxel.parts.variables.column import Column
+from metavoxel.parts.variables.headers import read_headers
 from metavoxel.parts.variables.located import AbstractFileSpec
 from metavoxel.parts.variables.placement import AbstractPlacement, OneGrid, OwnBoxes, Place
 from metavoxel.parts.variables.summaries import AbstractSummary, summary_of_grids
@@ -176,7 +177,8 @@ class AbstractSpatialSpec(AbstractFileSpec):
         resolved = self.model_copy(update=known | {"extension": self.extension or (".png" if picture else ".nii.gz")})
         placement = resolved._placement()
         if self.template is None:
-            problems += [Problem(cell, reason) for cell, own in grids.items() if (reason := placement.misfit(own))]
+            misfit = cache(placement.misfit)  # files with equal headers share one grid
+            problems += [Problem(cell, reason) for cell, own in grids.items() if (reason := misfit(own))]
         if problems:
             raise CohortError(problems)
         return resolved

@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Int64
 from torch import Tensor
 
-from metavoxel.images.files import read_grid
+from metavoxel.errors import CohortError
 from metavoxel.parts.variables.column import Column
+from metavoxel.parts.variables.headers import read_headers
 
 
 class AbstractSummary(ABC):
@@ -123,13 +124,19 @@ def summary_of_cells(distinct: Sequence[object], index: Int64[Tensor, "n"]) -> N
 def summary_of_grids(
     cells: Sequence[str], shape: tuple[int, ...], spacing: tuple[float, ...], *, resampled: float | None
 ) -> Grids:
-    """Summarise the grids of files; ``resampled`` is the spacing in mm to which they are resampled, if they are."""
+    """Summarise the grids of files; ``resampled`` is the spacing in mm to which they are resampled, if they are.
+
+    Raises:
+        CohortError: files that have become unreadable.
+    """
+    headers, problems = read_headers(cells)
+    if problems:
+        raise CohortError(problems)
     originals: Counter[str] = Counter()
     sizes = set()
-    for cell in cells:
-        grid = read_grid(cell)
-        originals[str(grid)] += 1
-        sizes.add(grid.shape if resampled is None else grid.resampled(resampled).shape)
+    for header, count in Counter(headers[cell] for cell in cells).items():
+        originals[str(header.grid)] += count
+        sizes.add(header.grid.shape if resampled is None else header.grid.resampled(resampled).shape)
     padding = tuple(
         (size - min(axis), size - max(axis)) for size, axis in zip(shape, zip(*sizes, strict=True), strict=True)
     )

@@ -5,6 +5,8 @@ import torch
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
+from metavoxel.network.baseline import components as module_of_components
+from metavoxel.network.baseline import scores as module_of_scores
 from metavoxel.network.baseline.components import Components
 from metavoxel.network.baseline.scores import ClassPoints, predictive_scores
 from metavoxel.parts.features.scalar import RESIDUAL
@@ -79,3 +81,17 @@ def test_without_evidence_a_class_has_its_frequency():
         axis=0,
     )
     np.testing.assert_allclose(prior + density, np.log(SHARES), atol=1e-9)
+
+
+def test_blocks_of_rows_have_the_scores_of_all(monkeypatch):
+    rows = torch.from_numpy(RNG.normal(size=(30, 4)))
+    seen = torch.from_numpy(RNG.random((30, 4)) < 0.7)
+    seen[:, 2] = seen[:, 1]
+    components = Components(*map(torch.from_numpy, (WEIGHTS, MEANS, COVARIANCES)))
+    categories = {1: ClassPoints(torch.from_numpy(POINTS), torch.from_numpy(SHARES).log())}
+    whole = predictive_scores(components, torch.where(seen, rows, 0.0), seen, PLACES, categories)
+    for module in (module_of_components, module_of_scores):
+        monkeypatch.setattr(module, "BLOCK_NUMBERS", 20)
+    parts = predictive_scores(components, torch.where(seen, rows, 0.0), seen, PLACES, categories)
+    torch.testing.assert_close(parts, whole, rtol=1e-12, atol=1e-12)
+    assert (whole != 0).sum() > 50
