@@ -23,6 +23,8 @@ from metavoxel.storage.atomic import located, locked
 from metavoxel.storage.row_store import CheckedArray, RowStore, read_array
 
 _READERS = 4
+MOST_BYTES = 2**31
+"""Size of the volumes that a check keeps in a temporary file: others are parsed again if they are read."""
 _BLOCK = 16
 """Number of images parsed per block, and held in memory at once."""
 
@@ -47,14 +49,14 @@ class TemporaryVolumes(AbstractVolumes):
 
     def __init__(self, parse: Callable[[str], Tensor | Missing], cells: Sequence[str], shape: tuple[int, ...]) -> None:
         self._parse, self._cells, self._shape = parse, cells, shape
-        self._kept = np.zeros(len(cells), bool)
+        self._kept, self._parsed = np.zeros(len(cells), bool), np.zeros(len(cells), bool)
         with located(Path(tempfile.gettempdir())):
             self._file = tempfile.TemporaryFile()  # noqa: SIM115, it lives as long as the volumes
             weakref.finalize(self, self._file.close)
             self._file.truncate(max(len(cells) * self._bytes, 1))
 
-    def parse(self, positions: Iterable[int]) -> None:
-        """Parse the volumes at these positions that are not kept yet.
+    def parse(self, positions: Iterable[int], *, most_bytes: float = math.inf) -> None:
+        """Parse the volumes at these positions that are not kept yet, and keep the first ones, up to ``most_bytes``.
 
         Raises:
             UnreadableCells: ``parse`` raised ValueError for these, or set them to missing; all of them are tried.
@@ -64,6 +66,9 @@ class TemporaryVolumes(AbstractVolumes):
         try:
             for place, volume in enumerate(_parsed(self._parse, [self._cells[position] for position in wanted])):
                 position = wanted[place]
+                self._parsed[position] = True
+                if (place + 1) * self._bytes > most_bytes:
+                    continue
                 with located(Path(tempfile.gettempdir())):
                     self._file.seek(position * self._bytes)
                     self._file.write(np.ascontiguousarray(volume.numpy(), "<f4").tobytes())
@@ -89,9 +94,9 @@ class TemporaryVolumes(AbstractVolumes):
         kept = np.memmap(self._file, "<f4", mode="r", shape=(len(self._cells), *self._shape))
         return np.array(kept[positions], np.float32)
 
-    def is_kept(self, position: int) -> bool:
+    def is_parsed(self, position: int) -> bool:
         """Whether a volume has been parsed."""
-        return bool(self._kept[position])
+        return bool(self._parsed[position])
 
     @property
     def _bytes(self) -> int:
@@ -108,7 +113,7 @@ def temporary_volumes(
         cells: source of each volume.
         shape: of a volume.
         known: settings of ``parse``, as text. If given, files that were parsed with the same before, and have not
-            changed, are parsed only when they are read.
+            changed, are parsed only when they are read, and no more than ``MOST_BYTES`` are kept before.
 
     Raises:
         UnreadableCells: ``parse`` raised ValueError for these, or set them to missing; all cells are tried.
@@ -122,10 +127,10 @@ def temporary_volumes(
     with FileCache(cells, "read") as cache:
         unread = [position for position, cell in enumerate(cells) if cache.get(cell) != settings]
         try:
-            volumes.parse(unread)
+            volumes.parse(unread, most_bytes=MOST_BYTES)
         finally:
             for position in unread:
-                if volumes.is_kept(position):
+                if volumes.is_parsed(position):
                     cache.put(cells[position], settings)
     return volumes
 

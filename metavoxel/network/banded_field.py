@@ -29,8 +29,8 @@ class BandedField(nn.Module):
         numbers = sorted({number for image in bands for number in image})
         self._channels: list[dict[int, Int64[Tensor, _]]] = []
         for number in numbers:
-            where = ((torch.tensor(image) == number).nonzero()[:, 0] for image in bands)
-            self._channels.append({image: channels for image, channels in enumerate(where) if len(channels)})
+            where = ([channel for channel, one in enumerate(image) if one == number] for image in bands)
+            self._channels.append({image: torch.tensor(channels) for image, channels in enumerate(where) if channels})
         self._images = len(bands)
         self.fields = nn.ModuleList(
             ResidualField([len(channels) for channels in members.values()], grid) for members in self._channels

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from metavoxel.cohort import volumes as volumes_module
 from metavoxel.cohort.volumes import TemporaryVolumes, UnreadableCells, load_volumes, temporary_volumes
 from metavoxel.errors import CohortError, RunWarning
 from metavoxel.images import file_cache
@@ -114,7 +115,7 @@ def test_unchanged_files_are_parsed_when_they_are_read(tmp_path, monkeypatch):
     assert again == []
     np.testing.assert_array_equal(volumes.read(np.array([2, 1]))[:, 0], [2, 1])
     volumes.read(np.array([1]))
-    assert parsed == ["2", "1"]
+    assert sorted(parsed) == ["1", "2"]
     files[2].write_text("7")
     os.utime(files[2], ns=(1, 1))
     assert check("a")[1] == ["7"]
@@ -167,3 +168,20 @@ def test_a_killed_process_is_continued(tmp_path, number):
     volumes = load_volumes(parse, list(map(str, range(4000))), (1, 2, 3), path=tmp_path / "a")
     np.testing.assert_array_equal(volumes.read(np.arange(4000))[:, 0, 1, 2], np.arange(4000))
     assert min(parsed) > 90, "what the killed process had read is read again"
+
+
+def test_a_check_keeps_no_more_volumes_than_fit(tmp_path, monkeypatch):
+    """All are parsed; the third is parsed again when it is read, and then kept."""
+    monkeypatch.setenv("METAVOXEL_CACHE", str(tmp_path))
+    monkeypatch.setattr(volumes_module, "MOST_BYTES", 8)
+    parsed = []
+
+    def parse(cell):
+        parsed.append(cell)
+        return torch.full((1,), float(cell))
+
+    kept = temporary_volumes(parse, ["0", "1", "2"], (1,), known="settings")
+    assert sorted(parsed) == ["0", "1", "2"]
+    for _ in range(2):
+        np.testing.assert_array_equal(kept.read(np.array([0, 1, 2]))[:, 0], [0, 1, 2])
+    assert sorted(parsed) == ["0", "1", "2", "2"]

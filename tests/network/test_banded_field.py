@@ -93,3 +93,10 @@ def test_a_row_does_not_depend_on_the_other_rows():
         alone = field([Noisy(*(part[row : row + 1] for part in state)) for state in states])
         for one, all_ in zip(alone, together, strict=True):
             torch.testing.assert_close(one.x0_hat[0], all_.x0_hat[row], rtol=0, atol=1e-5)
+
+
+def test_it_is_made_on_the_meta_device():
+    with torch.device("meta"):
+        field = BandedField([[0, 0, 1], [1]], GRID)
+    assert len(field.fields) == 2
+    assert {buffer.device.type for buffer in field.buffers()} == {"meta"}

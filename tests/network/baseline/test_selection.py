@@ -1,5 +1,6 @@
 """Choice of the mixture's components and of the shrinkage of their correlations."""
 
+import pytest
 import torch
 
 from metavoxel.network.baseline.gaussian import GaussianBaseline

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from metavoxel.errors import CohortError
 from metavoxel.images.files import read_image
 from metavoxel.parts.adapters.grid import GridSummaryAdapterSpec
-from metavoxel.parts.codecs.kl_vae import KLVAESpec
+from metavoxel.parts.codecs.local_pca import LocalPCASpec
 from metavoxel.parts.kernels.gaussian import GaussianKernel
 from metavoxel.parts.variables.image import ImageSpec
 from metavoxel.rng import Rng
@@ -34,7 +34,7 @@ def _round_trip(spec):
 
 def test_parts_suit_an_image():
     codec, kernel, adapter = ImageSpec().parts()
-    assert isinstance(codec, KLVAESpec)
+    assert isinstance(codec, LocalPCASpec)
     assert isinstance(kernel, GaussianKernel)
     assert isinstance(adapter, GridSummaryAdapterSpec)
     assert ImageSpec.lazy
