@@ -23,7 +23,7 @@ from metavoxel.learning.missingness_weights import missing_report, missing_weigh
 from metavoxel.learning.objective import loss_sums, ratio
 from metavoxel.learning.time_sampling import GRID_PURE_NOISE_SHARE, PURE_NOISE_SHARE, evidence_times, shared_times
 from metavoxel.learning.training_warnings import variable_problems
-from metavoxel.learning.validation import HeldOutLoss
+from metavoxel.learning.validation import HeldOutLoss, evenly
 from metavoxel.network.joint import JointModel
 from metavoxel.parts.features.rows import Rows
 from metavoxel.runs.checkpoint import load_weights, save_weights
@@ -134,7 +134,7 @@ def train_joint(
     trained_on = HeldOutLoss(
         joint,
         caches,
-        _some_rows(train_rows, len(cohort.parts["validation"])),
+        evenly(train_rows, min(len(cohort.parts["validation"]), TRAINING_EXAMPLES)),
         validation_times,
         settings.seed,
         TRAINING_EXAMPLES,
@@ -204,11 +204,6 @@ def train_joint(
         "missing": missing,
         "validation": validation,
     }
-
-
-def _some_rows(rows: Int64[Tensor, "n"], most: int) -> Int64[Tensor, "m"]:
-    """Select training rows evenly, as many as validation rows and at most ``TRAINING_EXAMPLES``."""
-    return rows[:: max(1, -(-len(rows) // max(1, min(most, TRAINING_EXAMPLES))))]
 
 
 def _is_whole(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import NamedTuple, final
 
 import torch
@@ -83,7 +84,7 @@ class HeldOutLoss:
         examples: int = EXAMPLES,
     ) -> None:
         self._model, self._caches, self._times, self._seed = model, caches, times, seed
-        self._rows = rows[:: max(1, -(-len(rows) // MAX_ROWS))]
+        self._rows = evenly(rows, MAX_ROWS)
         has_grids = model.has_grids
         self._batch = GRID_BATCH if has_grids else min(BATCH, rows_per_batch(model))
         count = max(len(self._rows), 1)
@@ -91,35 +92,39 @@ class HeldOutLoss:
         self._repeats = IMAGE_REPEATS if has_grids else max(MIN_REPEATS, wanted)
         self._present = torch.stack([caches[name].present for name in model.kernels], 1)
         self._with_baseline = model.with_baseline
-        self._reference, self._baseline = self._losses(self._zero, self._at(0.0) if self._with_baseline else self._zero)
+
+    @cached_property
+    def _fixed(self) -> list[dict[str, RowLosses]]:
+        """Losses that training does not change: those of a prediction of zero, and of the baseline."""
+        return self._losses(self._zero, self._at(0.0) if self._with_baseline else self._zero)
 
     def network_losses(self) -> dict[str, float]:
         """Evaluate the current model at network weight 1, in one pass; variables without rows are omitted."""
-        (full,) = self._losses(self._at(1.0))
+        zero, full = self._losses(self._zero, self._at(1.0))
         return {
-            name: float(one.total.sum()) / max(float(self._reference[name].total.sum()), 1e-12)
+            name: float(one.total.sum()) / max(float(zero[name].total.sum()), 1e-12)
             for name, one in full.items()
             if bool((one.cells > 0).any())
         }
 
     def evaluate(self) -> dict[str, VariableLoss]:
         """Evaluate the current model; variables without validation rows are omitted."""
+        zero, without = self._fixed
         *half, full = self._losses(*([self._at(0.5)] if self._with_baseline else []), self._at(1.0))
         found = {}
         for name, corrected in full.items():
             rows, cells = int((corrected.cells > 0).sum()), float(corrected.cells.sum())
             if not rows:
                 continue
-            reference = max(float(self._reference[name].total.sum()), 1e-12)
+            reference = max(float(zero[name].total.sum()), 1e-12)
+            network = float(corrected.total.sum()) / reference
             if name not in self._with_baseline:
-                loss = float(corrected.total.sum()) / reference
-                found[name] = VariableLoss(loss, loss, loss, 1.0, loss, rows)
+                found[name] = VariableLoss(network, network, network, 1.0, network, rows)
                 continue
-            none = self._baseline[name]
+            none = without[name]
             baseline = float(none.total.sum()) / reference
             weight, change, bound = best_weight(none, half[0][name], corrected)
             loss, bound = (baseline + value * cells / reference for value in (change, bound))
-            network = float(corrected.total.sum()) / reference
             found[name] = VariableLoss(loss, bound, baseline, weight, network, rows)
         return found
 
@@ -180,6 +185,11 @@ class HeldOutLoss:
             times = self._times(self._present[rows], rng.fork("times"))
             noised = corrupt(self._model, self._caches, rows, times, rng, device=device, augment=False, partial=False)
             yield place, noised
+
+
+def evenly(rows: Int64[Tensor, "n"], most: int) -> Int64[Tensor, "m"]:
+    """Select at most so many rows, at equal distances."""
+    return rows[:: max(1, -(-len(rows) // max(1, most)))]
 
 
 def best_weight(none: RowLosses, half: RowLosses, full: RowLosses) -> tuple[float, float, float]:

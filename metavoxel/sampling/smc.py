@@ -22,7 +22,7 @@ from metavoxel.rng import Rng
 from metavoxel.sampling.conditional import Conditional, Denoiser
 from metavoxel.sampling.evidence import ConditionState
 from metavoxel.sampling.solvers import AbstractSolver, DataEstimate, Move
-from metavoxel.sampling.trajectory import check_finite, is_settled, nothing_observed, times_of
+from metavoxel.sampling.trajectory import check_finite, is_settled, nothing_observed, state_after, times_of
 from metavoxel.typing import AnyCode, AnyTime, Mask
 
 LOG_FLOOR = -1e6
@@ -102,8 +102,7 @@ def particle_trajectory(
         for name, kernel in kernels.items():
             if not is_settled(cloud, name, known.get(name)):
                 step = solver.transition(kernel, x0_hats[name], states[name], moves[name])
-                as_mean = soft_end and last and not kernel.indexed
-                states[name] = step.mean if as_mean else step.sample(rngs[name])
+                states[name] = state_after(step, kernel, rngs[name], soft=soft_end and last)
                 check_finite(states[name], f"variable {name!r}: the state after the step", number, t)
         estimates = {name: DataEstimate(x0_hats[name], move.t) for name, move in moves.items()}
         yield conditional.put_back(states) if last else dict(states)

@@ -20,6 +20,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from metavoxel.errors import NumericalError
+from metavoxel.parts.kernels.base import AbstractKernel, AbstractTransition
 from metavoxel.rng import Rng
 from metavoxel.sampling.conditional import Conditional, Denoiser
 from metavoxel.sampling.conditioning import AbstractConditioning
@@ -68,10 +69,15 @@ def sample_trajectory(
             xt = conditioning.start_of_step(states[name], entered[name])
             transition = solver.transition(kernels[name], x0_hats[name], xt, move)
             estimates[name] = DataEstimate(x0_hats[name], move.t)
-            as_mean = soft_end and stop == len(grid) - 1 and not kernels[name].indexed
-            states[name] = transition.mean if as_mean else transition.sample(rngs[name])
+            soft = soft_end and stop == len(grid) - 1
+            states[name] = state_after(transition, kernels[name], rngs[name], soft=soft)
             check_finite(states[name], f"variable {name!r}: the state after the step", number, t)
         yield conditional.put_back(states) if stop == len(grid) - 1 else dict(states)
+
+
+def state_after(transition: AbstractTransition, kernel: AbstractKernel, rng: Rng, *, soft: bool) -> AnyCode:
+    """Return a draw of the state after a step or, if ``soft``, its mean, which codes held as indices do not have."""
+    return transition.mean if soft and not kernel.indexed else transition.sample(rng)
 
 
 def check_finite(x: Tensor, what: str, number: int, t: Float64[Tensor, ""]) -> None:

@@ -1,6 +1,8 @@
 import os
 import signal
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from types import SimpleNamespace
 
 import pytest
@@ -20,20 +22,23 @@ def as_before(monkeypatch):
     signal.signal(signal.SIGTERM, handler)
 
 
-@pytest.fixture
-def metavoxel(monkeypatch, capsys):
+@pytest.fixture(scope="session")
+def metavoxel():
     """Run the command line in this process: exit code and output of each stream."""
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["metavoxel", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
+        out, err = StringIO(), StringIO()
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            redirect_stdout(out),
+            redirect_stderr(err),
+            pytest.raises(SystemExit) as caught,
+        ):
+            patch.setattr(sys, "argv", ["metavoxel", *map(str, arguments)])
             main()
-        printed = capsys.readouterr()
-        assert "Traceback" not in printed.err + printed.out
-        return SimpleNamespace(
-            code=caught.value.code or 0, out=printed.out, err=printed.err, lines=printed.err.splitlines()
-        )
+        printed, errors = out.getvalue(), err.getvalue()
+        assert "Traceback" not in errors + printed
+        return SimpleNamespace(code=caught.value.code or 0, out=printed, err=errors, lines=errors.splitlines())
 
     return run
 

@@ -1,10 +1,8 @@
 """Answers by commands: exit codes, tables and files."""
 
-import subprocess
-import sys
-from contextlib import redirect_stderr, redirect_stdout
-from io import StringIO
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -12,27 +10,12 @@ import pandas
 import pytest
 import yaml
 
-from metavoxel.cli import main
-
 ROWS = 20
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run one command in this process, as a fixture may; its output and exit code."""
-    command, out, err = ["metavoxel", *map(str, arguments)], StringIO(), StringIO()
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        redirect_stdout(out),
-        redirect_stderr(err),
-        pytest.raises(SystemExit) as caught,
-    ):
-        patch.setattr(sys, "argv", command)
-        main()
-    return subprocess.CompletedProcess(command, caught.value.code or 0, out.getvalue(), err.getvalue())
+Command = Callable[..., SimpleNamespace]
 
 
 @pytest.fixture(scope="module")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cohort(metavoxel: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained run of tiny volumes, age and sex."""
     folder = tmp_path_factory.mktemp("cohort")
     generator = np.random.default_rng(0)
@@ -57,24 +40,24 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "training": {"steps": 3, "batch_size": 4, "validate_every": 3},
     }
     (folder / "schema.yaml").write_text(yaml.safe_dump(schema, sort_keys=False), encoding="utf-8")
-    done = run("train", folder / "schema.yaml", "--output", folder / "run", "--precision", "32-true")
-    assert done.returncode == 0, done.stderr
+    done = metavoxel("train", folder / "schema.yaml", "--output", folder / "run", "--precision", "32-true")
+    assert done.code == 0, done.err
     return folder
 
 
-def test_validate_counts_before_any_training(cohort: Path) -> None:
-    done = run("validate", cohort / "schema.yaml")
-    assert done.returncode == 0, done.stderr
-    assert "20" in done.stdout
-    assert "sex" in done.stdout
+def test_validate_counts_before_any_training(metavoxel: Command, cohort: Path) -> None:
+    done = metavoxel("validate", cohort / "schema.yaml")
+    assert done.code == 0, done.err
+    assert "20" in done.out
+    assert "sex" in done.out
 
 
-def test_predict_writes_one_row_per_input_row(cohort: Path) -> None:
+def test_predict_writes_one_row_per_input_row(metavoxel: Command, cohort: Path) -> None:
     table = cohort / "predictions.tsv"
-    done = run(
+    done = metavoxel(
         "predict", cohort / "run", cohort / "table.tsv", "--target", "age,sex", "--given", "T1w", "--output", table
     )
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     frame = pandas.read_csv(table, sep="\t")
     assert frame.columns.tolist() == ["id", "age", "age_sd", "age_p05", "age_p95", "sex", "sex_p[F]", "sex_p[M]"]
     assert frame["id"].tolist() == [f"s{row}" for row in range(ROWS)]
@@ -82,26 +65,26 @@ def test_predict_writes_one_row_per_input_row(cohort: Path) -> None:
     assert np.allclose(frame["sex_p[F]"] + frame["sex_p[M]"], 1, atol=1e-5)
 
 
-def test_quantiles_need_twenty_draws(cohort: Path) -> None:
+def test_quantiles_need_twenty_draws(metavoxel: Command, cohort: Path) -> None:
     table = cohort / "draws.tsv"
     for draws, empty in ((2, True), (20, False)):
         options = ["--part", "test", "--target", "age", "--draws", draws, "--steps", 1, "--output", table]
-        done = run("predict", cohort / "run", *options)
-        assert done.returncode == 0, done.stderr
+        done = metavoxel("predict", cohort / "run", *options)
+        assert done.code == 0, done.err
         frame = pandas.read_csv(table, sep="\t")
         assert len(frame) == 4
         assert frame["age_sd"].notna().all()
         assert frame["age_p05"].isna().all() == empty
 
 
-def test_known_voxels_are_reproduced_exactly(cohort: Path) -> None:
+def test_known_voxels_are_reproduced_exactly(metavoxel: Command, cohort: Path) -> None:
     scan = nibabel.load(cohort / "s0.nii.gz")
     mask = np.zeros((8, 8, 8), np.uint8)
     mask[:4] = 1
     nibabel.Nifti1Image(mask, scan.affine).to_filename(cohort / "mask.nii.gz")
     given = ["--given", f"T1w={cohort / 's0.nii.gz'}", "--mask", f"T1w={cohort / 'mask.nii.gz'}"]
-    done = run("sample", cohort / "run", "-n", 2, *given, "--steps", 2, "--output", cohort / "filled")
-    assert done.returncode == 0, done.stderr
+    done = metavoxel("sample", cohort / "run", "-n", 2, *given, "--steps", 2, "--output", cohort / "filled")
+    assert done.code == 0, done.err
     table = pandas.read_csv(cohort / "filled" / "samples.tsv", sep="\t")
     volumes = [nibabel.load(cohort / "filled" / name) for name in table["T1w"]]
     low, high = np.percentile(scan.get_fdata(dtype=np.float32), [0.5, 99.5])
@@ -129,25 +112,20 @@ def test_known_voxels_are_reproduced_exactly(cohort: Path) -> None:
     ],
 )
 def test_user_errors_are_located_and_exit_with_two(
+    metavoxel: Command,
     cohort: Path,
     arguments: list[str],
     message: str,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    words = [str(cohort / "run") if argument == "RUN" else argument for argument in arguments]
-    monkeypatch.setattr(sys, "argv", ["metavoxel", *words])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    printed = capsys.readouterr().err
-    assert stopped.value.code == 2, printed
-    assert message in printed
-    assert "Traceback" not in printed
+    done = metavoxel(*(cohort / "run" if argument == "RUN" else argument for argument in arguments))
+    assert done.code == 2, done.err
+    assert message in done.err
 
 
-def test_the_schema_of_the_installed_types_is_printed() -> None:
-    done = run("schema")
-    assert done.returncode == 0
-    assert '"kl_vae"' in done.stdout
+def test_the_schema_of_the_installed_types_is_printed(metavoxel: Command) -> None:
+    done = metavoxel("schema")
+    assert done.code == 0
+    assert '"kl_vae"' in done.out

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
 import torch
 from jaxtyping import Float, Float64
@@ -90,7 +90,7 @@ class AbstractKernel(BaseModel, ABC):
         """Whether codes and states are held as class indices, by :meth:`with_indices`."""
         return False
 
-    def with_indices(self, classes: int) -> "AbstractKernel":
+    def with_indices(self, classes: int) -> Self:
         """Return the same process for one-hot codes held as class indices (b, 1, *s) in int64.
 
         A state that is no class is -1. Targets are indices too. Predictions, estimates of x_0 and the means of

@@ -72,7 +72,7 @@ class AbstractDiscreteKernel(AbstractKernel, ABC):
 
     def with_indices(self, classes: int) -> Self:
         if not self.takes_indices:
-            raise NotImplementedError(f"kernel {self.type!r} has no states held as indices")
+            return super().with_indices(classes)
         copy = self.model_copy()
         copy._classes = classes
         return copy

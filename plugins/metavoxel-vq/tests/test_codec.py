@@ -17,56 +17,31 @@ from metavoxel.errors import CohortWarning, SchemaError
 from metavoxel.parts.indices import one_hot
 from metavoxel.parts.kernels.d3pm import UniformD3PMKernel
 from metavoxel.plugins.hookspecs import hookimpl
-from metavoxel.rng import Rng
 
 REGISTRY = mv.load_registry(plugins=[metavoxel_absorbing, metavoxel_vq])
 
 
-def discs(rows, seed=0, size=16):
-    """Discs of one of two intensities, at random places."""
-    random = np.random.default_rng(seed)
-    y, x = np.mgrid[:size, :size]
-    images = [
-        random.choice([0.3, 1.0]) * (np.hypot(x - random.uniform(4, 12), y - random.uniform(4, 12)) < 4)
-        for _ in range(rows)
-    ]
-    return torch.tensor(np.array(images), dtype=torch.float32)[:, None]
-
-
-def trained(data, **settings):
-    codec = FSQSpec(**{"downsampling": 4, "width": 32, "blocks": 1, **settings}).build(tuple(data.shape[1:]))
-    codec.prepare(lambda: [data])
-    optimiser = torch.optim.AdamW(codec.parameters(), 3e-3)
-    for step in range(300):
-        loss = sum(codec.losses(data, rng=Rng.for_rows(len(data), f"step {step}")).values())
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    codec.fit(lambda: [data])
-    return codec.eval()
-
-
 @pytest.fixture(scope="module")
-def codec():
-    return trained(discs(64))
+def codec(discs, trained):
+    return trained(FSQSpec(downsampling=4, width=32, blocks=1), discs(64))
 
 
 def error(codec, data):
     return float((codec.decode(codec.encode(data).mean) - data).square().mean() / data.var())
 
 
-def test_the_error_is_a_small_part_of_the_variance(codec):
+def test_the_error_is_a_small_part_of_the_variance(codec, discs):
     assert error(codec, discs(32, seed=1)) < 0.15
 
 
-def test_probabilities_decode_to_their_mean_levels(codec):
+def test_probabilities_decode_to_their_mean_levels(codec, discs):
     code = one_hot(codec.encode(discs(8)).mean[:, 0], codec.code_shape[0])
     torch.testing.assert_close(codec.decode(3 * code), codec.decode(code))
     mixed = codec.decode((code + code.flip(0)) / 2)
     assert float((mixed - codec.decode(code)).abs().max()) > 0.01 and bool(mixed.isfinite().all())
 
 
-def test_a_block_is_known_where_its_voxels_are(codec):
+def test_a_block_is_known_where_its_voxels_are(codec, discs):
     data, known = discs(4), torch.ones(4, 1, 16, 16, dtype=torch.bool)
     known[:, :, :, 7:] = False
     encoded, reliable = codec.encode_partial(data, known)
@@ -96,8 +71,8 @@ def test_impossible_levels_are_refused(levels, message):
         FSQSpec(levels=levels)
 
 
-def schema(folder, **image):
-    random, images = np.random.default_rng(0), discs(40)
+def schema(folder, images, **image):
+    random = np.random.default_rng(0)
     ages = 20 + 60 * images.mean((1, 2, 3)).numpy() + random.normal(size=40)
     for row, picture in enumerate(images):
         Image.fromarray((255 * picture[0].numpy()).astype(np.uint8)).save(folder / f"{row}.png")
@@ -115,8 +90,8 @@ def schema(folder, **image):
 
 
 @pytest.mark.slow
-def test_a_model_of_image_tokens_trains_predicts_and_completes(tmp_path):
-    raw, table = schema(tmp_path, adapter="sequence")
+def test_a_model_of_image_tokens_trains_predicts_and_completes(tmp_path, discs):
+    raw, table = schema(tmp_path, discs(40), adapter="sequence")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CohortWarning)
         model = mv.train(raw, tmp_path / "run", table=table, registry=REGISTRY)
@@ -131,8 +106,8 @@ def test_a_model_of_image_tokens_trains_predicts_and_completes(tmp_path):
     assert model.predict(table, "age", ["image"])["age"].notna().all()
 
 
-def test_a_kernel_of_numbers_is_refused(tmp_path):
-    raw, table = schema(tmp_path, kernel="gaussian", adapter="sequence")
+def test_a_kernel_of_numbers_is_refused(tmp_path, discs):
+    raw, table = schema(tmp_path, discs(40), kernel="gaussian", adapter="sequence")
     with pytest.raises(SchemaError, match="one_hot"):
         mv.train(raw, tmp_path / "run", table=table, registry=REGISTRY)
 
@@ -151,8 +126,8 @@ class Plugin:
         return [OneHotAlone]
 
 
-def test_a_kernel_without_indices_is_refused(tmp_path):
-    raw, table = schema(tmp_path, kernel="one_hot_alone", adapter="sequence")
+def test_a_kernel_without_indices_is_refused(tmp_path, discs):
+    raw, table = schema(tmp_path, discs(40), kernel="one_hot_alone", adapter="sequence")
     registry = mv.load_registry(plugins=[metavoxel_absorbing, metavoxel_vq, Plugin()])
     message = "codec 'fsq' of variable 'image' holds its code as class indices.* use .*'d3pm_uniform' or 'masked'"
     with pytest.raises(SchemaError, match=message):

@@ -1,6 +1,5 @@
 """A codebook of moving averages: its steps, the vectors that it finds, and images coded by it."""
 
-import numpy as np
 import pytest
 import torch
 from metavoxel_vq import VQSpec
@@ -78,29 +77,8 @@ def test_gradients_pass_the_quantisation_and_classes_are_of_the_nearest_vectors(
     torch.testing.assert_close(levels.detach(), quantiser.codebook()[index].movedim(-1, 1))
 
 
-def discs(rows, seed=0, size=16):
-    """Discs of one of two intensities, at random places."""
-    random = np.random.default_rng(seed)
-    y, x = np.mgrid[:size, :size]
-    images = [
-        random.choice([0.3, 1.0]) * (np.hypot(x - random.uniform(4, 12), y - random.uniform(4, 12)) < 4)
-        for _ in range(rows)
-    ]
-    return torch.tensor(np.array(images), dtype=torch.float32)[:, None]
-
-
-def test_the_error_of_a_trained_codec_is_a_small_part_of_the_variance():
-    data = discs(64)
-    torch.manual_seed(0)
-    codec = VQSpec(downsampling=4, width=32, blocks=1, codes=64, numbers=4).build((1, 16, 16)).train()
-    codec.prepare(lambda: [data])
-    optimiser = torch.optim.AdamW(codec.parameters(), 3e-3)
-    for step in range(300):
-        loss = sum(codec.losses(data, rng=Rng.for_rows(len(data), f"step {step}")).values())
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    codec.eval().fit(lambda: [data])
+def test_the_error_of_a_trained_codec_is_a_small_part_of_the_variance(discs, trained):
+    codec = trained(VQSpec(downsampling=4, width=32, blocks=1, codes=64, numbers=4), discs(64))
     before = codec.quantiser.vectors.clone()
     other = discs(32, seed=1)
     codec.losses(other, rng=Rng.for_rows(32, "evaluation"))
