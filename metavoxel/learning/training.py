@@ -132,9 +132,16 @@ def _stages(
             checkpoints = Checkpoints(folder.checkpoints, f"codec-{name}", minutes)
             yield from _fit_or_load(name, codec, cohort, folder, fabric, writer, checkpoints, schema.training.seed)
             check_codec(name, schema, codec, cohort)
+    scalars = [name for name in codecs if not cohort.variables[name].spatial]
     for name, codec in codecs.items():
+        encoded = False
         with attribute_errors(schema.variables[name].parts.codec, f"variables.{name}.codec"):
-            yield from _encode_or_load(name, codec, cohort, folder, fabric, caches, schema.training)
+            for done, total in _encode_or_load(name, codec, cohort, folder, fabric, caches, schema.training):
+                encoded = True
+                if name not in scalars:
+                    yield Progress(f"codes {name}", done, total, {})
+        if encoded and name in scalars:  # one stage for all: a table may have hundreds of columns
+            yield Progress("codes of the table", scalars.index(name) + 1, len(scalars), {})
     torch.manual_seed(schema.training.seed)
     joint = build_joint(schema, codecs)
     check_joint(schema, joint, {name: cache.first(cache.present.nonzero()[:3, 0]) for name, cache in caches.items()})
@@ -263,7 +270,8 @@ def _encode_or_load(
     fabric: Fabric,
     caches: dict[str, LatentCache],
     settings: TrainingSettings,
-) -> Iterator[Progress]:
+) -> Iterator[tuple[int, int]]:
+    """Encode one variable, or load its codes; yield the rows done and their number."""
     weights = save({key: tensor.cpu().contiguous() for key, tensor in codec.state_dict().items()})
     count = codes_per_image(len(cohort.parts["train"]))
     half = settings.cache_precision == "bfloat16" and cohort.variables[name].spatial
@@ -273,7 +281,7 @@ def _encode_or_load(
     if fabric.is_global_zero:
         remove_damaged(folder.codes(name, key))
     fabric.barrier()
-    steps = encode_column(
+    yield from encode_column(
         name,
         cohort,
         codec,
@@ -284,7 +292,5 @@ def _encode_or_load(
         device=str(fabric.device),
         precision=torch.bfloat16 if half else torch.float32,
     )
-    for done, total in steps:
-        yield Progress(f"codes {name}", done, total, {})
     caches[name] = load_cache(folder.codes(name, key), cohort.columns[name].present)
     fabric.barrier()

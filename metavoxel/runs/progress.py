@@ -5,7 +5,10 @@ from typing import NamedTuple
 
 
 class Progress(NamedTuple):
-    """Progress of one stage: 'cohort', 'codec T1w', 'codes T1w' or 'joint'. ``metrics`` are those of the last step."""
+    """Progress of one stage, with the metrics of the last step.
+
+    Stages are 'cohort', 'codec T1w', 'codes T1w', 'codes of the table' and 'joint'.
+    """
 
     stage: str
     done: int

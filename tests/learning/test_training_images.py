@@ -29,7 +29,7 @@ def scans(tmp_path_factory):
 def test_pictures_and_volumes(scans):
     _, run, events = scans
     stages = list(dict.fromkeys(event.stage for event in events))
-    assert stages == ["cohort", "codec volume", "codes picture", "codes volume", "codes age", "codes sex", "joint"]
+    assert stages == ["cohort", "codec volume", "codes picture", "codes volume", "codes of the table", "joint"]
     model = load(run)
     # The U-Net downsamples both by 2, the VAE the volume by 2.
     assert model.joint.code_shapes == {"picture": (1, 14, 10), "volume": (2, 6, 4, 4), "age": (1,), "sex": (2,)}
