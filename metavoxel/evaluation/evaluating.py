@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from metavoxel.evaluation.answers import Answers, Respondent
 from metavoxel.evaluation.held_out import HeldOut, held_out
+from metavoxel.evaluation.held_out_predictions import HeldOutPredictions, HeldOutPredictor
 from metavoxel.evaluation.image_quality import Judged, judging
 from metavoxel.evaluation.measured import measuring
 from metavoxel.evaluation.method import JOINT, Method, compared, population
 from metavoxel.evaluation.metrics.features.base import AbstractImageFeatures
 from metavoxel.evaluation.quality import check_enough
-from metavoxel.evaluation.regional_calibration import judgements, rank_table, region_tables, summary
+from metavoxel.evaluation.regional_calibration import rank_table, region_tables, regional_calibrations, summary
 from metavoxel.evaluation.report.drawing import drawings
 from metavoxel.evaluation.report.figure import save_figure
 from metavoxel.evaluation.report.report import Pictured, write_report
@@ -63,8 +63,8 @@ def evaluating(
     }
     store = Store(output / "parts", depends)
     yield Progress("test part", 1, 1, {"rows": len(test)})
-    respondent = Respondent(test, store, settings.seed)
-    joint, flexible = yield from _predictions(test, respondent, settings)
+    predictor = HeldOutPredictor(test, store, settings.seed)
+    joint, flexible = yield from _predictions(test, predictor, settings)
     wanted = dict.fromkeys([*settings.targets, *([settings.flexible] if settings.flexible else [])])
     methods = [_joint(test, joint), population(test, list(wanted)), *compared(test)]
     notes = [f"{method.name}: {note}" for method in methods for note in method.notes]
@@ -75,15 +75,15 @@ def evaluating(
     results = Results(
         test, settings, joint, flexible, methods, scores_of(test, methods), groups(test, settings.by),
         samples=None, judged=Judged(),
-        judgements=list(judgements(test, [*joint.values(), *flexible], seed=settings.seed)), table_quality=None,
-        translations={}, measured={}, notes=notes,
+        regional_calibrations=list(regional_calibrations(test, [*joint.values(), *flexible], seed=settings.seed)),
+        table_quality=None, translations={}, measured={}, notes=notes,
     )  # fmt: skip
     _write_tables(results, output)
-    _write_judgements(results, output)
-    measured = yield from measuring(test, respondent, methods, settings)
+    _write_calibrations(results, output)
+    measured = yield from measuring(test, predictor, methods, settings)
     for name, found in measured.items():
         found.write(output / f"measures-{name}.csv")
-    translations, unread = yield from translating(test, respondent, methods, settings, store)
+    translations, unread = yield from translating(test, predictor, methods, settings, store)
     results = replace(results, translations=translations, measured=measured, notes=[*results.notes, *unread])
     if settings.samples and test.images:
         samples = yield from generate(model, store, settings, settings.samples)
@@ -110,19 +110,19 @@ def evaluating(
 
 
 def _predictions(
-    test: HeldOut, respondent: Respondent, settings: Settings
-) -> Generator[Progress, None, tuple[dict[str, Answers], list[Answers]]]:
+    test: HeldOut, predictor: HeldOutPredictor, settings: Settings
+) -> Generator[Progress, None, tuple[dict[str, HeldOutPredictions], list[HeldOutPredictions]]]:
     """Predictions of the joint model for Tables 1 and 2; common ones are computed once."""
     model = test.model
-    joint: dict[str, Answers] = {}
+    joint: dict[str, HeldOutPredictions] = {}
     for target in settings.targets:
         how = protocol(model, settings, target)
-        joint[target] = yield from respondent.answers(target, others(model.schema, target), how)
+        joint[target] = yield from predictor.predict(target, others(model.schema, target), how)
     flexible = []
     if settings.flexible is not None:
         how = protocol(model, settings, settings.flexible)
         for given in subsets(model.schema, settings.flexible):
-            flexible.append((yield from respondent.answers(settings.flexible, given, how)))
+            flexible.append((yield from predictor.predict(settings.flexible, given, how)))
     return joint, flexible
 
 
@@ -149,27 +149,27 @@ def _with_table_quality(results: Results, store: Store) -> Generator[Progress, N
     return replace(results, table_quality=found)
 
 
-def _joint(test: HeldOut, joint: Mapping[str, Answers]) -> Method:
+def _joint(test: HeldOut, joint: Mapping[str, HeldOutPredictions]) -> Method:
     """Row of the joint model in Table 1."""
-    answers = list(joint.values())
+    predictions = list(joint.values())
     modules = (test.model.joint, *test.model.codecs.values())
     return Method(
         f"{JOINT} ({'paper' if test.model.schema.diffusion.times == 'shared' else 'evidence'})",
         {target: one.table for target, one in joint.items()},
         {target: one.given for target, one in joint.items()},
         training_seconds=training_seconds(test.folder),
-        seconds=float(np.mean([one.seconds for one in answers])) if answers else None,
-        evaluations=max((one.protocol.point_evaluations for one in answers), default=None),
+        seconds=float(np.mean([one.seconds for one in predictions])) if predictions else None,
+        evaluations=max((one.protocol.point_evaluations for one in predictions), default=None),
         parameters=sum(parameter.numel() for module in modules for parameter in module.parameters()),
     )
 
 
-def _write_judgements(results: Results, output: Path) -> None:
+def _write_calibrations(results: Results, output: Path) -> None:
     """Write the calibration of every question, by region, and the rank histograms."""
-    if results.judgements:
-        summary(results.judgements).write(output / "calibration.csv")
-        ranked = rank_table(results.judgements)
-        for name, table in {**region_tables(results.judgements), "pit": ranked}.items():
+    if results.regional_calibrations:
+        summary(results.regional_calibrations).write(output / "calibration.csv")
+        ranked = rank_table(results.regional_calibrations)
+        for name, table in {**region_tables(results.regional_calibrations), "pit": ranked}.items():
             write_frame(table, output / f"{name}.csv")
 
 

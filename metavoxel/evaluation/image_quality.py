@@ -15,7 +15,7 @@ from metavoxel.evaluation.metrics.bootstrap import Estimate, bootstrap_mean
 from metavoxel.evaluation.metrics.features.base import AbstractImageFeatures
 from metavoxel.evaluation.metrics.similarity import nearest
 from metavoxel.evaluation.quality import ImageQuality, Images, Measures, copying
-from metavoxel.evaluation.report.table import Cell, Figures
+from metavoxel.evaluation.report.table import Cell, ResultTable
 from metavoxel.evaluation.samples import Samples, read_samples, sample_files, sample_images
 from metavoxel.evaluation.settings import FEWEST_SAMPLES, Settings
 from metavoxel.evaluation.slices import PRESET
@@ -51,7 +51,7 @@ class Judged:
                     found.setdefault(method, {})[image] = Estimate(*measures["fid"])
         return found
 
-    def table(self, image: str) -> Figures:
+    def table(self, image: str) -> ResultTable:
         """Measures of one image variable, one row per set of scans."""
         rows: list[Mapping[str, Cell]] = []
         for method, found in self.measures[image].items():
@@ -67,12 +67,12 @@ class Judged:
                 "its ratio to the second nearest": copies.get("ratio"),
                 "share alike one training subject": copies.get("alike"),
             })  # fmt: skip
-        return Figures(rows)
+        return ResultTable(rows)
 
-    def codec_table(self) -> Figures:
+    def codec_table(self) -> ResultTable:
         """Reconstruction quality of the autoencoder, one row per image variable."""
         measures = {"PSNR (dB)": "psnr", "SSIM": "ssim"}
-        return Figures([
+        return ResultTable([
             {"image": image, **{name: bootstrap_mean(np.array(found[key])) for name, key in measures.items()}}
             for image, found in self.codec.items()
         ])  # fmt: skip

@@ -4,11 +4,11 @@ from collections.abc import Generator, Mapping, Sequence
 
 import numpy as np
 
-from metavoxel.evaluation.answers import Respondent
 from metavoxel.evaluation.held_out import HeldOut, training_values
+from metavoxel.evaluation.held_out_predictions import HeldOutPredictor
 from metavoxel.evaluation.method import Method
 from metavoxel.evaluation.metrics.bootstrap import bootstrap_totals
-from metavoxel.evaluation.report.table import Cell, Figures
+from metavoxel.evaluation.report.table import Cell, ResultTable
 from metavoxel.evaluation.settings import Settings, others, protocol
 from metavoxel.parts.variables.measures import AbstractMeasure
 from metavoxel.runs.progress import Progress
@@ -18,22 +18,25 @@ FREQUENT, RANDOM = "most frequent training value", "random training value"
 
 
 def measuring(
-    held_out: HeldOut, respondent: Respondent, methods: Sequence[Method], settings: Settings
-) -> Generator[Progress, None, dict[str, Figures]]:
+    held_out: HeldOut, predictor: HeldOutPredictor, methods: Sequence[Method], settings: Settings
+) -> Generator[Progress, None, dict[str, ResultTable]]:
     """Measure the predictions of every variable with measures of its type, by method; yields progress."""
     schema, found = held_out.model.schema, {}
     for name in schema.variables:
         measures = held_out.spec(name).measures()
         if not measures or not held_out.present(name).any():
             continue
-        answers = yield from respondent.answers(name, others(schema, name), protocol(held_out.model, settings, name))
-        predicted = {methods[0].name: answers.table[name].astype(str).tolist(), **_baselines(held_out, name, settings)}
+        predictions = yield from predictor.predict(name, others(schema, name), protocol(held_out.model, settings, name))
+        predicted = {
+            methods[0].name: predictions.table[name].astype(str).tolist(),
+            **_baselines(held_out, name, settings),
+        }
         predicted |= {
             method.name: method.predictions[name][name].astype(str).tolist()
             for method in methods[2:]  # after the population, whose value is the most frequent one
             if name in method.predictions
         }
-        found[name] = Figures([
+        found[name] = ResultTable([
             _row(held_out, name, method, measures, values) for method, values in predicted.items()
         ])  # fmt: skip
     return found

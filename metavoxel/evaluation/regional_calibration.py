@@ -9,13 +9,13 @@ import pandas
 from jaxtyping import Float64
 from scipy import stats
 
-from metavoxel.evaluation.answers import Answers
 from metavoxel.evaluation.held_out import HeldOut
+from metavoxel.evaluation.held_out_predictions import HeldOutPredictions
 from metavoxel.evaluation.metrics.conditional import ALL_ROWS, CHANCE, FEW, label_regions, number_regions
 from metavoxel.evaluation.metrics.ranks import BINS, COMPONENTS, bins_for, histogram, transforms
 from metavoxel.evaluation.metrics.regions import Region, regions_of, thirds
 from metavoxel.evaluation.metrics.scores import column, probabilities, true_labels
-from metavoxel.evaluation.report.table import Cell, Figures
+from metavoxel.evaluation.report.table import Cell, ResultTable
 from metavoxel.evaluation.settings import others
 
 FEWEST_DRAWS = 2
@@ -68,11 +68,13 @@ class RegionalCalibration:
         return bool((~self.table["finding"].isin([CHANCE, FEW])).any())
 
 
-def judgements(held_out: HeldOut, answers: Sequence[Answers], *, seed: int) -> Iterator[RegionalCalibration]:
+def regional_calibrations(
+    held_out: HeldOut, predictions: Sequence[HeldOutPredictions], *, seed: int
+) -> Iterator[RegionalCalibration]:
     """Calibration of all questions with predicted distributions, each once."""
     regions: dict[str, list[Region]] = {}
     seen: set[tuple[str, tuple[str, ...]]] = set()
-    for one in answers:
+    for one in predictions:
         if (one.target, one.given) in seen:
             continue
         seen.add((one.target, one.given))
@@ -83,7 +85,7 @@ def judgements(held_out: HeldOut, answers: Sequence[Answers], *, seed: int) -> I
 
 
 def _judged(
-    held_out: HeldOut, one: Answers, regions: Mapping[str, list[Region]], seed: int
+    held_out: HeldOut, one: HeldOutPredictions, regions: Mapping[str, list[Region]], seed: int
 ) -> RegionalCalibration | None:
     by = [region for name in one.given for region in regions[name]]
     given, subjects = _given(held_out, one), held_out.subjects
@@ -104,7 +106,7 @@ def _judged(
     return RegionalCalibration(one.target, given, False, table, transforms(draws, truth, seed=seed), draws.shape[1])
 
 
-def _given(held_out: HeldOut, one: Answers) -> str:
+def _given(held_out: HeldOut, one: HeldOutPredictions) -> str:
     every = others(held_out.model.schema, one.target)
     if set(one.given) == set(every):
         return OTHERS if len(every) > 3 else ", ".join(every)
@@ -114,7 +116,7 @@ def _given(held_out: HeldOut, one: Answers) -> str:
     return ", ".join(one.given) or "∅"
 
 
-def summary(found: Sequence[RegionalCalibration]) -> Figures:
+def summary(found: Sequence[RegionalCalibration]) -> ResultTable:
     """One row per question: all rows together, and the most significant region."""
     rows: list[dict[str, Cell]] = []
     for one in found:
@@ -132,10 +134,10 @@ def summary(found: Sequence[RegionalCalibration]) -> Figures:
                 "z": worst["z"], "of": worst["test"], "p": worst["p"], "finding": worst["finding"],
             }  # fmt: skip
         rows.append(row)
-    return Figures(rows)
+    return ResultTable(rows)
 
 
-def small_table(one: RegionalCalibration, most: int) -> Figures:
+def small_table(one: RegionalCalibration, most: int) -> ResultTable:
     """All rows and the regions of largest |z|, at most ``most`` table rows, in the order of the predictors."""
     table = one.table
     chosen = [0, *sorted(table.index[1:], key=lambda row: -abs(np.nan_to_num(table["z"][row])))[: most - 1]]
@@ -150,7 +152,7 @@ def small_table(one: RegionalCalibration, most: int) -> Figures:
             cells |= {"expected": float(row["log score expected"]), "class": row["class"]}
             cells |= {"probability": float(row["probability"]), "frequency": float(row["frequency"])}
         rows.append(cells | {"z": float(row["z"]), "of": row["test"], "finding": row["finding"]})
-    return Figures(rows)
+    return ResultTable(rows)
 
 
 def region_tables(found: Sequence[RegionalCalibration]) -> dict[str, pandas.DataFrame]:

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import final
 
-from metavoxel.evaluation.answers import Answers
 from metavoxel.evaluation.held_out import HeldOut
+from metavoxel.evaluation.held_out_predictions import HeldOutPredictions
 from metavoxel.evaluation.image_quality import Judged
 from metavoxel.evaluation.method import Method
 from metavoxel.evaluation.metrics.scores import Score
 from metavoxel.evaluation.regional_calibration import RegionalCalibration
-from metavoxel.evaluation.report.table import Figures
+from metavoxel.evaluation.report.table import ResultTable
 from metavoxel.evaluation.report.tables import differences, table1, table2
 from metavoxel.evaluation.samples import Samples
 from metavoxel.evaluation.settings import Settings
@@ -34,7 +34,7 @@ class Results:
         groups: subgroups of test rows.
         samples: samples of the joint model; None without image quality.
         judged: image quality.
-        judgements: calibration of every question, by region of the given variables.
+        regional_calibrations: calibration of every question, by region of the given variables.
         table_quality: generated against held-out rows; None without numbers or labels, or with too few rows.
         translations: prediction of each image from all other variables, where there are several images.
         measured: prediction of each variable with measures of its type from all others, by these measures.
@@ -43,17 +43,17 @@ class Results:
 
     held_out: HeldOut
     settings: Settings
-    joint: Mapping[str, Answers]
-    flexible: Sequence[Answers]
+    joint: Mapping[str, HeldOutPredictions]
+    flexible: Sequence[HeldOutPredictions]
     methods: Sequence[Method]
     scores: Mapping[str, Mapping[str, Score]]
     groups: Sequence[Group]
     samples: Samples | None
     judged: Judged
-    judgements: Sequence[RegionalCalibration]
+    regional_calibrations: Sequence[RegionalCalibration]
     table_quality: TableQuality | None
-    translations: Mapping[str, Figures]
-    measured: Mapping[str, Figures]
+    translations: Mapping[str, ResultTable]
+    measured: Mapping[str, ResultTable]
     notes: Sequence[str]
 
     def __repr__(self) -> str:
@@ -65,23 +65,23 @@ class Results:
         return self.methods[0].name
 
     @property
-    def judged_targets(self) -> list[RegionalCalibration]:
-        """Calibration of the targets of Table 1, given all other variables: the first judgement of each target."""
-        first = {one.target: one for one in reversed(self.judgements)}
+    def first_calibrations(self) -> list[RegionalCalibration]:
+        """Calibration of the targets of Table 1, given all other variables: the first of each target."""
+        first = {one.target: one for one in reversed(self.regional_calibrations)}
         return [first[target] for target in self.joint if target in first]
 
     @cached_property
-    def table1(self) -> Figures:
+    def table1(self) -> ResultTable:
         """Table 1 of the paper."""
         return table1(self.held_out, self.methods, self.scores, self.judged.fid())
 
     @cached_property
-    def differences(self) -> Figures:
+    def differences(self) -> ResultTable:
         """Errors of every other method minus those of the joint model."""
         return differences(self.held_out, self.mode, self.scores)
 
     @cached_property
-    def table2(self) -> Figures:
+    def table2(self) -> ResultTable:
         """Table 2 of the paper."""
         assert self.settings.flexible is not None
         return table2(self.held_out, self.settings.flexible, self.flexible, self.methods[1])

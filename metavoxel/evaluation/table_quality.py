@@ -11,7 +11,7 @@ from metavoxel.evaluation.held_out import HeldOut
 from metavoxel.evaluation.metrics.fidelity import LEVEL, Pairs, marginals, pairs
 from metavoxel.evaluation.metrics.nearest_rows import Nearness, nearest_rows, nearness
 from metavoxel.evaluation.metrics.two_sample import TwoSample, two_sample
-from metavoxel.evaluation.report.table import Cell, Figures
+from metavoxel.evaluation.report.table import Cell, ResultTable
 from metavoxel.evaluation.rows import Rows, as_recorded, drawn_rows, real_rows, scalars, with_gaps
 from metavoxel.runs.part import subject_table
 
@@ -46,7 +46,7 @@ class TableQuality:
     real_test: TwoSample
     nearness: Nearness | None
 
-    def figures(self) -> Figures:
+    def figures(self) -> ResultTable:
         """Summary: one row for generated rows, and one for training rows, the values of a perfect model."""
         pair: dict[str, Cell] = {"pairs of variables": len(self.pairs.table)}
         found: list[dict[str, Cell]] = []
@@ -65,14 +65,14 @@ class TableQuality:
             if np.isfinite(correlations.rms):
                 row |= pair | {"difference of correlations, rms": correlations.rms, "largest": correlations.largest}
             found.append(row)
-        return Figures(found)
+        return ResultTable(found)
 
-    def near_figures(self) -> Figures:
+    def near_figures(self) -> ResultTable:
         """Distances to the nearest training row."""
         near = self.nearness
         if near is None:
-            return Figures([])
-        return Figures([
+            return ResultTable([])
+        return ResultTable([
             {"rows": DRAWN, "median distance": near.generated, "chance to be nearer than a held-out row": near.nearer,
              "se": near.error, "share nearer than 95 % of held-out rows": near.closest,
              "share alike one training subject": near.alike, "share that is a training row": near.same},

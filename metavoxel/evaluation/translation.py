@@ -10,12 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metavoxel.errors import RunError
-from metavoxel.evaluation.answers import Respondent
 from metavoxel.evaluation.held_out import HeldOut
+from metavoxel.evaluation.held_out_predictions import HeldOutPredictor
 from metavoxel.evaluation.method import Method
 from metavoxel.evaluation.metrics.bootstrap import bootstrap_mean
 from metavoxel.evaluation.metrics.similarity import psnr, ssim
-from metavoxel.evaluation.report.table import Cell, Figures
+from metavoxel.evaluation.report.table import Cell, ResultTable
 from metavoxel.evaluation.samples import sample_images
 from metavoxel.evaluation.settings import Protocol, Settings, counted, others
 from metavoxel.evaluation.store import Store
@@ -36,12 +36,12 @@ class Translation:
 
     Args:
         held_out: the test part.
-        respondent: the joint model with the encoded evidence of the test part.
+        predictor: the joint model with the encoded evidence of the test part.
         name: name of the image variable.
     """
 
-    def __init__(self, held_out: HeldOut, respondent: Respondent, name: str) -> None:
-        self._held_out, self._respondent, self.name = held_out, respondent, name
+    def __init__(self, held_out: HeldOut, predictor: HeldOutPredictor, name: str) -> None:
+        self._held_out, self._predictor, self.name = held_out, predictor, name
         self._column, self._inside = held_out.cohort.columns[name], held_out.inside(name)
 
     def joint(self, settings: Settings, store: Store) -> Generator[Progress, None, Measured]:
@@ -84,7 +84,7 @@ class Translation:
         return list(self._scores(rows, sample_images(files, spec)))
 
     def _measured(self, given: Sequence[str], how: Protocol, part: slice) -> list[list[float]]:
-        answer = self._respondent.ask(self.name, given, how.draws, how, part)
+        answer = self._predictor.answer(self.name, given, how.draws, how, part)
         codes = [draw.codes[self.name] for draw in answer.draws] or [answer.means[self.name]]
         codec = self._held_out.model.codecs[self.name]
         with torch.inference_mode():
@@ -99,15 +99,15 @@ class Translation:
 
 
 def translating(
-    held_out: HeldOut, respondent: Respondent, methods: Sequence[Method], settings: Settings, store: Store
-) -> Generator[Progress, None, tuple[dict[str, Figures], list[str]]]:
+    held_out: HeldOut, predictor: HeldOutPredictor, methods: Sequence[Method], settings: Settings, store: Store
+) -> Generator[Progress, None, tuple[dict[str, ResultTable], list[str]]]:
     """Prediction errors of every image by method, where there are several images, and notes on unreadable files."""
-    found: dict[str, Figures] = {}
+    found: dict[str, ResultTable] = {}
     notes: list[str] = []
     for name in held_out.images if len(held_out.images) > 1 else ():
         if not held_out.present(name).any():
             continue
-        translation = Translation(held_out, respondent, name)
+        translation = Translation(held_out, predictor, name)
         measured = yield from translation.joint(settings, store)
         sets = {f"{methods[0].name}, {predictor}": measures for predictor, measures in measured.items()}
         for method in methods[1:]:
@@ -116,7 +116,7 @@ def translating(
                     sets[method.name] = translation.compared(method)
                 except RunError as error:
                     notes.append(f"{method.name}: {error}")
-        found[name] = Figures([_row(held_out, method, measures) for method, measures in sets.items() if measures])
+        found[name] = ResultTable([_row(held_out, method, measures) for method, measures in sets.items() if measures])
     return found, notes
 
 

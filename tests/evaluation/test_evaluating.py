@@ -10,7 +10,7 @@ import torch
 from tiny_comparisons import write_comparison
 
 from metavoxel.errors import CohortError, EvidenceError, RunError
-from metavoxel.evaluation import answers as answering
+from metavoxel.evaluation import held_out_predictions as predicting
 from metavoxel.evaluation.evaluating import evaluating
 from metavoxel.evaluation.held_out import held_out
 from metavoxel.evaluation.metrics.features.base import AbstractImageFeatures
@@ -112,15 +112,15 @@ def test_the_report_is_one_file(table_report):
 
 def test_an_interrupted_evaluation_resumes(no_figures, table_report, table_study, tmp_path, monkeypatch):
     run = table_study / "run"
-    monkeypatch.setattr(answering, "BLOCK", 5)
+    monkeypatch.setattr(predicting, "BLOCK", 5)
     computed = []
-    block = answering.Respondent._block
+    block = predicting.HeldOutPredictor._block
 
     def counted(self, target, given, protocol, rows):
         computed.append((target, given, rows.start))
         return block(self, target, given, protocol, rows)
 
-    monkeypatch.setattr(answering.Respondent, "_block", counted)
+    monkeypatch.setattr(predicting.HeldOutPredictor, "_block", counted)
     stopped = evaluating(load(run), RunFolder(run), tmp_path, QUICK, Moments())
     for _ in range(5):
         next(stopped)

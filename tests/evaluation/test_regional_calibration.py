@@ -10,11 +10,17 @@ from exact_joint import exact_model
 from scipy import stats
 
 from metavoxel.cohort.table import read_table
-from metavoxel.evaluation import answers as answering
-from metavoxel.evaluation.answers import Respondent
+from metavoxel.evaluation import held_out_predictions as predicting
 from metavoxel.evaluation.held_out import HeldOut
+from metavoxel.evaluation.held_out_predictions import HeldOutPredictor
 from metavoxel.evaluation.metrics.conditional import CHANCE
-from metavoxel.evaluation.regional_calibration import judgements, rank_table, region_tables, small_table, summary
+from metavoxel.evaluation.regional_calibration import (
+    rank_table,
+    region_tables,
+    regional_calibrations,
+    small_table,
+    summary,
+)
 from metavoxel.evaluation.rows import drawn_rows, real_rows, with_gaps
 from metavoxel.evaluation.samples import generate
 from metavoxel.evaluation.settings import Settings, protocol
@@ -73,10 +79,10 @@ def finished(steps):
 
 def predicted(held_out, folder, target, given):
     settings = replace(SETTINGS, targets=[target]).checked(held_out.model.schema)
-    respondent = Respondent(held_out, Store(folder, {}), 0)
+    predictor = HeldOutPredictor(held_out, Store(folder, {}), 0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(answering, "BLOCK", ROWS)  # one call of the exact denoiser for all rows
-        return finished(respondent.answers(target, given, protocol(held_out.model, settings, target)))
+        patch.setattr(predicting, "BLOCK", ROWS)  # one call of the exact denoiser for all rows
+        return finished(predictor.predict(target, given, protocol(held_out.model, settings, target)))
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +95,7 @@ def exact(tmp_path_factory):
 
 def test_an_exact_model_has_no_findings(exact):
     held_out, answers = exact
-    found = list(judgements(held_out, [*answers, answers[0]], seed=0))
+    found = list(regional_calibrations(held_out, [*answers, answers[0]], seed=0))
     assert [(one.target, one.given) for one in found] == [("x", "y, a"), ("x", "∅"), ("a", "x, y")]
     assert not any(one.stands_out for one in found)
     known = ROWS - len(range(0, ROWS, 9))
@@ -105,7 +111,7 @@ def test_an_exact_model_has_no_findings(exact):
 
 def test_tables_have_every_region(exact):
     held_out, answers = exact
-    found = list(judgements(held_out, answers, seed=0))
+    found = list(regional_calibrations(held_out, answers, seed=0))
     tables = region_tables(found)
     assert len(tables["regions-numbers"]) == len(found[0].table) + 1
     assert tables["regions-labels"]["target"].unique().tolist() == ["a"]
@@ -125,7 +131,7 @@ def test_tables_have_every_region(exact):
 def test_a_model_too_wide_in_one_class_and_too_narrow_in_the_other(tmp_path):
     held_out = part(exact_model(oracle(spread=(3.0, 0.5)), tmp_path), tmp_path)
     answers = predicted(held_out, tmp_path / "parts", "x", ("a",))
-    (one,) = judgements(held_out, [answers], seed=0)
+    (one,) = regional_calibrations(held_out, [answers], seed=0)
     table = one.table.set_index(["predictor", "region"])
     assert table.loc[("a", "a0"), "finding"] == "too wide" and table.loc[("a", "a1"), "finding"] == "too narrow"
     assert table.loc[("a", "a0"), "width"] == pytest.approx(WIDTH * 3, rel=0.12)

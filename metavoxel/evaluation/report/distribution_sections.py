@@ -9,7 +9,7 @@ from metavoxel.evaluation.metrics.conditional import CHANCE, FEW, FEWEST_ROWS, L
 from metavoxel.evaluation.metrics.nearest_rows import Nearness
 from metavoxel.evaluation.regional_calibration import RegionalCalibration, small_table, summary
 from metavoxel.evaluation.report.report import Section, Tabulated
-from metavoxel.evaluation.report.table import Cell, Figures, digits
+from metavoxel.evaluation.report.table import Cell, ResultTable, digits
 from metavoxel.evaluation.table_quality import DIFFERENT, TableQuality, distinguishable
 
 SMALL_TABLES = 12
@@ -89,7 +89,7 @@ def generated_rows(quality: TableQuality | None) -> Section:
         {str(name): value for name, value in row.items()} for row in quality.pairs.table.head(5).to_dict("records")
     ]
     if pairs:
-        tables.append(Tabulated("Pairs of variables: the most different correlations", Figures(pairs)))
+        tables.append(Tabulated("Pairs of variables: the most different correlations", ResultTable(pairs)))
     near = quality.near_figures()
     if near.rows:
         tables.append(Tabulated("Distance to the nearest training row", near))
@@ -151,7 +151,7 @@ def _copies(near: Nearness | None) -> Iterator[str]:
         yield "Distances to the nearest training row give no evidence of copying, but do not exclude it."
 
 
-def _worst(quality: TableQuality) -> Figures:
+def _worst(quality: TableQuality) -> ResultTable:
     rows = quality.marginals.head(6).to_dict("records")
     kept = [name for name in quality.marginals if quality.marginals[name].notna().any()]
-    return Figures([{str(name): row[name] for name in kept} for row in rows])
+    return ResultTable([{str(name): row[name] for name in kept} for row in rows])

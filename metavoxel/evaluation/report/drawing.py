@@ -66,9 +66,9 @@ def _predicted(results: Results, target: str) -> Iterator[Drawing]:
 
 def _coverage(results: Results) -> Iterator[Drawing]:
     curves = {
-        target: calibration.coverage(answers.draws, results.held_out.numbers(target))
-        for target, answers in results.joint.items()
-        if target in results.scores[results.mode] and answers.draws.shape[1] > 1
+        target: calibration.coverage(predictions.draws, results.held_out.numbers(target))
+        for target, predictions in results.joint.items()
+        if target in results.scores[results.mode] and predictions.draws.shape[1] > 1
     }
     if curves:
         axes = ("nominal coverage of the central interval", "share of true values within it")
@@ -80,7 +80,7 @@ def _coverage(results: Results) -> Iterator[Drawing]:
 
 
 def _ranks(results: Results) -> Iterator[Drawing]:
-    found = [one for one in results.judged_targets if not one.label]
+    found = [one for one in results.first_calibrations if not one.label]
     chosen = sorted(found, key=lambda one: one.uniformity)[:RANKED] if len(found) > RANKED else found
     if not chosen:
         return

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float64
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from metavoxel.evaluation.answers import Answers
+from metavoxel.evaluation.held_out_predictions import HeldOutPredictions
 from metavoxel.evaluation.metrics.calibration import Curve, calibration_error
 from metavoxel.evaluation.metrics.ranks import Histogram
 from metavoxel.inference.plot import INK, QUIET, agreement, plain
@@ -52,14 +52,18 @@ def spread_against_error(spread: Float64[np.ndarray, "n"], errors: Float64[np.nd
 
 
 def posteriors(
-    answers: Sequence[Answers], truth: Float64[np.ndarray, "n"], rows: Sequence[int], names: Sequence[str], label: str
+    predictions: Sequence[HeldOutPredictions],
+    truth: Float64[np.ndarray, "n"],
+    rows: Sequence[int],
+    names: Sequence[str],
+    label: str,
 ) -> Figure:
     """Draws of a number for a few subjects, given every subset of the other variables, with the true value."""
-    figure = Figure(figsize=(2.6 * len(rows) + 1.2, 0.42 * len(answers) + 1.1), layout="constrained")
+    figure = Figure(figsize=(2.6 * len(rows) + 1.2, 0.42 * len(predictions) + 1.1), layout="constrained")
     axes = figure.subplots(1, len(rows), squeeze=False, sharex=True, sharey=True)[0]
-    places = np.arange(len(answers))[::-1]
+    places = np.arange(len(predictions))[::-1]
     for axis, row, name in zip(axes, rows, names, strict=True):
-        for place, one, colour in zip(places, answers, (*COLOURS, *[QUIET] * len(answers)), strict=False):
+        for place, one, colour in zip(places, predictions, (*COLOURS, *[QUIET] * len(predictions)), strict=False):
             draws = one.draws[row]
             low, middle, high = np.quantile(draws, [0.05, 0.5, 0.95], method="weibull")
             axis.plot(draws, np.full(len(draws), place), "|", color=colour, alpha=0.55, ms=9)
@@ -70,7 +74,7 @@ def posteriors(
         axis.set_xlabel(label, fontsize=9)
         plain(axis)
     axes[0].set_ylabel("given", fontsize=9)
-    axes[0].set_yticks(places, [", ".join(one.given) or "nothing" for one in answers], fontsize=8)
+    axes[0].set_yticks(places, [", ".join(one.given) or "nothing" for one in predictions], fontsize=8)
     return figure
 
 

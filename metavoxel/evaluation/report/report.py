@@ -9,7 +9,7 @@ from typing import NamedTuple, final
 import jinja2
 
 from metavoxel.evaluation.report.figure import embedded
-from metavoxel.evaluation.report.table import Figures
+from metavoxel.evaluation.report.table import ResultTable
 from metavoxel.storage.atomic import write_text
 
 
@@ -17,7 +17,7 @@ class Tabulated(NamedTuple):
     """A table and its caption."""
 
     caption: str
-    figures: Figures
+    figures: ResultTable
 
 
 class Pictured(NamedTuple):

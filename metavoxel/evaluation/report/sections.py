@@ -11,7 +11,7 @@ from metavoxel.evaluation.metrics.features.base import AbstractImageFeatures
 from metavoxel.evaluation.report.distribution_sections import by_region, generated_rows
 from metavoxel.evaluation.report.drawing import CALIBRATION, PICTURES, PREDICTIONS
 from metavoxel.evaluation.report.report import Pictured, Section, Tabulated
-from metavoxel.evaluation.report.table import Cell, Figures
+from metavoxel.evaluation.report.table import Cell, ResultTable
 from metavoxel.evaluation.report.tables import subgroup_table, unit
 from metavoxel.evaluation.results import Results
 from metavoxel.evaluation.settings import others, protocol
@@ -60,7 +60,7 @@ def sections(results: Results, figures: Mapping[str, Sequence[Pictured]]) -> Ite
         yield _table2(results)
     yield Section(PREDICTIONS, figures=figures.get(PREDICTIONS, ()))
     yield Section(CALIBRATION, figures=figures.get(CALIBRATION, ()))
-    yield by_region(results.judgements, results.judged_targets)
+    yield by_region(results.regional_calibrations, results.first_calibrations)
     yield _subgroups(results)
     yield generated_rows(results.table_quality)
     yield _quality(results.judged)
@@ -143,7 +143,7 @@ def _quality(judged: Judged) -> Section:
     return Section("Image quality", words, tables)
 
 
-def _from_others(results: Results, found: Mapping[str, Figures]) -> list[Tabulated]:
+def _from_others(results: Results, found: Mapping[str, ResultTable]) -> list[Tabulated]:
     """Title the tables of variables that are predicted from all others."""
     schema = results.held_out.model.schema
     return [Tabulated(f"{name} from {', '.join(others(schema, name))}", table) for name, table in found.items()]
@@ -217,7 +217,7 @@ def training_section(record: Mapping[str, Any]) -> Section:
         {"variable": name, **{column: one.get(field) for column, field in columns.items()}}
         for name, one in validation.items()
     ]
-    return Section("Training", words, [Tabulated("Denoising losses", Figures(rows))])
+    return Section("Training", words, [Tabulated("Denoising losses", ResultTable(rows))])
 
 
 def _methods(methods: Sequence[Method]) -> Section:

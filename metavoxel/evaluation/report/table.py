@@ -18,7 +18,7 @@ Cell = Estimate | float | int | str | None
 
 @final
 @dataclass(frozen=True)
-class Figures:
+class ResultTable:
     """Rows of cells; the columns are those of all rows, in order of first appearance."""
 
     rows: Sequence[Mapping[str, Cell]]
@@ -57,7 +57,7 @@ class Figures:
 
 
 def write_frame(frame: pandas.DataFrame, path: Path) -> None:
-    """Save a table as CSV, with cells formatted as in :class:`Figures`."""
+    """Save a table as CSV, with cells formatted as in :class:`ResultTable`."""
     frame.to_csv(path, index=False, float_format="%.6g", na_rep=DASH)
 
 

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from metavoxel.evaluation.answers import Answers
 from metavoxel.evaluation.held_out import HeldOut
+from metavoxel.evaluation.held_out_predictions import HeldOutPredictions
 from metavoxel.evaluation.method import Method
 from metavoxel.evaluation.metrics.bootstrap import Estimate, bootstrap_mean
 from metavoxel.evaluation.metrics.scores import LabelScore, NumberScore, Score, score
-from metavoxel.evaluation.report.table import Cell, Figures
+from metavoxel.evaluation.report.table import Cell, ResultTable
 from metavoxel.evaluation.subgroups import Group
 
 Scores = Mapping[str, Mapping[str, Score]]
@@ -47,7 +47,7 @@ def label_cells(name: str, one: LabelScore) -> dict[str, Cell]:
 
 def table1(
     held_out: HeldOut, methods: Sequence[Method], scores: Scores, fid: Mapping[str, Mapping[str, Estimate]]
-) -> Figures:
+) -> ResultTable:
     """One row per method: image quality, every target from all other variables, and costs (the paper's Table 1).
 
     Args:
@@ -82,14 +82,14 @@ def table1(
             "parameters": method.parameters,
         }
         rows.append(row)
-    return Figures(rows)
+    return ResultTable(rows)
 
 
-def table2(held_out: HeldOut, target: str, answers: Sequence[Answers], baseline: Method) -> Figures:
+def table2(held_out: HeldOut, target: str, predictions: Sequence[HeldOutPredictions], baseline: Method) -> ResultTable:
     """Target from every subset of the other variables, and the population baseline (the paper's Table 2)."""
     rows: list[dict[str, Cell]] = []
     name = f"{target}{unit(held_out, target)}"
-    for one in answers:
+    for one in predictions:
         row: dict[str, Cell] = {"given": ", ".join(one.given) or "∅"}
         row |= _cells2(name, score(held_out, target, one.table))
         row |= {"network evaluations": one.protocol.point_evaluations, "prediction (s)": one.seconds}
@@ -97,7 +97,7 @@ def table2(held_out: HeldOut, target: str, answers: Sequence[Answers], baseline:
     population = score(held_out, target, baseline.predictions[target])
     label = "majority" if held_out.is_label(target) else "population mean"
     rows.append({"given": label, **_cells2(name, population), "network evaluations": 0})
-    return Figures(rows)
+    return ResultTable(rows)
 
 
 def _cells2(name: str, one: Score | None) -> dict[str, Cell]:
@@ -113,7 +113,7 @@ def _cells2(name: str, one: Score | None) -> dict[str, Cell]:
     return {}
 
 
-def differences(held_out: HeldOut, reference: str, scores: Scores) -> Figures:
+def differences(held_out: HeldOut, reference: str, scores: Scores) -> ResultTable:
     """Errors of each method minus those of the reference method, row by row: below 0 the method is better."""
     rows: list[dict[str, Cell]] = []
     for method, found in scores.items():
@@ -130,12 +130,12 @@ def differences(held_out: HeldOut, reference: str, scores: Scores) -> Figures:
                     "target": f"{target}: {what}", "method": method, f"less that of {reference}": difference,
                     "rows": int(both.sum()),
                 })  # fmt: skip
-    return Figures(rows)
+    return ResultTable(rows)
 
 
 def subgroup_table(
     held_out: HeldOut, target: str, groups: Sequence[Group], methods: Sequence[str], scores: Scores
-) -> Figures:
+) -> ResultTable:
     """Errors of one target in every group of test rows, by method."""
     rows: list[dict[str, Cell]] = []
     for group in groups:
@@ -147,4 +147,4 @@ def subgroup_table(
                 subjects = [subject for subject, keep in zip(held_out.subjects, chosen, strict=True) if keep]
                 row[method] = bootstrap_mean(one.errors[chosen], subjects=subjects) if chosen.any() else None
         rows.append(row)
-    return Figures(rows)
+    return ResultTable(rows)

@@ -97,7 +97,7 @@ def test_sentences_follow_the_results(evaluated):
     copies = replace(quality, nearness=quality.nearness._replace(alike=0.6))
     assert "Memorisation: 60%" in " ".join(generated_rows(copies).words)
     assert not generated_rows(None) and not by_region([], [])
-    one = results.judgements[0]
+    one = results.regional_calibrations[0]
     wrong = one.table.assign(
         z=5.0, p=[*[1.0] * (len(one.table) - 1), 1e-5], finding=["within chance"] * (len(one.table) - 1) + ["too wide"]
     )

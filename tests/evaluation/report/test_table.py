@@ -6,11 +6,11 @@ import pandas
 import pytest
 
 from metavoxel.evaluation.metrics.bootstrap import Estimate
-from metavoxel.evaluation.report.table import DASH, Figures, digits, shown
+from metavoxel.evaluation.report.table import DASH, ResultTable, digits, shown
 
 
 def test_every_number_has_its_own_cell(tmp_path):
-    figures = Figures([
+    figures = ResultTable([
         {"method": "a", "MAE": Estimate(1.23456789, 1.0, 2.0), "rows": 3},
         {"method": "b", "MAE": None, "seconds": math.nan},
     ])  # fmt: skip

@@ -25,7 +25,7 @@ BLOCK = 32
 
 @final
 @dataclass(frozen=True, eq=False)
-class Answers:
+class HeldOutPredictions:
     """Predictions of one target for every test row, given some of the other variables.
 
     Attributes:
@@ -48,7 +48,7 @@ class Answers:
 
 
 @final
-class Respondent:
+class HeldOutPredictor:
     """Predict variables of the test part with the joint model. Evidence is encoded once.
 
     Args:
@@ -61,7 +61,9 @@ class Respondent:
         self._held_out, self._store, self._seed = held_out, store, seed
         self._evidence = held_out.model.evidence_of(held_out.cohort, held_out.model.names)
 
-    def answers(self, target: str, given: tuple[str, ...], protocol: Protocol) -> Generator[Progress, None, Answers]:
+    def predict(
+        self, target: str, given: tuple[str, ...], protocol: Protocol
+    ) -> Generator[Progress, None, HeldOutPredictions]:
         """Predict the target, resuming from stored blocks; yields the number of finished rows."""
         rows = len(self._held_out)
         settings = {"target": target, "given": given, "seed": self._seed, **asdict(protocol)}
@@ -79,7 +81,7 @@ class Respondent:
         table = pandas.DataFrame([row for block in blocks for row in block["rows"]])
         draws = np.array([row for block in blocks for row in block["draws"]], np.float64).reshape(rows, -1)
         seconds, more = (sum(block[name] for block in blocks) / rows for name in ("seconds", "interval_seconds"))
-        return Answers(target, given, protocol, table, draws, seconds, more)
+        return HeldOutPredictions(target, given, protocol, table, draws, seconds, more)
 
     def _block(self, target: str, given: tuple[str, ...], protocol: Protocol, rows: slice) -> dict[str, Any]:
         table: list[dict[str, Any]] = []
@@ -87,11 +89,11 @@ class Respondent:
         seconds = {"seconds": 0.0, "interval_seconds": 0.0}
         if protocol.predicts_mean:
             start = time.perf_counter()
-            table = _records(self.ask(target, given, 0, protocol, rows).table())
+            table = _records(self.answer(target, given, 0, protocol, rows).table())
             seconds["seconds"] = time.perf_counter() - start
         if protocol.draws:
             start = time.perf_counter()
-            drawn = self.ask(target, given, protocol.draws, protocol, rows)
+            drawn = self.answer(target, given, protocol.draws, protocol, rows)
             spread = _records(drawn.table(vote=protocol.votes))
             seconds["interval_seconds" if table else "seconds"] = time.perf_counter() - start
             table = [row | {name: cell for name, cell in more.items() if name != target}
@@ -101,7 +103,7 @@ class Respondent:
                 draws = long.reshape(rows.stop - rows.start, -1).tolist()
         return {"rows": table, "draws": draws or [[]] * (rows.stop - rows.start), **seconds}
 
-    def ask(self, target: str, given: Sequence[str], draws: int, protocol: Protocol, rows: slice) -> Answer:
+    def answer(self, target: str, given: Sequence[str], draws: int, protocol: Protocol, rows: slice) -> Answer:
         """Predict some of the rows: posterior means without draws, else joint draws."""
         model, cohort = self._held_out.model, self._held_out.cohort
         shared = model.schema.diffusion.shared_time
