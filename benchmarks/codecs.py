@@ -58,7 +58,7 @@ class Data(NamedTuple):
 def cohort_of(name: str, output: Path) -> tuple[Cohort, bool]:
     """Return a cohort with resampled images, and whether its ages are logarithmic."""
     if name == "ds000228":
-        schema = with_split(load_schema(EXAMPLE / "schema.yaml"), 0, TABLE, None)
+        schema = with_split(load_schema(EXAMPLE / "schema.yaml"), 0, TABLE)
     else:
         folder = output / "phantoms"
         folder.mkdir(parents=True, exist_ok=True)

@@ -37,16 +37,10 @@ READ_OUTS = {
 """Predictions of age from the image alone."""
 
 
-def with_split(schema: Schema, seed: int, table: Path, weights: Path | None) -> Schema:
-    """Return the example's schema with this table and split seed, and optionally another run's codec."""
+def with_split(schema: Schema, seed: int, table: Path) -> Schema:
+    """Return the example's schema with this table and split seed."""
     split = schema.cohort.split.model_copy(update={"seed": seed})
-    cohort = schema.cohort.model_copy(update={"split": split, "table": table.resolve()})
-    variables = dict(schema.variables)
-    if weights is not None:
-        image = variables["T1w"]
-        codec = image.parts.codec.model_copy(update={"weights": weights.resolve()})
-        variables["T1w"] = image._replace(parts=image.parts._replace(codec=codec))
-    return replace(schema, cohort=cohort, variables=variables)
+    return replace(schema, cohort=schema.cohort.model_copy(update={"split": split, "table": table.resolve()}))
 
 
 def images(model: mv.Model, folder: RunFolder, part: str) -> tuple[np.ndarray, pandas.DataFrame, torch.Tensor]:
@@ -132,18 +126,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--table", type=Path, default=TABLE)
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark-ds000228"))
-    parser.add_argument("--paper", action="store_true", help="also the paper's mode, on the same codecs")
+    parser.add_argument("--paper", action="store_true", help="also the paper's mode, which trains a codec")
     parser.add_argument("--draws", action="store_true", help="compare the posterior mean with that of 20 draws")
     arguments = parser.parse_args()
     for mode in ["evidence", *(["paper"] if arguments.paper else [])]:
         answers, figures = [], []
         for seed in arguments.seeds:
             run = arguments.output / f"{mode}-{seed}"
-            weights = arguments.output / f"evidence-{seed}" / "codecs" / "T1w.safetensors" if mode == "paper" else None
             schema = mv.load_schema(EXAMPLE / ("schema.yaml" if mode == "evidence" else "schema_paper.yaml"))
             start = time.perf_counter()
             if not RunFolder(run).weights.exists():
-                schema = with_split(schema, seed, arguments.table, weights)
+                schema = with_split(schema, seed, arguments.table)
                 show(mv.training(schema, run, resume=RunFolder(run).record.exists()))
                 print(f"{run}: trained in {(time.perf_counter() - start) / 60:.1f} minutes")
             rows, found = judge(run, arguments.draws and mode == "evidence")

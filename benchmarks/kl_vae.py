@@ -49,7 +49,7 @@ def main() -> None:
     spec = KLVAESpec(**{name: yaml.safe_load(value) for name, value in (item.split("=") for item in arguments.set)})
     results = []
     for seed in arguments.seeds:
-        schema = with_split(mv.load_schema(EXAMPLE / "schema.yaml"), seed, arguments.table, None)
+        schema = with_split(mv.load_schema(EXAMPLE / "schema.yaml"), seed, arguments.table)
         cohort = read_cohort(
             schema.specs, schema.cohort, folder=schema.folder, multiples=schema.multiples(),
             cache=arguments.output / "cache",
