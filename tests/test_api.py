@@ -34,13 +34,22 @@ def test_every_public_name_is_there():
         mv.trian  # noqa: B018
 
 
+def imported_by(code):
+    """Top-level packages that a new process has imported after some code."""
+    environment = {"PYTHONPATH": str(Path(mv.__file__).parents[1]), "PATH": ""}
+    listing = f"{code}; import sys; print(sorted({{m.split('.')[0] for m in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, env=environment, check=True)
+    return set(json.loads(done.stdout.replace("'", '"')))
+
+
 def test_importing_is_quick_and_a_help_page_needs_no_torch():
     """Libraries that take seconds are imported on first use."""
-    code = "import sys, metavoxel, metavoxel.cli.main; print(sorted({m.split('.')[0] for m in sys.modules}))"
-    environment = {"PYTHONPATH": str(Path(mv.__file__).parents[1]), "PATH": ""}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     heavy = {"torch", "monai", "pandas", "numpy", "nilearn", "lightning_fabric", "matplotlib", "sklearn", "scipy"}
-    assert not heavy & set(json.loads(done.stdout.replace("'", '"')))
+    assert not heavy & imported_by("import metavoxel, metavoxel.cli.main")
+
+
+def test_loading_a_model_imports_nothing_of_its_training():
+    assert not {"lightning_fabric", "sklearn", "matplotlib"} & imported_by("import metavoxel; metavoxel.load")
 
 
 def test_a_model_of_a_data_frame(frame, tmp_path):

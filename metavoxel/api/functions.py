@@ -1,7 +1,7 @@
 """The Python interface: schemas, training, evaluation, comparisons and phantoms as functions.
 
 Errors are those of the command line, in Python's words: a :class:`metavoxel.errors.MetavoxelError` that names the
-argument, the problem and its remedy. Evaluation, comparisons and phantoms are imported when they are used.
+argument, the problem and its remedy. Training, evaluation, comparisons and phantoms are imported when they are used.
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -14,7 +14,6 @@ from metavoxel.api.arguments import COHORT, as_names, as_path, as_registry, sche
 from metavoxel.errors import Problem, RunError, SchemaError
 from metavoxel.inference.model import Model
 from metavoxel.inference.tables import Rows, as_table, frame_table
-from metavoxel.learning.training import training as training_steps
 from metavoxel.plugins.registry import Registry
 from metavoxel.runs.bars import finish
 from metavoxel.runs.checkpoints import MINUTES
@@ -41,8 +40,7 @@ def load(run: Path | str, *, registry: Registry | None = None, device: str = "cp
     Raises:
         RunError: not a finished run, a device that this machine lacks, or a required plugin that is not installed.
     """
-    path = as_path(run, "run")
-    device = resolved_device(device, f"device {device!r}")
+    path, device = as_path(run, "run"), resolved_device(device, f"device {device!r}")
     return load_run(path, registry=as_registry(registry), device=device)
 
 
@@ -77,6 +75,8 @@ def training(
     Raises:
         MetavoxelError: as :func:`train`, at the first step.
     """
+    from metavoxel.learning.training import training as training_steps
+
     output = as_path(output, "output")
     if not isinstance(checkpoint_minutes, int | float) or not checkpoint_minutes >= 0:
         raise RunError(Problem("checkpoint_minutes", f"must be a number from 0, not {checkpoint_minutes!r}"))

@@ -18,7 +18,6 @@ where * is the elementwise product and B the kept share of every covariance.
 
 import torch
 from jaxtyping import Bool, Float64
-from sklearn.cluster import KMeans
 from torch import Tensor
 
 from metavoxel.network.baseline.components import Components, posterior
@@ -49,6 +48,8 @@ def fit_components(
         count: number of components, K.
         between: B of eq. (4), the kept share of every covariance.
     """
+    from sklearn.cluster import KMeans  # half a second, which loading a model need not wait for
+
     clusters = KMeans(count, n_init=STARTS, random_state=0).fit_predict(rows.numpy())
     shares = torch.nn.functional.one_hot(torch.from_numpy(clusters).long(), count).double()
     size = rows.shape[1]
