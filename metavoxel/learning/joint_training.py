@@ -99,6 +99,7 @@ def train_joint(
         questions=questions if settings.questions else None,
         question_share=settings.question_share,
         names=list(joint.kernels),
+        even=torch.tensor([kernel.even_steps for kernel in joint.kernels.values()]),
     )
     training_times = (
         shared_times if shared else partial(times_of, pure_noise=pure_noise, draw_share=settings.draw_share)

@@ -21,6 +21,8 @@ PURE_NOISE_SHARE = 0.5
 """Share of rows with all unknown variables at t = 1, where the prediction is the posterior mean."""
 GRID_PURE_NOISE_SHARE = 0.25
 """The same for rows that pass through grids, if token rows train the posterior means of scalars at less cost."""
+EVEN_PURE_NOISE = 0.2
+"""Share of the rows of pure noise in which a variable with even steps is at t = 1."""
 SINGLE_TARGET_SHARE = 0.3
 """Share of rows with a single unknown variable, given all others."""
 NO_EVIDENCE_SHARE = 0.1
@@ -43,6 +45,7 @@ def evidence_times(
     *,
     pure_noise: float | Float[Tensor, "b"] = PURE_NOISE_SHARE,
     power: float = 1.0,
+    even: Bool[Tensor, "v"] | None = None,
     questions: Bool[Tensor, "q v"] | None = None,
     question_share: float = 0.5,
     draw_share: float = 0.0,
@@ -61,6 +64,8 @@ def evidence_times(
         rng: random streams of the rows.
         pure_noise: probability of posterior-mean rows, one for all or one per row.
         power: exponent of the uniform variate that gives an intermediate time; above 1, low noise is more frequent.
+        even: variables whose kernel has ``even_steps``. Their intermediate times are uniform, and they are at t = 1 in
+            a fifth of the rows of ``pure_noise``: draws pass through all times, and no mean of theirs is predicted.
         questions: evidence sets, of which ``question_share`` of the rows use one, restricted to present variables.
         question_share: probability of using one of ``questions``.
         draw_share: probability of rows for joint sampling alone.
@@ -88,12 +93,15 @@ def evidence_times(
     marginal_size = (rng.uniform((rows,), dtype=torch.float64) * unknown).floor().long()
     marginal_size = torch.where(chance[:, 2] < MARGINAL_SHARE, marginal_size, 0)
     marginal = rank < (size + marginal_size)[:, None]
-    marginal = marginal | (chance[:, 3] < pure_noise)[:, None]
+    even = torch.zeros(variables, dtype=torch.bool) if even is None else even
+    share = torch.as_tensor(pure_noise).double().expand(rows)[:, None] * torch.where(even, EVEN_PURE_NOISE, 1.0)
+    marginal = marginal | (chance[:, 3:4] < share)
     shared = chance[:, 4] < SHARED_SHARE
     if draw_share:
         joint = rng.uniform((rows,), dtype=torch.float64) < draw_share
         marginal, shared = marginal & ~joint[:, None], shared | joint
     marginal = marginal | ~present
-    noisy = torch.where(shared[:, None], chance[:, 5:], own[:, :, 1]) ** power
+    uniform = torch.where(shared[:, None], chance[:, 5:], own[:, :, 1])
+    noisy = torch.where(even, uniform, uniform**power)
     t = torch.where(marginal, torch.ones_like(noisy), noisy)
     return RowTimes(torch.where(observed, torch.zeros_like(t), t), observed)

@@ -57,7 +57,7 @@ def estimate_at(
 
     ``conditional.given`` must not contain it. ``rngs`` draw the prior states of the other unknown variables.
     """
-    one = torch.ones((), dtype=torch.float64)
+    one = dict.fromkeys(conditional.kernels, torch.ones((), dtype=torch.float64))
     states, times, observed = enter(
         conditional, conditional.condition_states(), conditional.prior(rngs), one, Clean(), rngs
     )

@@ -27,7 +27,7 @@ def batch_mean(denoiser: Denoiser, conditional: Conditional, *, evaluations: int
         NumericalError: non-finite result of the network; names the variable.
     """
     conditions, rngs = conditional.condition_states(), conditional.streams()
-    one = torch.ones((), dtype=torch.float64)
+    one = dict.fromkeys(conditional.kernels, torch.ones((), dtype=torch.float64))
     total: dict[str, AnyCode] = {}
     for _ in range(evaluations):
         inputs = enter(conditional, conditions, conditional.prior(rngs), one, Clean(), rngs)

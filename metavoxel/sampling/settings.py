@@ -17,6 +17,7 @@ from metavoxel.sampling.guidance import guided
 from metavoxel.sampling.held import MOST_EVALUATIONS
 from metavoxel.sampling.smc import particle_trajectory
 from metavoxel.sampling.solvers import DDIM, AbstractSolver, DPMSolver2M
+from metavoxel.sampling.times import own_grids
 from metavoxel.sampling.trajectory import sample_trajectory
 from metavoxel.typing import AnyCode
 
@@ -145,7 +146,10 @@ class Sampling:
             case "repaint":
                 method = Replace(self.resamplings, self.jump)
         denoiser = guided(denoiser, conditional, self.guidance)
-        return sample_trajectory(denoiser, conditional, grid, solver=solver, conditioning=method, soft_end=soft_end)
+        return sample_trajectory(
+            denoiser, conditional, grid, solver=solver, conditioning=method, soft_end=soft_end,
+            own=own_grids(self.grid, len(grid) - 1, conditional.kernels),
+        )  # fmt: skip
 
     @property
     def holds(self) -> bool:

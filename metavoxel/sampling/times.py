@@ -1,5 +1,7 @@
 """Time discretisation: falling grids from 1 (the prior) to 0 (the data)."""
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Float64
 from torch import Tensor
@@ -36,8 +38,15 @@ def log_snr_grid(steps: int, kernel: AbstractKernel) -> Float64[Tensor, "n"]:
     return torch.cat([ends[:1], kernel.time_of(wanted), ends[1:]])
 
 
+def own_grids(name: GridName, steps: int, kernels: Mapping[str, AbstractKernel]) -> dict[str, Float64[Tensor, "n"]]:
+    """Return the grids of variables that do not have the common one: uniform for kernels with ``even_steps``."""
+    if name == "uniform":
+        return {}
+    return {variable: uniform_grid(steps) for variable, kernel in kernels.items() if kernel.even_steps}
+
+
 def time_grid(name: GridName, steps: int, kernels: list[AbstractKernel]) -> Float64[Tensor, "n"]:
-    """Return a grid by name, for all variables: log-SNR is that of the first Gaussian kernel; uniform if none is."""
+    """Return the common grid by name: log-SNR is that of the first Gaussian kernel; uniform if there is none."""
     real = [kernel for kernel in kernels if kernel.is_gaussian]
     if name == "uniform" or not real:
         return uniform_grid(steps)

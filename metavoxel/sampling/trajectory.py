@@ -37,11 +37,12 @@ def sample_trajectory(
     solver: AbstractSolver,
     conditioning: AbstractConditioning,
     soft_end: bool = False,
+    own: Mapping[str, Float64[Tensor, "n"]] | None = None,
 ) -> Iterator[dict[str, AnyCode]]:
     """Yield the states after each denoising step along the grid; the last at t = 0, with exact evidence restored.
 
     With ``soft_end`` the last step returns its mean instead of a draw: class probabilities of a category. Codes held as
-    indices are drawn at all steps.
+    indices are drawn at all steps. Variables in ``own`` have a grid of their own, of as many times.
 
     Raises:
         NumericalError: non-finite result of the network or a step; names the variable, step and time.
@@ -51,21 +52,26 @@ def sample_trajectory(
     sampled = [name for name in kernels if not is_settled(conditional, name, conditions.get(name))]
     estimates: dict[str, DataEstimate] = {}
 
-    def times_at(name: str, t: Float64[Tensor, ""]) -> Time:
-        return times_of(conditional, name, conditions.get(name), t.expand(len(conditional.rng)))
+    grids = {name: (own or {}).get(name, grid) for name in kernels}
+
+    def times_at(name: str, place: int) -> Time:
+        return times_of(conditional, name, conditions.get(name), grids[name][place].expand(len(conditional.rng)))
 
     for number, (start, stop) in enumerate(conditioning.moves(grid)):
-        t, s = grid[start], grid[stop]
+        t = grid[start]
         if stop < start:
             for name in sampled:
-                states[name] = kernels[name].renoise(states[name], times_at(name, t), times_at(name, s), rng=rngs[name])
+                states[name] = kernels[name].renoise(
+                    states[name], times_at(name, start), times_at(name, stop), rng=rngs[name]
+                )
             estimates.clear()
             continue
-        entered, times, observed = enter(conditional, conditions, states, t, conditioning, rngs)
+        at = {name: times[start] for name, times in grids.items()}
+        entered, times, observed = enter(conditional, conditions, states, at, conditioning, rngs)
         x0_hats = denoiser(entered, times, observed)
         for name in sampled:
             check_finite(x0_hats[name], f"variable {name!r}: the network's estimate", number, t)
-            move = Move(times_at(name, t), times_at(name, s), estimates.get(name))
+            move = Move(times_at(name, start), times_at(name, stop), estimates.get(name))
             xt = conditioning.start_of_step(states[name], entered[name])
             transition = solver.transition(kernels[name], x0_hats[name], xt, move)
             estimates[name] = DataEstimate(x0_hats[name], move.t)
@@ -108,22 +114,22 @@ def enter(
     conditional: Conditional,
     conditions: Mapping[str, ConditionState],
     states: Mapping[str, AnyCode],
-    t: Float64[Tensor, ""],
+    at: Mapping[str, Float64[Tensor, ""]],
     conditioning: AbstractConditioning,
     rngs: Mapping[str, Rng],
 ) -> tuple[dict[str, AnyCode], dict[str, AnyTime], dict[str, AnyMask]]:
-    """Return the denoiser's inputs (states, times, observed), with evidence, when unknown variables are at time t."""
+    """Return the denoiser's inputs (states, times, observed), with evidence; unknown variables are at their times."""
     entered: dict[str, AnyCode] = {}
     times: dict[str, AnyTime] = {}
     observed: dict[str, AnyMask] = {}
     for name, state in states.items():
         if name in conditions:
-            part = conditioning.enter(conditional.kernels[name], state, conditions[name], t, rngs[name])
+            part = conditioning.enter(conditional.kernels[name], state, conditions[name], at[name], rngs[name])
             entered[name], observed[name] = part.state, part.observed
             times[name] = times_of(conditional, name, conditions[name], part.time)
         else:
             entered[name], observed[name] = state, nothing_observed(state)
-            times[name] = times_of(conditional, name, None, t.expand(len(state)))
+            times[name] = times_of(conditional, name, None, at[name].expand(len(state)))
     return entered, times, observed
 
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from scipy import stats
 
 from metavoxel.learning import time_sampling as sampling
 from metavoxel.learning.time_sampling import evidence_times, shared_times
@@ -50,6 +51,21 @@ def test_share_of_posterior_mean_rows(drawn):
     all_end = ((drawn.t == 1) | drawn.observed).all(1)
     assert_share(all_end, sampling.PURE_NOISE_SHARE)
     assert ((drawn.t[unknown] > 0) & (drawn.t[unknown] <= 1)).all()
+
+
+def test_variables_with_even_steps():
+    """Uniform times whatever the power, and more of them below 1; the others' times are unchanged."""
+    present, even = torch.ones(ROWS, VARIABLES, dtype=torch.bool), torch.tensor([True, False, False, False])
+    plain, drawn = (
+        evidence_times(present, Rng.for_rows(ROWS, "times"), power=2.0, even=which) for which in (None, even)
+    )
+    assert torch.equal(drawn.t[:, 1:], plain.t[:, 1:]) and torch.equal(drawn.observed, plain.observed)
+    between = drawn.t[:, 0][(drawn.t[:, 0] > 0) & (drawn.t[:, 0] < 1)]
+    assert stats.kstest(between.numpy(), "uniform").pvalue > 1e-6
+    unknown = ~drawn.observed.all(1) & ~drawn.observed[:, 0]
+    pure = ((drawn.t == 1) | drawn.observed).all(1) & unknown
+    assert pure.double().sum() < 0.5 * (((plain.t == 1) | plain.observed).all(1) & unknown).double().sum()
+    assert (drawn.t[unknown, 0] < 1).double().mean() > 1.5 * (plain.t[unknown, 0] < 1).double().mean()
 
 
 def test_share_of_posterior_mean_rows_may_differ_by_row():

@@ -1,6 +1,7 @@
 """Sampling trajectories: solvers, time grids, conditioning and non-finite results."""
 
 from functools import partial
+from typing import ClassVar
 
 import pytest
 import torch
@@ -16,9 +17,10 @@ from metavoxel.sampling.conditioning import Clean, Replace
 from metavoxel.sampling.evidence import Evidence
 from metavoxel.sampling.posterior_mean import batch_mean
 from metavoxel.sampling.sample import row_streams
+from metavoxel.sampling.settings import Sampling
 from metavoxel.sampling.smc import particle_trajectory
 from metavoxel.sampling.solvers import DDIM, DataEstimate, DPMSolver2M, Move
-from metavoxel.sampling.times import log_snr_grid, time_grid, uniform_grid
+from metavoxel.sampling.times import log_snr_grid, own_grids, time_grid, uniform_grid
 from metavoxel.sampling.trajectory import sample_trajectory
 
 KERNELS = {"scan": GaussianKernel(), "age": GaussianKernel(prediction="x0"), "site": UniformD3PMKernel()}
@@ -325,6 +327,29 @@ def test_log_snr_grid_is_uniform_in_log_snr():
     inner = kernel.log_snr(log_snr_grid(20, kernel)[1:-1])
     torch.testing.assert_close(inner.diff(), inner.diff().mean().expand(len(inner) - 1))
     assert abs(float(inner[0])) <= 8.001 and abs(float(inner[-1]) - 8) < 1e-6
+
+
+class EvenD3PM(UniformD3PMKernel):
+    """A kernel with even steps."""
+
+    even_steps: ClassVar[bool] = True
+
+
+def test_kernels_with_even_steps_have_their_own_times():
+    """Those of the others are uniform in log-SNR; the estimate of every variable is asked at its own time."""
+    kernels, shapes = {"age": GaussianKernel(), "text": EvenD3PM()}, {"age": (1,), "text": (3, 5)}
+    conditional = Conditional(kernels, shapes, {}, (), LIKE, row_streams(0, ["a", "b"], 0))
+    seen = []
+
+    def watch(states, times, observed):
+        seen.append({name: float(t.max()) for name, t in times.items()})
+        return {"age": torch.zeros_like(states["age"]), "text": torch.full_like(states["text"], 1 / 3)}
+
+    sampling = Sampling(steps=5)
+    list(sampling.trajectory(watch, conditional, time_grid("log_snr", 5, list(kernels.values())), soft_end=False))
+    assert [one["text"] for one in seen] == pytest.approx([1, 0.8, 0.6, 0.4, 0.2])
+    assert [one["age"] for one in seen] == pytest.approx(log_snr_grid(5, kernels["age"])[:-1].tolist())
+    assert not own_grids("uniform", 5, kernels), "the paper's grid is that of all variables"
 
 
 def test_one_grid_for_all_variables():

@@ -150,7 +150,9 @@ def check_transition_mean(kernel: AbstractKernel, codes: Examples) -> None:
                 step = kernel.transition(x0, xt, at(t, ROWS), at(s, ROWS), eta=eta)
                 error = step.sample(_rng("step", s, t)).double() - step.mean.double()
                 what = f"{where}: sample minus mean of a step from t = {t} to {s} at eta = {eta}"
-                assert_same_mean(error, torch.zeros_like(error), what)
+                # Fewer than ten expected draws of a class have no normal distribution.
+                rare = 10 / ROWS if kernel.is_categorical else 0.0
+                assert_same_mean(error, torch.zeros_like(error), what, slack=rare)
 
 
 DISTRIBUTION_CHECKS = (

@@ -72,6 +72,10 @@ class AbstractKernel(BaseModel, ABC):
     """Whether the cells of a draw are independent given their times. False if they are not, though each cell alone has
     the distribution of an independent one: for example, where a step changes a fixed number of cells."""
 
+    even_steps: ClassVar[bool] = False
+    """Whether steps are uniform in time, whatever the times of other variables, and training times are uniform: then
+    every step of a masked sequence uncovers as many cells."""
+
     takes_indices: ClassVar[bool] = False
     """Whether :meth:`with_indices` is implemented."""
 

@@ -55,6 +55,15 @@ class CosineSchedule(AbstractSchedule):
         return torch.where(t <= 0, torch.zeros_like(t), value)
 
 
+class LogLinearSchedule(AbstractSchedule):
+    """alpha_bar = 1 - t: cells of a masked sequence are masked with probability t (log-linear; Lou et al. 2024)."""
+
+    type: Literal["log_linear"] = "log_linear"
+
+    def log_alpha_bar(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+        return torch.log1p(-t.double().clamp(0, 1))
+
+
 class _TableSchedule(AbstractSchedule, ABC):
     """Log-linear interpolation of a discrete schedule: alphas_cumprod[k - 1] at t = k / steps."""
 
@@ -96,5 +105,7 @@ class ScaledLinearSchedule(_TableSchedule):
         return torch.linspace(self.beta_start**0.5, self.beta_end**0.5, self.steps, dtype=torch.float64) ** 2
 
 
-Schedule = Annotated[CosineSchedule | LinearSchedule | ScaledLinearSchedule, Field(discriminator="type")]
+Schedule = Annotated[
+    CosineSchedule | LinearSchedule | ScaledLinearSchedule | LogLinearSchedule, Field(discriminator="type")
+]
 """Any schedule, discriminated by ``type``."""

@@ -13,11 +13,13 @@ from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor
 
 from metavoxel.parts.indices import NO_CLASS, drawn_where, is_indices, one_hot, probability_of
 from metavoxel.parts.kernels.base import AbstractTransition
 from metavoxel.parts.kernels.discrete import AbstractDiscreteKernel, CategoricalTransition
+from metavoxel.parts.kernels.schedules import LogLinearSchedule, Schedule
 from metavoxel.rng import Rng
 from metavoxel.typing import Code, Mask, Time
 
@@ -74,6 +76,11 @@ class AbstractMaskingKernel(AbstractDiscreteKernel, ABC):
     """
 
     takes_indices: ClassVar[bool] = True
+    even_steps: ClassVar[bool] = True
+
+    schedule: Schedule = Field(
+        default_factory=LogLinearSchedule, description="decay with time of the probability of keeping the category"
+    )
 
     def prior(self, shape: tuple[int, ...], *, rng: Rng, like: Tensor) -> Code:
         rng.skip()

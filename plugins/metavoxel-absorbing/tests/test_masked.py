@@ -8,7 +8,11 @@ from metavoxel_absorbing import AbsorbingKernel, MaskedKernel
 from scipy import stats
 
 from metavoxel.parts.indices import one_hot
+from metavoxel.parts.kernels.gaussian import GaussianKernel
 from metavoxel.rng import Rng
+from metavoxel.sampling.conditional import Conditional
+from metavoxel.sampling.settings import Sampling
+from metavoxel.sampling.times import time_grid
 
 ROWS, CELLS, CLASSES = 4000, 12, 3
 MASKED, ABSORBING = MaskedKernel(), AbsorbingKernel()
@@ -89,6 +93,24 @@ def test_the_number_of_changes_is_even():
     drawn = hidden - (classes(step.sample(rng("step"))) == CLASSES).sum(1)
     expected = hidden * (1 - still)
     assert bool(((drawn - expected).abs() < 1).all())
+
+
+@pytest.mark.parametrize("name", ["uniform", "log_snr"])
+def test_as_many_steps_as_cells_draw_one_cell_each(name):
+    """Whatever the grid of other variables, here that of a number."""
+    kernels = {"number": GaussianKernel(), "text": MASKED}
+    conditional = Conditional(
+        kernels, {"number": (1,), "text": (CLASSES, CELLS)}, {}, (), torch.zeros(()), Rng.for_rows(8, "one")
+    )
+
+    def estimate(states, times, observed):
+        return {"number": torch.zeros(8, 1), "text": X0_HAT[:8]}
+
+    sampling = Sampling(steps=CELLS, grid=name)
+    grid = time_grid(name, CELLS, list(kernels.values()))
+    states = list(sampling.trajectory(estimate, conditional, grid, soft_end=False))
+    drawn = [(classes(state["text"]) < CLASSES).sum(1) for state in states]
+    assert [one.unique().tolist() for one in drawn] == [[number] for number in range(1, CELLS + 1)]
 
 
 def test_named_orders():

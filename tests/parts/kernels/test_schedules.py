@@ -10,10 +10,16 @@ from monai.networks.schedulers import DDIMScheduler as MonaiDDIMScheduler
 from pydantic import TypeAdapter, ValidationError
 
 from metavoxel.parts.kernels.gaussian import GaussianKernel
-from metavoxel.parts.kernels.schedules import CosineSchedule, LinearSchedule, ScaledLinearSchedule, Schedule
+from metavoxel.parts.kernels.schedules import (
+    CosineSchedule,
+    LinearSchedule,
+    LogLinearSchedule,
+    ScaledLinearSchedule,
+    Schedule,
+)
 
 STEPS = np.arange(1, 1001)
-SCHEDULES = (CosineSchedule(), CosineSchedule(power=1), LinearSchedule(), ScaledLinearSchedule())
+SCHEDULES = (CosineSchedule(), CosineSchedule(power=1), LinearSchedule(), ScaledLinearSchedule(), LogLinearSchedule())
 
 
 def alpha_bar(schedule, t):
@@ -28,6 +34,12 @@ def test_linear_is_the_discrete_schedule():
 def test_scaled_linear_is_the_discrete_schedule():
     table = np.cumprod(1 - np.linspace(0.0015**0.5, 0.0195**0.5, 1000) ** 2)
     np.testing.assert_allclose(alpha_bar(ScaledLinearSchedule(), STEPS / 1000), table, rtol=1e-6)
+
+
+def test_log_linear_masks_in_proportion_to_time():
+    np.testing.assert_allclose(
+        alpha_bar(LogLinearSchedule(), np.linspace(0, 1, 101)), np.linspace(1, 0, 101), atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("power", [1, 2])
@@ -55,7 +67,7 @@ def test_alpha_bar_starts_at_1_and_decreases(schedule):
     assert log.dtype == torch.float64
     assert log[0] == 0
     assert bool((log[1:] < log[:-1]).all())
-    assert schedule.ends_at_zero_signal == (schedule.type == "cosine") == bool(log[-1] == -math.inf)
+    assert schedule.ends_at_zero_signal == (schedule.type in ("cosine", "log_linear")) == bool(log[-1] == -math.inf)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
