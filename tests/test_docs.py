@@ -21,8 +21,8 @@ def _load() -> ModuleType:
 
 
 check_docs = _load()
-LONG = ("first-model",)
-"""Documents whose blocks train for a minute."""
+LONG = ("first-model", "few-subjects")
+"""Documents whose blocks train for long."""
 
 
 def _tested(path: Path) -> list:

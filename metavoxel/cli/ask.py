@@ -47,7 +47,7 @@ def sample(
     ] = [],  # noqa: B006
     prepare: Prepare = False,
     check: Annotated[bool, typer.Option(help="Warn of scans that do not look like the training scans.")] = True,
-    output: Annotated[Path | None, typer.Option(help="Dedicated folder; by default RUN/samples.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for the draws alone; by default RUN/samples.")] = None,
     seed: Seed = 0,
     steps: Steps = None,
     solver: Solver = None,
@@ -105,27 +105,45 @@ def predict(
         str | None, typer.Option(help="Variables to predict from, separated by commas; by default all others.")
     ] = None,
     draws: Annotated[
-        int, typer.Option(min=0, help="0: posterior mean; 1 or more: joint draws, with their spread.")
+        int, typer.Option(min=0, help="Draws for each row; with 0, the posterior mean without draws.")
     ] = 0,
     order: Annotated[
-        str | None, typer.Option(help="Order in which targets are drawn (the schema's), or 'together'.")
+        str | None,
+        typer.Option(help="Order in which targets are drawn (the schema's), separated by commas, or 'together'."),
     ] = None,
-    prior: Annotated[list[str], typer.Option(help="Base rates in the population of the rows: sex=F:0.5,M:0.5.")] = [],  # noqa: B006
+    prior: Annotated[
+        list[str], typer.Option(help="Class frequencies in the population of these rows: sex=F:0.5,M:0.5.")
+    ] = [],  # noqa: B006
     log_likelihood: Annotated[
-        bool, typer.Option("--log-likelihood", help="Compute instead log p of each value given the others of its row.")
+        bool,
+        typer.Option(
+            "--log-likelihood", help="Write log p of each value given the others of its row, instead of predictions."
+        ),
     ] = False,
     evaluations: Annotated[
         int | None,
-        typer.Option(min=1, help="Network evaluations of a posterior mean (1, or 4) or a log-likelihood (32)."),
+        typer.Option(
+            min=1,
+            help="Network evaluations; by default 1 or 4 (by the kernels) for posterior means, 32 for log-likelihoods.",
+        ),
     ] = None,
     point: Annotated[str | None, typer.Option(help="Point estimate of numbers from draws: mean or median.")] = None,
     vote: Annotated[
         bool, typer.Option("--vote", help="Labels by majority vote of the draws, as in the paper.")
     ] = False,
-    write_draws: Annotated[Path | None, typer.Option(help="Table of the individual draws, one per row.")] = None,
-    check: Annotated[bool, typer.Option(help="Warn of evidence that is unusual given the training rows.")] = True,
+    write_draws: Annotated[
+        Path | None, typer.Option(help="File for the draws themselves, one row for each subject and draw.")
+    ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            help="Warn of given values that are improbable under the model, and of scans unlike the training scans."
+        ),
+    ] = True,
     prepare: Prepare = False,
-    part: Annotated[str | None, typer.Option(help="Part of the run's own cohort: train, validation or test.")] = None,
+    part: Annotated[
+        str | None, typer.Option(help="Predict this part of the run's own cohort: train, validation or test.")
+    ] = None,
     output: Annotated[Path, typer.Option(help="Table to write.")] = Path("predictions.tsv"),
     seed: Seed = 0,
     steps: Steps = None,

@@ -25,10 +25,12 @@ def compare(
         str | None,
         typer.Option(help=f"Size of the networks: {', '.join(get_args(Size))}; by default from the cohort's size."),
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps of a network (60 epochs).")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Optimiser steps of a network; by default 60 epochs.")
+    ] = None,
     samples: Annotated[int, typer.Option(min=0, help="Number of subjects drawn by ldm and continuous_sex.")] = 100,
-    accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, 32-true, bf16-mixed, 16-mixed.")] = "auto",
+    accelerator: Annotated[str, typer.Option(help="Kind of device: auto, cpu, cuda, mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="Arithmetic: auto, 32-true, bf16-mixed, 16-mixed.")] = "auto",
 ) -> None:
     """Train other methods on a run's cohort and split, and write their predictions for its test subjects."""
     from metavoxel.evaluation.comparisons import FOLDER, ComparisonSettings

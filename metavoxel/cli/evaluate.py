@@ -20,16 +20,16 @@ def evaluate(
         typer.Option(help="Variable of Table 2, from every subset of the others; by default the first number."),
     ] = None,
     draws: Annotated[
-        int | None, typer.Option(min=1, help="Draws for intervals and spreads (20; the paper's mode: 3).")
+        int | None, typer.Option(min=1, help="Draws for intervals and spreads; by default 20, in the paper's mode 3.")
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Network evaluations per draw.")] = 50,
     sample_steps: Annotated[int, typer.Option(min=1, help="Network evaluations per generated scan.")] = 50,
-    samples: Annotated[int, typer.Option(min=0, help="Generated scans for image quality; 0 omits it.")] = 100,
+    samples: Annotated[int, typer.Option(min=0, help="Generated scans for image quality; 0 omits this.")] = 100,
     features: Annotated[
         str | None,
         typer.Option(
-            help="Features of FID: scattering, radimagenet (previously fetched by torch.hub), or a weights file; by "
-            "default scattering, if there are enough scans."
+            help="Features of FID: scattering, radimagenet (weights that torch.hub has stored), or a file of weights; "
+            "by default scattering, if there are enough scans."
         ),
     ] = None,
     rows: Annotated[
@@ -40,7 +40,8 @@ def evaluate(
         bool, typer.Option(help="Check generated scans and rows for copies of training subjects.")
     ] = True,
     by: Annotated[
-        str | None, typer.Option(help="Further columns of the table by which errors are broken down.")
+        str | None,
+        typer.Option(help="Further columns of the table by which errors are broken down, separated by commas."),
     ] = None,
     seed: Seed = 0,
     device: Device = "auto",

@@ -18,29 +18,34 @@ if TYPE_CHECKING:
 
 CHOICES = {"solver": SolverName, "grid": GridName, "conditioning": ConditioningName}
 
-RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
+RunArgument = Annotated[Path, typer.Argument(help="Run folder, as metavoxel train writes it.")]
 Seed = Annotated[int, typer.Option(help="Random seed; the same seed gives the same results.")]
-Steps = Annotated[int | None, typer.Option(min=1, help="Network evaluations per draw (50).")]
-Solver = Annotated[str | None, typer.Option(help=f"{' or '.join(get_args(SolverName))}.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Network evaluations per draw; by default 50.")]
+Solver = Annotated[str | None, typer.Option(help=f"Solver of the reverse steps: {' or '.join(get_args(SolverName))}.")]
 Eta = Annotated[
     float | None,
-    typer.Option(min=0, max=1, help="Noise of the reverse steps: 0 none (deterministic), 1 full (smc needs 1)."),
+    typer.Option(
+        min=0, max=1, help="Noise of the reverse steps, from 0 (deterministic) to 1; by default 0, under smc 1."
+    ),
 ]
 Grid = Annotated[str | None, typer.Option(help=f"Time discretisation: {' or '.join(get_args(GridName))}.")]
 Conditioning = Annotated[
-    str | None, typer.Option(help=f"Conditioning method: {', '.join(get_args(ConditioningName))}.")
+    str | None, typer.Option(help=f"How given values enter the network: {', '.join(get_args(ConditioningName))}.")
 ]
 Resamplings = Annotated[
-    int | None, typer.Option(min=1, help="Passes over each segment under --conditioning repaint (10).")
+    int | None,
+    typer.Option(min=1, help="Passes over each segment of steps under --conditioning repaint; by default 10."),
 ]
-Jump = Annotated[int | None, typer.Option(min=1, help="Steps per segment under --conditioning repaint (1).")]
-Particles = Annotated[int | None, typer.Option(help="Particles per draw under --conditioning smc (64).")]
-Guidance = Annotated[float | None, typer.Option(help="Guidance weight (0 = off; above 0 is no longer calibrated).")]
+Jump = Annotated[int | None, typer.Option(min=1, help="Steps per segment under --conditioning repaint; by default 1.")]
+Particles = Annotated[int | None, typer.Option(help="Particles per draw under --conditioning smc; by default 64.")]
+Guidance = Annotated[float | None, typer.Option(help="Guidance weight: 0 is off; above 0 draws are not calibrated.")]
 Prepare = Annotated[
     bool,
-    typer.Option("--prepare", help="Scans are native: prepare them as the run's training scans were, and keep them."),
+    typer.Option(
+        "--prepare", help="The scans are native: prepare them first as the training scans were, and keep the results."
+    ),
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto is cuda if available.")]
+Device = Annotated[str, typer.Option(help="Device: cpu, cuda, cuda:1, ...; auto is cuda if available.")]
 
 
 def chosen(**settings: Any) -> dict[str, Any]:

@@ -51,19 +51,19 @@ def phantom(
     missing: Annotated[
         str | None, typer.Option(help="Missingness mechanism: mcar or mar_by_age (probability rises with age).")
     ] = None,
-    missing_share: Annotated[float | None, typer.Option(help="Mean share of missing cells per column (0.1).")] = None,
+    missing_share: Annotated[
+        float | None, typer.Option(help="Mean share of missing cells per column; by default 0.1.")
+    ] = None,
     missing_columns: Annotated[
         str | None,
-        typer.Option(
-            help="Columns with missing cells (sex,T1w), separated by commas: age, sex, diagnosis, site, T1w, T2w."
-        ),
+        typer.Option(help="Columns with missing cells: age, sex, diagnosis, site, T1w, T2w; by default sex,T1w."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     reports: Annotated[
         bool, typer.Option("--reports", help="Write pictures of heads with reports instead, as a table.")
     ] = False,
     pixels: Annotated[
-        int | None, typer.Option(help="Rows and columns of the pictures of --reports: 32 to 64 (64).")
+        int | None, typer.Option(help="Rows and columns of the pictures of --reports, from 32 to 64; by default 64.")
     ] = None,
 ) -> None:
     """Write phantom brains with a known joint distribution as a BIDS folder, with a schema to train on.

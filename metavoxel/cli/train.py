@@ -10,15 +10,19 @@ from rich.console import Console
 def train(
     schema: Annotated[Path, typer.Argument(help="The schema's YAML file.")],
     output: Annotated[Path | None, typer.Option(help="Run folder; by default runs/ and the schema's name.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder.")] = False,
-    devices: Annotated[int, typer.Option(min=1, help="Processes or GPUs, of each node.")] = 1,
-    nodes: Annotated[int, typer.Option(min=1, help="Machines, with srun or torchrun.")] = 1,
-    strategy: Annotated[str, typer.Option(help="ddp: every device has the whole model.")] = "ddp",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the interrupted training of this run folder.")
+    ] = False,
+    devices: Annotated[int, typer.Option(min=1, help="GPUs of each machine; processes, on CPUs.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines; several need srun or torchrun.")] = 1,
+    strategy: Annotated[str, typer.Option(help="Parallel training: ddp, a copy of the model on every device.")] = "ddp",
     precision: Annotated[
         str,
-        typer.Option(help="auto, 32-true, bf16-mixed, 16-mixed: auto is bf16 for images if the hardware supports it."),
+        typer.Option(
+            help="Arithmetic: auto, 32-true, bf16-mixed, 16-mixed; auto is bf16-mixed for images where supported."
+        ),
     ] = "auto",
-    accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    accelerator: Annotated[str, typer.Option(help="Kind of device: auto, cpu, cuda, mps.")] = "auto",
     checkpoint_minutes: Annotated[
         float, typer.Option(min=0, help="Minutes between checkpoints; a crash costs at most one interval.")
     ] = 10,
