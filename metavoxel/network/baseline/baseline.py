@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from metavoxel.network.banded_field import BandedField
 from metavoxel.network.baseline.feature_bank import FeatureBank
-from metavoxel.network.baseline.gaussian import FOLDS, MOST_ROWS
+from metavoxel.network.baseline.gaussian import MOST_ROWS
 from metavoxel.network.baseline.mixture import MixtureBaseline
+from metavoxel.network.baseline.shrinkage import FOLDS
 from metavoxel.network.residual_field import AbstractFieldFit, Noisy, ResidualField
 from metavoxel.parts.adapters.base import port_name
 from metavoxel.parts.features.base import AbstractFeatures

@@ -23,9 +23,10 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor, nn
 
 from metavoxel.network.baseline.components import Components, log_density
-from metavoxel.network.baseline.gaussian import FOLDS, GaussianBaseline, block_diagonal
+from metavoxel.network.baseline.gaussian import GaussianBaseline, block_diagonal
 from metavoxel.network.baseline.scores import ClassPoints, places
 from metavoxel.network.baseline.selection import MOST_COMPONENTS, Rows, one_gaussian, select_components
+from metavoxel.network.baseline.shrinkage import FOLDS
 from metavoxel.parts.features.base import GaussianLikelihood
 
 MOST_FEATURES = 64

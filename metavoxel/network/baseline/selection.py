@@ -16,8 +16,9 @@ from torch import Tensor
 
 from metavoxel.network.baseline.components import Components, posterior
 from metavoxel.network.baseline.em import fit_components
-from metavoxel.network.baseline.gaussian import FOLDS, GaussianBaseline
+from metavoxel.network.baseline.gaussian import GaussianBaseline
 from metavoxel.network.baseline.scores import ClassPoints, predictive_scores
+from metavoxel.network.baseline.shrinkage import FOLDS
 
 COUNTS = (1, 2, 3, 4, 6, 8, 12)
 """Candidate numbers of components, tried in this order."""
@@ -37,10 +38,10 @@ class Rows(NamedTuple):
 
 
 class _Candidate(NamedTuple):
-    """Score of each held-out row, kept share of correlations between variables, and categories of one Gaussian."""
+    """Score of each held-out row, kept shares of correlations between variables, and categories of one Gaussian."""
 
     scores: Float64[Tensor, "n"]
-    share: float
+    share: Float64[Tensor, "d d"]
     straight: list[int]
 
     def mean(self) -> float:
@@ -53,11 +54,11 @@ def select_components(
     rows: Rows,
     parts: Sequence[slice],
     categories: Mapping[int, ClassPoints],
-    kept: float,
+    kept: Float64[Tensor, "d d"],
 ) -> tuple[Components, list[int]]:
     """Return the chosen components, eq. (1), and the categories that one Gaussian predicts no worse.
 
-    The components' correlations between variables keep the share that suits one Gaussian, or all: the branches of a
+    The components' correlations between variables keep the shares that suit one Gaussian, or all: the branches of a
     fork have strong ones where one Gaussian has none.
 
     Args:
@@ -66,17 +67,17 @@ def select_components(
         rows: training rows with their folds.
         parts: place of each variable's features.
         categories: class points, by the position of their variable in ``parts``.
-        kept: share of the correlations between variables that suits one Gaussian.
+        kept: share of each correlation between variables that suits one Gaussian.
     """
-    inside = gaussian.inside()
+    shares = [kept] if bool((kept == 1).all()) else [kept, torch.ones_like(kept)]
 
-    def fitted(count: int, share: float, chosen: Bool[Tensor, "n"]) -> Components:
+    def fitted(count: int, share: Float64[Tensor, "d d"], chosen: Bool[Tensor, "n"]) -> Components:
         features, seen = rows.features[chosen], rows.seen[chosen]
         if count == 1:
             return one_gaussian(gaussian.refitted(features, seen), features, seen)
-        return fit_components(features, seen, count, torch.where(inside, 1.0, share).double())
+        return fit_components(features, seen, count, share)
 
-    def held_out_scores(count: int, share: float) -> Float64[Tensor, "n v"]:
+    def held_out_scores(count: int, share: Float64[Tensor, "d d"]) -> Float64[Tensor, "n v"]:
         scores = torch.zeros(len(rows.fold), len(parts), dtype=torch.float64)
         for number in range(FOLDS):
             out = rows.fold == number
@@ -91,7 +92,7 @@ def select_components(
         if (count > 1 and count * len(parts) > len(rows.fold)) or number - COUNTS.index(best) > PATIENCE:
             break
         tried = []
-        for share in (kept,) if count == 1 else dict.fromkeys((kept, 1.0)):
+        for share in shares[:1] if count == 1 else shares:
             found = of_single if count == 1 else held_out_scores(count, share)
             straight = [at for at in categories if found[:, at].mean() <= of_single[:, at].mean()]
             found[:, straight] = of_single[:, straight]
