@@ -129,9 +129,10 @@ def test_rows_may_have_several_formats(model, tmp_path):
         pandas.testing.assert_frame_equal(
             model.predict(path, "age", "sex").drop(columns="participant_id"), expected.drop(columns="participant_id")
         )
-    pandas.testing.assert_frame_equal(
-        model.predict("rows.csv", "age", "sex", folder=tmp_path)[["age"]], expected[["age"]]
-    )
+    for folder in (tmp_path, str(tmp_path)):
+        pandas.testing.assert_frame_equal(
+            model.predict("rows.csv", "age", "sex", folder=folder)[["age"]], expected[["age"]]
+        )
     rows = FRAME.to_dict("records")
     pandas.testing.assert_frame_equal(model.predict(rows, "age", "sex"), expected)
     pandas.testing.assert_frame_equal(model.predict(FRAME.to_dict("list"), "age", "sex"), expected)

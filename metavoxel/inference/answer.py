@@ -64,7 +64,7 @@ class Answer:
     def _repr_html_(self) -> str:
         return f"<p>{html.escape(repr(self))}</p>{self.table().to_html(index=False, max_rows=20)}"
 
-    def table(self, *, point: str = "mean", vote: bool = False, images: Path | None = None) -> pandas.DataFrame:
+    def table(self, *, point: str = "mean", vote: bool = False, images: Path | str | None = None) -> pandas.DataFrame:
         """Return a table with the subject and the predictions of every row.
 
         Args:
@@ -86,7 +86,7 @@ class Answer:
                 cells = (
                     self._cells(name, center, vote)
                     if images is None or not self.schema.variables[name].spec.spatial
-                    else self._image_cells(name, center, images)
+                    else self._image_cells(name, center, Path(images))
                 )
                 for row, more in zip(rows, cells, strict=True):
                     row.update(more)

@@ -177,7 +177,9 @@ class EvidenceReader:
             code, cells = codec.encode(values).mean, codec.known_cells(values)
         return Evidence(code, cells, None if sd is None else float(codec.code_sd(values[:1], sd)))
 
-    def read(self, table: Table | pandas.DataFrame, variables: Sequence[str], *, folder: Path | None = None) -> Cohort:
+    def read(
+        self, table: Table | pandas.DataFrame, variables: Sequence[str], *, folder: Path | str | None = None
+    ) -> Cohort:
         """Read some variables of a table of new rows; missing cells stay missing.
 
         Raises:

@@ -132,7 +132,7 @@ class Model:
         )  # fmt: skip
         return Samples(drawn, self.schema.specs)
 
-    def read(self, table: Rows, variables: Sequence[str], *, folder: Path | None = None) -> Cohort:
+    def read(self, table: Rows, variables: Sequence[str], *, folder: Path | str | None = None) -> Cohort:
         """Read some variables of a table of new rows; missing cells stay missing.
 
         Raises:
@@ -157,7 +157,7 @@ class Model:
         prior: Mapping[str, Mapping[str, float]] | None = None,
         evaluations: int | None = None,
         seed: int = 0,
-        folder: Path | None = None,
+        folder: Path | str | None = None,
         **sampling: Unpack[SamplingOptions],
     ) -> pandas.DataFrame:
         """Predict the targets for each row of a table; return a table of subjects and predictions, in its order.
@@ -193,7 +193,7 @@ class Model:
         prior: Mapping[str, Mapping[str, float]] | None = None,
         evaluations: int | None = None,
         seed: int = 0,
-        folder: Path | None = None,
+        folder: Path | str | None = None,
         **sampling: Unpack[SamplingOptions],
     ) -> Answer:
         """Return the predictions behind the table of :meth:`predict`, with all draws and predicted images.
@@ -250,7 +250,7 @@ class Model:
         *,
         evaluations: int | None = None,
         seed: int = 0,
-        folder: Path | None = None,
+        folder: Path | str | None = None,
     ) -> pandas.DataFrame:
         """Return the log-likelihood of each value given the others of its row: subject, and ``logp[name]`` in nats.
 

@@ -114,11 +114,12 @@ def write_table(folder: Path, rows: Sequence[Mapping[str, object]]) -> Path:
 
 
 def write_samples(
-    folder: Path,
+    folder: Path | str,
     specs: Mapping[str, AbstractVariableSpec],
     drawn: Mapping[str, Tensor],
     *,
     like: Mapping[str, str] | None = None,
 ) -> Path:
     """Write all files of :func:`sample_rows` and the table, and return the table's path."""
-    return write_table(folder, list(sample_rows(folder, specs, drawn, like=like)))
+    path = Path(folder)
+    return write_table(path, list(sample_rows(path, specs, drawn, like=like)))

@@ -19,7 +19,7 @@ Rows: TypeAlias = (
 """Types of input that :func:`as_table` accepts."""
 
 
-def as_table(rows: object, schema: Schema, *, folder: Path | None = None) -> Table | pandas.DataFrame:
+def as_table(rows: object, schema: Schema, *, folder: Path | str | None = None) -> Table | pandas.DataFrame:
     """Convert rows to a table or a data frame.
 
     A path is read as a CSV or TSV table, or as a BIDS folder. A dictionary or Series of single values is one row, a
@@ -52,7 +52,7 @@ def as_table(rows: object, schema: Schema, *, folder: Path | None = None) -> Tab
     raise EvidenceError(Problem("table", what))
 
 
-def frame_table(frame: pandas.DataFrame, *, folder: Path | None = None) -> Table:
+def frame_table(frame: pandas.DataFrame, *, folder: Path | str | None = None) -> Table:
     """Convert a data frame to cells as in a file: stripped text, empty where pandas has a missing value.
 
     Raises:
@@ -64,7 +64,7 @@ def frame_table(frame: pandas.DataFrame, *, folder: Path | None = None) -> Table
     text = frame.set_axis(header, axis=1).reset_index(drop=True)
     text = text.astype(object).where(text.notna(), "").astype(str)
     text = text.apply(lambda column: column.str.strip()) if len(text) else text
-    return Table(text, folder or Path(), "table", [f"table row {row + 1}" for row in range(len(text))])
+    return Table(text, Path(folder or "."), "table", [f"table row {row + 1}" for row in range(len(text))])
 
 
 def column_names(table: Table | pandas.DataFrame) -> list[str]:
