@@ -34,7 +34,7 @@ fast: $(INSTALLED) ## the fast tests alone
 
 test-all: lint types docs ## as test, with the slow tests, then the benchmarks with the machine to themselves
 	$(BIN)/python tools/test_plugins.py --separate
-	$(PYTEST) -n $(WORKERS) --dist loadfile -m 'not gpu and not benchmark'
+	EXAMPLES=100 $(PYTEST) -n $(WORKERS) --dist loadfile -m 'not gpu and not benchmark'
 	$(PYTEST) -m 'benchmark and not gpu' || [ $$? -eq 5 ]
 
 lint: $(INSTALLED) ## style

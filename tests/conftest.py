@@ -25,8 +25,10 @@ os.environ["METAVOXEL_CACHE"] = ""
 # Background jobs of a shell ignore SIGINT, which processes started by tests would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# The same examples in every run, without deadlines.
-settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
+# The same examples in every run, without deadlines; with EXAMPLES=100, as in `make test-all`, more of them.
+settings.register_profile(
+    "fixed", derandomize=True, deadline=None, database=None, max_examples=int(os.environ.get("EXAMPLES", "40"))
+)
 settings.load_profile("fixed")
 
 

@@ -20,6 +20,7 @@ def table_of(path):
 QUICK = ("--steps", "2", "--samples", "1", "--accelerator", "cpu", "--precision", "32-true")
 
 
+@pytest.mark.slow
 def test_all_methods_write_tables_like_predict(metavoxel, scans, tmp_path):
     done = metavoxel("compare", scans / "run", *QUICK)
     assert done.code == 0, done.out + done.err

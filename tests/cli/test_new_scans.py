@@ -52,6 +52,7 @@ def test_without_it_an_unprepared_scan_is_a_warning(metavoxel, study, tmp_path):
     assert own.code == 0 and "do not look like" not in own.err
 
 
+@pytest.mark.slow
 def test_from_python(study, tmp_path):
     model = mv.load(study / "run")
     found = mv.prepare_like(study / "run", study / "new", tmp_path / "out")

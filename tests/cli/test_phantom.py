@@ -7,6 +7,7 @@ from metavoxel.cohort.phantoms import read_truth
 from metavoxel.schema import load_schema
 
 
+@pytest.mark.slow
 def test_all_options(metavoxel, tmp_path):
     cohort = tmp_path / "cohort"
     flags = ["--disease", "--second-contrast", "--site", "--missing", "mar_by_age", "--missing-share", "0.4"]

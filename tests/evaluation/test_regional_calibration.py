@@ -138,6 +138,7 @@ def test_a_model_too_wide_in_one_class_and_too_narrow_in_the_other(tmp_path):
     assert one.stands_out and summary([one]).rows[0]["worst region"] in ("a: a0", "a: a1")
 
 
+@pytest.mark.slow
 def test_only_generated_rows_of_an_exact_model_are_indistinguishable(tmp_path):
     real = exact_model(oracle(), tmp_path)
     training, held = (real_rows(real, part(real, tmp_path, seed).cohort) for seed in (2, 1))

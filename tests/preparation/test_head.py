@@ -34,6 +34,7 @@ def test_a_prepared_head_lies_on_the_template(brain, template, points):
     assert (result.image.data[result.mask.data == 0] == 0).all() and not result.notes
 
 
+@pytest.mark.slow
 def test_a_bias_field_is_removed(brain):
     x = np.linspace(-1, 1, brain.data.shape[0], dtype=np.float32)[:, None, None]
     field = np.exp(0.4 * x)

@@ -109,6 +109,7 @@ def test_the_signal_is_strong_and_further_variables_never_increase_errors(diseas
         assert found.age_mae_given_others == found.age_mae_given_sex
 
 
+@pytest.mark.slow
 def test_bounds_do_not_depend_on_the_lattice() -> None:
     model = FactorModel()
     usual, finer = bounds(model), bounds(model, cells=210, step=0.45)

@@ -98,6 +98,7 @@ def test_files_are_a_function_of_the_seed(small: Path, tmp_path: Path) -> None:
     assert all(first[name] != other[name] for name in first if name.endswith((".nii.gz", ".tsv")))
 
 
+@pytest.mark.slow
 def test_a_larger_cohort_starts_with_the_smaller(small: Path, tmp_path: Path) -> None:
     before, after = files(small), files(write(tmp_path / "b", subjects=6))
     assert all(after[name] == content for name, content in before.items() if name.endswith(".nii.gz"))
@@ -146,6 +147,7 @@ def test_the_signal_is_in_the_images(cohort: Path) -> None:
         assert unexplained < share, name
 
 
+@pytest.mark.slow
 def test_disease_changes_only_the_medial_temporal_lobes(tmp_path: Path) -> None:
     settings = {"subjects": 24, "noise": 0, "second_contrast": True}
     healthy, diseased = write(tmp_path / "a", **settings), write(tmp_path / "b", disease=True, **settings)
@@ -162,6 +164,7 @@ def test_disease_changes_only_the_medial_temporal_lobes(tmp_path: Path) -> None:
     assert (images(diseased, "T2w") - images(healthy, "T2w"))[:, far < 12].mean(1)[patients].mean() > 0
 
 
+@pytest.mark.slow
 def test_sites_differ_in_contrast(tmp_path: Path) -> None:
     plain, sites = write(tmp_path / "a", noise=0, subjects=8), write(tmp_path / "b", noise=0, subjects=8, site=True)
     table = pd.read_csv(sites / "participants.tsv", sep="\t")

@@ -68,6 +68,7 @@ def test_numbers_are_standardised_and_missing_values_indicated(pictures):
     assert len(sex.unique()) == 2
 
 
+@pytest.mark.slow
 def test_a_network_learns(pictures):
     """Age is the height of a bar in the picture, and sex its side."""
     compared(pictures / "run", ["densenet"], settings=QUICK._replace(steps=100))

@@ -48,6 +48,7 @@ def test_further_samples_and_targets_do_not_repeat_training(pictures):
     assert (folder / "predictions-sex.tsv").exists() and (folder / "samples" / "samples.tsv").exists()
 
 
+@pytest.mark.slow
 def test_continuous_sex_predicts_in_the_format_of_the_run(pictures):
     records = compared(pictures / "run", ["continuous_sex"])
     assert not records["continuous_sex"].failures

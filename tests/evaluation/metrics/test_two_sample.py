@@ -36,6 +36,7 @@ def test_the_same_seed_gives_the_same_accuracy():
     assert c2st(sample(0, 100), sample(1, 100), trees=3) == c2st(sample(0, 100), sample(1, 100), trees=3)
 
 
+@pytest.mark.slow
 def test_the_standard_error_is_calibrated_for_equal_samples():
     """Over repetitions, accuracy is .5 on average with a standard deviation within its standard error."""
     z = []

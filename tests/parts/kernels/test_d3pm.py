@@ -69,7 +69,7 @@ def test_reverse_is_bayes_over_products_of_steps(schedule, reverse, categories):
         np.testing.assert_allclose(result.sum(1), 1, atol=1e-12, err_msg=f"step from {t} to {s}")
 
 
-@pytest.mark.parametrize("steps", [10, 50])
+@pytest.mark.parametrize("steps", [10, pytest.param(50, marks=pytest.mark.slow)])
 def test_the_published_formula_is_biased_towards_uniform(steps):
     frequency = float(one_hot_marginal(UniformD3PMKernel(reverse="printed"), (0.9, 0.1), steps=steps)[0])
     assert 0.72 < frequency < 0.80
