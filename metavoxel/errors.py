@@ -78,6 +78,10 @@ class BoundWarning(UserWarning):
     """Draws clipped to a bound because rejection sampling accepted none within it."""
 
 
+class SamplingWarning(UserWarning):
+    """Settings with which draws are not samples of the model, such as too few steps."""
+
+
 def closest(word: str, known: Sequence[str]) -> str | None:
     """Return the closest known word, in any case; None if none is close."""
     folded = {other.casefold(): other for other in reversed(known)}

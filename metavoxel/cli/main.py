@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperCommand, TyperGroup
 
-from metavoxel.errors import BoundWarning, CohortWarning, MetavoxelError, RunWarning
+from metavoxel.errors import BoundWarning, CohortWarning, MetavoxelError, RunWarning, SamplingWarning
 
 _ARGUMENT = re.compile(r"`(?P<name>[a-z][a-z_0-9]*)(?:=(?P<value>[^`]*))?`")
 
@@ -173,7 +173,7 @@ def _show_warning(
     **more: object,
 ) -> None:
     """Print warnings of metavoxel as plain messages, others in Python's format."""
-    if issubclass(category, CohortWarning | BoundWarning | RunWarning):
+    if issubclass(category, CohortWarning | BoundWarning | RunWarning | SamplingWarning):
         console.print(in_options(str(message)), markup=False)
     else:
         usual(message, category, *where, **more)

@@ -20,7 +20,10 @@ CHOICES = {"solver": SolverName, "grid": GridName, "conditioning": ConditioningN
 
 RunArgument = Annotated[Path, typer.Argument(help="Run folder, as metavoxel train writes it.")]
 Seed = Annotated[int, typer.Option(help="Random seed; the same seed gives the same results.")]
-Steps = Annotated[int | None, typer.Option(min=1, help="Network evaluations per draw; by default 50.")]
+Steps = Annotated[
+    int | None,
+    typer.Option(min=1, help="Network evaluations per draw; by default 50, or as many as a text has tokens."),
+]
 Solver = Annotated[str | None, typer.Option(help=f"Solver of the reverse steps: {' or '.join(get_args(SolverName))}.")]
 Eta = Annotated[
     float | None,

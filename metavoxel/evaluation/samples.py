@@ -16,6 +16,7 @@ from metavoxel.evaluation.store import Store
 from metavoxel.images.files import is_picture, read_image
 from metavoxel.inference.model import Model
 from metavoxel.inference.samples import TABLE, sample_rows, write_table
+from metavoxel.inference.sampling import cells_in_turn
 from metavoxel.parts.variables.base import AbstractVariableSpec
 from metavoxel.runs.progress import Progress
 from metavoxel.sampling.sample import row_streams, sample_codes
@@ -43,10 +44,12 @@ def generate(
 ) -> Generator[Progress, None, Samples]:
     """Draw ``count`` subjects of all variables, resuming from an interrupted call; yields the number drawn so far.
 
-    The draws equal those of ``metavoxel sample`` with the same seed and steps.
+    The draws equal those of ``metavoxel sample`` with the same seed and steps: ``settings.sample_steps``, and with
+    texts at least one for each token.
     """
-    sampling = model.default_sampling(steps=settings.sample_steps)
-    folder = store.path("samples", {"steps": settings.sample_steps, "seed": settings.seed}, suffix="")
+    steps = max([settings.sample_steps, *cells_in_turn(model.joint, model.names).values()])
+    sampling = model.default_sampling(steps=steps)
+    folder = store.path("samples", {"steps": steps, "seed": settings.seed}, suffix="")
     state = folder / "samples.json"
     rows: list[dict[str, object]] = (store.read(state) or {}).get("rows", [])
     seconds: float = (store.read(state) or {}).get("seconds", 0.0)

@@ -28,7 +28,7 @@ class Settings:
         targets: scalars of Table 1, each predicted from all other variables; empty for all scalars.
         flexible: the variable of Table 2, predicted from subsets of the others; by default the first number.
         draws: joint draws for intervals and spreads; by default the paper's 3 with shared times, else 20.
-        steps: network evaluations per draw.
+        steps: network evaluations per draw, and of a text at least one for each token.
         sample_steps: network evaluations per generated scan; 50 as in the comparisons.
         samples: generated scans for image quality and its figures; 0 skips image quality.
         rows: generated rows of numbers and labels, at most as many as test rows; 0 skips them. With images, they are
@@ -154,4 +154,5 @@ def protocol(model: Model, settings: Settings, target: str) -> Protocol:
     label = target in model.labels
     assert settings.draws is not None, "Settings.checked resolves defaults"
     draws = 0 if predicts_mean and label else settings.draws
-    return Protocol(predicts_mean, label and not predicts_mean, draws, settings.steps, model.joint.mean_evaluations)
+    steps = max(settings.steps, model.joint.kernels[target].cells_in_turn(model.joint.code_shapes[target]))
+    return Protocol(predicts_mean, label and not predicts_mean, draws, steps, model.joint.mean_evaluations)

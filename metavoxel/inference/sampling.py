@@ -1,23 +1,31 @@
 """Sampling settings of a trained model: defaults and changes."""
 
 import math
-from collections.abc import Mapping
+import warnings
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 
 import torch
 
-from metavoxel.errors import EvidenceError, Problem, did_you_mean
+from metavoxel.errors import EvidenceError, Problem, SamplingWarning, did_you_mean
 from metavoxel.inference.arguments import refuse_without_draws
 from metavoxel.parts.codecs.base import AbstractCodec
 from metavoxel.parts.variables.base import AbstractVariableSpec
 from metavoxel.sampling.bounds import Bounds, codes_between
+from metavoxel.sampling.conditional import JointDenoiser
 from metavoxel.sampling.settings import Sampling, check_conditioning
 
 
-def sampling_of(changes: Mapping[str, object], *, shared_time: bool) -> Sampling:
+def sampling_of(
+    joint: JointDenoiser, drawn: Iterable[str], changes: Mapping[str, object], *, shared_time: bool
+) -> Sampling:
     """Return a model's default settings with changes; None keeps the default.
 
+    Where cells of a drawn variable are drawn one after another, there are as many steps by default.
+
     Args:
+        joint: the model.
+        drawn: names of variables that are drawn; others are ignored.
         changes: values by setting.
         shared_time: whether all variables of the model have one time.
 
@@ -32,9 +40,9 @@ def sampling_of(changes: Mapping[str, object], *, shared_time: bool) -> Sampling
     ]
     if problems:
         raise EvidenceError(problems)
-    base: dict[str, object] = {}
+    base: dict[str, object] = {"steps": max([Sampling().steps, *cells_in_turn(joint, drawn).values()])}
     if shared_time:
-        base = {"conditioning": "replace", "solver": "ddim", "grid": "uniform"}
+        base |= {"conditioning": "replace", "solver": "ddim", "grid": "uniform"}
     changes = {name: value for name, value in changes.items() if value is not None}
     if changes.get("conditioning") == "smc":
         base |= {"solver": "dpmpp_2m", "eta": 1.0, "grid": "log_snr"}
@@ -46,14 +54,36 @@ def sampling_of(changes: Mapping[str, object], *, shared_time: bool) -> Sampling
     return sampling
 
 
-def answer_sampling(draws: int, changes: Mapping[str, object], *, shared_time: bool) -> Sampling:
+def cells_in_turn(joint: JointDenoiser, names: Iterable[str]) -> dict[str, int]:
+    """Return the number of cells of each variable that are drawn one after another; other names are ignored."""
+    kernels, shapes = joint.kernels, joint.code_shapes
+    return {name: kernels[name].cells_in_turn(shapes[name]) for name in names if name in kernels}
+
+
+def warn_of_few_steps(joint: JointDenoiser, drawn: Iterable[str], steps: int) -> None:
+    """Warn of drawn variables with more cells in turn than steps."""
+    for name, cells in cells_in_turn(joint, drawn).items():
+        if steps < cells:
+            warnings.warn(
+                f"{name}: {cells} tokens are drawn in {steps} steps, those of one step as if independent; "
+                f"`steps={cells}` draws each given those before it",
+                SamplingWarning,
+                stacklevel=3,
+            )
+
+
+def answer_sampling(
+    joint: JointDenoiser, drawn: Collection[str], changes: Mapping[str, object], *, draws: int, shared_time: bool
+) -> Sampling:
     """Return the settings of an answer's draws; the defaults, which are not used, without draws.
 
     Raises:
         EvidenceError: as :func:`sampling_of`; without draws also settings of draws, or a model with one shared time.
     """
     if draws:
-        return sampling_of(changes, shared_time=shared_time)
+        sampling = sampling_of(joint, drawn, changes, shared_time=shared_time)
+        warn_of_few_steps(joint, drawn, sampling.steps)
+        return sampling
     if shared_time:
         raise EvidenceError(
             Problem(

@@ -117,6 +117,13 @@ class AbstractKernel(BaseModel, ABC):
         """
         return True
 
+    def cells_in_turn(self, code_shape: tuple[int, ...]) -> int:
+        """Return the number of cells that are drawn one after another; 1 if the order of cells has no part in a draw.
+
+        A draw of fewer steps takes several of these cells in one step, as if they were independent.
+        """
+        return 1
+
     def prediction_channels(self, code_channels: int) -> int:
         """Return the number of prediction channels for a code with ``code_channels`` channels."""
         return code_channels

@@ -14,6 +14,7 @@ for uniform masking rates (Sahoo et al. 2024; Nie et al. 2025): a row has the sa
 weight, rows with most cells masked dominate, and a network learns little from neighbouring cells.
 """
 
+import math
 from typing import ClassVar, Literal
 
 import torch
@@ -79,9 +80,13 @@ class MaskedKernel(AbstractMaskingKernel):
     type: Literal["masked"] = "masked"
     order: Order = Field(
         "even",
-        description="order in which cells are drawn: 'even' (random) samples the model's distribution. 'confident' "
-        "(the most probable classes first, as MaskGIT) and 'left' (the first cells first) do not",
+        description="order in which cells are drawn: 'even' (random), 'left' (the first cells first; exact with as "
+        "many steps as cells), or 'confident' (the most probable classes first, as MaskGIT), which does not sample the "
+        "model's distribution",
     )
+
+    def cells_in_turn(self, code_shape: tuple[int, ...]) -> int:
+        return math.prod(code_shape[1:]) if self.order == "left" else 1
 
     def loss(self, prediction: Float[Tensor, "b p *s"], target: Target, t: Time) -> Float[Tensor, "b 1 *s"]:
         masked = -torch.expm1(self.log_ratio(torch.zeros_like(t), t, target))

@@ -62,7 +62,7 @@ class TextSpec(AbstractVariableSpec):
 
     def parts(self) -> Parts:
         codec = WordsSpec(tokens=self.tokens, vocabulary=self.vocabulary, least_rows=self.least_rows)
-        return Parts(codec, MaskedKernel(), SequenceAdapterSpec())
+        return Parts(codec, MaskedKernel(order="left"), SequenceAdapterSpec())
 
     def problems(self, parts: Parts) -> list[str]:
         found = []
