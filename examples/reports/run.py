@@ -1,72 +1,35 @@
 """Train on pictures with reports, and compare facts of drawn reports and pictures with the truth.
 
-python examples/reports/run.py OUTPUT [--subjects 6000] [--seed 0]
+python examples/reports/run.py OUTPUT [--subjects 6000] [--steps 14000] [--seed 0]
 
 The folder OUTPUT gets the phantom cohort, the run and results.txt. A cohort or run that is there is used again.
 """
 
 import argparse
-import os
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas
 import torch
-from jaxtyping import Bool, Float64
+import yaml
+from facts import GAP, Filled, Report, Stopwatch, all_right, facts_in, facts_of, gap_of, read_subjects
+from jaxtyping import Float64
 from PIL import Image
 
 import metavoxel as mv
-from metavoxel.cohort.phantoms.reports import Facts, parse_report, read_picture, read_report_truth
+from metavoxel.cohort.phantoms.reports import Facts, read_report_truth
 from metavoxel.cohort.phantoms.reports.drawing import BRAIN
-from metavoxel.evaluation.metrics.bootstrap import bootstrap_mean
 from metavoxel.inference.answer import Answer
 from metavoxel.inference.model import Model
 from metavoxel.runs.run import RunFolder
+from metavoxel.sampling.sample import row_streams, sample_codes
 
 SCHEMA = Path(__file__).parent / "schema.yaml"
 STEPS = 24
 """Evaluations of a draw: one for each token of a report."""
 CALIBRATED, DRAWS, JOINT = 50, 20, 100
 """Rows and draws of the calibration, and rows drawn without any evidence."""
-
-
-def facts_of(report: str) -> Facts | None:
-    """Return the facts of a report, or None if it is not of the grammar."""
-    reading = parse_report(report)
-    return None if reading is None else reading.facts
-
-
-def facts_in(picture: Float64[np.ndarray, "n n"]) -> Facts | None:
-    """Return the facts of a picture, or None if it shows no head."""
-    reading = read_picture(picture)
-    return None if reading is None else reading.facts
-
-
-class Report:
-    """Lines of results, printed and kept. Final."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def heading(self, text: str) -> None:
-        """Add a heading."""
-        self._add(f"\n{text}")
-
-    def share(self, name: str, right: Sequence[bool] | Bool[np.ndarray, " n"]) -> None:
-        """Add a share of subjects with its interval."""
-        self.number(name, np.array(right, np.float64))
-
-    def number(self, name: str, values: Float64[np.ndarray, " n"]) -> None:
-        """Add a mean over subjects with its interval."""
-        found = bootstrap_mean(values)
-        bounds = f" [{found.low:.3f}, {found.high:.3f}]" if np.isfinite(found.low) else ""
-        self._add(f"  {name:<58} {found.value:.3f}{bounds}")
-
-    def _add(self, line: str) -> None:
-        self.lines.append(line)
-        print(line, flush=True)
 
 
 def pictures_of(model: Model, codes: torch.Tensor) -> list[Float64[np.ndarray, "n n"]]:
@@ -100,12 +63,25 @@ def word_counts(reports: Sequence[str]) -> Callable[[Sequence[str]], Float64[np.
     return vectors
 
 
+def filled(model: Model, rows: pandas.DataFrame, cohort: Path, seed: int) -> Filled:
+    """Draw the words in the gap of each report given its picture and the other words.
+
+    The evidence is that of ``model.sample`` with ``[MASK]`` for each word of the gap, of all rows at once.
+    """
+    read = model.read(rows, ["image", "report"], folder=cohort)
+    given = model.evidence_of(read, ["image", "report"])
+    report = given["report"]
+    given["report"] = report._replace(known=report.known & ~gap_of(report.code[:, 0])[:, None])
+    others = [name for name in model.names if name not in given]
+    streams, sampling = row_streams(seed, read.row_keys, 0), model.default_sampling(steps=STEPS)
+    drawn = sample_codes(model.joint, given, streams, sampling, marginal=others)
+    return Filled(drawn["report"][:, 0], report.code[:, 0])
+
+
 def measure(model: Model, run: RunFolder, cohort: Path, report: Report, seed: int) -> None:
     """Draw reports and pictures of the test part, and add the results."""
-    table = pandas.read_csv(cohort / "participants.tsv", sep="\t").set_index("participant_id", drop=False)
     truth = read_report_truth(cohort).table.set_index("participant_id")
-    split = run.read_record()["split"]
-    train, test = table.loc[split["train"]], table.loc[split["test"]]
+    train, _, test = read_subjects(run, cohort)
     facts = [facts_of(text) for text in test["report"]]
 
     def pixels(rows: pandas.DataFrame) -> Float64[np.ndarray, "n d"]:
@@ -121,8 +97,8 @@ def measure(model: Model, run: RunFolder, cohort: Path, report: Report, seed: in
         order = "together" if len(target) > 1 else None
         return model.answer(rows, target, given, draws=draws, steps=STEPS, seed=seed, folder=cohort, order=order)
 
-    def right(found: Sequence[Facts | None], true: Sequence[Facts | None] = facts) -> list[bool]:
-        return [one is not None and one == other for one, other in zip(found, true, strict=True)]
+    def right(found: Sequence[Facts | None]) -> list[bool]:
+        return all_right(found, facts)
 
     def right_lesion(found: Sequence[Facts | None]) -> list[bool]:
         pairs = zip(found, facts, strict=True)
@@ -141,6 +117,9 @@ def measure(model: Model, run: RunFolder, cohort: Path, report: Report, seed: in
     report.share("ceiling: reader on pixels", right([seen_facts(image) for image in seen]))
     report.share("ceiling: reader on reconstructions", right([facts_in(image) for image in pictures_of(model, code)]))
 
+    report.heading(f"image, and the words around a gap of {GAP} -> the gap")
+    report.filled("model, one draw", model, filled(model, test, cohort, seed), facts)
+
     report.heading("report -> image: all facts right, by the reader")
     (joint,) = answer(test, ["image"], ["report"]).draws
     drawn = [facts_in(image) for image in pictures_of(model, joint.codes["image"])]
@@ -156,7 +135,7 @@ def measure(model: Model, run: RunFolder, cohort: Path, report: Report, seed: in
     samples = answer(test.head(JOINT), ["image", "report"], [])
     texts = [facts_of(text) for text in samples.long_table()["report"]]
     images = [facts_in(image) for image in pictures_of(model, samples.draws[0].codes["image"])]
-    report.share(f"model, {len(texts)} draws", right(texts, images))
+    report.share(f"model, {len(texts)} draws", all_right(texts, images))
 
     report.heading("age, mean absolute error in years")
     for name, given in (("image", ["image"]), ("report", ["report"]), ("both", ["image", "report"])):
@@ -179,19 +158,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path)
     parser.add_argument("--subjects", type=int, default=6000)
+    parser.add_argument("--steps", type=int, help="training steps, by default those of schema.yaml")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     cohort, run, report = chosen.output / "cohort", chosen.output / "run", Report()
     mv.phantom(cohort, reports=True, subjects=chosen.subjects, progress=True)
-    (cohort / "schema.yaml").write_text(SCHEMA.read_text(encoding="utf-8"), encoding="utf-8")
-    start, before = time.perf_counter(), os.times()
+    schema = SCHEMA.read_text(encoding="utf-8")
+    if chosen.steps is not None:
+        raw = yaml.safe_load(schema)
+        raw["training"]["steps"] = chosen.steps
+        schema = yaml.safe_dump(raw, sort_keys=False)
+    (cohort / "schema.yaml").write_text(schema, encoding="utf-8")
+    watch = Stopwatch()
     if not (run / "model.safetensors").exists():
         mv.train(cohort / "schema.yaml", run, progress=True)
-        used = os.times()
-        spent = used.user + used.system - before.user - before.system
-        report.heading(f"trained in {time.perf_counter() - start:.0f} s, {spent:.0f} s of CPU")
+        report.heading(f"trained in {watch}")
     measure(mv.load(run), RunFolder(run), cohort, report, chosen.seed)
-    (chosen.output / "results.txt").write_text("\n".join(report.lines).strip() + "\n", encoding="utf-8")
+    report.write(chosen.output / "results.txt")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from metavoxel.evaluation.store import Store, digest
 from metavoxel.evaluation.subgroups import check_columns, groups
 from metavoxel.evaluation.table_quality import FEWEST as FEWEST_ROWS
 from metavoxel.evaluation.table_quality import MOST_PAIRS, TableQuality, judge_rows, rows_wanted
+from metavoxel.evaluation.texts import drawing_texts
 from metavoxel.evaluation.translation import translating
 from metavoxel.inference.model import Model
 from metavoxel.runs.metrics import training_seconds
@@ -76,15 +77,17 @@ def evaluating(
         test, settings, joint, flexible, methods, scores_of(test, methods), groups(test, settings.by),
         samples=None, judged=Judged(),
         regional_calibrations=list(regional_calibrations(test, [*joint.values(), *flexible], seed=settings.seed)),
-        table_quality=None, translations={}, measured={}, notes=notes,
+        table_quality=None, translations={}, measured={}, texts={}, notes=notes,
     )  # fmt: skip
     _write_tables(results, output)
     _write_calibrations(results, output)
     measured = yield from measuring(test, predictor, methods, settings)
     for name, found in measured.items():
         found.write(output / f"measures-{name}.csv")
+    texts = yield from drawing_texts(test, predictor, settings, store)
     translations, unread = yield from translating(test, predictor, methods, settings, store)
-    results = replace(results, translations=translations, measured=measured, notes=[*results.notes, *unread])
+    notes += unread
+    results = replace(results, translations=translations, measured=measured, texts=texts, notes=notes)
     if settings.samples and test.images:
         samples = yield from generate(model, store, settings, settings.samples)
         judged = yield from judging(test, samples, methods, network, settings, store)

@@ -74,7 +74,7 @@ class HeldOutPredictor:
             path = folder / f"rows-{start + 1:05d}-{stop:05d}.json"
             block = self._store.read(path)
             if block is None:
-                block = self._block(target, given, protocol, slice(start, stop))
+                block = self._block(target, given, protocol, range(start, stop))
                 self._store.write(path, block)
             blocks.append(block)
             yield Progress(f"{target} from {', '.join(given) or 'nothing'}", stop, rows, {})
@@ -83,7 +83,7 @@ class HeldOutPredictor:
         seconds, more = (sum(block[name] for block in blocks) / rows for name in ("seconds", "interval_seconds"))
         return HeldOutPredictions(target, given, protocol, table, draws, seconds, more)
 
-    def _block(self, target: str, given: tuple[str, ...], protocol: Protocol, rows: slice) -> dict[str, Any]:
+    def _block(self, target: str, given: tuple[str, ...], protocol: Protocol, rows: Sequence[int]) -> dict[str, Any]:
         table: list[dict[str, Any]] = []
         draws: list[list[float]] = []
         seconds = {"seconds": 0.0, "interval_seconds": 0.0}
@@ -100,10 +100,10 @@ class HeldOutPredictor:
                      for row, more in zip(table, spread, strict=True)] if table else spread  # fmt: skip
             if not (self._held_out.is_label(target) or self._held_out.spec(target).data_shape):
                 long = drawn.long_table()[target].astype(float).to_numpy()
-                draws = long.reshape(rows.stop - rows.start, -1).tolist()
-        return {"rows": table, "draws": draws or [[]] * (rows.stop - rows.start), **seconds}
+                draws = long.reshape(len(rows), -1).tolist()
+        return {"rows": table, "draws": draws or [[]] * len(rows), **seconds}
 
-    def answer(self, target: str, given: Sequence[str], draws: int, protocol: Protocol, rows: slice) -> Answer:
+    def answer(self, target: str, given: Sequence[str], draws: int, protocol: Protocol, rows: Sequence[int]) -> Answer:
         """Predict some of the rows: posterior means without draws, else joint draws."""
         model, cohort = self._held_out.model, self._held_out.cohort
         shared = model.schema.diffusion.shared_time
@@ -112,18 +112,18 @@ class HeldOutPredictor:
             model.schema, model.labels, (), [target], given,
             draws=draws, order=None, prior=None, in_turn=sampling.conditioning == "clean",
         )  # fmt: skip
-        keys = cohort.row_keys[rows]
+        keys, subjects = ([all_rows[row] for row in rows] for all_rows in (cohort.row_keys, cohort.subjects))
         parts = (model.joint, question, model.labels, self._evidence_of(given, rows), keys)
         means, drawn = {}, []
         if draws:
             drawn = draw(*parts, seed=self._seed, sampling=sampling, shared=shared, bounds=model.bounds)
         else:
             means = target_means(*parts, evaluations=protocol.evaluations, seed=self._seed)
-        return Answer(question, model.schema, model.codecs, cohort.subjects[rows], keys, means, drawn)
+        return Answer(question, model.schema, model.codecs, subjects, keys, means, drawn)
 
-    def _evidence_of(self, given: Sequence[str], rows: slice) -> Mapping[str, Evidence]:
+    def _evidence_of(self, given: Sequence[str], rows: Sequence[int]) -> Mapping[str, Evidence]:
         parts = {name: self._evidence[name] for name in given}
-        return {name: entry.of_rows(rows) for name, entry in parts.items()}
+        return {name: entry.of_rows(torch.tensor(rows)) for name, entry in parts.items()}
 
 
 def _records(table: pandas.DataFrame) -> list[dict[str, Any]]:

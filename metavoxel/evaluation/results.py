@@ -17,6 +17,7 @@ from metavoxel.evaluation.samples import Samples
 from metavoxel.evaluation.settings import Settings
 from metavoxel.evaluation.subgroups import Group
 from metavoxel.evaluation.table_quality import TableQuality
+from metavoxel.evaluation.texts import DrawnText
 
 
 @final
@@ -38,6 +39,7 @@ class Results:
         table_quality: generated against held-out rows; None without numbers or labels, or with too few rows.
         translations: prediction of each image from all other variables, where there are several images.
         measured: prediction of each variable with measures of its type from all others, by these measures.
+        texts: true texts of some rows and one draw of each given all other variables, by variable of texts.
         notes: failures and missing measures.
     """
 
@@ -54,6 +56,7 @@ class Results:
     table_quality: TableQuality | None
     translations: Mapping[str, ResultTable]
     measured: Mapping[str, ResultTable]
+    texts: Mapping[str, Sequence[DrawnText]]
     notes: Sequence[str]
 
     def __repr__(self) -> str:

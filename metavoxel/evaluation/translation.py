@@ -53,7 +53,7 @@ class Translation:
         found: Measured = {}
         folder = store.path(f"translation-{self.name}", {"steps": settings.steps, "seed": settings.seed}, suffix="")
         for start in range(0, rows, BLOCK):
-            part = slice(start, min(start + BLOCK, rows))
+            part = range(start, min(start + BLOCK, rows))
             path = folder / f"rows-{part.start + 1:05d}-{part.stop:05d}.json"
             block = store.read(path)
             if block is None:
@@ -83,13 +83,13 @@ class Translation:
         files: Sequence[Path] = [(method.folder or Path()) / cells[row] for row in rows]
         return list(self._scores(rows, sample_images(files, spec)))
 
-    def _measured(self, given: Sequence[str], how: Protocol, part: slice) -> list[list[float]]:
+    def _measured(self, given: Sequence[str], how: Protocol, part: Sequence[int]) -> list[list[float]]:
         answer = self._predictor.answer(self.name, given, how.draws, how, part)
         codes = [draw.codes[self.name] for draw in answer.draws] or [answer.means[self.name]]
         codec = self._held_out.model.codecs[self.name]
         with torch.inference_mode():
             images = (image.float().cpu() for image in image_values(self._held_out.spec(self.name), codec, codes))
-            return list(self._scores(range(part.start, part.stop), images))
+            return list(self._scores(part, images))
 
     def _scores(self, rows: Sequence[int], images: Iterator[Float[Tensor, "1 *s"]]) -> Iterator[list[float]]:
         for row, image in zip(rows, images, strict=True):

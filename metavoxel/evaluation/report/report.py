@@ -27,6 +27,39 @@ class Pictured(NamedTuple):
     caption: str
 
 
+class Passage(NamedTuple):
+    """A part of a text, and whether the text that it is compared with has it too."""
+
+    text: str
+    shared: bool
+
+
+class TextRow(NamedTuple):
+    """True and drawn text of one row.
+
+    Attributes:
+        subject: subject of the row.
+        values: the row's numbers and labels, as one line.
+        images: data URIs of the row's images; None where missing.
+        true: the true text.
+        drawn: the drawn text.
+    """
+
+    subject: str
+    values: str
+    images: Sequence[str | None]
+    true: Sequence[Passage]
+    drawn: Sequence[Passage]
+
+
+class TextTable(NamedTuple):
+    """Texts of one variable beside the images of the same rows; ``images`` are the names of their columns."""
+
+    caption: str
+    images: Sequence[str]
+    rows: Sequence[TextRow]
+
+
 @final
 @dataclass(frozen=True)
 class Section:
@@ -36,9 +69,10 @@ class Section:
     words: Sequence[str] = ()
     tables: Sequence[Tabulated] = ()
     figures: Sequence[Pictured] = ()
+    texts: Sequence[TextTable] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.words or self.tables or self.figures)
+        return bool(self.words or self.tables or self.figures or self.texts)
 
 
 def write_report(

@@ -13,6 +13,7 @@ from metavoxel.evaluation.report.drawing import CALIBRATION, PICTURES, PREDICTIO
 from metavoxel.evaluation.report.report import Pictured, Section, Tabulated
 from metavoxel.evaluation.report.table import Cell, ResultTable
 from metavoxel.evaluation.report.tables import subgroup_table, unit
+from metavoxel.evaluation.report.texts import text_section
 from metavoxel.evaluation.results import Results
 from metavoxel.evaluation.settings import others, protocol
 from metavoxel.learning.training_warnings import training_warnings
@@ -66,6 +67,7 @@ def sections(results: Results, figures: Mapping[str, Sequence[Pictured]]) -> Ite
     yield _quality(results.judged)
     yield _translation(results)
     yield _measured(results)
+    yield text_section(results)
     yield Section(PICTURES, figures=figures.get(PICTURES, ()))
     yield training_section(results.held_out.folder.read_record())
     yield _methods(results.methods)

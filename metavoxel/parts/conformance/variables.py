@@ -106,6 +106,7 @@ def check_format_parses(spec: AbstractVariableSpec, cells: Sequence[str]) -> Non
         value = _value(spec, cell)
         shown = spec.format(value)
         assert str(shown), f"cell {cell!r} is formatted as an empty text"
+        assert not spec.is_text or isinstance(shown, str), f"cell {cell!r} is a text, and formatted as {shown!r}"
         if not spec.lazy:
             again = _value(spec, str(shown))
             close = 1e-5 * float(value.double().abs().max()) if value.is_floating_point() else 0.0

@@ -82,6 +82,9 @@ class AbstractVariableSpec(AbstractSource, ABC):
     """Whether values have a mean or most probable class, cell by cell. False for values that only draws represent, such
     as texts; :meth:`center` then chooses one of the draws."""
 
+    is_text: ClassVar[bool] = False
+    """Whether values are texts of words, which :meth:`format` returns and reports show in full."""
+
     type: str
     column: str | None = Field(None, description="column of the table; by default the variable's own name")
     weight: PositiveFloat = Field(

@@ -44,6 +44,7 @@ class TextSpec(AbstractVariableSpec):
     """
 
     has_mean: ClassVar[bool] = False
+    is_text: ClassVar[bool] = True
 
     type: Literal["text"] = "text"
     tokens: PositiveInt = Field(64, description="most tokens of a text: words and punctuation marks")

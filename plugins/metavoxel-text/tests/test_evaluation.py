@@ -14,7 +14,7 @@ REGISTRY = mv.load_registry(plugins=[metavoxel_absorbing, metavoxel_text])
 
 
 @pytest.mark.slow
-def test_a_text_is_measured_and_no_target_of_numbers(tmp_path):
+def test_a_text_is_measured_and_shown_and_no_target_of_numbers(tmp_path):
     random = np.random.default_rng(0)
     reports = random.choice(["no mass.", "small mass.", "large mass, left."], 40)
     names = [f"s{row}" for row in range(40)]
@@ -40,3 +40,7 @@ def test_a_text_is_measured_and_no_target_of_numbers(tmp_path):
     }  # fmt: skip
     assert rows["random training value"]["ROUGE-L ↑"].value > 0.3
     assert (tmp_path / "run" / "evaluation" / "measures-report.csv").exists()
+    assert [len(shown) for shown in results.texts.values()] == [8]
+    section = (tmp_path / "run" / "evaluation" / "report.html").read_text(encoding="utf-8").split(">Texts</h2>")[1]
+    assert "report from age" in section and "<img" not in section.split("<h2")[0]
+    assert all(one.true in set(reports) for one in results.texts["report"])
