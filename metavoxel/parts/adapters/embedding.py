@@ -4,7 +4,7 @@ import math
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 TIME_FEATURES = 16
 
@@ -24,8 +24,3 @@ def time_features(t: Float[Tensor, "*b"]) -> Float[Tensor, "*b f"]:
 def row_time(t: Float[Tensor, "b *s"]) -> Float[Tensor, "b"]:
     """Return one time per row: the latest of its cells, as the others are evidence."""
     return t if t.ndim == 1 else t.flatten(1).amax(1)
-
-
-def convolution(dimensions: int, *args: int, **kwargs: int) -> nn.Module:
-    """Return a convolution over 1, 2 or 3 axes."""
-    return {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[dimensions](*args, **kwargs)  # type: ignore[arg-type]

@@ -17,7 +17,8 @@ from metavoxel.parts.adapters.base import (
     BackboneOutputs,
     Streams,
 )
-from metavoxel.parts.adapters.embedding import TIME_FEATURES, convolution, row_time, time_features
+from metavoxel.parts.adapters.embedding import TIME_FEATURES, row_time, time_features
+from metavoxel.parts.convolutions import convolution
 from metavoxel.parts.features.base import FeaturesContext
 from metavoxel.parts.features.components import ComponentFeatures
 from metavoxel.parts.kernels.base import along

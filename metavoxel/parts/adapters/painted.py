@@ -15,7 +15,7 @@ from metavoxel.parts.adapters.base import (
     BackboneOutputs,
     Streams,
 )
-from metavoxel.parts.adapters.embedding import convolution
+from metavoxel.parts.convolutions import convolution
 
 
 class _BottleneckHead(nn.Module):

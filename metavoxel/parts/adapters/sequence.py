@@ -17,6 +17,7 @@ from metavoxel.parts.adapters.base import (
     Streams,
 )
 from metavoxel.parts.adapters.embedding import TIME_FEATURES, time_features
+from metavoxel.parts.convolutions import convolution
 from metavoxel.parts.indices import is_indices
 from metavoxel.parts.kernels.base import along
 
@@ -46,8 +47,7 @@ class SequenceAdapter(AbstractAdapter):
         if len(self._axes) > 3:
             raise ValueError(f"a sequence has at most three axes, not {len(self._axes)}")
         size = NEIGHBOURS if len(self._axes) == 1 else GRID_NEIGHBOURS
-        convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(self._axes) - 1]
-        self.near = convolution(width, width, size, padding=size // 2)
+        self.near = convolution(len(self._axes), width, width, size, padding=size // 2)
         self.positions = nn.Parameter(torch.randn(self.tokens, width) * POSITION_SPREAD)
         self.out_proj = nn.Sequential(
             nn.LayerNorm(width),

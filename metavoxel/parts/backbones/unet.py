@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from metavoxel.parts.adapters.base import BackboneOutputs, Ports, Streams
 from metavoxel.parts.backbones.base import AbstractBackbone, AbstractBackboneSpec, TrainingPlan
 from metavoxel.parts.backbones.transformer import TokenBlock
+from metavoxel.parts.convolutions import with_right_gradients
 
 
 class _Tower(nn.Module):
@@ -64,6 +65,8 @@ class _Tower(nn.Module):
                 for index in reversed(range(len(channels)))
             ]
         )
+
+        with_right_gradients(self)
 
     def descend(self, x: Tensor, time_embedding: Tensor, context: Tensor) -> tuple[Tensor, list[Tensor]]:
         residuals = [x]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from metavoxel.parts.codecs.blocks import from_blocks, to_blocks
+from metavoxel.parts.convolutions import convolution, with_right_gradients
 from metavoxel.typing import Code
 
 INITIAL_SD = 0.05
@@ -74,7 +75,6 @@ class ResidualAutoencoder(nn.Module):
         super().__init__()
         self._block, self._downsampling, self._images = block, downsampling, images
         self._axes, self._channels = axes, tuple(channels)
-        convolution = {2: nn.Conv2d, 3: nn.Conv3d}[axes]
         self.network = AutoencoderKL(
             spatial_dims=axes,
             in_channels=images * block**axes,
@@ -91,12 +91,13 @@ class ResidualAutoencoder(nn.Module):
             _replace_norms(self.network)
         if upsampling == "linear":
             _interpolate_linearly(self.network, axes)
+        with_right_gradients(self.network)
         self.linear_encoder: nn.Module | None = None
         self.linear_decoder: nn.Module | None = None
         if linear_path:
             voxels = images * downsampling**axes
-            self.linear_encoder = convolution(voxels, latent_channels, 3, padding=1)
-            self.linear_decoder = convolution(latent_channels, voxels, 3, padding=1)
+            self.linear_encoder = convolution(axes, voxels, latent_channels, 3, padding=1)
+            self.linear_decoder = convolution(axes, latent_channels, voxels, 3, padding=1)
 
     def blocks(self, x: Float[Tensor, "b k *d"]) -> Float[Tensor, "b v *r"]:
         """Return the voxels of the block of each latent cell, of all images."""

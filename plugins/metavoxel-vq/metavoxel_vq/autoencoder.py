@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from metavoxel.errors import CohortWarning
 from metavoxel.parts.codecs.base import AbstractCodecSpec, AbstractLearnedCodec, CodecTraining, Encoded
 from metavoxel.parts.codecs.blocks import from_blocks, known_blocks, spread, to_blocks
+from metavoxel.parts.convolutions import convolution
 from metavoxel.parts.indices import is_indices
 from metavoxel.typing import Code, Mask
 from metavoxel_vq.quantiser import AbstractQuantiser
@@ -33,9 +34,11 @@ class _Residual(nn.Module):
 
     def __init__(self, axes: int, width: int, size: int) -> None:
         super().__init__()
-        convolution = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[axes]
         self.layers = nn.Sequential(
-            nn.SiLU(), convolution(width, width, size, padding=size // 2), nn.SiLU(), convolution(width, width, 1)
+            nn.SiLU(),
+            convolution(axes, width, width, size, padding=size // 2),
+            nn.SiLU(),
+            convolution(axes, width, width, 1),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -71,17 +74,16 @@ class AbstractTokenCodec(AbstractLearnedCodec, ABC):
         self.quantiser = quantiser
         self.code_shape = (quantiser.classes, *(size // factor for size in grid))
         self._factor, self._images = factor, images
-        convolution = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[axes]
         voxels, numbers = images * factor**axes, quantiser.numbers
         self.encoder = nn.Sequential(
-            convolution(voxels, width, 1),
+            convolution(axes, voxels, width, 1),
             *(_Residual(axes, width, 1) for _ in range(spec.blocks)),
-            convolution(width, numbers, 1),
+            convolution(axes, width, numbers, 1),
         )
         self.decoder = nn.Sequential(
-            convolution(numbers, width, 3, padding=1),
+            convolution(axes, numbers, width, 3, padding=1),
             *(_Residual(axes, width, 3) for _ in range(spec.blocks)),
-            convolution(width, voxels, 1),
+            convolution(axes, width, voxels, 1),
         )
         self.register_buffer("mean_image", torch.zeros(data_shape))
         self.register_buffer("contrast", torch.ones(()))
