@@ -1,8 +1,8 @@
 """Convolutions, over three axes with gradients that are right in half precision on every CPU.
 
 With AVX-512, PyTorch 2.13 (oneDNN) computes wrong weight gradients in bf16 where the first axis of the grid has at
-least two voxels and fewer than the kernel, as at the bottleneck of a U-Net. Zeros after the last voxel continue the zero
-padding and do not change the output. Where they make the axis as long as the kernel, the gradients are right.
+least two voxels and fewer than the kernel, as at the bottleneck of a U-Net. Zeros after the last voxel continue the
+zero padding and do not change the output. Where they make the axis as long as the kernel, the gradients are right.
 """
 
 from typing import TypeVar, final

@@ -23,7 +23,7 @@ def results(convolve, tensors, half):
     leaves = [tensor.clone().requires_grad_() for tensor in tensors]
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
         output = convolve(*leaves)
-    return [output.float(), *torch.autograd.grad(output.float().square().mean(), leaves)]
+    return [output.detach().float(), *torch.autograd.grad(output.float().square().mean(), leaves)]
 
 
 @pytest.mark.parametrize("grid", GRIDS)

@@ -1,11 +1,9 @@
-"""Features of times, and convolutions."""
+"""Features of times."""
 
-import pytest
 import torch
 
 from metavoxel.parts.adapters.embedding import (
     TIME_FEATURES,
-    convolution,
     row_time,
     time_features,
 )
@@ -41,9 +39,3 @@ def test_features_are_a_function_of_each_time_alone():
     times = torch.tensor([0.1, 0.9, 1.0])
     torch.testing.assert_close(time_features(times)[1:2], time_features(times[1:2]))
     assert time_features(times).shape == (3, TIME_FEATURES)
-
-
-@pytest.mark.parametrize("dimensions", [1, 2, 3])
-def test_convolutions_of_all_dimensions(dimensions):
-    layer = convolution(dimensions, 2, 3, kernel_size=3, padding=1)
-    assert layer(torch.zeros(1, 2, *[4] * dimensions)).shape == (1, 3, *[4] * dimensions)
