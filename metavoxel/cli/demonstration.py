@@ -30,7 +30,7 @@ variables:
     spacing: 5.0                      # mm, isotropic
   age: {type: continuous, range: [20, 90], unit: years}
   sex: {type: categorical, categories: [F, M]}
-training: {steps: 600}
+training: {steps: 300}
 """
 SHOWN = 6
 
