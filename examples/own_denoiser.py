@@ -24,7 +24,7 @@ class ExactPair:
         self.device = torch.device("cpu")
 
     def denoise(self, states, times, observed):
-        """Return posterior means under x_t = signal x_0 + noise e."""
+        """Return posterior means under x_t = signal x_0 + noise e; an observed number has the time 0, without noise."""
         signal, noise = (torch.stack(each, 1)[..., 0] for each in zip(*(
             kernel.scales(times[name][:, None]) for name, kernel in self.kernels.items()), strict=True))  # fmt: skip
         prior = torch.tensor([[1, CORRELATION], [CORRELATION, 1]]).double()
@@ -35,7 +35,7 @@ class ExactPair:
 
 
 if __name__ == "__main__":
-    rows = row_streams(0, [f"row {number}" for number in range(4000)], 0)
+    rows = row_streams(seed=0, keys=[f"row {number}" for number in range(4000)], draw=0)
     given = {"a": Evidence(torch.full((4000, 1), 1.5), torch.ones(4000, 1, dtype=torch.bool))}
     b = sample_codes(ExactPair(), given, rows, Sampling(steps=20))["b"]
     mean = posterior_mean(ExactPair(), given, rows, evaluations=1)["b"].mean()

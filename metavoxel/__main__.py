@@ -1,4 +1,4 @@
-"""``python -m metavoxel``."""
+"""Entry point of ``python -m metavoxel``."""
 
 from metavoxel.cli import main
 

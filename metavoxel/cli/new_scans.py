@@ -1,4 +1,4 @@
-"""``--prepare`` of ``metavoxel predict`` and ``metavoxel sample``: native scans, prepared as those of the training."""
+"""Native scans of ``metavoxel predict`` and ``sample`` with ``--prepare``, prepared as those of the training."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""NAME=VALUE in options."""
+"""Options of the form NAME=VALUE."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Likelihood of the cells of a table given the others of their row: log-likelihoods and improbable values."""
+"""Likelihood of the cells of a table given the other cells of their row: log-likelihoods and improbable values."""
 
 import math
 import warnings

@@ -1,7 +1,7 @@
 """Memory of a training step on its device, from shapes alone: a step is traced on the meta device.
 
-Held throughout are, for every weight, the weight, its gradient, two moments and the moving average, and the buffers of
-the Gaussian baseline. In a step there is in addition the larger of
+Held throughout are each weight with its gradient, two moments and moving average, and the buffers of the Gaussian
+baseline. In a step there is in addition the larger of
 
     the batch, all tensors that autograd keeps for the backward pass, and gradients as large as ``GRADIENTS`` times
     the largest of these;

@@ -1,4 +1,4 @@
-"""What training on images will cost: the size of codes, disk and memory, and the settings that lower each."""
+"""Forecast of the cost of training on images: the size of codes, disk and memory, and the settings that lower each."""
 
 import math
 from collections.abc import Iterator, Sequence

@@ -53,9 +53,8 @@ def train_joint(
     """Run the remaining steps, and save the weights of the best validation score to ``folder.best``.
 
     Yields progress. Returns the best validation score, its step, counts of skipped steps and loss spikes, and the
-    missingness report of the training rows. An
-    interrupted training is resumed by the next call, from the newest of the ``checkpoints`` that is whole. These are
-    written at validations, when they are due by the clock, and on interruption.
+    missingness report of the training rows. An interrupted training is resumed by the next call, from the newest of the
+    ``checkpoints`` that is whole. These are written at validations, at intervals of time, and on interruption.
 
     Raises:
         SchemaError: ``training.missing_weights`` names variables that cannot be used.

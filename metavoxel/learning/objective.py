@@ -1,4 +1,4 @@
-"""Training loss of each variable, masked to its unobserved present cells (MetaVoxel eq. 5)."""
+"""Training loss of each variable, of its present cells that are not observed or revealed (MetaVoxel eq. 5)."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Train a schema to a run folder: fit codecs, cache codes, train the joint model."""
+"""Train the model of a schema and write its run folder: fit codecs, cache codes, train the joint model."""
 
 import hashlib
 import warnings

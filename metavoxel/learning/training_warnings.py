@@ -1,4 +1,4 @@
-"""Warnings about a training: skipped steps, spikes of the loss, variables that were not learnt, or learnt by heart."""
+"""Warnings about a training: skipped steps, spikes of the loss, variables that were not learnt, or overfitted."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -61,9 +61,10 @@ class VariableLoss(NamedTuple):
 class HeldOutLoss:
     """Held-out denoising loss under fixed noise, over all variables, times and conditioning masks.
 
-    The loss is the training loss, with times and masks sampled as in training: the error of the kernel's target over
-    all noise levels, which bounds the likelihood (Ho et al. 2020, eq. 14; Austin et al. 2021). It is proper: the exact
-    conditional distribution minimises it. Each evaluation of the network covers all variables.
+    The loss is the training loss, with times and masks sampled as in training, but without augmentation and partly
+    observed images: the error of the kernel's target over all noise levels, which bounds the likelihood (Ho et al.
+    2020, eq. 14; Austin et al. 2021). It is proper: the exact conditional distribution minimises it. Each evaluation of
+    the network covers all variables.
 
     Args:
         model: model to evaluate.

@@ -5,7 +5,8 @@ all noisy codes and, of an image, its residual field), n_v those of the network,
 
     prediction_v = link_v(s_v + w_v n_v(x_t, t, E[f | x_t], s)).                                                 (1)
 
-w_v is 1 in training, and is then chosen on validation rows. Without a baseline, prediction_v = link_v(n_v).
+w_v is 1 in training steps; every validation chooses it on the validation rows. Without a baseline,
+prediction_v = link_v(n_v).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -153,12 +154,13 @@ class JointModel(nn.Module, AbstractCorrectedDenoiser):
         """Return the prediction of every variable, in its kernel's parametrisation.
 
         Args:
-            states: noisy code of each variable; clean where observed, a prior draw where absent.
+            states: noisy code of each variable; clean where observed; where absent, a draw of the prior, taken as zeros
+                where the schedule leaves no signal.
             times: of each variable: (b,), or (b, 1, *s) where cells differ.
             observed: mask of the cells of each variable that are given clean: (b, 1), or (b, 1, *s) for a grid.
             grid_rows: number of rows with grids, which dominate the cost; all by default. In the rows after them, only
                 ``names_without_grids`` are predicted; predictions of other variables have ``grid_rows`` rows.
-            only: variables to predict; by default all. Without ``grid_rows`` alone.
+            only: variables to predict; by default all. Not together with ``grid_rows``.
         """
         if grid_rows is None:
             return self._predictions(states, times, observed, only=only)
@@ -261,7 +263,7 @@ class JointModel(nn.Module, AbstractCorrectedDenoiser):
     ) -> dict[str, AnyCode]:
         """Return E[x_0 | all states] of every variable, or ``only`` some: class probabilities for a category.
 
-        The network is not evaluated where no variable of these has a network weight.
+        The network is not evaluated if the network weights of all these variables are 0.
         """
         predictions = self(states, times, observed, only=only)
         return {

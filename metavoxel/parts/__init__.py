@@ -1,1 +1,1 @@
-"""What a plugin may add: variables, codecs, kernels, adapters, backbones, features."""
+"""Parts that a plugin may add: variables, codecs, kernels, adapters, backbones, features."""

@@ -1,1 +1,1 @@
-"""From native heads to a BIDS derivative: brain extraction, bias correction, rigid registration, one interpolation."""
+"""Preparation of native heads as a BIDS derivative: extraction, bias correction, registration, one interpolation."""

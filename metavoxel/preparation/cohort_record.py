@@ -1,4 +1,4 @@
-"""How the images of a cohort were prepared, by their sidecars: recorded in a run, to treat new scans alike."""
+"""Record of how the images of a cohort were prepared, from their sidecars: kept in a run, to treat new scans alike."""
 
 import json
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Prepare a dataset: subjects in parallel, the tables carried along, figures and failures in tables of their own."""
+"""Prepare a dataset: subjects in parallel, participants' tables copied, figures and failures in tables of their own."""
 
 import json
 import multiprocessing

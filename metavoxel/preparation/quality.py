@@ -1,8 +1,8 @@
 """Figures of a registered brain that reveal a wrong registration or mask, and the limits beyond which it is flagged.
 
-Both are computed at 4 mm, where noise and individual anatomy matter little: the correlation with the template over the
-union of both masks, and the correlation with the own mirror image. Overlap of masks does not reveal it: a brain turned
-by 35 degrees still has a Dice coefficient of .8.
+Two correlations are computed at 4 mm, where noise and individual anatomy matter little: with the template over the
+union of both masks, and of the brain with its mirror image. Overlap of masks does not reveal a wrong pose: a brain
+turned by 35 degrees still has a Dice coefficient of .8.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,6 @@
-"""Whether a scan looks like those of the training cohort: quality figures on the model's grid.
+"""Comparison of a scan with the training cohort: quality figures on the model's grid.
 
-They are computed from values that have been read anyway, so a scan costs about a tenth of a second. They reveal a head
+The figures are of values that have been read anyway, so a scan costs about a tenth of a second. They reveal a head
 that was not prepared as the cohort was (skull, pose, another template), not a difference in noise or contrast.
 """
 

@@ -1,4 +1,4 @@
-"""Checkpoints of a training stage: written by the clock, the last few kept, verified when they are read."""
+"""Checkpoints of a training stage: written at intervals of time, the last few kept, verified when they are read."""
 
 import re
 import time

@@ -82,7 +82,17 @@ class JointDenoiser(Protocol):
     def denoise(
         self, states: Mapping[str, AnyCode], times: Mapping[str, AnyTime], observed: Mapping[str, AnyMask]
     ) -> Mapping[str, AnyCode]:
-        """Return E[x_0 | states] of every variable; class probabilities of a category."""
+        """Return E[x_0 | states] of every variable.
+
+        Args:
+            states: of every variable, (b, c, *s) in single precision, or class indices (b, 1, *s) in int64.
+            times: of every variable, (b,), or (b, 1, *s) where cells differ, in double precision on the CPU; 0 is the
+                data and 1 the prior.
+            observed: whether a cell is given clean, (b, 1, *s). Its time is then 0, too.
+
+        Returns:
+            of every variable (b, c, *s): class probabilities of a category.
+        """
 
 
 def rows_per_batch(model: JointDenoiser) -> int:

@@ -53,7 +53,7 @@ class AbstractConditioning(ABC):
         return entered
 
     def moves(self, grid: Float64[Tensor, "n"]) -> Iterator[tuple[int, int]]:
-        """Yield (from, to) indices of the grid: forward on the grid is denoising, backward is renoising."""
+        """Yield (from, to) indices of the grid: a larger index is less noise, a smaller one renoises."""
         yield from ((step, step + 1) for step in range(len(grid) - 1))
 
 

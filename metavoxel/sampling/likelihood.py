@@ -4,19 +4,20 @@ The log-probability of a class is exact under the model: the logarithm of its po
 classes has the bound of a model of any order (Hoogeboom et al. 2022, "Autoregressive diffusion models", eq. 4 and 6),
 with i uniform on 0..n-1, a random set S of i cells given clean and the others at t = 1:
 
-    log p(x) >= n E_i E_S mean_{k not in S} log p(x_k | x_S).                                                    (3)
+    log p(x) >= n E_i E_S mean_{k not in S} log p(x_k | x_S).                                                    (1)
 
-It is no sum of marginals, and exact for a perfect network. A real code has
-the variational lower bound of continuous-time diffusion (Kingma et al. 2021, "Variational diffusion models", eq. 11 to
-17), with the variable at its own time and clean evidence:
+The bound is not a sum of marginals, and is exact for an exact network.
+
+A real code has the variational lower bound of continuous-time diffusion (Kingma et al. 2021, "Variational diffusion
+models", eq. 11 to 17), with the variable at its own time and clean evidence:
 
     log p(x) >= -KL(q(x_1 | x) || N(0, 1)) + E log N(x; x_t0 / a_t0, 1 / SNR_t0)
-                + 1/2 int_t0^1 SNR'(t) E |x - x0_hat(x_t)|^2 dt,                                                 (1)
+                + 1/2 int_t0^1 SNR'(t) E |x - x0_hat(x_t)|^2 dt,                                                 (2)
 
 where a_t is the signal, and SNR' < 0. With u = log(1 + SNR) = -log(1 - alpha_bar), which spreads evenly over the noise
 levels that matter, SNR'(t) dt = du / (1 - alpha_bar), and the last term is
 
-    -1/2 int_u(1)^u(t0) E |x - x0_hat|^2 / (1 - alpha_bar) du.                                                   (2)
+    -1/2 int_u(1)^u(t0) E |x - x0_hat|^2 / (1 - alpha_bar) du.                                                   (3)
 
 At t0 the log-SNR is ``FINEST``: structure of a code finer than exp(-FINEST / 2) is not resolved.
 """

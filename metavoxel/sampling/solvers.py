@@ -1,4 +1,4 @@
-"""Solvers: from an estimate of the data to the next state. They use x0_hat alone, so that one serves every kernel.
+"""Solvers: from an estimate of the data to the next state. They change x0_hat alone, so one serves every kernel.
 
 DDIM (Song et al. 2021, "Denoising diffusion implicit models", eq. 12 and 16). For a variance-preserving Gaussian
 kernel, x_t = a_t x_0 + n_t e with alpha_bar_t = a_t^2, a step from t to s < t is

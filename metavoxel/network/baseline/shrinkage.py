@@ -5,8 +5,8 @@ features (images, label maps) are groups of their own, all others are one group.
 maximises the likelihood of their features alone; it is 0 if the mean gain over 0 is below a standard error. Then one
 further factor of all pairs, and whether links are used, maximise the likelihood of all features.
 
-One factor for all pairs would be that of the largest: an image that is unrelated to the other variables has the most
-correlations, all of them sampling errors, and their factor of 0 would be that of an age and a volume too.
+A single factor would be set by the pair of groups with the most correlations: an image that is unrelated to the other
+variables, whose correlations are sampling errors, would also set that of an age and a volume to 0.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Features of one kind computed as one."""
+"""Features with equal settings, evaluated together."""
 
 from collections.abc import Sequence
 from typing import Any

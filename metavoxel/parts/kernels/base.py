@@ -74,7 +74,7 @@ class AbstractKernel(BaseModel, ABC):
 
     even_steps: ClassVar[bool] = False
     """Whether steps are uniform in time, whatever the times of other variables, and training times are uniform: then
-    every step of a masked sequence uncovers as many cells."""
+    every step of a masked sequence uncovers the same number of cells."""
 
     takes_indices: ClassVar[bool] = False
     """Whether :meth:`with_indices` is implemented."""
@@ -169,7 +169,7 @@ class AbstractKernel(BaseModel, ABC):
 
     @abstractmethod
     def loss(self, prediction: Float[Tensor, "b p *s"], target: Target, t: Time) -> Float[Tensor, "b 1 *s"]:
-        """Return the training loss of every cell, averaged over channels."""
+        """Return the loss of every cell: the mean over channels of a real code, the cross-entropy of a category."""
 
     @abstractmethod
     def denoise(self, prediction: Float[Tensor, "b p *s"], xt: Code, t: Time) -> Code:

@@ -1,4 +1,4 @@
-"""Where values of a variable come from: files, grids of voxels and BIDS entities; defaults for cells of a table."""
+"""Sources of the values of a variable: files, grids of voxels and BIDS entities; defaults for cells of a table."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
