@@ -69,7 +69,7 @@ def estimate_at(
 def code_bound(
     denoiser: Denoiser, conditional: Conditional, name: str, code: AnyCode, *, evaluations: int
 ) -> Float64[Tensor, "b"]:
-    """Return an unbiased estimate of eq. (1) in nats, summed over all cells of the code, for Gaussian noise.
+    """Return an unbiased estimate of eq. (2) in nats, summed over all cells of the code, for Gaussian noise.
 
     Integral (2) is evaluated at one random u in each of ``evaluations`` equal strata. The noise is stratified too (a
     randomly shifted lattice in each cell), and alpha_bar^2 noise^2, of known mean, is a control variate. Together they
@@ -120,7 +120,7 @@ def class_log_probability(
 def any_order_bound(
     denoiser: Denoiser, conditional: Conditional, name: str, code: AnyCode, *, evaluations: int
 ) -> Float64[Tensor, "b"]:
-    """Return an unbiased estimate of eq. (3) in nats, of a one-hot code on a grid, in either form.
+    """Return an unbiased estimate of eq. (1) in nats, of a one-hot code on a grid, in either form.
 
     The number of given cells is random in each of ``evaluations`` equal strata.
     """
