@@ -13,7 +13,7 @@ from metavoxel.inference.base_rates import shifted
 from metavoxel.parts.indices import one_hot
 from metavoxel.rng import Rng
 from metavoxel.sampling.bounds import Bounds, drawn_within
-from metavoxel.sampling.conditional import CELLS_A_BATCH, JointDenoiser
+from metavoxel.sampling.conditional import CELLS_PER_BATCH, JointDenoiser
 from metavoxel.sampling.evidence import Evidence
 from metavoxel.sampling.sample import row_streams, sample_codes
 from metavoxel.sampling.settings import Sampling
@@ -68,7 +68,7 @@ def joint_draws(
         return method(model, known, request, rng, sampling)
 
     cells = len(keys) * sum(math.prod(shape) for shape in model.code_shapes.values())
-    at_once = max(1, min(draws, CELLS_A_BATCH // max(cells, 1)))
+    at_once = max(1, min(draws, CELLS_PER_BATCH // max(cells, 1)))
     for start in range(0, draws, at_once):
         numbers = range(start, min(start + at_once, draws))
         rng = Rng(torch.cat([row_streams(seed, keys, number).keys for number in numbers]))

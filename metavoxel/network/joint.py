@@ -99,9 +99,9 @@ class JointModel(nn.Module, AbstractCorrectedDenoiser):
             end = torch.ones((), dtype=torch.float64)
             without = [name for name, kernel in self.kernels.items() if torch.isneginf(kernel.log_snr(end))]
         self._without_signal = () if shared_time else tuple(without)
-        clocks = 1 if shared_time else len(self.kernels)
+        tags = 1 if shared_time else len(self.kernels)
         self.time_in = nn.Linear(TIME_FEATURES, width)
-        self.time_tags = nn.Parameter(torch.randn(clocks, width) * 0.5)
+        self.time_tags = nn.Parameter(torch.randn(tags, width) * 0.5)
         self.time_out = nn.Linear(width, width)
 
     def adapter(self, name: str) -> AbstractAdapter:
@@ -137,8 +137,8 @@ class JointModel(nn.Module, AbstractCorrectedDenoiser):
     def _time_embedding(self, times: Mapping[str, AnyTime]) -> Tensor:
         """Return the sum of the variables' tagged time embeddings; one embedding if all share one time."""
         names = list(self.kernels)[:1] if self._shared_time else list(self.kernels)
-        clocks = torch.stack([row_time(times[name]) for name in names], 1).to(self.time_tags.device)
-        hidden = nn.functional.silu(self.time_in(time_features(clocks)) + self.time_tags)
+        row_times = torch.stack([row_time(times[name]) for name in names], 1).to(self.time_tags.device)
+        hidden = nn.functional.silu(self.time_in(time_features(row_times)) + self.time_tags)
         embedding: Tensor = self.time_out(hidden.sum(1) / len(names) ** 0.5)
         return embedding
 

@@ -12,7 +12,7 @@ from metavoxel.rng import Rng
 from metavoxel.sampling.evidence import ConditionState, Evidence
 from metavoxel.typing import AnyCode, AnyMask, AnyTime
 
-CELLS_A_BATCH = 2**21
+CELLS_PER_BATCH = 2**21
 """Maximum number of code cells in a batch, which bounds memory on any grid."""
 MOST_ROWS = 4096
 """Maximum number of rows in a batch."""
@@ -55,7 +55,7 @@ class Conditional(NamedTuple):
             for name, kernel in self.kernels.items()
         }
 
-    def put_back(self, states: Mapping[str, AnyCode]) -> dict[str, AnyCode]:
+    def with_exact_evidence(self, states: Mapping[str, AnyCode]) -> dict[str, AnyCode]:
         """Return states at t = 0 with exactly known cells set to their evidence."""
         answer = dict(states)
         for name, condition in self.condition_states().items():
@@ -98,7 +98,7 @@ class JointDenoiser(Protocol):
 def rows_per_batch(model: JointDenoiser) -> int:
     """Return the maximum number of rows in one call of the network."""
     cells = sum(math.prod(shape) for shape in model.code_shapes.values())
-    return max(1, min(MOST_ROWS, CELLS_A_BATCH // cells))
+    return max(1, min(MOST_ROWS, CELLS_PER_BATCH // cells))
 
 
 def batches(

@@ -22,7 +22,7 @@ from metavoxel.rng import Rng
 from metavoxel.sampling.conditional import Conditional, Denoiser
 from metavoxel.sampling.evidence import ConditionState
 from metavoxel.sampling.solvers import AbstractSolver, DataEstimate, Move
-from metavoxel.sampling.trajectory import check_finite, is_settled, nothing_observed, state_after, times_of
+from metavoxel.sampling.trajectory import check_finite, is_fixed, nothing_observed, state_after, times_of
 from metavoxel.typing import AnyCode, AnyTime, Mask
 
 LOG_FLOOR = -1e6
@@ -100,12 +100,12 @@ def particle_trajectory(
         states, x0_hats = ({name: x[parents] for name, x in each.items()} for each in (states, x0_hats))
         moves = {name: _of_rows(move, parents) for name, move in moves.items()}
         for name, kernel in kernels.items():
-            if not is_settled(cloud, name, known.get(name)):
+            if not is_fixed(cloud, name, known.get(name)):
                 step = solver.transition(kernel, x0_hats[name], states[name], moves[name])
                 states[name] = state_after(step, kernel, rngs[name], soft=soft_end and last)
                 check_finite(states[name], f"variable {name!r}: the state after the step", number, t)
         estimates = {name: DataEstimate(x0_hats[name], move.t) for name, move in moves.items()}
-        yield conditional.put_back(states) if last else dict(states)
+        yield conditional.with_exact_evidence(states) if last else dict(states)
 
 
 def _cloud(conditional: Conditional, particles: int) -> Conditional:

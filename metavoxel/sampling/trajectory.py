@@ -49,7 +49,7 @@ def sample_trajectory(
     """
     kernels, conditions, rngs = conditional.kernels, conditional.condition_states(), conditional.streams()
     states = conditional.prior(rngs)
-    sampled = [name for name in kernels if not is_settled(conditional, name, conditions.get(name))]
+    sampled = [name for name in kernels if not is_fixed(conditional, name, conditions.get(name))]
     estimates: dict[str, DataEstimate] = {}
 
     grids = {name: (own or {}).get(name, grid) for name in kernels}
@@ -78,7 +78,7 @@ def sample_trajectory(
             soft = soft_end and stop == len(grid) - 1
             states[name] = state_after(transition, kernels[name], rngs[name], soft=soft)
             check_finite(states[name], f"variable {name!r}: the state after the step", number, t)
-        yield conditional.put_back(states) if stop == len(grid) - 1 else dict(states)
+        yield conditional.with_exact_evidence(states) if stop == len(grid) - 1 else dict(states)
 
 
 def state_after(transition: AbstractTransition, kernel: AbstractKernel, rng: Rng, *, soft: bool) -> AnyCode:
@@ -96,7 +96,7 @@ def check_finite(x: Tensor, what: str, number: int, t: Float64[Tensor, ""]) -> N
         raise NumericalError(f"{what} is not finite at step {number + 1} (t = {t:.4g})")
 
 
-def is_settled(conditional: Conditional, name: str, condition: ConditionState | None) -> bool:
+def is_fixed(conditional: Conditional, name: str, condition: ConditionState | None) -> bool:
     """Return whether no cell of a variable is sampled: all are known exactly or integrated out."""
     if condition is None or not condition.exact:
         return condition is None and name in conditional.marginal

@@ -197,7 +197,7 @@ def test_batches_are_bounded_and_do_not_change_draws(joint, sampling, monkeypatc
     keys = row_streams(0, list("abcde"), 0)
     expected = sample_codes(joint, given, keys, sampling)
     watch = joint.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0]["age"])))
-    monkeypatch.setattr(conditional, "CELLS_A_BATCH", 3 * (24 + 1 + 3))
+    monkeypatch.setattr(conditional, "CELLS_PER_BATCH", 3 * (24 + 1 + 3))
     found = sample_codes(joint, given, keys, sampling)
     watch.remove()
     assert max(seen) <= 3

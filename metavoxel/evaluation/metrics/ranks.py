@@ -7,9 +7,9 @@ from jaxtyping import Float64, Int64
 from scipy import stats
 
 BINS = 10
-"""Bins of the histogram of transforms; fewer where the expected count would be below ``ROWS_A_BIN``."""
+"""Bins of the histogram of transforms; fewer where the expected count would be below ``ROWS_PER_BIN``."""
 
-ROWS_A_BIN = 5
+ROWS_PER_BIN = 5
 
 STREAM = 0x7A9C
 """Second word of the seed: separates the randomised ranks from other draws with the same seed."""
@@ -66,8 +66,8 @@ def histogram(u: Float64[np.ndarray, "n"], bins: int) -> Histogram:
 
 
 def bins_for(rows: int, most: int = BINS) -> int:
-    """Number of bins for ``rows`` rows: ``ROWS_A_BIN`` expected in each, at least two bins."""
-    return max(2, min(most, rows // ROWS_A_BIN))
+    """Number of bins for ``rows`` rows: ``ROWS_PER_BIN`` expected in each, at least two bins."""
+    return max(2, min(most, rows // ROWS_PER_BIN))
 
 
 def crps(draws: Float64[np.ndarray, "n k"], truth: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:

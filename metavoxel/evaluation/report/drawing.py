@@ -98,7 +98,7 @@ def _ranks(results: Results) -> Iterator[Drawing]:
     panels = {
         one.target: ranks.histogram(one.transforms, one.draws + 1)
         for one in chosen
-        if rows[one.target] >= ranks.ROWS_A_BIN * (one.draws + 1)
+        if rows[one.target] >= ranks.ROWS_PER_BIN * (one.draws + 1)
     }
     if panels:
         caption = f"Ranks of true values among their draws, a bar for each rank, ties randomised. {how}"

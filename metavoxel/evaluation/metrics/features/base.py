@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-SLICES_A_BATCH = 64
+SLICES_PER_BATCH = 64
 
 
 class AbstractImageFeatures(ABC):
@@ -35,4 +35,4 @@ class AbstractImageFeatures(ABC):
     @final
     def __call__(self, slices: Float[Tensor, "n h w"]) -> Float[Tensor, "n f"]:
         with torch.inference_mode():
-            return torch.cat([self.describe(part) for part in slices.float().split(SLICES_A_BATCH)])
+            return torch.cat([self.describe(part) for part in slices.float().split(SLICES_PER_BATCH)])
