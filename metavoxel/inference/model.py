@@ -19,7 +19,7 @@ from metavoxel.inference.log_likelihoods import Unusual, check_scored, log_likel
 from metavoxel.inference.prediction import draw, target_means
 from metavoxel.inference.question import ask
 from metavoxel.inference.samples import Samples
-from metavoxel.inference.sampling import answer_sampling, code_bounds, sampling_of, warn_of_few_steps
+from metavoxel.inference.sampling import answer_sampling, cells_in_turn, code_bounds, sampling_of
 from metavoxel.inference.show import model_html, model_text
 from metavoxel.inference.subjects import draw_subjects, known_voxels, read_given
 from metavoxel.inference.summaries import labels_of
@@ -82,7 +82,7 @@ class Model:
         Raises:
             EvidenceError: settings unknown or without effect, or 'clean' conditioning of a model with one shared time.
         """
-        return sampling_of(self.joint, self.names, changes, shared_time=self._shared)
+        return sampling_of(changes, shared_time=self._shared, in_turn=cells_in_turn(self.joint, self.names))
 
     def value_of(self, name: str, cell: object) -> Tensor:
         """Parse a single value (*D): a number, label or path, also as text, or an image in memory.
@@ -125,8 +125,7 @@ class Model:
         seed, given = whole_seed(seed), dict(given or {})
         tensors = given_masks(self.schema.specs, given, masks or {})
         unknown = self.joint.kernels.keys() - (given.keys() - tensors.keys())
-        settings = sampling_of(self.joint, unknown, sampling, shared_time=self._shared)
-        warn_of_few_steps(self.joint, unknown, settings.steps)
+        settings = answer_sampling(self.joint, unknown, sampling, draws=1, shared_time=self._shared)
         known = read_given(self.schema, self._reader, given, tensors, settings)
         drawn = draw_subjects(
             self.joint, self.codecs, self._reader, known, known_voxels(tensors), n,

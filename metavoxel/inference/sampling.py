@@ -16,18 +16,13 @@ from metavoxel.sampling.conditional import JointDenoiser
 from metavoxel.sampling.settings import Sampling, check_conditioning
 
 
-def sampling_of(
-    joint: JointDenoiser, drawn: Iterable[str], changes: Mapping[str, object], *, shared_time: bool
-) -> Sampling:
+def sampling_of(changes: Mapping[str, object], *, shared_time: bool, in_turn: Mapping[str, int] = {}) -> Sampling:
     """Return a model's default settings with changes; None keeps the default.
 
-    Where cells of a drawn variable are drawn one after another, there are as many steps by default.
-
     Args:
-        joint: the model.
-        drawn: names of variables that are drawn; others are ignored.
         changes: values by setting.
         shared_time: whether all variables of the model have one time.
+        in_turn: cells of drawn variables that are drawn one after another: by default there are as many steps.
 
     Raises:
         EvidenceError: settings unknown or without effect, or 'clean' conditioning of a model with one shared time.
@@ -40,7 +35,7 @@ def sampling_of(
     ]
     if problems:
         raise EvidenceError(problems)
-    base: dict[str, object] = {"steps": max([Sampling().steps, *cells_in_turn(joint, drawn).values()])}
+    base: dict[str, object] = {"steps": max([Sampling().steps, *in_turn.values()])}
     if shared_time:
         base |= {"conditioning": "replace", "solver": "ddim", "grid": "uniform"}
     changes = {name: value for name, value in changes.items() if value is not None}
@@ -81,7 +76,7 @@ def answer_sampling(
         EvidenceError: as :func:`sampling_of`; without draws also settings of draws, or a model with one shared time.
     """
     if draws:
-        sampling = sampling_of(joint, drawn, changes, shared_time=shared_time)
+        sampling = sampling_of(changes, shared_time=shared_time, in_turn=cells_in_turn(joint, drawn))
         warn_of_few_steps(joint, drawn, sampling.steps)
         return sampling
     if shared_time:

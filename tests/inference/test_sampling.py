@@ -34,7 +34,7 @@ JOINT = Joint()
 
 
 def steps(drawn, **changes):
-    return sampling_of(JOINT, drawn, changes, shared_time=False).steps
+    return sampling_of(changes, shared_time=False, in_turn=cells_in_turn(JOINT, drawn)).steps
 
 
 def test_cells_of_drawn_variables_alone():

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from metavoxel.network.baseline.components import BLOCK_NUMBERS, Components, Posterior, log_density, posterior
 
-HALF_PER_ROW = 0.5
+HALF_A_ROW = 0.5
 """Pseudo-count of every class."""
 
 
@@ -49,7 +49,7 @@ class ClassPoints(NamedTuple):
     @classmethod
     def of(cls, points: Float64[Tensor, "c f"], features: Float64[Tensor, "n f"]) -> "ClassPoints":
         """Take the shares from rows with these features."""
-        counts = torch.bincount(nearest(points, features), minlength=len(points)).double() + HALF_PER_ROW
+        counts = torch.bincount(nearest(points, features), minlength=len(points)).double() + HALF_A_ROW
         return cls(points, (counts / counts.sum()).log())
 
     def log_prior(self, components: Components, place: slice) -> Float64[Tensor, "c"]:
