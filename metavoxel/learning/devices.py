@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal, final
 
 import torch
 from lightning_fabric import Fabric
@@ -12,6 +12,7 @@ from lightning_fabric.plugins.environments import (
     SLURMEnvironment,
     TorchElasticEnvironment,
 )
+from lightning_fabric.plugins.precision import MixedPrecision
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from metavoxel.errors import Problem, RunError
@@ -22,6 +23,18 @@ _UNSHARDED = (
     "whole tensors, and a model of this package fits on each device, since its memory is mostly that of a step. Use "
     "`strategy=ddp`; a smaller training.batch_size lowers the memory of a step, which `metavoxel validate` forecasts"
 )
+
+
+@final
+class MixedPrecisionOfExactInputs(MixedPrecision):
+    """Automatic mixed precision that leaves the inputs of a module as they are.
+
+    Fabric's own rounds them: in bf16, times above .998 become 1, and states with little noise get rounding noise.
+    """
+
+    def convert_input(self, data: Any) -> Any:
+        """Return the inputs of a forward pass unchanged."""
+        return data
 
 
 def start_fabric(
@@ -48,12 +61,30 @@ def start_fabric(
         raise RunError(problems)
     # The fusion parameters of a U-Net are unused if all scalars are painted.
     several = "ddp_find_unused_parameters_true" if devices * nodes > 1 else "auto"
-    resolved: Any = resolve_precision(precision, half=half, accelerator=accelerator)
+    resolved = resolve_precision(precision, half=half, accelerator=accelerator)
     try:
-        return Fabric(accelerator=accelerator, strategy=several, devices=devices, num_nodes=nodes, precision=resolved)
+        plugins, given = _precision(resolved, accelerator)
+        return Fabric(
+            accelerator=accelerator,
+            strategy=several,
+            devices=devices,
+            num_nodes=nodes,
+            precision=given,
+            plugins=plugins,
+        )
     except (ValueError, RuntimeError, MisconfigurationException) as error:
         where = f"accelerator {accelerator}, devices {devices}, nodes {nodes}, precision {precision}"
         raise RunError(Problem(where, str(error))) from error
+
+
+def _precision(resolved: Any, accelerator: str) -> tuple[list[Any], Any]:
+    """Return the plugins and the precision that Fabric is given, of which it takes one only."""
+    names: dict[Any, Literal["16-mixed", "bf16-mixed"]] = {"16-mixed": "16-mixed", "bf16-mixed": "bf16-mixed"}
+    cuda = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    device = "cuda" if cuda else "mps" if accelerator == "mps" else "cpu"
+    if resolved not in names or (resolved == "16-mixed" and not cuda):
+        return [], resolved
+    return [MixedPrecisionOfExactInputs(names[resolved], device)], None
 
 
 def _problems(accelerator: str, devices: int, nodes: int, strategy: str) -> Iterator[Problem]:

@@ -8,6 +8,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+import torch
 from tiny_cohorts import TABLE, write_schema, write_table
 from tiny_runs import command, refused
 
@@ -33,6 +34,33 @@ def test_all_that_is_missing_is_reported(monkeypatch):
     assert problems(strategy="dp") == ["strategy dp: must be 'ddp', every device with the whole model"]
     assert problems(devices=0) == ["devices: must be a whole number from 1, not 0"]
     assert problems(nodes=-1) == ["nodes: must be a whole number from 1, not -1"]
+
+
+class Recorder(torch.nn.Module):
+    """Keeps what its forward pass received."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 2)
+
+    def forward(self, states, times):
+        self.layer(states["x"])
+        return {"inputs": (states["x"], times)}
+
+
+def test_mixed_precision_keeps_states_and_times():
+    """A state and a time that bf16 would round are those of the caller; only operations are in half precision."""
+    fabric = start_fabric("cpu", 1, "bf16-mixed", half=False)
+    module = Recorder()
+    wrapped, _ = fabric.setup(module, torch.optim.SGD(module.parameters()))
+    x, times = torch.tensor([[1.001, -0.3333]]), torch.tensor([0.9991], dtype=torch.float64)
+    seen = {}
+    module.layer.register_forward_hook(lambda _, inputs, output: seen.update(operation=output.dtype))
+    module.register_forward_hook(lambda _, inputs, output: seen.update(zip(("x", "t"), output["inputs"], strict=True)))
+    wrapped({"x": x}, times)
+    assert torch.equal(seen["x"], x) and torch.equal(seen["t"], times)
+    assert seen["x"].dtype == torch.float32 and seen["t"].dtype == torch.float64
+    assert seen["operation"] == torch.bfloat16
 
 
 def test_more_gpus_than_exist(monkeypatch):
