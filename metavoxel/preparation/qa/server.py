@@ -46,7 +46,7 @@ def make_app(derivative: Path):  # type: ignore[no-untyped-def]  # FastAPI is op
     """Build the application of one derivative.
 
     Raises:
-        CohortError: FastAPI is missing, the folder has no prepared scan or no pictures, or its table of decisions is damaged.
+        CohortError: FastAPI is missing, no prepared scan, no pictures, or a damaged table of decisions.
     """
     try:
         fastapi, statics = importlib.import_module("fastapi"), importlib.import_module("fastapi.staticfiles")
@@ -105,8 +105,8 @@ def serve(derivative: Path, *, port: int, ready: Callable[[], None] = lambda: No
     """Serve the page on this machine until interrupted; ``ready`` is called once the port is taken.
 
     Raises:
-        CohortError: FastAPI or uvicorn is missing, the folder has no prepared scan or no pictures, its table of decisions is damaged,
-            or the port cannot be used.
+        CohortError: FastAPI or uvicorn is missing, no prepared scan, no pictures, a damaged table of
+            decisions, or a port that cannot be used.
     """
     app = make_app(derivative)
     try:
