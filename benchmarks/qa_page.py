@@ -165,7 +165,9 @@ def picture(page: Any, path: Path) -> None:
     page.wait_for_function("[...document.images].slice(0, 4).every(image => image.complete)")
     page.evaluate("scrollTo(0, 0)")
     page.screenshot(path=str(path))
-    PIL.Image.open(path).convert("RGB").quantize(256).save(path, optimize=True)
+    PIL.Image.open(path).convert("RGB").quantize(
+        256, PIL.Image.Quantize.MAXCOVERAGE, dither=PIL.Image.Dither.NONE
+    ).save(path, optimize=True)
 
 
 def main() -> None:
