@@ -13,5 +13,5 @@ def qa(
     """Serve a local page to look at prepared scans, worst first; decisions are written to qa.tsv."""
     from metavoxel.preparation.qa.server import serve
 
-    typer.echo(f"http://127.0.0.1:{port} (stop with Ctrl-C); decisions: {derivative / 'qa.tsv'}")
-    serve(derivative, port=port)
+    where = f"http://127.0.0.1:{port} (stop with Ctrl-C); decisions: {derivative / 'qa.tsv'}"
+    serve(derivative, port=port, ready=lambda: typer.echo(where))

@@ -1,4 +1,3 @@
-import shutil
 import sys
 
 import nibabel
@@ -35,9 +34,3 @@ def test_a_missing_extractor_names_the_extra(metavoxel, scans, tmp_path, monkeyp
 def test_options_that_are_no_pairs(metavoxel, scans, tmp_path):
     found = metavoxel("prepare", scans, "--output", tmp_path / "out", "--entities", "run")
     assert found.code == 2 and "--entities: 'run' must be NAME=VALUE" in found.err
-
-
-def test_qa_of_another_folder(metavoxel, scans):
-    shutil.rmtree(scans)
-    found = metavoxel("qa", scans)
-    assert found.code == 2 and "no prepared scan" in found.err

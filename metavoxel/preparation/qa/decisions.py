@@ -9,6 +9,7 @@ from filelock import FileLock
 
 from metavoxel.cohort.table import read_table
 from metavoxel.cohort.visual_qa import COLUMNS
+from metavoxel.errors import CohortError, Problem
 from metavoxel.preparation.outputs import LOCKS
 from metavoxel.preparation.tables import write_table
 
@@ -47,12 +48,37 @@ class Decisions:
         """Read all decisions, in the order of the table.
 
         Raises:
-            CohortError: the table cannot be read.
+            CohortError: the table cannot be read, lacks columns, or has a decision of another name.
         """
         if not self.path.exists():
             return []
-        rows = read_table(self.path).frame.to_dict("records")
-        return [Decision(*("" if row[column] == _NONE else row[column] for column in COLUMNS)) for row in rows]
+        try:
+            table = read_table(self.path)
+        except CohortError as error:
+            raise CohortError([Problem(one.where, f"{one.what}. {self._remedy}") for one in error.problems]) from error
+        absent = [column for column in COLUMNS if column not in table.frame]
+        if absent:
+            what = f"no column {absent[0]!r}; a table of metavoxel qa has {', '.join(COLUMNS)}. {self._remedy}"
+            raise CohortError(Problem(str(self.path), what))
+        rows = [
+            Decision(*("" if row[column] == _NONE else row[column] for column in COLUMNS))
+            for row in table.frame.to_dict("records")
+        ]
+        problems = [
+            Problem(
+                f"{self.path} ({one.participant_id}, rater {one.rater}), column decision",
+                f"{one.decision!r} is none of {', '.join(CHOICES)}. {self._remedy}",
+            )
+            for one in rows
+            if one.decision not in CHOICES
+        ]
+        if problems:
+            raise CohortError(problems)
+        return rows
+
+    @property
+    def _remedy(self) -> str:
+        return f"Correct it, or move the file away to begin anew: mv {self.path} {self.path.with_suffix('.old.tsv')}"
 
     def record(self, scan: tuple[str, str], output: str, rater: str, decision: str | None, note: str) -> None:
         """Write a rater's decision on a scan (subject, session); None removes it."""
@@ -62,7 +88,13 @@ class Decisions:
             rows.pop(key, None)
             if decision is not None:
                 now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-                rows[key] = Decision(*key, decision, " ".join(note.split()), output, now)
+                rows[key] = Decision(
+                    *key,
+                    decision,
+                    " ".join("".join(sign if sign.isprintable() else " " for sign in note).split()),
+                    output,
+                    now,
+                )
             self._write([rows[key] for key in sorted(rows)])
 
     def _write(self, rows: Sequence[Decision]) -> None:

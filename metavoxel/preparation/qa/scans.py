@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.metrics import cohen_kappa_score
 
+from metavoxel.errors import CohortError, Problem
 from metavoxel.preparation.dataset import Finished, finished_scans, flagged_scans
 from metavoxel.preparation.qa.decisions import Decision
 from metavoxel.preparation.quality import Quality
@@ -30,8 +31,16 @@ class ScanRow(NamedTuple):
 
 
 def scans_worst_first(derivative: Path) -> list[ScanRow]:
-    """List the scans: by the number of reasons to flag them, then by their figures' distance from the cohort's."""
+    """List the scans: by the number of reasons to flag them, then by their figures' distance from the cohort's.
+
+    Raises:
+        CohortError: no such folder, no prepared T1w, or a sidecar whose figures cannot be read.
+    """
     scans = list(finished_scans(derivative))
+    if problems := [problem for scan in scans if (problem := _damage(derivative, scan))]:
+        raise CohortError(problems)
+    if not any(scan.suffix == T1W for scan in scans):
+        raise CohortError(Problem(str(derivative), _absence(derivative)))
     of_visits: dict[str, list[tuple[Finished, list[str]]]] = defaultdict(list)
     for scan, reasons in zip(scans, flagged_scans(scans), strict=True):
         of_visits[scan.visit].append((scan, reasons))
@@ -56,6 +65,40 @@ def scans_worst_first(derivative: Path) -> list[ScanRow]:
         for name, scan in heads.items()
     ]
     return sorted(rows, key=lambda row: (-len(row.reasons), -distance[row.name], row.name))
+
+
+def _absence(folder: Path) -> str:
+    """Explain why a folder has no prepared scan, and name derivatives below it."""
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "no such folder"
+        return f"{what}; metavoxel qa takes the folder that metavoxel prepare wrote (--output)"
+    below = sorted(path.parent for path in (*folder.glob("*/quality.tsv"), *folder.glob("derivatives/*/quality.tsv")))
+    if below:
+        return f"has no prepared scan, but derivatives are below it: metavoxel qa {below[0]}"
+    if (folder / "failures.tsv").is_file():
+        return "has no prepared scan: all failed, see its failures.tsv. Correct them and repeat metavoxel prepare"
+    if next(folder.iterdir(), None) is None:
+        return "is empty: no prepared scan. Prepare scans into it first: metavoxel prepare MY_SCANS --output " + str(
+            folder
+        )
+    return (
+        "has no prepared scan: it is no derivative of metavoxel prepare. If it has native scans, prepare them first: "
+        f"metavoxel prepare {folder} --output {folder / 'derivatives' / 'prepared'}"
+    )
+
+
+def _damage(derivative: Path, scan: Finished) -> Problem | None:
+    """Report a sidecar that lacks what the page shows."""
+    record = scan.record
+    try:
+        complete = all(isinstance(value, float | int) for value in Quality(**record["Quality"]))
+        complete = complete and isinstance(record["Output"], str) and isinstance(record["Notes"], list)
+    except (KeyError, TypeError):
+        complete = False
+    if complete:
+        return None
+    what = "is damaged: no quality figures, hash or notes. Remove it, and repeat metavoxel prepare"
+    return Problem(f"{derivative / scan.subject / scan.session}: sidecar of the {scan.suffix}", what)
 
 
 def _of_contrast(scan: Finished, text: str) -> str:

@@ -1,10 +1,12 @@
 """The local web page: FastAPI, on this machine alone, with no request elsewhere."""
 
 import importlib
+import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from metavoxel.errors import CohortError, Problem
 from metavoxel.preparation.qa.decisions import Decisions
@@ -14,22 +16,37 @@ HOSTS = ["127.0.0.1", "localhost"]
 """Names by which the page may be asked for: another site's name that resolves to this machine is refused."""
 
 
+_EMPTY = ("n/a", "nan")
+
+
 class Choice(BaseModel):
     """A decision as sent by the page; ``decision`` null removes the rater's decision."""
 
     model_config = ConfigDict(extra="forbid")
 
     scan: str
-    rater: str = Field(min_length=1, max_length=60, pattern=r"^[^\t\r\n\"]+$")
+    rater: str
     decision: Literal["keep", "drop", "flag"] | None
     note: str = Field("", max_length=1000)
+
+    @field_validator("rater")
+    @classmethod
+    def _can_be_a_cell(cls, rater: str) -> str:
+        """A name that a table gives back as it is."""
+        if not 1 <= len(rater) <= 60 or not rater.isprintable() or '"' in rater or rater.strip() != rater:
+            raise ValueError(
+                f'{rater!r} must be 1 to 60 letters, digits, spaces or signs other than ", none at its ends a space'
+            )
+        if rater.lower() in _EMPTY:
+            raise ValueError(f"{rater!r} means an empty cell in a table; enter another name")
+        return rater
 
 
 def make_app(derivative: Path):  # type: ignore[no-untyped-def]  # FastAPI is optional
     """Build the application of one derivative.
 
     Raises:
-        CohortError: FastAPI is missing, or the folder has no prepared scan.
+        CohortError: FastAPI is missing, no prepared scan, no pictures, or a damaged table of decisions.
     """
     try:
         fastapi, statics = importlib.import_module("fastapi"), importlib.import_module("fastapi.staticfiles")
@@ -37,14 +54,21 @@ def make_app(derivative: Path):  # type: ignore[no-untyped-def]  # FastAPI is op
         responses = importlib.import_module("fastapi.responses")
     except ImportError as error:
         raise CohortError(Problem("metavoxel qa", 'needs FastAPI: pip install "metavoxel[serve]"')) from error
-    rows = {row.name: row for row in scans_worst_first(derivative)} if derivative.is_dir() else {}
-    if not rows:
-        what = "has no prepared scan: it must be a derivative of metavoxel prepare"
-        raise CohortError(Problem(str(derivative), what))
+    rows = {row.name: row for row in scans_worst_first(derivative)}
+    if not (derivative / "figures").is_dir():
+        what = (
+            "no such folder, and the page shows its pictures. Copy it with the derivative, or repeat metavoxel prepare"
+        )
+        raise CohortError(Problem(str(derivative / "figures"), what))
     decisions = Decisions(derivative)
+    decisions.read()
     app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(hosts.TrustedHostMiddleware, allowed_hosts=HOSTS)
     page = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
+
+    @app.exception_handler(CohortError)  # type: ignore[untyped-decorator]
+    def refused(request: Any, error: CohortError):  # type: ignore[no-untyped-def]
+        return responses.JSONResponse({"detail": str(error)}, status_code=409)
 
     @app.get("/")
     def index():  # type: ignore[no-untyped-def]
@@ -77,15 +101,31 @@ def make_app(derivative: Path):  # type: ignore[no-untyped-def]  # FastAPI is op
     return app
 
 
-def serve(derivative: Path, *, port: int) -> None:
-    """Serve the page on this machine until interrupted.
+def serve(derivative: Path, *, port: int, ready: Callable[[], None] = lambda: None) -> None:
+    """Serve the page on this machine until interrupted; ``ready`` is called once the port is taken.
 
     Raises:
-        CohortError: FastAPI or uvicorn is missing, or the folder has no prepared scan.
+        CohortError: FastAPI or uvicorn is missing, no prepared scan, no pictures, a damaged table of
+            decisions, or a port that cannot be used.
     """
     app = make_app(derivative)
     try:
         uvicorn = importlib.import_module("uvicorn")
     except ImportError as error:
         raise CohortError(Problem("metavoxel qa", 'needs uvicorn: pip install "metavoxel[serve]"')) from error
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
+    with _listening(port) as listener:
+        ready()
+        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+
+
+def _listening(port: int) -> socket.socket:
+    try:
+        return socket.create_server((HOSTS[0], port))
+    except OSError as error:
+        what = f"cannot be used on this machine ({error.strerror}); choose another, for example `port={_free_port()}`"
+        raise CohortError(Problem(f"`port={port}`", what)) from error
+
+
+def _free_port() -> int:
+    with socket.create_server((HOSTS[0], 0)) as free:
+        return int(free.getsockname()[1])

@@ -19,6 +19,9 @@ FLAGS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 
+STRIP = "(image => image.complete && image.naturalWidth > 0)(document.querySelector('section img'))"
+"""True once the first strip is drawn."""
+
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")]
 
 
@@ -62,12 +65,12 @@ def _opened(browser, url, rater):
     return page
 
 
-def _wait(condition):
+def _wait(condition, step=0.05):
     for _ in range(200):
         if condition():
             return
-        time.sleep(0.05)
-    raise AssertionError("the table did not change")
+        time.sleep(step)
+    raise AssertionError("nothing changed within 200 looks")
 
 
 def test_keys_reach_the_table(browser, address, derivative):
@@ -87,13 +90,61 @@ def test_keys_reach_the_table(browser, address, derivative):
     page.wait_for_selector("section.current details[open] img", timeout=5000)
 
 
+def test_keys_faster_than_the_disk_decide_one_scan_each(browser, address, derivative, monkeypatch):
+    table, record = Decisions(derivative), Decisions.record
+    monkeypatch.setattr(Decisions, "record", lambda *given: (time.sleep(0.1), record(*given)))
+    page = _opened(browser, address(derivative), "Ann")
+    page.keyboard.type("kdfkd")
+    _wait(lambda: len(table.read()) == 5)
+    page.wait_for_selector("section:nth-child(6).current")
+    shown = [one.get_attribute("id") for one in page.locator("section").all()[:5]]
+    assert {row.participant_id: row.decision for row in table.read()} == dict(
+        zip(shown, ["keep", "drop", "flag", "keep", "drop"], strict=True)
+    )
+
+
+def test_a_planted_wrong_registration_is_the_first_picture_in_sight(browser, address, derivative):
+    page = _opened(browser, address(derivative), "Ann")
+    first = page.locator("section").first
+    assert first.get_attribute("id") == "sub-05" and "correlation 0.200" in first.inner_text()
+    assert first.locator(".reasons").inner_text() and "current" in first.get_attribute("class")
+    _wait(lambda: page.evaluate(STRIP), step=0.005)
+    top = first.locator("img").bounding_box()["y"]
+    assert page.locator("header").bounding_box()["height"] <= top < page.viewport_size["height"]
+
+
+def test_moving_up_hides_no_scan_under_the_keys(browser, address, derivative):
+    page = _opened(browser, address(derivative), "Ann")
+    for key in ["ArrowDown"] * 11 + ["ArrowUp"] * 9:
+        page.keyboard.press(key)
+    page.wait_for_selector("section:nth-child(3).current")
+    box, header = page.locator("section.current").bounding_box(), page.locator("header").bounding_box()
+    assert box["y"] >= header["height"] - 1
+
+
+@pytest.mark.parametrize("rater", ['A"nn', "n/a", "x" * 61])
+def test_a_name_that_no_table_can_hold_is_explained(browser, address, derivative, rater):
+    page = _opened(browser, address(derivative), rater)
+    page.keyboard.press("k")
+    page.wait_for_selector("#message.error")
+    assert "Not written: rater: " in page.locator("#message").inner_text()
+    assert Decisions(derivative).read() == []
+
+
+@pytest.mark.parametrize("rater", ["Zoë Müller, O'Neil", "李; |", "<b>Ann</b>"])
+def test_odd_names_reach_the_table_as_they_are(browser, address, derivative, rater):
+    page, table = _opened(browser, address(derivative), rater), Decisions(derivative)
+    page.keyboard.press("k")
+    _wait(lambda: [row.rater for row in table.read()] == [rater])
+
+
 def test_two_raters_at_once_lose_nothing(browser, address, derivative):
     table, url = Decisions(derivative), address(derivative)
     pages = [_opened(browser, url, rater) for rater in ("Ann", "Bob")]
-    for number in range(1, 13):
+    for _ in range(12):
         for page in pages:
             page.keyboard.press("k")
-        _wait(lambda: len(table.read()) == 2 * number)  # noqa: B023
+    _wait(lambda: len(table.read()) == 24)
     reread = _opened(browser, url, "Cid")
     assert "100 % equal of 12" in reread.locator("#agreement").inner_text()
 
@@ -104,4 +155,5 @@ def test_500_subjects_open_in_two_seconds(browser, address, tmp_path):
     page, started = browser.new_page(), time.perf_counter()
     page.goto(url)
     page.wait_for_selector("main[data-ready=yes]")
+    _wait(lambda: page.evaluate(STRIP), step=0.005)
     assert time.perf_counter() - started < 2 and page.locator("section").count() == 500

@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 
 from metavoxel.errors import CohortError
@@ -35,7 +37,15 @@ def test_decisions_reach_the_table(client, derivative):
 
 @pytest.mark.parametrize(
     ("change", "status"),
-    [({"scan": "sub-99"}, 404), ({"rater": ""}, 422), ({"rater": "a\tb"}, 422), ({"decision": "maybe"}, 422)],
+    [
+        ({"scan": "sub-99"}, 404),
+        ({"rater": ""}, 422),
+        ({"rater": "a\tb"}, 422),
+        ({"rater": " Ann"}, 422),
+        ({"rater": "N/A"}, 422),
+        ({"rater": "A\0"}, 422),
+        ({"decision": "maybe"}, 422),
+    ],
 )
 def test_wrong_decisions_are_refused(client, derivative, change, status):
     body = {"scan": "sub-02", "rater": "Ann", "decision": "keep", "note": ""} | change
@@ -46,6 +56,22 @@ def test_wrong_decisions_are_refused(client, derivative, change, status):
 def test_another_host_is_refused(derivative):
     other = testclient.TestClient(make_app(derivative), base_url="http://elsewhere.example")
     assert other.get("/scans").status_code == 400
+
+
+def test_a_table_damaged_while_the_page_is_open_is_explained(client, derivative):
+    (derivative / "qa.tsv").write_text("participant_id\n1\n")
+    for answer in (
+        client.get("/scans"),
+        client.post("/decisions", json={"scan": "sub-02", "rater": "Ann", "decision": "keep"}),
+    ):
+        assert answer.status_code == 409 and "no column" in answer.json()["detail"]
+    assert (derivative / "qa.tsv").read_text() == "participant_id\n1\n"
+
+
+def test_a_derivative_without_pictures(derivative):
+    shutil.rmtree(derivative / "figures")
+    with pytest.raises(CohortError, match=r"figures: no such folder.* repeat metavoxel prepare"):
+        make_app(derivative)
 
 
 def test_a_folder_without_scans(tmp_path):
