@@ -42,7 +42,7 @@ SETTINGS = PrepareSettings(extractor="none", spacing=4.0)
 WRONG = 35.0
 """Rotation of the planted wrong registration, degrees."""
 POSE = 20.0
-SIZE = {"width": 1200, "height": 820}
+SIZE = {"width": 1200, "height": 690}
 FLAGS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync")
 
 
@@ -156,7 +156,7 @@ def _wait(condition: Callable[[], bool]) -> None:
 
 
 def picture(page: Any, path: Path) -> None:
-    """Save the page as a rater sees it after two decisions, in few colours."""
+    """Save the page as a rater sees it after two decisions."""
     page.fill("#rater", "Ann")
     page.press("#rater", "Enter")
     page.keyboard.press("d")
@@ -165,9 +165,8 @@ def picture(page: Any, path: Path) -> None:
     page.wait_for_function("[...document.images].slice(0, 4).every(image => image.complete)")
     page.evaluate("scrollTo(0, 0)")
     page.screenshot(path=str(path))
-    PIL.Image.open(path).convert("RGB").quantize(
-        256, PIL.Image.Quantize.MAXCOVERAGE, dither=PIL.Image.Dither.NONE
-    ).save(path, optimize=True)
+    # Six bits per colour: a smaller file, without a visible difference.
+    PIL.Image.open(path).convert("RGB").point(lambda value: value & 0xFC).save(path, optimize=True)
 
 
 def main() -> None:

@@ -91,6 +91,9 @@ def main() -> None:
     after = {row["participant_id"]: row[target] for row in rows(new)}
     same = sum(before.get(subject) == text for subject, text in after.items())
     print(f"{target} of {same} of {len(after)} test subjects is the same from their native scans")
+    print(f"Look at the heads: metavoxel qa {prepared}. Then train without those that were dropped: in")
+    print(f"{output / 'schema.yaml'} write cohort: {{bids: prepared, qa: prepared/qa.tsv}}, and")
+    print(f"metavoxel train {output / 'schema.yaml'} --output {output / 'run_after_qa'}")
 
 
 if __name__ == "__main__":
